@@ -1,0 +1,312 @@
+"""The client: credentials and a connection pool, with the calls that send messages through them."""
+
+import asyncio
+import copy
+import json
+import os
+from collections.abc import AsyncIterable, Iterable, Mapping
+from types import TracebackType
+from typing import Self, TypedDict, Unpack
+
+import aiohttp
+
+from esms_async.checks import check_count, check_type
+from esms_async.errors import (
+    ConfigurationError,
+    InvalidMessage,
+    RequestIdConflict,
+    SendError,
+)
+from esms_async.fanout import SendMany
+from esms_async.messages import Credentials, Message, Receipt, check_callback_url
+from esms_async.outcome import History
+from esms_async.protocol import Dumps, Loads, write_json
+from esms_async.retry import RetryPolicy
+from esms_async.sending import Gateway, Limiter, LogicalSend
+from esms_async.transport import DEFAULT_BASE_URL, Transport
+
+_TRUE = frozenset({"1", "true", "yes", "on"})
+_FALSE = frozenset({"", "0", "false", "no", "off"})
+
+
+class ClientOptions(TypedDict, total=False):
+    """The keyword arguments of EsmsClient, for the calls that pass them on."""
+
+    base_url: str
+    session: aiohttp.ClientSession | None
+    retry: RetryPolicy
+    limiter: Limiter | None
+    sandbox: bool
+    callback_url: str | None
+    max_connections: int
+    dumps: Dumps
+    loads: Loads
+
+
+class EsmsClient:
+    """Sends messages through one eSMS account, each at most once.
+
+    A client can be made anywhere and is used inside one event loop; connections are opened by
+    the first send. Any number of tasks may use it at once. Use it with `async with`, or call
+    `aclose()`: what is in flight then is brought to its outcome before the connections close.
+
+    Args:
+        credentials: The account's keys.
+        base_url: The folder of the gateway's operations; a missing last slash is added.
+            `http://` is taken only for a loopback address.
+        session: An aiohttp session to use, for a proxy, an `ssl` context or tracing of your own.
+            It stays yours to close; its cookies are not sent.
+        retry: How long a send is pursued.
+        limiter: An async context manager that each attempt is made in, such as aiolimiter's
+            `AsyncLimiter`. Waiting for it counts against the deadline.
+        sandbox: True has the gateway check messages without sending or charging them.
+        callback_url: Where delivery is reported, for messages that name no place themselves.
+        max_connections: How many connections the client's own session opens at most.
+        dumps: Writes a JSON object, as text or bytes.
+        loads: Reads JSON from bytes.
+
+    Raises:
+        ConfigurationError: A value cannot work; the error names it.
+    """
+
+    def __init__(
+        self,
+        credentials: Credentials,
+        *,
+        base_url: str = DEFAULT_BASE_URL,
+        session: aiohttp.ClientSession | None = None,
+        retry: RetryPolicy = RetryPolicy(),  # noqa: B008  # a frozen value
+        limiter: Limiter | None = None,
+        sandbox: bool = False,
+        callback_url: str | None = None,
+        max_connections: int = 100,
+        dumps: Dumps = write_json,
+        loads: Loads = json.loads,
+    ) -> None:
+        check_type("credentials", credentials, Credentials)
+        check_type("retry", retry, RetryPolicy)
+        check_count("max_connections", max_connections)
+        self._transport = Transport(base_url, session=session, max_connections=max_connections)
+        self._gateway = Gateway(
+            self._transport,
+            credentials,
+            retry,
+            limiter,
+            sandbox,
+            _checked_callback_url(callback_url),
+            dumps,
+            loads,
+        )
+        self._flights: dict[str, _Flight] = {}
+        self._closed = False
+        self._idle = asyncio.Event()
+
+    @classmethod
+    def from_env(
+        cls, environ: Mapping[str, str] | None = None, **options: Unpack[ClientOptions]
+    ) -> Self:
+        """Make a client from environment variables.
+
+        `ESMS_API_KEY` and `ESMS_SECRET_KEY` are required; `ESMS_BASE_URL` and `ESMS_SANDBOX`
+        (1, true, yes, on, or 0, false, no, off) are optional.
+
+        Args:
+            environ: The variables; those of the process by default.
+            **options: Keyword arguments of the client. They win over the variables.
+
+        Returns:
+            The client.
+
+        Raises:
+            ConfigurationError: A variable is missing or cannot work; the error names it.
+        """
+        environ = os.environ if environ is None else environ
+        credentials = credentials_from_env(environ)
+        if base_url := environ.get("ESMS_BASE_URL"):
+            options.setdefault("base_url", base_url)
+        options.setdefault("sandbox", _read_switch(environ, "ESMS_SANDBOX"))
+        return cls(credentials, **options)
+
+    def __repr__(self) -> str:
+        return f"EsmsClient(base_url={self._transport.base_url!r})"
+
+    async def send(self, message: Message) -> Receipt:
+        """Send a message, and try again until the outcome is certain or time is up.
+
+        Args:
+            message: The message. Sent again while its first send is under way, it joins that
+                send: one request, one shared result.
+
+        Returns:
+            The receipt: the gateway has accepted the message.
+
+        Raises:
+            NotSent: Nothing ever left this machine.
+            Rejected: The gateway refused it (`AccountRejected`, `DuplicateRequestId` among them).
+            OutcomeUnknown: It may have been accepted; `resume` it within 23 hours.
+            RequestIdConflict: Another message is under way with the same RequestId.
+            asyncio.CancelledError: The caller was cancelled; its `__cause__` is the NotSent or
+                the OutcomeUnknown that is true of the message.
+        """
+        return await self._deliver(message, History.CLEAN)
+
+    async def resume(self, message: Message) -> Receipt:
+        """Send a message of which an earlier attempt may have been accepted.
+
+        Code 124 then means that it was: the receipt is `deduplicated`. The gateway remembers a
+        RequestId for 24 hours; resume within 23.
+
+        Args:
+            message: The message, as `OutcomeUnknown.message` holds it or made again with the same
+                RequestId, phone and content.
+
+        Returns:
+            The receipt: the gateway has accepted the message, once.
+
+        Raises:
+            SendError: As for `send`; never NotSent, for the earlier attempt may have arrived.
+        """
+        return await self._deliver(message, History.AMBIGUOUS)
+
+    def send_many(
+        self,
+        messages: Iterable[Message] | AsyncIterable[Message],
+        *,
+        concurrency: int = 64,
+        ordered: bool = False,
+    ) -> SendMany:
+        """Send a stream of messages, some at a time, and give their outcomes as they come.
+
+        Args:
+            messages: The messages, pulled one at a time as places become free.
+            concurrency: How many sends are under way at most.
+            ordered: True gives the outcomes in the order of the messages.
+
+        Returns:
+            An async iterator of outcomes, which is also an async context manager.
+
+        Raises:
+            ConfigurationError: `concurrency` is no int of at least 1.
+            TypeError: `messages` cannot be iterated.
+        """
+        return SendMany(self.send, messages, concurrency=concurrency, ordered=ordered)
+
+    async def aclose(self) -> None:
+        """Bring what is in flight to its outcome, then close the connections.
+
+        Sends that come later are NotSent. Cancelling this call closes the connections at once.
+        """
+        self._closed = True
+        try:
+            if self._flights:
+                await self._idle.wait()
+        finally:
+            await self._transport.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    async def _deliver(self, message: Message, history: History) -> Receipt:
+        """Send a message, unless a send of it is under way: then share the result of that one."""
+        key = _require_message(message).request_id
+        while (flight := self._flights.get(key)) is not None:
+            result = await flight.join(message, history)
+            if isinstance(result, Receipt):
+                return result
+            history = result
+        send = LogicalSend(self._gateway, message, history)
+        if self._closed:
+            raise send.left_open("the client is closed")
+        flight = self._flights[key] = _Flight(send)
+        try:
+            receipt = await send.run()
+        except SendError as error:
+            flight.land(error)
+            raise
+        except BaseException:
+            flight.land(None)
+            raise
+        else:
+            flight.land(receipt)
+            return receipt
+        finally:
+            del self._flights[key]
+            if self._closed and not self._flights:
+                self._idle.set()
+
+
+class _Flight:
+    """A send under way, which further sends of the same message join."""
+
+    __slots__ = ("_landed", "_send")
+
+    def __init__(self, send: LogicalSend) -> None:
+        self._send = send
+        self._landed: asyncio.Future[Receipt | SendError | None] | None = None
+
+    async def join(self, message: Message, history: History) -> Receipt | History:
+        """Wait for the result, or for the history with which to take over an abandoned send."""
+        under_way = self._send.message
+        if (message.phone, message.content) != (under_way.phone, under_way.content):
+            raise RequestIdConflict(
+                message, (), "another message is under way with the same request id; nothing sent"
+            )
+        if history is History.AMBIGUOUS:
+            self._send.history = history
+        if self._landed is None:
+            self._landed = asyncio.get_running_loop().create_future()
+        result = await asyncio.shield(self._landed)
+        if isinstance(result, SendError):
+            raise copy.copy(result)
+        return self._send.history if result is None else result
+
+    def land(self, result: Receipt | SendError | None) -> None:
+        """Hand the result to all who joined; None says that the send was abandoned."""
+        if self._landed is not None:
+            self._landed.set_result(result)
+
+
+def _require_message(message: object) -> Message:
+    if not isinstance(message, Message):
+        raise InvalidMessage("message", f"is a {type(message).__name__}, not a Message")
+    return message
+
+
+def credentials_from_env(environ: Mapping[str, str]) -> Credentials:
+    """Read `ESMS_API_KEY` and `ESMS_SECRET_KEY`.
+
+    Args:
+        environ: The environment variables.
+
+    Returns:
+        The credentials.
+
+    Raises:
+        ConfigurationError: One is missing or cannot be a key; the error names it.
+    """
+    names = ("ESMS_API_KEY", "ESMS_SECRET_KEY")
+    if missing := [name for name in names if not environ.get(name)]:
+        raise ConfigurationError(f"set the environment variable {' and '.join(missing)}")
+    return Credentials(*(environ[name] for name in names))
+
+
+def _read_switch(environ: Mapping[str, str], name: str) -> bool:
+    value = environ.get(name, "").strip().lower()
+    if value not in _TRUE | _FALSE:
+        raise ConfigurationError(f"{name} must be 1 or 0, not {value!r}")
+    return value in _TRUE
+
+
+def _checked_callback_url(callback_url: str | None) -> str | None:
+    try:
+        return check_callback_url(callback_url)
+    except InvalidMessage as error:
+        raise ConfigurationError(str(error)) from None

@@ -1,0 +1,168 @@
+"""The error family: what a caller is told when a message was not, or may not have been, accepted.
+
+| error | what is true | what the caller may do |
+|---|---|---|
+| `NotSent` | nothing of the message ever left this machine | anything, another channel too |
+| `Rejected` and its subclasses | the gateway refused it | mend it, and make a new Message |
+| `OutcomeUnknown` | it may have been accepted | `resume()` the same Message, never send anew |
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+from esms_async.codes import lookup
+from esms_async.phone import mask_phone
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from esms_async.messages import Attempt, Message
+
+_E = TypeVar("_E", bound="SendError")
+
+
+class EsmsError(Exception):
+    """The root of every error that this package raises on purpose."""
+
+
+class ConfigurationError(EsmsError, ValueError):
+    """A client, a policy or credentials were given a value that cannot work."""
+
+
+class UsageError(EsmsError, RuntimeError):
+    """An object is used in a state, or from an event loop, in which it cannot work."""
+
+
+class InvalidMessage(EsmsError, ValueError):
+    """A field of a message does not hold what it must; nothing was sent.
+
+    Attributes:
+        field: The name of the field.
+        problem: What is wrong with it and what to do, without its content.
+    """
+
+    def __init__(self, field: str, problem: str) -> None:
+        super().__init__(field, problem)
+        self.field = field
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return f"{self.field}: {self.problem}"
+
+
+class SendError(EsmsError):
+    """A message was not, or may not have been, accepted by the gateway.
+
+    Attributes:
+        message: The message; its `request_id` is the idempotency key of all its attempts.
+        attempts: Every attempt of this call, in order.
+        reason: One line that says what happened, free of secrets and of the content.
+    """
+
+    def __init__(self, message: Message, attempts: tuple[Attempt, ...], reason: str) -> None:
+        super().__init__(reason)
+        self.message = message
+        self.attempts = attempts
+        self.reason = reason
+
+    @property
+    def request_id(self) -> str:
+        """The RequestId that every attempt of the message carries."""
+        return self.message.request_id
+
+    def __str__(self) -> str:
+        count = len(self.attempts)
+        return (
+            f"{self.reason} (phone {mask_phone(self.message.phone)}, "
+            f"request id {self.request_id}, {count} attempt{'' if count == 1 else 's'})"
+        )
+
+    def __reduce__(self) -> tuple[Callable[..., Self], tuple[Any, ...]]:
+        return _restore, (type(self), self.args, self.__dict__)
+
+
+class NotSent(SendError, ConnectionError):
+    """Nothing of the message ever left this machine, in any attempt."""
+
+
+class OutcomeUnknown(SendError):
+    """The gateway may have accepted the message, and no attempt could find out.
+
+    It has no cousin in the standard library, so that no `except OSError` written for failures
+    that are safe to repeat takes it for one of them.
+
+    Attributes:
+        rejection: The rejection that ended the attempts where it proves nothing about an earlier
+            one (an account-wide code, an HTTP refusal), else None.
+    """
+
+    def __init__(
+        self,
+        message: Message,
+        attempts: tuple[Attempt, ...],
+        reason: str,
+        rejection: Rejected | None = None,
+    ) -> None:
+        super().__init__(message, attempts, reason)
+        self.rejection = rejection
+
+
+class Rejected(SendError):
+    """The gateway, or the service in front of it, refused the message.
+
+    Attributes:
+        code: The gateway's code, or None where an HTTP status alone refused the request.
+        status: The HTTP status of the answer, or None where it is not known any more.
+        sms_id: The SMSID that some rejections carry; it does not mean acceptance.
+        detail: The gateway's own words, with whatever could be a secret masked.
+    """
+
+    def __init__(
+        self,
+        message: Message,
+        attempts: tuple[Attempt, ...],
+        *,
+        code: str | None,
+        status: int | None,
+        sms_id: str | None = None,
+        detail: str | None = None,
+    ) -> None:
+        super().__init__(message, attempts, _rejection_reason(code, status, detail))
+        self.code = code
+        self.status = status
+        self.sms_id = sms_id
+        self.detail = detail
+
+
+class AccountRejected(Rejected):
+    """The account can't send: keys, price list, balance, SmsType, IP address or a lock.
+
+    Every other message would meet the same answer until the account is mended.
+    """
+
+
+class DuplicateRequestId(Rejected):
+    """The RequestId was used by another send in the last 24 hours; this phone gets nothing.
+
+    Where the earlier send was an attempt of this same message, `EsmsClient.resume` is the call
+    to make: it reads the same answer as acceptance.
+    """
+
+
+class RequestIdConflict(SendError, ValueError):
+    """The RequestId is in use for a message with another phone or content; nothing was sent."""
+
+
+def _rejection_reason(code: str | None, status: int | None, detail: str | None) -> str:
+    if code is None:
+        return f"refused with HTTP status {status}"
+    words = f"rejected with code {code}: {lookup(code).meaning}"
+    return f"{words}; the gateway says {detail!r}" if detail else words
+
+
+def _restore(kind: type[_E], args: tuple[Any, ...], state: dict[str, Any]) -> _E:
+    error = kind.__new__(kind, *args)
+    error.args = args
+    error.__dict__.update(state)
+    return error

@@ -1,0 +1,352 @@
+"""The values a caller meets: credentials, a message, its attempts, its receipt, its outcome."""
+
+import enum
+import unicodedata
+from datetime import datetime, timedelta, timezone
+from typing import Final
+from urllib.parse import urlsplit
+
+import attrs
+
+from esms_async.errors import (
+    ConfigurationError,
+    EsmsError,
+    InvalidMessage,
+    NotSent,
+    OutcomeUnknown,
+    Rejected,
+)
+from esms_async.phone import mask_phone, normalize_phone
+from esms_async.request_ids import REQUEST_ID, new_request_id
+from esms_async.text import foreign_characters, measure, needs_unicode, normalize_text
+
+VIETNAM_TIME: Final = timezone(timedelta(hours=7), "Vietnam")
+"""UTC+7 without daylight saving, the time zone of SendDate (assumed: no page names it)."""
+
+# 3GPP TS 23.040, section 9.2.3.24.1: the number of parts of one message is an octet.
+_MOST_PARTS = 255
+# No alphabet packs more than 153 characters into a part, none fewer than 33: below the first
+# bound of the product the exact count of parts need not be made.
+_SURELY_FITS = _MOST_PARTS * 33
+# "Send fixed number with cheap price", field campaignid.
+_LONGEST_CAMPAIGN_ID = 254
+_LONGEST_CALLBACK_URL = 2000
+# SendDate has four digits for the year.
+_FIRST_YEAR = 1000
+_LINE_BREAKS_AND_TABS = frozenset("\n\r\t\f")
+
+
+def _require_str(field: str, value: object) -> str:
+    if not isinstance(value, str):
+        raise InvalidMessage(field, f"must be a str, not {type(value).__name__}")
+    return value
+
+
+def _convert_phone(value: str) -> str:
+    try:
+        return normalize_phone(_require_str("phone", value))
+    except InvalidMessage:
+        raise
+    except ValueError as error:
+        raise InvalidMessage("phone", str(error)) from None
+
+
+def _convert_content(value: str) -> str:
+    text = _require_str("content", value)
+    if not text or text.isspace():
+        raise InvalidMessage("content", "is empty; give the text to send")
+    if not text.isprintable():
+        _refuse_unprintable(text)
+    text = normalize_text(text)
+    if len(text) > _SURELY_FITS and (parts := measure(text).parts) > _MOST_PARTS:
+        raise InvalidMessage(
+            "content", f"would take {parts} parts; a message has at most {_MOST_PARTS}"
+        )
+    return text
+
+
+def _refuse_unprintable(text: str) -> None:
+    for position, character in enumerate(text):
+        category = unicodedata.category(character)
+        if category == "Cs":
+            raise InvalidMessage(
+                "content", f"holds half a surrogate pair at position {position}; decode it as UTF-8"
+            )
+        if category == "Cc" and character not in _LINE_BREAKS_AND_TABS:
+            raise InvalidMessage(
+                "content",
+                f"holds the control character U+{ord(character):04X} at position {position}; "
+                "remove it",
+            )
+
+
+def _convert_request_id(value: str) -> str:
+    if not REQUEST_ID.fullmatch(_require_str("request_id", value)):
+        raise InvalidMessage(
+            "request_id", "must be 1 to 50 characters out of letters, digits and . _ : -"
+        )
+    return value
+
+
+def _convert_unicode(value: bool | None) -> bool | None:  # noqa: FBT001  # attrs calls it
+    if type(value) not in (bool, type(None)):
+        raise InvalidMessage("unicode", f"must be True, False or None, not {type(value).__name__}")
+    return value
+
+
+def _convert_campaign_id(value: str | None) -> str | None:
+    if value is None:
+        return None
+    text = _require_str("campaign_id", value)
+    if not 1 <= len(text) <= _LONGEST_CAMPAIGN_ID or not text.isprintable():
+        raise InvalidMessage(
+            "campaign_id", f"must be 1 to {_LONGEST_CAMPAIGN_ID} printable characters"
+        )
+    return text
+
+
+def check_callback_url(value: str | None) -> str | None:
+    """Return a CallbackUrl that the gateway can call.
+
+    Args:
+        value: An absolute `http://` or `https://` URL, or None.
+
+    Returns:
+        The URL, unchanged.
+
+    Raises:
+        InvalidMessage: It is none, or too long.
+    """
+    if value is None:
+        return None
+    url = _require_str("callback_url", value)
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname)
+        usable = usable and (parts.port is None or parts.port > 0)
+    except ValueError:
+        usable = False
+    if not usable or not url.isascii() or not url.isprintable() or " " in url:
+        raise InvalidMessage("callback_url", "must be an absolute http:// or https:// URL in ASCII")
+    if len(url) > _LONGEST_CALLBACK_URL:
+        raise InvalidMessage(
+            "callback_url", f"has {len(url)} characters; at most {_LONGEST_CALLBACK_URL} are sent"
+        )
+    return url
+
+
+def _convert_send_at(value: datetime | None) -> datetime | None:
+    return None if value is None else _require_time("send_at", value)
+
+
+def _convert_expires_at(value: datetime | None) -> datetime | None:
+    return None if value is None else _require_time("expires_at", value)
+
+
+def _require_time(field: str, value: object) -> datetime:
+    if not isinstance(value, datetime):
+        raise InvalidMessage(field, f"must be a datetime, not {type(value).__name__}")
+    if value.utcoffset() is None:
+        raise InvalidMessage(field, "must be an aware datetime; give it a tzinfo")
+    try:
+        year = value.astimezone(VIETNAM_TIME).year
+    except OverflowError:
+        year = 0
+    if year < _FIRST_YEAR:
+        raise InvalidMessage(field, f"lies outside the years {_FIRST_YEAR} to 9999 in Vietnam")
+    return value
+
+
+@attrs.frozen(repr=False)
+class Message:
+    """One logical send: one text to one phone, under one RequestId for ever.
+
+    The RequestId is minted when the Message is made. Every attempt to send it, in this process
+    or any other, carries that id, so the phone gets the text at most once. Keep the Message (or
+    its RequestId) for as long as you may want to resume it.
+
+    Args:
+        phone: Vietnamese mobile number: `0…`, `84…` or `+84…`, with spaces, dots or dashes. Kept
+            as `0XXXXXXXXX`.
+        content: The text, at least one character that is no space. Kept in Unicode NFC.
+        request_id: 1 to 50 characters of `[A-Za-z0-9._:-]`; minted when not given.
+        unicode: True sends UCS-2 (diacritics), False GSM-7, None chooses by the text. Kept as
+            the choice made.
+        campaign_id: The gateway's `campaignid`, at most 254 characters.
+        callback_url: Where the gateway reports delivery (HTTP GET).
+        send_at: When the gateway is to send it, an aware datetime; None is at once. It goes out
+            in Vietnam time, in whole seconds.
+        expires_at: No attempt starts at or after this aware datetime.
+
+    Raises:
+        InvalidMessage: A field does not hold what it must; the error names it.
+    """
+
+    phone: str = attrs.field(converter=_convert_phone)
+    content: str = attrs.field(converter=_convert_content)
+    request_id: str = attrs.field(
+        factory=new_request_id, converter=_convert_request_id, kw_only=True
+    )
+    unicode: bool | None = attrs.field(default=None, converter=_convert_unicode, kw_only=True)
+    campaign_id: str | None = attrs.field(
+        default=None, converter=_convert_campaign_id, kw_only=True
+    )
+    callback_url: str | None = attrs.field(default=None, converter=check_callback_url, kw_only=True)
+    send_at: datetime | None = attrs.field(default=None, converter=_convert_send_at, kw_only=True)
+    expires_at: datetime | None = attrs.field(
+        default=None, converter=_convert_expires_at, kw_only=True
+    )
+
+    def __attrs_post_init__(self) -> None:
+        if self.unicode is None:
+            object.__setattr__(self, "unicode", needs_unicode(self.content))
+        elif not self.unicode and needs_unicode(self.content):
+            raise InvalidMessage(
+                "unicode",
+                f"is False, but the content holds {len(foreign_characters(self.content))} kinds of "
+                "characters that GSM-7 does not have; leave it None, or take the diacritics off",
+            )
+        if self.send_at and self.expires_at and self.expires_at < self.send_at:
+            raise InvalidMessage("expires_at", "lies before send_at")
+
+    def __repr__(self) -> str:
+        return f"Message(phone={mask_phone(self.phone)!r}, request_id={self.request_id!r})"
+
+    def renewed(self) -> "Message":
+        """Return the same text to the same phone as a new logical send.
+
+        Returns:
+            A Message with a new RequestId. Sending it can reach the phone a second time if this
+            one was accepted, so make it only for a message that is known to be rejected or not
+            sent.
+        """
+        return attrs.evolve(self, request_id=new_request_id())
+
+
+class Evidence(enum.Enum):
+    """What one attempt proves about its message."""
+
+    ACCEPTED = "accepted"
+    """Code 100."""
+    DUPLICATE = "duplicate"
+    """Code 124: the gateway has seen the RequestId."""
+    MESSAGE_REJECTED = "message rejected"
+    """A code that any earlier attempt of the same message would have met too."""
+    SENDER_REJECTED = "sender rejected"
+    """A refusal that tells nothing of earlier attempts: of the account, by HTTP, or unlisted."""
+    MAY_HAVE_ARRIVED = "may have arrived"
+    """The request may have reached the gateway, and no readable answer came."""
+    NOTHING_LEFT = "nothing left"
+    """No byte of the request left this machine."""
+
+
+@attrs.frozen
+class Attempt:
+    """One try to hand a message to the gateway.
+
+    Attributes:
+        started_at: When it began, UTC.
+        duration: How long it took, in seconds.
+        evidence: What it proves.
+        status: The HTTP status of the answer, or None where none was read.
+        code: The gateway's code, or None where none was read.
+        error: What went wrong, in words free of secrets, or None.
+        retry_after: The pause that the answer asks for, in seconds, or None.
+    """
+
+    started_at: datetime
+    duration: float
+    evidence: Evidence
+    status: int | None = None
+    code: str | None = None
+    error: str | None = None
+    retry_after: float | None = None
+
+
+@attrs.frozen
+class Receipt:
+    """The gateway has accepted a message. It is not delivered yet.
+
+    Attributes:
+        request_id: The message's RequestId.
+        sms_id: The gateway's SMSID, or None where it is not known (see `deduplicated`).
+        deduplicated: True where acceptance was learnt from code 124 after an attempt whose
+            answer was lost. No SMSID comes with it; the delivery report brings it.
+        attempts: Every attempt of this call, in order.
+    """
+
+    request_id: str
+    sms_id: str | None = None
+    deduplicated: bool = False
+    attempts: tuple[Attempt, ...] = ()
+
+
+class Status(enum.StrEnum):
+    """What became of a message, in one word."""
+
+    ACCEPTED = "accepted"
+    REJECTED = "rejected"
+    NOT_SENT = "not_sent"
+    UNKNOWN = "unknown"
+    INVALID = "invalid"
+
+
+@attrs.frozen
+class Outcome:
+    """What became of one message of a stream: a receipt, or an error.
+
+    Attributes:
+        message: The message.
+        receipt: The receipt, where it was accepted.
+        error: The error that `EsmsClient.send` would have raised, where it was not.
+    """
+
+    message: Message
+    receipt: Receipt | None = None
+    error: EsmsError | None = None
+
+    @property
+    def ok(self) -> bool:
+        """True where the gateway accepted the message."""
+        return self.receipt is not None
+
+    @property
+    def status(self) -> Status:
+        """What became of the message, in one word."""
+        match self.error:
+            case None:
+                return Status.ACCEPTED
+            case Rejected():
+                return Status.REJECTED
+            case NotSent():
+                return Status.NOT_SENT
+            case OutcomeUnknown():
+                return Status.UNKNOWN
+            case _:
+                return Status.INVALID
+
+
+def _check_key(_: object, attribute: "attrs.Attribute[str]", value: object) -> None:
+    if not isinstance(value, str) or not value or not value.isprintable():
+        raise ConfigurationError(f"{attribute.name} must be a non-empty printable str")
+    if value != value.strip():
+        raise ConfigurationError(f"{attribute.name} has white space around it")
+
+
+@attrs.frozen(repr=False)
+class Credentials:
+    """The keys of an eSMS account. They travel in every request body, and show nowhere else.
+
+    Args:
+        api_key: The account's ApiKey.
+        secret_key: The account's SecretKey.
+
+    Raises:
+        ConfigurationError: One is no string, empty, or has white space around it.
+    """
+
+    api_key: str = attrs.field(validator=_check_key)
+    secret_key: str = attrs.field(validator=_check_key)
+
+    def __repr__(self) -> str:
+        return "Credentials(<hidden>)"

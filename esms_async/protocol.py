@@ -1,0 +1,198 @@
+"""Bytes to values and back: the gateway's wire format, without any I/O.
+
+Facts come from developers.esms.vn, page "Send fixed number with cheap price" (SmsType 8), its
+Vietnamese twin "Tin Voice OTP", and "Table of error codes".
+"""
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Final, cast
+
+import attrs
+
+from esms_async.messages import VIETNAM_TIME, Credentials, Evidence, Message
+from esms_async.outcome import evidence_of_code, evidence_of_status
+
+SEND_OPERATION: Final = "SendMultipleMessage_V4_post_json/"
+"""The operation that sends, relative to the folder of the operations."""
+
+Dumps = Callable[[Mapping[str, str]], bytes | str]
+"""Writes a flat object as JSON."""
+Loads = Callable[[bytes], object]
+"""Reads JSON; raises an Exception of any kind where it can't."""
+
+_FIXED_NUMBER = "8"
+_CODE = re.compile(r"[0-9]{1,6}")
+_LONGEST_SMS_ID = 200
+write_json = json.JSONEncoder(separators=(",", ":")).encode
+
+
+@attrs.frozen
+class Answer:
+    """What came of one request to send: what the gateway answered, or that it did not.
+
+    Attributes:
+        evidence: What it proves.
+        status: The HTTP status, or None where no answer was read.
+        code: The gateway's code, or None where the answer holds none.
+        sms_id: The SMSID. Its presence proves nothing: some rejections carry one.
+        detail: The gateway's own words, not yet fit to be shown.
+        problem: Why there is no code, in words free of secrets, or None where there is one.
+    """
+
+    evidence: Evidence
+    status: int | None
+    code: str | None = None
+    sms_id: str | None = None
+    detail: str | None = attrs.field(default=None, repr=False)
+    problem: str | None = None
+
+
+def encode_send(
+    message: Message,
+    credentials: Credentials,
+    *,
+    sandbox: bool = False,
+    callback_url: str | None = None,
+    dumps: Dumps = write_json,
+) -> bytes:
+    """Encode the body of a fixed-number send. Every value is a string on the wire.
+
+    Args:
+        message: The message.
+        credentials: The account's keys; there is no header authentication.
+        sandbox: True has the gateway check the message without sending or charging it.
+        callback_url: Where delivery is reported, for a message that names no place itself.
+        dumps: Writes the object as JSON.
+
+    Returns:
+        The JSON body, UTF-8.
+    """
+    fields = {
+        "ApiKey": credentials.api_key,
+        "SecretKey": credentials.secret_key,
+        "Phone": message.phone,
+        "Content": message.content,
+        "SmsType": _FIXED_NUMBER,
+        # The tables say Unicode; the samples and the service's own model say IsUnicode.
+        "IsUnicode": "1" if message.unicode else "0",
+        "Sandbox": "1" if sandbox else "0",
+        "RequestId": message.request_id,
+    }
+    if message.campaign_id is not None:
+        fields["campaignid"] = message.campaign_id
+    if (report_to := message.callback_url or callback_url) is not None:
+        fields["CallbackUrl"] = report_to
+    if message.send_at is not None:
+        fields["SendDate"] = f"{message.send_at.astimezone(VIETNAM_TIME):%Y-%m-%d %H:%M:%S}"
+    encoded = dumps(fields)
+    return encoded.encode() if isinstance(encoded, str) else encoded
+
+
+def decode_send(status: int, body: bytes, *, loads: Loads = json.loads) -> Answer:
+    """Read the answer to a send. Any bytes at all give an Answer.
+
+    Args:
+        status: The HTTP status.
+        body: The body, however hostile.
+        loads: Reads JSON.
+
+    Returns:
+        The answer. What can't be read is evidence that the request may have arrived.
+    """
+    by_status = evidence_of_status(status)
+    if by_status is Evidence.MAY_HAVE_ARRIVED:
+        return Answer(by_status, status, problem=f"HTTP status {status}")
+    try:
+        answer = loads(body)
+    except Exception:  # noqa: BLE001  # a hook may fail in any way, and each means "unreadable"
+        answer = None
+    if not isinstance(answer, dict):
+        return _unreadable(by_status, status, "the answer is no JSON object")
+    answer = cast("dict[object, object]", answer)
+    written = _field(answer, "CodeResult")
+    if written is None and _field(answer, "error") is not None:
+        # "Invalid request": the documents file it under a connection error; whether the message
+        # was taken is unknown, whatever the status.
+        return Answer(Evidence.MAY_HAVE_ARRIVED, status, problem="the answer is an error object")
+    code = _code(written)
+    if code is None:
+        return _unreadable(by_status, status, "the answer holds no CodeResult")
+    if by_status is not None:
+        return _refused(by_status, status)
+    return Answer(
+        evidence_of_code(code),
+        status,
+        code,
+        _sms_id(_field(answer, "SMSID")),
+        _words(_field(answer, "ErrorMessage")),
+    )
+
+
+def retry_after(value: str | None, now: datetime) -> float | None:
+    """Read a Retry-After header (RFC 9110, section 10.2.3).
+
+    Args:
+        value: The header, seconds or an HTTP date, or None.
+        now: The current time, aware.
+
+    Returns:
+        The pause it asks for in seconds, at least 0; None where it can't be read.
+    """
+    if value is None:
+        return None
+    value = value.strip()
+    if value.isascii() and value.isdigit():
+        return float(value[:9])
+    try:
+        at = parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    if at.tzinfo is None:
+        at = at.replace(tzinfo=UTC)
+    return max(0.0, (at - now).total_seconds())
+
+
+def _unreadable(by_status: Evidence | None, status: int, problem: str) -> Answer:
+    if by_status is None:
+        return Answer(Evidence.MAY_HAVE_ARRIVED, status, problem=problem)
+    return _refused(by_status, status)
+
+
+def _refused(by_status: Evidence, status: int) -> Answer:
+    return Answer(by_status, status, problem=f"HTTP status {status}")
+
+
+def _field(answer: dict[object, object], name: str) -> object:
+    """Return a field whatever the case of its name; pages differ in it."""
+    if name in answer:
+        return answer[name]
+    folded = name.casefold()
+    for key, value in answer.items():
+        if isinstance(key, str) and key.casefold() == folded:
+            return value
+    return None
+
+
+def _code(value: object) -> str | None:
+    """Return a code that came as a string or as a number."""
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1_000_000:
+        return str(value)
+    if isinstance(value, str) and _CODE.fullmatch(stripped := value.strip()):
+        return stripped
+    return None
+
+
+def _sms_id(value: object) -> str | None:
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 10**30:
+        return str(value)
+    if isinstance(value, str) and 0 < len(value) <= _LONGEST_SMS_ID and value.isprintable():
+        return value
+    return None
+
+
+def _words(value: object) -> str | None:
+    return value if isinstance(value, str) and value else None

@@ -1,0 +1,241 @@
+"""One logical send: its attempts, one after the other, until the outcome is known or given up."""
+
+import asyncio
+import time
+from contextlib import AbstractAsyncContextManager
+from datetime import UTC, datetime
+
+import attrs
+
+from esms_async.codes import Scope, lookup
+from esms_async.errors import (
+    AccountRejected,
+    DuplicateRequestId,
+    NotSent,
+    OutcomeUnknown,
+    Rejected,
+    SendError,
+)
+from esms_async.messages import Attempt, Credentials, Evidence, Message, Receipt
+from esms_async.outcome import History, Verdict, extend, judge
+from esms_async.protocol import SEND_OPERATION, Answer, Dumps, Loads, decode_send, encode_send
+from esms_async.redaction import redact
+from esms_async.retry import RetryPolicy, leaves_outcome_open, pursue
+from esms_async.transport import Reply, Request, Transport, TransportFailure
+
+Limiter = AbstractAsyncContextManager[object]
+"""Holds back an attempt until it may be made: aiolimiter's AsyncLimiter, a semaphore."""
+
+
+@attrs.frozen
+class Gateway:
+    """What the sends of one client share: where they go, as whom, and how hard they try."""
+
+    transport: Transport
+    credentials: Credentials
+    retry: RetryPolicy
+    limiter: Limiter | None
+    sandbox: bool
+    callback_url: str | None
+    dumps: Dumps
+    loads: Loads
+
+
+class LogicalSend:
+    """One Message on its way to an outcome.
+
+    Attributes:
+        message: The message.
+        history: What its attempts so far leave possible.
+    """
+
+    __slots__ = (
+        "_attempts",
+        "_body",
+        "_deadline",
+        "_gateway",
+        "_last_start",
+        "history",
+        "message",
+    )
+
+    def __init__(self, gateway: Gateway, message: Message, history: History) -> None:
+        self.message = message
+        self.history = history
+        self._gateway = gateway
+        self._attempts: tuple[Attempt, ...] = ()
+        self._body = b""
+        self._deadline = 0.0
+        self._last_start = 0.0
+
+    async def run(self) -> Receipt:
+        """Send the message.
+
+        Returns:
+            The receipt, once the gateway has accepted the message.
+
+        Raises:
+            SendError: It was not accepted, or may not have been.
+            asyncio.CancelledError: The caller was cancelled. Its `__cause__` is the NotSent or
+                the OutcomeUnknown that is true of the message.
+        """
+        gateway = self._gateway
+        started = time.monotonic()
+        self._deadline = started + gateway.retry.deadline
+        self._last_start = started + _time_to_start(gateway.retry, self.message)
+        self._body = encode_send(
+            self.message,
+            gateway.credentials,
+            sandbox=gateway.sandbox,
+            callback_url=gateway.callback_url,
+            dumps=gateway.dumps,
+        )
+        try:
+            try:
+                return await self._attempt()
+            except SendError as error:
+                if not leaves_outcome_open(error):
+                    raise
+                failure = error
+            return await pursue(
+                gateway.retry,
+                failure,
+                self._attempt,
+                started=started,
+                give_up_at=self._last_start,
+                sleep=asyncio.sleep,
+            )
+        except asyncio.CancelledError as cancelled:
+            cancelled.__cause__ = self.left_open("cancelled")
+            raise
+
+    async def _attempt(self) -> Receipt:
+        """Make one attempt; what it raises is true of the send should it be the last."""
+        started_at, started = datetime.now(UTC), time.monotonic()
+        if started >= self._last_start:
+            raise self.left_open("the deadline or expires_at has passed")
+        request = Request(self._body)
+        asked_to_wait = None
+        try:
+            reply = await self._exchange(request)
+        except TransportFailure as failure:
+            answer = _no_answer(failure.problem, may_have_arrived=failure.may_have_arrived)
+        except asyncio.CancelledError:
+            answer = _no_answer("cancelled", may_have_arrived=request.may_have_arrived)
+            self._record(answer, started_at, started)
+            raise
+        else:
+            answer = decode_send(reply.status, reply.body, loads=self._gateway.loads)
+            asked_to_wait = reply.retry_after
+        return self._conclude(self._record(answer, started_at, started, asked_to_wait), answer)
+
+    async def _exchange(self, request: Request) -> Reply:
+        limiter = self._gateway.limiter
+        if limiter is None:
+            return await self._post(request)
+        try:
+            async with asyncio.timeout(self._last_start - time.monotonic()):
+                await limiter.__aenter__()
+        except TimeoutError:
+            raise TransportFailure(
+                "the limiter gave no place before the deadline", may_have_arrived=False
+            ) from None
+        try:
+            return await self._post(request)
+        finally:
+            await limiter.__aexit__(None, None, None)
+
+    async def _post(self, request: Request) -> Reply:
+        gateway = self._gateway
+        timeout = min(gateway.retry.attempt_timeout, self._deadline - time.monotonic())
+        return await gateway.transport.post(SEND_OPERATION, request, timeout=timeout)
+
+    def _record(
+        self,
+        answer: Answer,
+        started_at: datetime,
+        started: float,
+        asked_to_wait: float | None = None,
+    ) -> Verdict:
+        """Add an attempt to the history and return what follows from it."""
+        attempt = Attempt(
+            started_at,
+            time.monotonic() - started,
+            answer.evidence,
+            answer.status,
+            answer.code,
+            answer.problem,
+            asked_to_wait,
+        )
+        self._attempts += (attempt,)
+        verdict = judge(self.history, answer.evidence)
+        self.history = extend(self.history, answer.evidence)
+        return verdict
+
+    def _conclude(self, verdict: Verdict, answer: Answer) -> Receipt:
+        """Turn a verdict into what the caller gets."""
+        match verdict:
+            case Verdict.ACCEPTED:
+                return Receipt(self.message.request_id, answer.sms_id, attempts=self._attempts)
+            case Verdict.DEDUPLICATED:
+                return Receipt(self.message.request_id, deduplicated=True, attempts=self._attempts)
+            case Verdict.REJECTED:
+                raise self._rejection(answer)
+            case Verdict.UNKNOWN:
+                rejection = self._rejection(answer)
+                raise OutcomeUnknown(
+                    self.message,
+                    self._attempts,
+                    f"an earlier attempt may have been accepted, and then: {rejection.reason}",
+                    rejection,
+                ) from rejection
+            case Verdict.RETRY_ELSE_NOT_SENT | Verdict.RETRY_ELSE_UNKNOWN:
+                raise self.left_open(answer.problem or answer.evidence.value)
+
+    def left_open(self, problem: str) -> NotSent | OutcomeUnknown:
+        """Return the error that is true if nothing more is tried.
+
+        Args:
+            problem: Why nothing more is tried, in words free of secrets.
+
+        Returns:
+            NotSent, or OutcomeUnknown where an attempt may have arrived.
+        """
+        if self.history is History.AMBIGUOUS:
+            return OutcomeUnknown(
+                self.message, self._attempts, f"it may have been accepted: {problem}"
+            )
+        return NotSent(self.message, self._attempts, f"not sent: {problem}")
+
+    def _rejection(self, answer: Answer) -> Rejected:
+        kind = (
+            Rejected
+            if answer.code is None
+            else _REJECTIONS.get(lookup(answer.code).scope, Rejected)
+        )
+        keys = self._gateway.credentials
+        secrets = keys.api_key, keys.secret_key, self.message.phone, self.message.content
+        return kind(
+            self.message,
+            self._attempts,
+            code=answer.code,
+            status=answer.status,
+            sms_id=answer.sms_id,
+            detail=None if answer.detail is None else redact(answer.detail, *secrets),
+        )
+
+
+_REJECTIONS = {Scope.ACCOUNT: AccountRejected, Scope.DUPLICATE: DuplicateRequestId}
+
+
+def _no_answer(problem: str, *, may_have_arrived: bool) -> Answer:
+    evidence = Evidence.MAY_HAVE_ARRIVED if may_have_arrived else Evidence.NOTHING_LEFT
+    return Answer(evidence, None, problem=problem)
+
+
+def _time_to_start(retry: RetryPolicy, message: Message) -> float:
+    """Return for how many seconds from now attempts of a message may start."""
+    if message.expires_at is None:
+        return retry.deadline
+    until_expiry = (message.expires_at - datetime.now(UTC)).total_seconds()
+    return min(retry.deadline, until_expiry)
