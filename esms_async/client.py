@@ -14,6 +14,7 @@ from esms_async.checks import check_count, check_type
 from esms_async.errors import (
     ConfigurationError,
     InvalidMessage,
+    OutcomeUnknown,
     RequestIdConflict,
     SendError,
 )
@@ -263,7 +264,13 @@ class _Flight:
             self._send.history = history
         if self._landed is None:
             self._landed = asyncio.get_running_loop().create_future()
-        result = await asyncio.shield(self._landed)
+        try:
+            result = await asyncio.shield(self._landed)
+        except asyncio.CancelledError as cancelled:
+            cancelled.__cause__ = OutcomeUnknown(
+                message, (), "cancelled while another task goes on sending it"
+            )
+            raise
         if isinstance(result, SendError):
             raise copy.copy(result)
         return self._send.history if result is None else result

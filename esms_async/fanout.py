@@ -112,7 +112,7 @@ class _Crew:
         self._progress: asyncio.Future[None] | None = None
         self._started = False
         self._stopped = False
-        self._cancelling = False
+        self._closed = False
         self._failure: BaseException | None = None
 
     async def next_outcome(self) -> Outcome:
@@ -139,6 +139,7 @@ class _Crew:
 
     async def stop(self, *, cancel: bool) -> None:
         """Pull nothing more and wait for the workers; cancelled meanwhile, cancel them too."""
+        self._closed = True
         self._halt()
         if cancel:
             self._cancel_workers()
@@ -152,11 +153,11 @@ class _Crew:
             raise
 
     def abandon(self) -> bool:
-        """Pull nothing more; tell whether outcomes are lost."""
+        """Pull nothing more; tell whether outcomes are lost that nobody chose to leave."""
         worker = next(iter(self._workers), None)
         if worker is not None and not worker.get_loop().is_closed():
             self._halt()
-        return self._outstanding > 0
+        return self._outstanding > 0 and not self._closed
 
     def _halt(self) -> None:
         self._stopped = True
@@ -165,7 +166,6 @@ class _Crew:
             self._waiting_for_source.cancel()
 
     def _cancel_workers(self) -> None:
-        self._cancelling = True
         for worker in self._workers:
             worker.cancel()
 
@@ -184,7 +184,10 @@ class _Crew:
 
     def _leave(self, worker: "asyncio.Task[None]") -> None:
         self._workers.discard(worker)
-        if not worker.cancelled() and (failure := worker.exception()) is not None:
+        if worker.cancelled():
+            if not self._stopped:
+                self._fail(UsageError("a task of the stream was cancelled from outside"))
+        elif (failure := worker.exception()) is not None:
             self._outstanding -= 1
             self._fail(failure)
         _wake(self._progress)
@@ -241,9 +244,10 @@ class _Crew:
                 self._fail(rejection)
             return Outcome(message, error=error)
         except asyncio.CancelledError as cancelled:
-            if self._cancelling and isinstance(cancelled.__cause__, EsmsError):
-                return Outcome(message, error=cancelled.__cause__)
-            raise
+            self._halt()
+            told = cancelled.__cause__
+            unknown = OutcomeUnknown(message, (), "it may have been accepted: cancelled")
+            return Outcome(message, error=told if isinstance(told, EsmsError) else unknown)
 
 
 class _OneByOne:

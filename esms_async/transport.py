@@ -189,15 +189,14 @@ class Transport:
                     middlewares=self._middlewares,
                 )
                 return await _read(response)
-        except TimeoutError:
-            problem = f"no answer within {timeout:.3g} s"
         except TransportFailure:
             raise
         except Exception as error:  # noqa: BLE001  # the marker decides, not the exception's class
-            problem = _describe(error)
-            if isinstance(error, _BEFORE_ANY_WRITE) and not request.written:
-                raise TransportFailure(problem, may_have_arrived=False) from None
-        raise TransportFailure(problem, may_have_arrived=request.may_have_arrived)
+            problem = _describe(error, timeout)
+            never_built = isinstance(error, _BEFORE_ANY_WRITE) and not request.written
+        raise TransportFailure(
+            problem, may_have_arrived=request.may_have_arrived and not never_built
+        )
 
     async def aclose(self) -> None:
         """Close the session, if it is this transport's own, without waiting for its requests."""
@@ -264,8 +263,10 @@ async def _read_capped(content: aiohttp.StreamReader) -> bytes:
     return bytes(body)
 
 
-def _describe(error: Exception) -> str:
+def _describe(error: Exception, timeout: float) -> str:
     """Say what failed without a word of the peer's, which might echo the request."""
+    if type(error) is TimeoutError:
+        return f"no answer within {timeout:.3g} s"
     name = type(error).__name__
     if isinstance(error, OSError) and isinstance(error.strerror, str):
         return f"{name}: {error.strerror}"
@@ -289,7 +290,7 @@ def _check_base_url(base_url: str) -> URL:
             "base_url must be https://; http:// carries the keys in clear, so it is taken only for "
             "a loopback address"
         )
-    return url if url.path.endswith("/") else url.with_path(url.path + "/")
+    return url if str(url).endswith("/") else URL(f"{url}/")
 
 
 def _is_loopback(host: str) -> bool:

@@ -1,0 +1,37 @@
+"""Fixtures that several test modules share."""
+
+from collections.abc import AsyncIterator, Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import aiohttp
+import aioresponses.core
+import pytest
+
+from tests.scripted_gateway import ScriptedGateway
+
+
+@pytest.fixture
+async def gateway() -> AsyncIterator[ScriptedGateway]:
+    """A gateway whose script a test fills."""
+    async with ScriptedGateway() as running:
+        yield running
+
+
+class _Response(aiohttp.ClientResponse):
+    """A response for aioresponses 0.7.9, which does not know an argument of aiohttp 3.14."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        if "stream_writer" in (aiohttp.ClientResponse.__init__.__kwdefaults__ or {}) or (
+            "stream_writer" in aiohttp.ClientResponse.__init__.__annotations__
+        ):
+            options.setdefault("stream_writer", SimpleNamespace(output_size=0))
+        super().__init__(*args, **options)
+
+
+@pytest.fixture
+def stubbed(monkeypatch: pytest.MonkeyPatch) -> Iterator[aioresponses.aioresponses]:
+    """Answers without a socket: for encoding and decoding, never for delivery."""
+    monkeypatch.setattr(aioresponses.core, "ClientResponse", _Response)
+    with aioresponses.aioresponses() as stub:
+        yield stub

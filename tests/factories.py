@@ -1,0 +1,16 @@
+"""Values that many tests need, with nothing in them that matters to the test."""
+
+from tenacity import wait_none
+
+from esms_async import Credentials, Message, RetryPolicy
+
+API_KEY = "KEYKEYKEYKEY"
+SECRET_KEY = "SECRETSECRETSECRET"
+CREDENTIALS = Credentials(API_KEY, SECRET_KEY)
+ONE_ATTEMPT = RetryPolicy(attempts=1, attempt_timeout=5)
+QUICK = RetryPolicy(attempts=4, wait=wait_none())
+
+
+def a_message(phone: str = "0901888484", content: str = "686868 la ma xac minh") -> Message:
+    """Make a new Message."""
+    return Message(phone, content)

@@ -1,0 +1,649 @@
+"""One client at work: its sends, its life, and what a cancelled caller is told."""
+
+import asyncio
+import json
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+
+import orjson
+import pytest
+from aiolimiter import AsyncLimiter
+from aioresponses import aioresponses
+from tenacity import wait_fixed, wait_none
+
+from esms_async import (
+    AccountRejected,
+    ConfigurationError,
+    Credentials,
+    DuplicateRequestId,
+    EsmsClient,
+    EsmsError,
+    Evidence,
+    InvalidMessage,
+    Message,
+    NotSent,
+    OutcomeUnknown,
+    Rejected,
+    RequestIdConflict,
+    RetryPolicy,
+)
+from esms_async.protocol import SEND_OPERATION
+from tests.factories import API_KEY, CREDENTIALS, ONE_ATTEMPT, QUICK, SECRET_KEY, a_message
+from tests.scripted_gateway import DUPLICATE, Exchange, ScriptedGateway, Step
+
+ENVIRONMENT = {"ESMS_API_KEY": API_KEY, "ESMS_SECRET_KEY": SECRET_KEY}
+URL = f"http://127.0.0.1:1/{SEND_OPERATION}"
+
+
+async def reset(exchange: Exchange) -> None:
+    """Lose the answer."""
+    await exchange.reset()
+
+
+async def take_and_reset(exchange: Exchange) -> None:
+    """Accept, and lose the answer."""
+    exchange.accept()
+    await exchange.reset()
+
+
+async def hang(exchange: Exchange) -> None:
+    """Accept, and never answer."""
+    exchange.accept()
+    await exchange.hang()
+
+
+def told(body: bytes, status: int = 200, headers: str = "") -> Step:
+    """Answer so without accepting."""
+
+    async def step(exchange: Exchange) -> None:
+        exchange.answer(body, status=status, headers=headers)
+
+    return step
+
+
+def a_client(gateway: ScriptedGateway, retry: RetryPolicy = QUICK) -> EsmsClient:
+    """Make a client of the gateway."""
+    return EsmsClient(CREDENTIALS, base_url=gateway.url, retry=retry)
+
+
+async def test_the_body_holds_the_documented_fields(gateway: ScriptedGateway) -> None:
+    """What arrives at the gateway is the request that the documents describe."""
+    message = Message(
+        "+84 901 888 484",
+        "Mã của bạn: 686868",
+        campaign_id="spring",
+        callback_url="https://example.com/report",
+        send_at=datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC),
+    )
+    async with a_client(gateway) as client:
+        await client.send(message)
+    assert json.loads(gateway.bodies[0]) == {
+        "ApiKey": API_KEY,
+        "SecretKey": SECRET_KEY,
+        "Phone": "0901888484",
+        "Content": "Mã của bạn: 686868",
+        "SmsType": "8",
+        "IsUnicode": "1",
+        "Sandbox": "0",
+        "RequestId": message.request_id,
+        "campaignid": "spring",
+        "CallbackUrl": "https://example.com/report",
+        "SendDate": "2026-01-02 10:04:05",
+    }
+    head = gateway.heads[0].lower()
+    assert b"content-type: application/json" in head
+    assert b"accept-encoding: identity" in head
+
+
+async def test_options_of_the_client_go_into_each_request(stubbed: aioresponses) -> None:
+    """Sandbox, callback URL and the JSON hooks of the client are used."""
+    bodies: list[bytes] = []
+    stubbed.post(URL, body=b"ignored")
+
+    def dumps(fields: Mapping[str, str]) -> bytes:
+        bodies.append(orjson.dumps(dict(fields)))
+        return bodies[-1]
+
+    async with EsmsClient(
+        CREDENTIALS,
+        base_url="http://127.0.0.1:1/",
+        sandbox=True,
+        callback_url="https://example.com/all",
+        dumps=dumps,
+        loads=lambda body: {"CodeResult": 100, "SMSID": body.decode()},
+    ) as client:
+        receipt = await client.send(a_message())
+    assert receipt.sms_id == "ignored"
+    sent = json.loads(bodies[0])
+    assert (sent["Sandbox"], sent["CallbackUrl"]) == ("1", "https://example.com/all")
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind"),
+    [
+        (b'{"CodeResult":"101","ErrorMessage":"Authorize Failed"}', AccountRejected),
+        (b'{"CodeResult":"103"}', AccountRejected),
+        (DUPLICATE, DuplicateRequestId),
+        (b'{"CodeResult":"108"}', Rejected),
+        (b'{"CodeResult":146,"SMSID":"a1"}', Rejected),
+        (b'{"CodeResult":"4711"}', Rejected),
+    ],
+)
+async def test_a_coded_rejection_is_raised_at_once(
+    gateway: ScriptedGateway, answer: bytes, kind: type[Rejected]
+) -> None:
+    """A rejection is not tried again, and carries the code."""
+    gateway.script.append(told(answer))
+    async with a_client(gateway) as client:
+        with pytest.raises(Rejected) as caught:
+            await client.send(a_message())
+    assert type(caught.value) is kind
+    assert caught.value.code == str(json.loads(answer)["CodeResult"])
+    assert caught.value.status == 200
+    assert len(gateway.bodies) == 1
+
+
+async def test_a_rejection_of_the_message_stands_after_a_lost_answer(
+    gateway: ScriptedGateway,
+) -> None:
+    """The first attempt would have met the same rejection, so nothing was accepted."""
+    gateway.script.extend([reset, told(b'{"CodeResult":"201"}')])
+    async with a_client(gateway) as client:
+        with pytest.raises(Rejected) as caught:
+            await client.send(a_message())
+    assert (caught.value.code, len(caught.value.attempts)) == ("201", 2)
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        told(b'{"CodeResult":"103"}'),
+        told(b'{"CodeResult":"143"}'),
+        told(b'{"CodeResult":"4711"}'),
+        told(b"", 403),
+        told(b"", 404),
+    ],
+    ids=["balance", "lock", "unlisted", "403", "404"],
+)
+async def test_a_refusal_of_the_sender_after_a_lost_answer_proves_nothing(
+    gateway: ScriptedGateway, refusal: Step
+) -> None:
+    """The lost answer may have been an acceptance, so the outcome is unknown, and says why."""
+    message = a_message()
+    gateway.script.extend([take_and_reset, refusal])
+    async with a_client(gateway) as client:
+        with pytest.raises(OutcomeUnknown) as caught:
+            await client.send(message)
+    assert caught.value.rejection is not None
+    assert caught.value.__cause__ is caught.value.rejection
+    assert gateway.accepted[message.request_id] == 1
+    assert len(gateway.bodies) == 2
+
+
+async def test_a_used_request_id_is_a_rejection_without_history(gateway: ScriptedGateway) -> None:
+    """124 on a first attempt says that somebody else used the id; resume reads it as acceptance."""
+    message = a_message()
+    async with a_client(gateway) as client:
+        await client.send(message)
+        with pytest.raises(DuplicateRequestId):
+            await client.send(message)
+        receipt = await client.resume(message)
+    assert (receipt.deduplicated, receipt.sms_id) == (True, None)
+    assert gateway.accepted[message.request_id] == 1
+
+
+async def test_all_attempts_carry_one_request_id(gateway: ScriptedGateway) -> None:
+    """However often it is tried, a message has one RequestId."""
+    message = a_message()
+    gateway.script.extend([reset, told(b"", 503), told(b"junk")])
+    async with a_client(gateway) as client:
+        receipt = await client.send(message)
+    assert len(receipt.attempts) == 4
+    assert {json.loads(body)["RequestId"] for body in gateway.bodies} == {message.request_id}
+
+
+async def test_attempts_tell_what_happened(gateway: ScriptedGateway) -> None:
+    """Each attempt tells when it began, how long it took and what it got."""
+    gateway.script.extend([told(b"", 503, "Retry-After: 0\r\n"), told(b"junk")])
+    before = datetime.now(UTC)
+    async with a_client(gateway) as client:
+        receipt = await client.send(a_message())
+    busy, junk, taken = receipt.attempts
+    assert (busy.evidence, busy.status, busy.retry_after) == (Evidence.MAY_HAVE_ARRIVED, 503, 0.0)
+    assert (junk.evidence, junk.status, junk.code) == (Evidence.MAY_HAVE_ARRIVED, 200, None)
+    assert (taken.evidence, taken.status, taken.code) == (Evidence.ACCEPTED, 200, "100")
+    assert before <= busy.started_at <= junk.started_at <= taken.started_at <= datetime.now(UTC)
+    assert all(attempt.duration > 0 for attempt in receipt.attempts)
+
+
+async def test_giving_up_is_unknown_after_any_attempt_that_may_have_arrived(
+    gateway: ScriptedGateway,
+) -> None:
+    """One ambiguous attempt among unsent ones leaves the outcome unknown."""
+
+    async def take_and_vanish(exchange: Exchange) -> None:
+        gateway.stop_listening()
+        await take_and_reset(exchange)
+
+    gateway.script.append(take_and_vanish)
+    async with a_client(gateway) as client:
+        with pytest.raises(OutcomeUnknown) as caught:
+            await client.send(a_message())
+    assert [attempt.evidence for attempt in caught.value.attempts] == [
+        Evidence.MAY_HAVE_ARRIVED,
+        *[Evidence.NOTHING_LEFT] * 3,
+    ]
+
+
+async def test_giving_up_is_not_sent_when_no_attempt_left(unused_tcp_port: int) -> None:
+    """Attempts of which nothing left are tried again, and end as not sent."""
+    url = f"http://127.0.0.1:{unused_tcp_port}/"
+    async with EsmsClient(CREDENTIALS, base_url=url, retry=QUICK) as client:
+        with pytest.raises(NotSent) as caught:
+            await client.send(a_message())
+    assert len(caught.value.attempts) == 4
+    assert isinstance(caught.value, ConnectionError)
+
+
+async def test_the_deadline_bounds_the_whole_send(gateway: ScriptedGateway) -> None:
+    """A hanging attempt is cut at the deadline, even where an attempt alone may take longer."""
+    gateway.script.append(hang)
+    retry = RetryPolicy(deadline=0.2, attempt_timeout=60)
+    started = time.monotonic()
+    async with a_client(gateway, retry) as client:
+        with pytest.raises(OutcomeUnknown) as caught:
+            await client.send(a_message())
+    assert len(caught.value.attempts) == 1
+    assert time.monotonic() - started < 30
+
+
+async def test_no_pause_goes_past_the_deadline(gateway: ScriptedGateway) -> None:
+    """Where the pause would end after the deadline, the send gives up at once."""
+    gateway.script.append(told(b"", 503, "Retry-After: 3600\r\n"))
+    async with a_client(gateway) as client:
+        with pytest.raises(OutcomeUnknown) as caught:
+            await asyncio.wait_for(client.send(a_message()), timeout=20)
+    assert len(caught.value.attempts) == 1
+
+
+async def test_an_expired_message_is_not_sent(gateway: ScriptedGateway) -> None:
+    """No attempt starts once nobody can use the code any more."""
+    message = Message(
+        "0901888484", "686868", expires_at=datetime.now(UTC) - timedelta(milliseconds=1)
+    )
+    async with a_client(gateway) as client:
+        with pytest.raises(NotSent, match="expires_at"):
+            await client.send(message)
+        with pytest.raises(OutcomeUnknown, match="expires_at"):
+            await client.resume(message)
+    assert gateway.bodies == []
+
+
+async def test_no_further_attempt_starts_after_expiry(gateway: ScriptedGateway) -> None:
+    """An attempt under way at expiry may finish; a further one does not start."""
+    message = Message("0901888484", "686868", expires_at=datetime.now(UTC) + timedelta(seconds=5))
+    gateway.script.append(reset)
+    async with a_client(gateway, RetryPolicy(wait=wait_fixed(6))) as client:
+        with pytest.raises(OutcomeUnknown) as caught:
+            await client.send(message)
+    assert len(caught.value.attempts) == 1
+
+
+async def test_each_attempt_waits_for_the_limiter(gateway: ScriptedGateway) -> None:
+    """A retry pays the limiter again."""
+    limiter = AsyncLimiter(100, 60)
+    gateway.script.append(reset)
+    async with EsmsClient(
+        CREDENTIALS, base_url=gateway.url, retry=QUICK, limiter=limiter
+    ) as client:
+        await client.send(a_message())
+    assert limiter._level > 1.5
+
+
+async def test_waiting_for_the_limiter_counts_against_the_deadline(
+    gateway: ScriptedGateway,
+) -> None:
+    """A send that the limiter never lets through is not sent."""
+    limiter = asyncio.Semaphore(0)
+    async with EsmsClient(
+        CREDENTIALS, base_url=gateway.url, retry=RetryPolicy(deadline=0.1), limiter=limiter
+    ) as client:
+        with pytest.raises(NotSent, match="limiter"):
+            await client.send(a_message())
+    assert gateway.bodies == []
+
+
+async def test_a_semaphore_as_limiter_is_given_back(gateway: ScriptedGateway) -> None:
+    """The limiter's place is given back after each attempt, failed ones included."""
+    limiter = asyncio.Semaphore(1)
+    gateway.script.append(reset)
+    async with EsmsClient(
+        CREDENTIALS, base_url=gateway.url, retry=QUICK, limiter=limiter
+    ) as client:
+        await client.send(a_message())
+        await client.send(a_message())
+    assert not limiter.locked()
+
+
+async def cancelled_with(task: asyncio.Task[object]) -> BaseException | None:
+    """Cancel a task and return what its cancellation says of the message."""
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError) as caught:
+        await task
+    return caught.value.__cause__
+
+
+async def test_a_cancellation_before_the_write_says_not_sent(gateway: ScriptedGateway) -> None:
+    """A caller cancelled while it waits for a connection is told that nothing left."""
+    gateway.script.append(hang)
+    async with EsmsClient(CREDENTIALS, base_url=gateway.url, max_connections=1) as client:
+        first = asyncio.create_task(client.send(a_message()))
+        await gateway.hanging.wait()
+        second = asyncio.create_task(client.send(a_message()))
+        await asyncio.sleep(0)
+        assert isinstance(await cancelled_with(second), NotSent)
+        assert isinstance(await cancelled_with(first), OutcomeUnknown)
+    assert len(gateway.bodies) == 1
+
+
+async def test_a_cancellation_after_the_write_says_unknown(gateway: ScriptedGateway) -> None:
+    """A caller cancelled while the gateway has the request is told that it may have arrived."""
+    message = a_message()
+    gateway.script.append(hang)
+    async with a_client(gateway) as client:
+        task = asyncio.create_task(client.send(message))
+        await gateway.hanging.wait()
+        unknown = await cancelled_with(task)
+        assert isinstance(unknown, OutcomeUnknown)
+        assert [attempt.evidence for attempt in unknown.attempts] == [Evidence.MAY_HAVE_ARRIVED]
+        receipt = await client.resume(unknown.message)
+    assert receipt.deduplicated
+    assert gateway.accepted[message.request_id] == 1
+
+
+@pytest.mark.parametrize(("step", "kind"), [(reset, OutcomeUnknown), (None, NotSent)])
+async def test_a_cancellation_between_attempts_says_what_they_left(
+    gateway: ScriptedGateway, step: Step | None, kind: type[EsmsError]
+) -> None:
+    """A caller cancelled during a pause is told what the attempts before it leave possible."""
+    pausing = asyncio.Event()
+
+    def pause(_: object) -> float:
+        pausing.set()
+        return 20.0
+
+    if step is None:
+        gateway.stop_listening()
+    else:
+        gateway.script.append(step)
+    async with a_client(gateway, RetryPolicy(wait=pause)) as client:
+        task = asyncio.create_task(client.send(a_message()))
+        await pausing.wait()
+        await asyncio.sleep(0)
+        assert isinstance(await cancelled_with(task), kind)
+
+
+async def test_a_cancellation_while_waiting_for_the_limiter_says_not_sent(
+    gateway: ScriptedGateway,
+) -> None:
+    """A caller cancelled before its turn is told that nothing left."""
+    async with EsmsClient(
+        CREDENTIALS, base_url=gateway.url, limiter=asyncio.Semaphore(0)
+    ) as client:
+        task = asyncio.create_task(client.send(a_message()))
+        await asyncio.sleep(0)
+        assert isinstance(await cancelled_with(task), NotSent)
+
+
+async def test_a_timeout_around_a_send_tells_what_is_true(gateway: ScriptedGateway) -> None:
+    """The TimeoutError of `asyncio.timeout` leads back to the OutcomeUnknown."""
+    gateway.script.append(hang)
+    async with a_client(gateway) as client:
+        with pytest.raises(TimeoutError) as caught:
+            async with asyncio.timeout(0.2):
+                await client.send(a_message())
+    cancelled = caught.value.__cause__
+    assert cancelled is not None
+    assert isinstance(cancelled.__cause__, OutcomeUnknown)
+
+
+async def test_a_cancellation_never_turns_into_a_retry(gateway: ScriptedGateway) -> None:
+    """After a cancellation the gateway is not asked again."""
+    gateway.script.append(hang)
+    async with a_client(gateway) as client:
+        task = asyncio.create_task(client.send(a_message()))
+        await gateway.hanging.wait()
+        await cancelled_with(task)
+    assert len(gateway.bodies) == 1
+
+
+async def test_closing_waits_for_what_is_in_flight(gateway: ScriptedGateway) -> None:
+    """A send under way at close is brought to its outcome, retries included."""
+    asked, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slow_reset(exchange: Exchange) -> None:
+        asked.set()
+        await go_on.wait()
+        await take_and_reset(exchange)
+
+    gateway.script.append(slow_reset)
+    client = a_client(gateway)
+    sends = [asyncio.create_task(client.send(a_message())) for _ in range(3)]
+    await asked.wait()
+    closing = asyncio.create_task(client.aclose())
+    await asyncio.sleep(0)
+    with pytest.raises(NotSent, match="closed"):
+        await client.send(a_message())
+    go_on.set()
+    await closing
+    receipts = [task.result() for task in sends]
+    assert sum(receipt.deduplicated for receipt in receipts) == 1
+    await client.aclose()
+
+
+async def test_a_cancelled_close_ends_what_is_in_flight(gateway: ScriptedGateway) -> None:
+    """Cancelling the close closes the connections, and each send ends with what is true of it."""
+    gateway.script.append(hang)
+    client = a_client(gateway, ONE_ATTEMPT)
+    send = asyncio.create_task(client.send(a_message()))
+    await gateway.hanging.wait()
+    closing = asyncio.create_task(client.aclose())
+    await asyncio.sleep(0)
+    closing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await closing
+    with pytest.raises(OutcomeUnknown):
+        await send
+
+
+def test_a_client_made_outside_an_event_loop_works_inside_one(unused_tcp_port: int) -> None:
+    """A client can be a module's constant, and be opened by `asyncio.run`."""
+    gateway = ScriptedGateway(port=unused_tcp_port)
+    client = EsmsClient(CREDENTIALS, base_url=gateway.url)
+
+    async def use() -> str | None:
+        async with gateway, client:
+            return (await client.send(a_message())).sms_id
+
+    assert asyncio.run(use()) == "d8e0"
+
+
+async def test_the_same_message_under_way_is_sent_once(gateway: ScriptedGateway) -> None:
+    """Tasks that send one Message at once share one request and one result."""
+    message = a_message()
+    async with a_client(gateway) as client:
+        receipts = await asyncio.gather(*(client.send(message) for _ in range(10)))
+    assert len(gateway.bodies) == 1
+    assert len(set(receipts)) == 1
+
+
+async def test_an_error_is_shared_too(gateway: ScriptedGateway) -> None:
+    """Each of the tasks gets the same rejection, as an object of its own."""
+    message = a_message()
+    gateway.script.append(told(b'{"CodeResult":"108"}'))
+    async with a_client(gateway) as client:
+        errors = await asyncio.gather(
+            *(client.send(message) for _ in range(3)), return_exceptions=True
+        )
+    assert [type(error) for error in errors] == [Rejected] * 3
+    assert len({id(error) for error in errors}) == 3
+    assert len(gateway.bodies) == 1
+
+
+async def test_cancelling_one_of_two_equal_sends_leaves_the_other(
+    gateway: ScriptedGateway,
+) -> None:
+    """The task that waited takes over, with the history of the cancelled one."""
+    message = a_message()
+    gateway.script.append(hang)
+    async with a_client(gateway) as client:
+        first = asyncio.create_task(client.send(message))
+        await gateway.hanging.wait()
+        second = asyncio.create_task(client.send(message))
+        third = asyncio.create_task(client.send(message))
+        await asyncio.sleep(0)
+        assert isinstance(await cancelled_with(third), OutcomeUnknown)
+        assert isinstance(await cancelled_with(first), OutcomeUnknown)
+        receipt = await second
+    assert receipt.deduplicated
+    assert gateway.accepted[message.request_id] == 1
+    assert len(gateway.bodies) == 2
+
+
+async def test_resuming_a_message_under_way_lends_it_its_history(
+    gateway: ScriptedGateway,
+) -> None:
+    """What one caller knows of an earlier attempt serves the send under way."""
+    message = a_message()
+    asked, go_on = asyncio.Event(), asyncio.Event()
+
+    async def duplicate_when_told(exchange: Exchange) -> None:
+        asked.set()
+        await go_on.wait()
+        exchange.answer(DUPLICATE)
+
+    gateway.script.append(duplicate_when_told)
+    async with a_client(gateway) as client:
+        send = asyncio.create_task(client.send(message))
+        await asked.wait()
+        resume = asyncio.create_task(client.resume(message))
+        await asyncio.sleep(0)
+        go_on.set()
+        assert (await resume).deduplicated
+        assert (await send).deduplicated
+
+
+async def test_one_request_id_for_two_texts_is_a_conflict(gateway: ScriptedGateway) -> None:
+    """A RequestId under way is not lent to another phone or content."""
+    gateway.script.append(hang)
+    message = a_message()
+    others = [
+        Message("0901888485", message.content, request_id=message.request_id),
+        Message(message.phone, "another text", request_id=message.request_id),
+    ]
+    async with a_client(gateway) as client:
+        task = asyncio.create_task(client.send(message))
+        await gateway.hanging.wait()
+        for other in others:
+            with pytest.raises(RequestIdConflict):
+                await client.send(other)
+        await cancelled_with(task)
+    assert len(gateway.bodies) == 1
+
+
+async def test_one_client_serves_many_tasks_at_once(gateway: ScriptedGateway) -> None:
+    """Heavy concurrent use of one client keeps every message and every outcome apart."""
+    script: list[Step] = [reset, take_and_reset, told(b"", 503), told(b"junk")]
+    gateway.script.extend(script * 50)
+    messages = [a_message(f"09{number:08}") for number in range(500)]
+    retry = RetryPolicy(attempts=30, wait=wait_none())
+    async with a_client(gateway, retry) as client:
+        receipts = await asyncio.gather(*map(client.send, messages))
+    assert [receipt.request_id for receipt in receipts] == [m.request_id for m in messages]
+    assert all(gateway.accepted[message.request_id] == 1 for message in messages)
+    lost = sum(receipt.deduplicated for receipt in receipts)
+    assert 0 < lost <= 50
+
+
+@pytest.mark.parametrize("message", [None, "0901888484", {"phone": "0901888484"}])
+async def test_only_a_message_can_be_sent(gateway: ScriptedGateway, message: Message) -> None:
+    """Anything but a Message is refused in words, and nothing is sent."""
+    async with a_client(gateway) as client:
+        with pytest.raises(InvalidMessage, match="not a Message"):
+            await client.send(message)
+    assert gateway.bodies == []
+
+
+async def test_a_client_from_the_environment(gateway: ScriptedGateway) -> None:
+    """Keys, base URL and sandbox come from variables."""
+    environment = {**ENVIRONMENT, "ESMS_BASE_URL": gateway.url, "ESMS_SANDBOX": "1"}
+    async with EsmsClient.from_env(environment, retry=QUICK) as client:
+        await client.send(a_message())
+    sent = json.loads(gateway.bodies[0])
+    assert (sent["ApiKey"], sent["SecretKey"], sent["Sandbox"]) == (API_KEY, SECRET_KEY, "1")
+
+
+async def test_arguments_win_over_the_environment(
+    gateway: ScriptedGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the code says goes before what the process's environment says."""
+    for name, value in ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("ESMS_BASE_URL", "https://elsewhere.invalid/")
+    monkeypatch.setenv("ESMS_SANDBOX", "yes")
+    async with EsmsClient.from_env(base_url=gateway.url, sandbox=False) as client:
+        await client.send(a_message())
+    assert json.loads(gateway.bodies[0])["Sandbox"] == "0"
+
+
+@pytest.mark.parametrize(
+    ("environment", "words"),
+    [
+        ({}, "ESMS_API_KEY and ESMS_SECRET_KEY"),
+        ({"ESMS_API_KEY": API_KEY}, "variable ESMS_SECRET_KEY"),
+        ({**ENVIRONMENT, "ESMS_API_KEY": ""}, "variable ESMS_API_KEY"),
+        ({**ENVIRONMENT, "ESMS_SECRET_KEY": " key"}, "secret_key has white space"),
+        ({**ENVIRONMENT, "ESMS_SANDBOX": "maybe"}, "ESMS_SANDBOX must be 1 or 0"),
+        ({**ENVIRONMENT, "ESMS_BASE_URL": "http://rest.esms.vn"}, "base_url must be https"),
+    ],
+)
+def test_an_environment_that_cannot_work_is_refused(
+    environment: dict[str, str], words: str
+) -> None:
+    """The error names the variable, and never shows a key."""
+    with pytest.raises(ConfigurationError, match=words) as caught:
+        EsmsClient.from_env(environment)
+    assert API_KEY not in str(caught.value)
+
+
+def test_arguments_that_cannot_work_are_refused() -> None:
+    """The error names the argument."""
+    with pytest.raises(ConfigurationError, match="credentials must be a Credentials"):
+        EsmsClient(("key", "secret"))  # type: ignore[arg-type]  # the wrong type is the point
+    with pytest.raises(ConfigurationError, match="max_connections"):
+        EsmsClient(CREDENTIALS, max_connections=0)
+    with pytest.raises(ConfigurationError, match="retry must be a RetryPolicy"):
+        EsmsClient(CREDENTIALS, retry=3)  # type: ignore[arg-type]  # the wrong type is the point
+    with pytest.raises(ConfigurationError, match="callback_url"):
+        EsmsClient(CREDENTIALS, callback_url="nowhere")
+
+
+def test_the_repr_of_a_client_shows_no_key() -> None:
+    """Only where it sends to is shown."""
+    client = EsmsClient(Credentials("first-key", "second-key"))
+    assert repr(client) == "EsmsClient(base_url='https://rest.esms.vn/MainService.svc/json/')"
+
+
+async def test_an_unexpected_error_abandons_the_send(gateway: ScriptedGateway) -> None:
+    """A hook that fails raises its own error, and leaves nothing behind."""
+
+    def broken(_: object) -> bytes:
+        raise ZeroDivisionError
+
+    message = a_message()
+    async with EsmsClient(CREDENTIALS, base_url=gateway.url, dumps=broken) as client:
+        with pytest.raises(ZeroDivisionError):
+            await client.send(message)
+        with pytest.raises(ZeroDivisionError):
+            await client.send(message)

@@ -1,0 +1,667 @@
+"""Each way a request can fail on a real socket: what the gateway did, and what the caller is told."""
+
+import asyncio
+import gzip
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import aiohttp
+import pytest
+import trustme
+from aioresponses import aioresponses
+
+from esms_async import (
+    ConfigurationError,
+    EsmsClient,
+    Evidence,
+    NotSent,
+    OutcomeUnknown,
+    Rejected,
+    RetryPolicy,
+    SendError,
+    UsageError,
+)
+from esms_async.protocol import SEND_OPERATION
+from esms_async.transport import Request, Transport
+from tests.factories import CREDENTIALS, ONE_ATTEMPT, QUICK, a_message
+from tests.scripted_gateway import ACCEPTED, Exchange, ScriptedGateway, Step
+
+IMPATIENT = RetryPolicy(attempts=1, attempt_timeout=0.15)
+
+
+async def reset(exchange: Exchange) -> None:
+    await exchange.reset()
+
+
+async def reset_in_the_answer(exchange: Exchange) -> None:
+    exchange.send(b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\n{")
+    await exchange.writer.drain()
+    await exchange.reset()
+
+
+async def close(exchange: Exchange) -> None:
+    await exchange.close()
+
+
+async def close_in_the_headers(exchange: Exchange) -> None:
+    exchange.send(b"HTTP/1.1 200 OK\r\nContent-Le")
+    await exchange.close()
+
+
+async def garbage(exchange: Exchange) -> None:
+    exchange.send(b"\x00\xff SMTP? 220 hello\r\n\r\n")
+    await exchange.close()
+
+
+async def oversized_headers(exchange: Exchange) -> None:
+    exchange.send(b"HTTP/1.1 200 OK\r\nX-Long: " + b"x" * 100_000 + b"\r\n\r\n")
+    await exchange.close()
+
+
+async def bad_content_length(exchange: Exchange) -> None:
+    exchange.send(b"HTTP/1.1 200 OK\r\nContent-Length: minus two\r\n\r\n{}")
+    await exchange.close()
+
+
+async def bad_chunk(exchange: Exchange) -> None:
+    exchange.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nnot hexadecimal\r\n{}")
+    await exchange.close()
+
+
+async def body_cut(exchange: Exchange) -> None:
+    exchange.send(b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n" + ACCEPTED[:20])
+    await exchange.close()
+
+
+async def body_without_length_cut(exchange: Exchange) -> None:
+    exchange.send(b"HTTP/1.1 200 OK\r\n\r\n" + ACCEPTED[:20])
+    await exchange.close()
+
+
+async def bad_gzip(exchange: Exchange) -> None:
+    exchange.answer(b"no gzip at all", headers="Content-Encoding: gzip\r\n")
+
+
+async def gzip_bomb(exchange: Exchange) -> None:
+    exchange.answer(gzip.compress(b" " * 50_000_000), headers="Content-Encoding: gzip\r\n")
+
+
+async def too_large(exchange: Exchange) -> None:
+    exchange.answer(b" " * 70_000 + ACCEPTED)
+
+
+async def endless(exchange: Exchange) -> None:
+    exchange.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+    while True:
+        exchange.send(b"1000\r\n" + b" " * 4096 + b"\r\n")
+        await exchange.writer.drain()
+
+
+async def html(exchange: Exchange) -> None:
+    exchange.answer(b"<html>Service Unavailable</html>", headers="Content-Type: text/html\r\n")
+
+
+async def empty(exchange: Exchange) -> None:
+    exchange.answer(b"")
+
+
+async def null(exchange: Exchange) -> None:
+    exchange.answer(b"null")
+
+
+async def a_list(exchange: Exchange) -> None:
+    exchange.answer(b'[{"CodeResult":"100"}]')
+
+
+async def wrong_charset(exchange: Exchange) -> None:
+    exchange.answer('{"CodeResult":"100"}'.encode("cp037"))
+
+
+async def error_object(exchange: Exchange) -> None:
+    exchange.answer(b'{"error":"Invalid request"}')
+
+
+async def error_object_400(exchange: Exchange) -> None:
+    exchange.answer(b'{"error":"Invalid request"}', status=400)
+
+
+def status(code: int) -> Step:
+    async def step(exchange: Exchange) -> None:
+        exchange.answer(ACCEPTED, status=code, headers="Location: /elsewhere\r\n")
+
+    step.__name__ = f"status_{code}"
+    return step
+
+
+async def hang(exchange: Exchange) -> None:
+    await exchange.hang()
+
+
+async def continue_and_hang(exchange: Exchange) -> None:
+    exchange.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+    await exchange.hang()
+
+
+async def hang_in_the_body(exchange: Exchange) -> None:
+    exchange.send(b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n" + ACCEPTED[:20])
+    await exchange.hang()
+
+
+MAY_HAVE_ARRIVED: list[Step] = [
+    reset,
+    reset_in_the_answer,
+    close,
+    close_in_the_headers,
+    garbage,
+    oversized_headers,
+    bad_content_length,
+    bad_chunk,
+    body_cut,
+    body_without_length_cut,
+    bad_gzip,
+    gzip_bomb,
+    too_large,
+    endless,
+    html,
+    empty,
+    null,
+    a_list,
+    wrong_charset,
+    error_object,
+    error_object_400,
+    *map(status, [301, 302, 303, 307, 308, 408, 425, 429, 500, 502, 503, 504]),
+]
+SILENT: list[Step] = [hang, continue_and_hang, hang_in_the_body]
+
+
+def name_of(step: object) -> str:
+    return getattr(step, "__name__", repr(step))
+
+
+def after_acceptance(step: Step) -> Step:
+    async def accept_then(exchange: Exchange) -> None:
+        exchange.accept()
+        await step(exchange)
+
+    return accept_then
+
+
+@asynccontextmanager
+async def a_client(
+    gateway: ScriptedGateway, retry: RetryPolicy, *, reused: bool
+) -> AsyncIterator[EsmsClient]:
+    """A client whose next request goes over a fresh connection or over a reused one."""
+    async with EsmsClient(CREDENTIALS, base_url=gateway.url, retry=retry) as client:
+        if reused:
+            script, gateway.script = gateway.script, type(gateway.script)()
+            await client.send(a_message())
+            gateway.script = script
+        yield client
+
+
+@pytest.mark.parametrize("reused", [False, True], ids=["fresh", "reused"])
+@pytest.mark.parametrize("taken", [False, True], ids=["not-taken", "taken"])
+@pytest.mark.parametrize("step", [*MAY_HAVE_ARRIVED, *SILENT], ids=name_of)
+async def test_an_unreadable_answer_leaves_the_outcome_unknown(
+    gateway: ScriptedGateway, step: Step, taken: bool, reused: bool
+) -> None:
+    """Whatever the gateway did with the request, the caller is told that it is unknown."""
+    message = a_message()
+    gateway.script.append(after_acceptance(step) if taken else step)
+    policy = IMPATIENT if step in SILENT else ONE_ATTEMPT
+    async with a_client(gateway, policy, reused=reused) as client:
+        with pytest.raises(OutcomeUnknown) as caught:
+            await client.send(message)
+        assert caught.value.message is message
+        assert len(caught.value.attempts) == 1
+        assert gateway.accepted[message.request_id] == int(taken)
+        assert gateway.connections == 1
+
+        receipt = await client.resume(caught.value.message)
+        assert receipt.deduplicated is taken
+        assert gateway.accepted[message.request_id] == 1
+
+
+@pytest.mark.parametrize("reused", [False, True], ids=["fresh", "reused"])
+@pytest.mark.parametrize("taken", [False, True], ids=["not-taken", "taken"])
+@pytest.mark.parametrize("step", MAY_HAVE_ARRIVED, ids=name_of)
+async def test_a_retry_after_an_unreadable_answer_reaches_the_phone_once(
+    gateway: ScriptedGateway, step: Step, taken: bool, reused: bool
+) -> None:
+    """The retry carries the same RequestId, so the message is accepted once and said to be."""
+    message = a_message()
+    gateway.script.extend([after_acceptance(step) if taken else step, step])
+    async with a_client(gateway, QUICK, reused=reused) as client:
+        receipt = await client.send(message)
+        assert receipt.deduplicated is taken
+        assert len(receipt.attempts) == 3
+        assert gateway.accepted[message.request_id] == 1
+
+
+@pytest.mark.parametrize("reused", [False, True], ids=["fresh", "reused"])
+async def test_a_reset_while_the_gateway_reads_may_have_arrived(
+    gateway: ScriptedGateway, reused: bool
+) -> None:
+    """A connection reset in the middle of the request leaves the outcome unknown."""
+    gateway.before_reading = True
+    gateway.script.append(reset)
+    message = a_message()
+    async with a_client(gateway, ONE_ATTEMPT, reused=reused) as client:
+        with pytest.raises(OutcomeUnknown):
+            await client.send(message)
+    assert gateway.accepted[message.request_id] == 0
+
+
+@pytest.mark.parametrize("code", [400, 401, 403, 404, 405, 413, 422])
+@pytest.mark.parametrize("reused", [False, True], ids=["fresh", "reused"])
+async def test_a_client_error_status_is_a_rejection(
+    gateway: ScriptedGateway, code: int, reused: bool
+) -> None:
+    """A service that refuses to read the request has not taken it, and is not asked again."""
+    message = a_message()
+    gateway.script.append(status(code))
+    async with a_client(gateway, QUICK, reused=reused) as client:
+        with pytest.raises(Rejected) as caught:
+            await client.send(message)
+    assert (caught.value.code, caught.value.status) == (None, code)
+    assert len(caught.value.attempts) == 1
+    assert gateway.accepted[message.request_id] == 0
+
+
+async def test_a_redirect_is_never_followed(gateway: ScriptedGateway) -> None:
+    """No redirect carries the keys anywhere: each request is made to the operation itself."""
+    gateway.script.extend(map(status, [301, 302, 303, 307, 308]))
+    async with EsmsClient(
+        CREDENTIALS, base_url=gateway.url, retry=RetryPolicy(attempts=5, backoff_initial=0.001)
+    ) as client:
+        with pytest.raises(OutcomeUnknown):
+            await client.send(a_message())
+    lines = {head.split(b"\r\n")[0] for head in gateway.heads}
+    assert lines == {b"POST /MainService.svc/json/SendMultipleMessage_V4_post_json/ HTTP/1.1"}
+
+
+class FailingResolver(aiohttp.abc.AbstractResolver):
+    """A resolver that knows no name."""
+
+    async def resolve(self, host: str, port: int = 0, family: int = 0) -> list[object]:  # type: ignore[override]  # it never returns
+        raise OSError(-2, "Name or service not known")
+
+    async def close(self) -> None:
+        """Nothing to close."""
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    """A certificate authority that no client trusts by itself."""
+    return trustme.CA()
+
+
+@pytest.fixture(scope="module")
+def server_tls(authority: trustme.CA) -> ssl.SSLContext:
+    """The TLS side of a gateway on localhost."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost").configure_cert(context)
+    return context
+
+
+@pytest.fixture
+def client_tls(authority: trustme.CA) -> ssl.SSLContext:
+    """A context that trusts the authority."""
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    return context
+
+
+async def expect_not_sent(client: EsmsClient, words: str) -> None:
+    """Send a message and see it not sent, with a reason that helps."""
+    with pytest.raises(NotSent, match=words) as caught:
+        await client.send(a_message())
+    assert len(caught.value.attempts) == 1
+
+
+async def test_a_refused_connection_is_not_sent(unused_tcp_port: int) -> None:
+    """Where nobody listens, nothing left this machine."""
+    url = f"http://127.0.0.1:{unused_tcp_port}/"
+    async with EsmsClient(CREDENTIALS, base_url=url, retry=ONE_ATTEMPT) as client:
+        await expect_not_sent(client, "ClientConnectorError")
+
+
+async def test_an_unknown_host_is_not_sent() -> None:
+    """Where the name does not resolve, nothing left this machine."""
+    connector = aiohttp.TCPConnector(resolver=FailingResolver())
+    async with (
+        aiohttp.ClientSession(connector=connector) as session,
+        EsmsClient(
+            CREDENTIALS, base_url="https://gateway.invalid/", session=session, retry=ONE_ATTEMPT
+        ) as client,
+    ):
+        await expect_not_sent(client, "ClientConnectorDNSError")
+
+
+async def test_an_untrusted_certificate_is_not_sent(server_tls: ssl.SSLContext) -> None:
+    """TLS is verified by default, and a failed handshake lets no request out."""
+    async with (
+        ScriptedGateway(tls=server_tls) as gateway,
+        EsmsClient(CREDENTIALS, base_url=gateway.url, retry=ONE_ATTEMPT) as client,
+    ):
+        await expect_not_sent(client, "ClientConnectorCertificateError")
+        assert gateway.bodies == []
+
+
+async def test_tls_to_a_plain_server_is_not_sent(gateway: ScriptedGateway) -> None:
+    """A handshake that fails lets no request out."""
+    url = gateway.url.replace("http://", "https://")
+    gateway.before_reading = True
+    gateway.script.append(garbage)
+    async with EsmsClient(CREDENTIALS, base_url=url, retry=ONE_ATTEMPT) as client:
+        await expect_not_sent(client, "ClientConnectorSSLError|ClientConnectorError")
+
+
+async def test_a_wrong_fingerprint_is_not_sent(server_tls: ssl.SSLContext) -> None:
+    """A pinned certificate that does not match lets no request out."""
+    connector = aiohttp.TCPConnector(ssl=aiohttp.Fingerprint(b"\0" * 32))
+    async with (
+        ScriptedGateway(tls=server_tls) as gateway,
+        aiohttp.ClientSession(connector=connector) as session,
+        EsmsClient(CREDENTIALS, base_url=gateway.url, session=session, retry=ONE_ATTEMPT) as client,
+    ):
+        await expect_not_sent(client, "ServerFingerprintMismatch")
+        assert gateway.bodies == []
+
+
+async def test_a_trusted_context_is_taken_from_an_injected_session(
+    server_tls: ssl.SSLContext, client_tls: ssl.SSLContext
+) -> None:
+    """A custom `ssl` context comes with an injected session, and the message arrives over TLS."""
+    async with (
+        ScriptedGateway(tls=server_tls) as gateway,
+        aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=client_tls)) as session,
+        EsmsClient(CREDENTIALS, base_url=gateway.url, session=session) as client,
+    ):
+        first, second = a_message(), a_message()
+        assert (await client.send(first)).sms_id == "d8e0"
+        assert (await client.send(second)).sms_id == "d8e0"
+        assert gateway.connections == 1
+
+
+async def test_a_missing_client_certificate_may_have_arrived(
+    authority: trustme.CA, server_tls: ssl.SSLContext, client_tls: ssl.SSLContext
+) -> None:
+    """TLS 1.3 refuses a client only after the request was written: the outcome is unknown."""
+    strict = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    strict.minimum_version = ssl.TLSVersion.TLSv1_3
+    authority.issue_cert("localhost").configure_cert(strict)
+    authority.configure_trust(strict)
+    strict.verify_mode = ssl.CERT_REQUIRED
+    async with (
+        ScriptedGateway(tls=strict) as gateway,
+        aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=client_tls)) as session,
+        EsmsClient(CREDENTIALS, base_url=gateway.url, session=session, retry=ONE_ATTEMPT) as client,
+    ):
+        with pytest.raises(OutcomeUnknown):
+            await client.send(a_message())
+        assert gateway.bodies == []
+
+
+async def test_a_handshake_that_hangs_is_not_sent(gateway: ScriptedGateway) -> None:
+    """The attempt's time runs out before a connection stands: nothing left this machine."""
+    gateway.before_reading = True
+    gateway.script.append(hang)
+    url = gateway.url.replace("http://", "https://")
+    async with EsmsClient(CREDENTIALS, base_url=url, retry=IMPATIENT) as client:
+        await expect_not_sent(client, "no answer within 0.15 s")
+
+
+async def test_waiting_for_a_connection_of_the_pool_is_not_sent(gateway: ScriptedGateway) -> None:
+    """A send that never got a connection left nothing, while the one that has it is unknown."""
+    gateway.script.append(hang)
+    async with (
+        aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=1)) as session,
+        EsmsClient(CREDENTIALS, base_url=gateway.url, session=session) as patient,
+        EsmsClient(CREDENTIALS, base_url=gateway.url, session=session, retry=IMPATIENT) as client,
+    ):
+        first = asyncio.create_task(patient.send(a_message()))
+        await gateway.hanging.wait()
+        await expect_not_sent(client, "no answer within 0.15 s")
+        first.cancel()
+        with pytest.raises(asyncio.CancelledError) as caught:
+            await first
+        assert isinstance(caught.value.__cause__, OutcomeUnknown)
+    assert len(gateway.bodies) == 1
+
+
+@pytest.mark.parametrize("step", [close, garbage, status(403), status(502)], ids=name_of)
+async def test_a_proxy_that_refuses_the_tunnel_is_not_sent(
+    gateway: ScriptedGateway, step: Step
+) -> None:
+    """Whatever a proxy says to CONNECT, the request itself never left this machine."""
+    gateway.before_reading = True
+    gateway.script.append(step)
+    async with (
+        aiohttp.ClientSession(proxy=gateway.url) as session,
+        EsmsClient(
+            CREDENTIALS, base_url="https://gateway.invalid/", session=session, retry=ONE_ATTEMPT
+        ) as client,
+    ):
+        await expect_not_sent(client, "not sent")
+    assert gateway.bodies == []
+
+
+async def test_an_unreachable_proxy_is_not_sent(unused_tcp_port: int) -> None:
+    """Without its proxy, nothing left this machine."""
+    async with (
+        aiohttp.ClientSession(proxy=f"http://127.0.0.1:{unused_tcp_port}") as session,
+        EsmsClient(
+            CREDENTIALS, base_url="https://gateway.invalid/", session=session, retry=ONE_ATTEMPT
+        ) as client,
+    ):
+        await expect_not_sent(client, "ClientProxyConnectionError")
+
+
+async def test_a_host_label_that_is_too_long_is_not_sent() -> None:
+    """A name that no resolver can be asked for leaves nothing."""
+    url = f"https://{'a' * 64}.vn/"
+    async with EsmsClient(CREDENTIALS, base_url=url, retry=ONE_ATTEMPT) as client:
+        await expect_not_sent(client, "not sent")
+
+
+async def test_a_closed_injected_session_is_not_sent(gateway: ScriptedGateway) -> None:
+    """A session that its owner has closed sends nothing."""
+    session = aiohttp.ClientSession()
+    await session.close()
+    async with EsmsClient(
+        CREDENTIALS, base_url=gateway.url, session=session, retry=ONE_ATTEMPT
+    ) as client:
+        await expect_not_sent(client, "RuntimeError")
+
+
+async def test_a_connection_closed_while_idle_never_swallows_a_request(
+    gateway: ScriptedGateway,
+) -> None:
+    """A pooled connection that the gateway has closed is noticed before anything is written."""
+    async with EsmsClient(CREDENTIALS, base_url=gateway.url, retry=ONE_ATTEMPT) as client:
+        for round_number in range(1, 21):
+            await client.send(a_message())
+            gateway.hang_up()
+            await expect_not_sent(client, "not sent")
+            assert len(gateway.bodies) == round_number
+
+
+async def test_a_send_over_a_closed_idle_connection_needs_one_retry(
+    gateway: ScriptedGateway,
+) -> None:
+    """The retry takes a fresh connection, and the first attempt is known not to have left."""
+    async with EsmsClient(CREDENTIALS, base_url=gateway.url, retry=QUICK) as client:
+        await client.send(a_message())
+        gateway.hang_up()
+        receipt = await client.send(a_message())
+    assert [attempt.evidence for attempt in receipt.attempts] == [
+        Evidence.NOTHING_LEFT,
+        Evidence.ACCEPTED,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (aiohttp.ServerDisconnectedError(), OutcomeUnknown),
+        (aiohttp.ClientOSError(104, "reset"), OutcomeUnknown),
+        (aiohttp.InvalidURL("x"), NotSent),
+        (aiohttp.ConnectionTimeoutError(), NotSent),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
+)
+async def test_a_stand_in_session_is_never_believed_to_have_sent_nothing(
+    gateway: ScriptedGateway,
+    stubbed: aioresponses,
+    error: Exception,
+    told: type[SendError],
+) -> None:
+    """Where aiohttp's own machinery is bypassed, only errors from before any write are NotSent."""
+    stubbed.post(f"{gateway.url}{SEND_OPERATION}", exception=error)
+    async with EsmsClient(CREDENTIALS, base_url=gateway.url, retry=ONE_ATTEMPT) as client:
+        with pytest.raises(told):
+            await client.send(a_message())
+
+
+@pytest.mark.parametrize(
+    ("base_url", "words"),
+    [
+        ("http://rest.esms.vn/json/", "must be https"),
+        ("http://192.168.1.5/", "must be https"),
+        ("http://127.0.0.1.example.com/", "must be https"),
+        ("ftp://rest.esms.vn/", "absolute https"),
+        ("rest.esms.vn", "absolute https"),
+        ("/json/", "absolute https"),
+        ("", "absolute https"),
+        ("https://", "absolute https"),
+        ("https://[::1", "is no URL"),
+        ("https://host:port/", "is no URL"),
+        (None, "is no URL"),
+        (b"https://rest.esms.vn/", "is no URL"),
+        ("https://me:secret@rest.esms.vn/", "user name or password"),
+        ("https://rest.esms.vn/?ApiKey=secret", "query"),
+        ("https://rest.esms.vn/#secret", "fragment"),
+    ],
+)
+def test_a_base_url_that_cannot_work_is_refused(base_url: str, words: str) -> None:
+    """Plain HTTP to anywhere but loopback, and anything that hides keys in the URL, is refused."""
+    with pytest.raises(ConfigurationError, match=words) as caught:
+        Transport(base_url)
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("base_url", "kept"),
+    [
+        ("https://rest.esms.vn/MainService.svc/json", "https://rest.esms.vn/MainService.svc/json/"),
+        ("https://rest.esms.vn", "https://rest.esms.vn/"),
+        ("http://localhost:8026/", "http://localhost:8026/"),
+        ("http://127.8.8.8/", "http://127.8.8.8/"),
+        ("http://[::1]:8026/json", "http://[::1]:8026/json/"),
+    ],
+)
+def test_a_base_url_gets_its_last_slash(base_url: str, kept: str) -> None:
+    """The base URL is a folder, over TLS or on loopback."""
+    assert Transport(base_url).base_url == kept
+
+
+async def test_no_cookie_is_ever_sent(gateway: ScriptedGateway) -> None:
+    """A session cookie, which ASP.NET would serialise requests by, is not sent back."""
+
+    async def set_cookie(exchange: Exchange) -> None:
+        exchange.answer(exchange.accept(), headers="Set-Cookie: ASP.NET_SessionId=abc; path=/\r\n")
+
+    gateway.script.extend([set_cookie, set_cookie])
+    jar = aiohttp.CookieJar(unsafe=True)
+    jar.update_cookies({"everywhere": "1"})
+    async with (
+        aiohttp.ClientSession(cookie_jar=jar) as session,
+        EsmsClient(CREDENTIALS, base_url=gateway.url, session=session) as injected,
+        EsmsClient(CREDENTIALS, base_url=gateway.url) as own,
+    ):
+        for client in (injected, own, injected, own):
+            await client.send(a_message())
+    assert len(gateway.heads) == 4
+    assert not any(b"cookie" in head.lower() for head in gateway.heads)
+
+
+async def test_the_middlewares_of_an_injected_session_still_run(gateway: ScriptedGateway) -> None:
+    """Taking the cookies out does not take out what the session's owner put in."""
+    seen: list[str] = []
+
+    async def middleware(
+        request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
+        seen.append(request.method)
+        return await handler(request)
+
+    async with (
+        aiohttp.ClientSession(middlewares=[middleware]) as session,
+        EsmsClient(CREDENTIALS, base_url=gateway.url, session=session) as client,
+    ):
+        await client.send(a_message())
+    assert seen == ["POST"]
+
+
+async def test_an_injected_session_stays_open(gateway: ScriptedGateway) -> None:
+    """A client closes only a session that it made."""
+    async with aiohttp.ClientSession() as session:
+        async with EsmsClient(CREDENTIALS, base_url=gateway.url, session=session) as client:
+            await client.send(a_message())
+        assert not session.closed
+
+
+def test_a_client_serves_one_event_loop(unused_tcp_port: int) -> None:
+    """A client that is open on one event loop refuses to work on another, in words that help."""
+    client = EsmsClient(
+        CREDENTIALS, base_url=f"http://127.0.0.1:{unused_tcp_port}/", retry=ONE_ATTEMPT
+    )
+
+    async def send_and_close() -> None:
+        with pytest.raises(NotSent):
+            await client.send(a_message())
+        await client.aclose()
+
+    async def send_only() -> None:
+        await Transport.post(client._transport, "", Request(b""), timeout=1)
+
+    asyncio.run(send_and_close())
+    with pytest.raises(UsageError, match="one for each loop"):
+        asyncio.run(send_only())
+
+
+@pytest.mark.parametrize(
+    ("written", "told"), [("7", 7.0), (None, None), ("soon", None), ("-3", None)]
+)
+async def test_retry_after_is_read(
+    gateway: ScriptedGateway, written: str | None, told: float | None
+) -> None:
+    """The attempt tells the pause that the gateway asked for."""
+
+    async def busy(exchange: Exchange) -> None:
+        asked = "" if written is None else f"Retry-After: {written}\r\n"
+        exchange.answer(b"", status=503, headers=asked)
+
+    gateway.script.append(busy)
+    async with EsmsClient(CREDENTIALS, base_url=gateway.url, retry=ONE_ATTEMPT) as client:
+        with pytest.raises(OutcomeUnknown) as caught:
+            await client.send(a_message())
+    assert caught.value.attempts[0].retry_after == told
+
+
+async def test_an_answer_in_pieces_is_put_together(gateway: ScriptedGateway) -> None:
+    """An answer that dribbles in is read to its end."""
+
+    async def dribble(exchange: Exchange) -> None:
+        answer = exchange.accept()
+        exchange.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(answer))
+        for byte in answer:
+            exchange.send(bytes([byte]))
+            await exchange.writer.drain()
+            await asyncio.sleep(0)
+
+    gateway.script.append(dribble)
+    async with EsmsClient(CREDENTIALS, base_url=gateway.url, retry=ONE_ATTEMPT) as client:
+        assert (await client.send(a_message())).sms_id == "d8e0"
