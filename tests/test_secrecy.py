@@ -1,0 +1,184 @@
+"""No key, secret, one-time code or full phone number shows anywhere, whatever fails."""
+
+import asyncio
+import copy
+import logging
+import pickle
+import sys
+import traceback
+import warnings
+from collections.abc import Iterator
+
+import pytest
+
+from esms_async import (
+    EsmsClient,
+    EsmsError,
+    InvalidMessage,
+    Message,
+    Outcome,
+    RetryPolicy,
+)
+from tests.factories import API_KEY, CREDENTIALS, SECRET_KEY, a_message
+from tests.scripted_gateway import Exchange, ScriptedGateway, Step
+from tests.test_promises import FAULTS
+from tests.test_transport import MAY_HAVE_ARRIVED, name_of
+
+PHONE, CODE = "0901888484", "686868"
+SECRETS = (API_KEY, SECRET_KEY, CODE, PHONE, PHONE[1:])
+ONE_TRY = RetryPolicy(attempts=1, attempt_timeout=0.1)
+
+
+async def echo_as_garbage(exchange: Exchange) -> None:
+    """Send the request back where a status line belongs."""
+    exchange.send(exchange.body + b"\r\n\r\n")
+    await exchange.close()
+
+
+async def echo_in_a_header(exchange: Exchange) -> None:
+    """Send the request back as a header, and cut the answer."""
+    exchange.send(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\nX-Echo: " + exchange.body + b"\r\n\r\n")
+    await exchange.close()
+
+
+async def echo_in_the_reason(exchange: Exchange) -> None:
+    """Send the request back as the reason phrase."""
+    exchange.send(b"HTTP/1.1 400 " + exchange.body + b"\r\nContent-Length: 0\r\n\r\n")
+
+
+async def echo_as_body(exchange: Exchange) -> None:
+    """Send the request back as an answer that holds no code."""
+    exchange.answer(exchange.body)
+
+
+async def echo_as_cookie(exchange: Exchange) -> None:
+    """Set a broken cookie that holds the request."""
+    echo = exchange.body.decode()
+    exchange.answer(b"", status=500, headers=f"Set-Cookie: {echo}=\x01; path=\x02\r\n")
+
+
+async def echo_as_error_message(exchange: Exchange) -> None:
+    """Reject in words that quote everything that was sent."""
+    words = " ".join([f"{API_KEY}/{SECRET_KEY}", PHONE, "+84 901.888.484", f"'{CODE} la ma'"])
+    exchange.answer(b'{"CodeResult":"108","ErrorMessage":"%s"}' % words.encode())
+
+
+ECHOES: list[Step] = [
+    echo_as_garbage,
+    echo_in_a_header,
+    echo_in_the_reason,
+    echo_as_body,
+    echo_as_cookie,
+    echo_as_error_message,
+]
+
+
+@pytest.fixture
+def everything_logged(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
+    """All loggers at DEBUG."""
+    with caplog.at_level(logging.DEBUG):
+        yield caplog
+
+
+def all_words_of(error: BaseException) -> str:
+    """Everything that a careful error reporter would write about an error."""
+    lines: list[str] = []
+    seen: set[int] = set()
+    queue: list[BaseException | None] = [error]
+    while queue:
+        one = queue.pop()
+        if one is None or id(one) in seen:
+            continue
+        seen.add(id(one))
+        report = traceback.TracebackException.from_exception(one, capture_locals=True)
+        # The frames of the test itself hold the message's text, as a caller's would.
+        report.stack = traceback.StackSummary.from_list(
+            frame for frame in report.stack if "esms_async" in frame.filename
+        )
+        lines += report.format(chain=False)
+        lines += [repr(one), str(one), repr(one.args)]
+        lines += [f"{name}={value!r}" for name, value in vars(one).items()]
+        queue += [one.__cause__, one.__context__]
+    return "\n".join(lines)
+
+
+def assert_secret(words: str) -> None:
+    """See that none of the secrets is in the words."""
+    for secret in SECRETS:
+        assert secret not in words
+
+
+@pytest.mark.parametrize("step", [*MAY_HAVE_ARRIVED, *FAULTS, *ECHOES], ids=name_of)
+async def test_nothing_secret_is_told_of_a_failure(
+    gateway: ScriptedGateway,
+    everything_logged: pytest.LogCaptureFixture,
+    step: Step,
+) -> None:
+    """Logs, warnings, tracebacks with local variables, reprs and attributes are all clean."""
+    asyncio.get_running_loop().set_debug(True)
+    asyncio.get_running_loop().slow_callback_duration = 0
+    gateway.script.append(step)
+    message = a_message(PHONE, f"{CODE} la ma xac minh")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        async with EsmsClient(CREDENTIALS, base_url=gateway.url, retry=ONE_TRY) as client:
+            words = [repr(client)]
+            try:
+                words.append(repr(await client.send(message)))
+            except EsmsError as error:
+                words += [all_words_of(error), all_words_of(copy.copy(error))]
+                words.append(repr(Outcome(message, error=error)))
+    words += [str(warning.message) for warning in caught]
+    words += [everything_logged.text, repr(message), repr(CREDENTIALS)]
+    assert_secret("\n".join(words))
+
+
+async def test_nothing_secret_is_told_of_a_cancellation(
+    gateway: ScriptedGateway, everything_logged: pytest.LogCaptureFixture
+) -> None:
+    """A cancelled send tells as little."""
+
+    async def hang(exchange: Exchange) -> None:
+        await exchange.hang()
+
+    gateway.script.append(hang)
+    async with EsmsClient(CREDENTIALS, base_url=gateway.url) as client:
+        task = asyncio.create_task(client.send(a_message(PHONE, CODE)))
+        await gateway.hanging.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError) as caught:
+            await task
+    assert caught.value.__cause__ is not None
+    assert_secret(all_words_of(caught.value) + everything_logged.text + repr(task))
+
+
+@pytest.mark.parametrize(
+    ("phone", "content"),
+    [("09018884841", CODE), (PHONE, f"{CODE}\x00"), (PHONE, CODE * 20_000)],
+)
+def test_nothing_secret_is_told_of_an_invalid_message(phone: str, content: str) -> None:
+    """What is refused is not shown."""
+    with pytest.raises(InvalidMessage) as caught:
+        Message(phone, content)
+    assert_secret(f"{caught.value} {caught.value!r}")
+
+
+def test_the_check_can_fail() -> None:
+    """The reporter does see local variables, attributes and causes."""
+    module = sys.modules[EsmsError.__module__]
+    code = compile("def fail(key):\n    raise EsmsError('no')", module.__file__ or "", "exec")
+    scope = dict(vars(module))
+    exec(code, scope)  # noqa: S102  # a frame that seems to be the package's own
+    with pytest.raises(EsmsError) as caught:
+        scope["fail"](API_KEY)
+    assert API_KEY in all_words_of(caught.value)
+
+
+def test_a_pickled_error_holds_the_message_but_shows_nothing() -> None:
+    """An error that crossed a process boundary is as discreet as before."""
+    message = a_message(PHONE, CODE)
+    with pytest.raises(InvalidMessage) as caught:
+        Message("123", CODE)
+    for error in (caught.value, EsmsError("x")):
+        assert_secret(repr(pickle.loads(pickle.dumps(error))))  # noqa: S301  # our own bytes
+    assert_secret(repr(pickle.loads(pickle.dumps(message))))  # noqa: S301  # our own bytes
