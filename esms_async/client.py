@@ -19,9 +19,11 @@ from esms_async.errors import (
     SendError,
 )
 from esms_async.fanout import SendMany
+from esms_async.ledger.base import Ledger
 from esms_async.messages import Credentials, Message, Receipt, check_callback_url
 from esms_async.outcome import History
 from esms_async.protocol import Dumps, Loads, write_json
+from esms_async.recording import RecordedSend, Recorder
 from esms_async.retry import RetryPolicy
 from esms_async.sending import Gateway, Limiter, LogicalSend
 from esms_async.transport import DEFAULT_BASE_URL, Transport
@@ -37,6 +39,7 @@ class ClientOptions(TypedDict, total=False):
     session: aiohttp.ClientSession | None
     retry: RetryPolicy
     limiter: Limiter | None
+    ledger: Ledger | None
     sandbox: bool
     callback_url: str | None
     max_connections: int
@@ -60,6 +63,9 @@ class EsmsClient:
         retry: How long a send is pursued.
         limiter: An async context manager that each attempt is made in, such as aiolimiter's
             `AsyncLimiter`. Waiting for it counts against the deadline.
+        ledger: Where what is known of each send is kept, so that neither a crash nor a second
+            process sends a message twice. One that is not open yet is opened and closed by the
+            client; one that is open stays its owner's.
         sandbox: True has the gateway check messages without sending or charging them.
         callback_url: Where delivery is reported, for messages that name no place themselves.
         max_connections: How many connections the client's own session opens at most.
@@ -78,6 +84,7 @@ class EsmsClient:
         session: aiohttp.ClientSession | None = None,
         retry: RetryPolicy = RetryPolicy(),  # noqa: B008  # a frozen value
         limiter: Limiter | None = None,
+        ledger: Ledger | None = None,
         sandbox: bool = False,
         callback_url: str | None = None,
         max_connections: int = 100,
@@ -98,6 +105,7 @@ class EsmsClient:
             dumps,
             loads,
         )
+        self._recorder = None if ledger is None else Recorder(ledger, credentials.secret_key)
         self._flights: dict[str, _Flight] = {}
         self._closed = False
         self._idle = asyncio.Event()
@@ -145,7 +153,10 @@ class EsmsClient:
             NotSent: Nothing ever left this machine.
             Rejected: The gateway refused it (`AccountRejected`, `DuplicateRequestId` among them).
             OutcomeUnknown: It may have been accepted; `resume` it within 23 hours.
-            RequestIdConflict: Another message is under way with the same RequestId.
+            RequestIdConflict: Another message has the same RequestId; nothing was sent.
+            RequestIdExpired: The ledger holds an attempt that may have been accepted too long
+                ago to send again; nothing was sent.
+            LedgerError: The ledger can't be used; nothing was sent.
             asyncio.CancelledError: The caller was cancelled; its `__cause__` is the NotSent or
                 the OutcomeUnknown that is true of the message.
         """
@@ -202,7 +213,11 @@ class EsmsClient:
             if self._flights:
                 await self._idle.wait()
         finally:
-            await self._transport.aclose()
+            try:
+                if self._recorder is not None:
+                    await self._recorder.aclose()
+            finally:
+                await self._transport.aclose()
 
     async def __aenter__(self) -> Self:
         return self
@@ -215,6 +230,11 @@ class EsmsClient:
     ) -> None:
         await self.aclose()
 
+    def _new_send(self, message: Message, history: History) -> LogicalSend:
+        if self._recorder is None:
+            return LogicalSend(self._gateway, message, history)
+        return RecordedSend(self._gateway, message, history, self._recorder)
+
     async def _deliver(self, message: Message, history: History) -> Receipt:
         """Send a message, unless a send of it is under way: then share the result of that one."""
         key = _require_message(message).request_id
@@ -223,7 +243,7 @@ class EsmsClient:
             if isinstance(result, Receipt):
                 return result
             history = result
-        send = LogicalSend(self._gateway, message, history)
+        send = self._new_send(message, history)
         if self._closed:
             raise send.left_open("the client is closed")
         flight = self._flights[key] = _Flight(send)

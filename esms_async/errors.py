@@ -16,6 +16,7 @@ from esms_async.phone import mask_phone
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import datetime
 
     from esms_async.messages import Attempt, Message
 
@@ -32,6 +33,13 @@ class ConfigurationError(EsmsError, ValueError):
 
 class UsageError(EsmsError, RuntimeError):
     """An object is used in a state, or from an event loop, in which it cannot work."""
+
+
+class LedgerError(EsmsError, OSError):
+    """The ledger can't be used: its disk is full, its server away, its file not a ledger.
+
+    Raised before a send, it means that nothing of it was sent.
+    """
 
 
 class InvalidMessage(EsmsError, ValueError):
@@ -151,7 +159,24 @@ class DuplicateRequestId(Rejected):
 
 
 class RequestIdConflict(SendError, ValueError):
-    """The RequestId is in use for a message with another phone or content; nothing was sent."""
+    """The RequestId belongs to a message with another phone or content; nothing was sent."""
+
+
+class RequestIdExpired(SendError):
+    """The message may have been accepted too long ago to be sent again; nothing was sent now.
+
+    The gateway remembers a RequestId for 24 hours. Past that it would take the same message as a
+    new one, so whether to send it anew is for a person to decide.
+
+    Attributes:
+        since: The first moment at which an attempt may have arrived, UTC.
+    """
+
+    def __init__(
+        self, message: Message, attempts: tuple[Attempt, ...], reason: str, since: datetime
+    ) -> None:
+        super().__init__(message, attempts, reason)
+        self.since = since
 
 
 def _rejection_reason(code: str | None, status: int | None, detail: str | None) -> str:

@@ -3,7 +3,7 @@
 import asyncio
 import warnings
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
 from types import TracebackType
 from typing import Self, cast
 
@@ -250,14 +250,11 @@ class _Crew:
             return Outcome(message, error=told if isinstance(told, EsmsError) else unknown)
 
 
-class _OneByOne:
+class _OneByOne(AsyncIterator[object]):
     """An iterable as an async iterator, without reading ahead."""
 
     def __init__(self, items: Iterable[object]) -> None:
-        self._items: Iterator[object] = iter(items)
-
-    def __aiter__(self) -> Self:
-        return self
+        self._items = iter(items)
 
     async def __anext__(self) -> object:
         try:

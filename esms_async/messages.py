@@ -12,9 +12,11 @@ from esms_async.errors import (
     ConfigurationError,
     EsmsError,
     InvalidMessage,
+    LedgerError,
     NotSent,
     OutcomeUnknown,
     Rejected,
+    RequestIdExpired,
 )
 from esms_async.phone import mask_phone, normalize_phone
 from esms_async.request_ids import REQUEST_ID, new_request_id
@@ -318,9 +320,9 @@ class Outcome:
                 return Status.ACCEPTED
             case Rejected():
                 return Status.REJECTED
-            case NotSent():
+            case NotSent() | LedgerError():
                 return Status.NOT_SENT
-            case OutcomeUnknown():
+            case OutcomeUnknown() | RequestIdExpired():
                 return Status.UNKNOWN
             case _:
                 return Status.INVALID

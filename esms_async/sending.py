@@ -44,17 +44,23 @@ class Gateway:
 class LogicalSend:
     """One Message on its way to an outcome.
 
+    Args:
+        gateway: What the sends of the client share.
+        message: The message.
+        history: What earlier attempts, of another call or process, leave possible.
+
     Attributes:
         message: The message.
         history: What its attempts so far leave possible.
+        attempts: The attempts of this call, in order.
     """
 
     __slots__ = (
-        "_attempts",
         "_body",
         "_deadline",
         "_gateway",
         "_last_start",
+        "attempts",
         "history",
         "message",
     )
@@ -63,7 +69,7 @@ class LogicalSend:
         self.message = message
         self.history = history
         self._gateway = gateway
-        self._attempts: tuple[Attempt, ...] = ()
+        self.attempts: tuple[Attempt, ...] = ()
         self._body = b""
         self._deadline = 0.0
         self._last_start = 0.0
@@ -100,7 +106,7 @@ class LogicalSend:
             return await pursue(
                 gateway.retry,
                 failure,
-                self._attempt,
+                self.attempt_again,
                 started=started,
                 give_up_at=self._last_start,
                 sleep=asyncio.sleep,
@@ -109,8 +115,11 @@ class LogicalSend:
             cancelled.__cause__ = self.left_open("cancelled")
             raise
 
+    async def attempt_again(self) -> Receipt:
+        """Make a further attempt; what it raises is true of the send should it be the last."""
+        return await self._attempt()
+
     async def _attempt(self) -> Receipt:
-        """Make one attempt; what it raises is true of the send should it be the last."""
         started_at, started = datetime.now(UTC), time.monotonic()
         if started >= self._last_start:
             raise self.left_open("the deadline or expires_at has passed")
@@ -167,7 +176,7 @@ class LogicalSend:
             answer.problem,
             asked_to_wait,
         )
-        self._attempts += (attempt,)
+        self.attempts += (attempt,)
         verdict = judge(self.history, answer.evidence)
         self.history = extend(self.history, answer.evidence)
         return verdict
@@ -176,20 +185,20 @@ class LogicalSend:
         """Turn a verdict into what the caller gets."""
         match verdict:
             case Verdict.ACCEPTED:
-                return Receipt(self.message.request_id, answer.sms_id, attempts=self._attempts)
+                return Receipt(self.message.request_id, answer.sms_id, attempts=self.attempts)
             case Verdict.DEDUPLICATED:
-                return Receipt(self.message.request_id, deduplicated=True, attempts=self._attempts)
+                return Receipt(self.message.request_id, deduplicated=True, attempts=self.attempts)
             case Verdict.REJECTED:
                 raise self._rejection(answer)
             case Verdict.UNKNOWN:
                 rejection = self._rejection(answer)
                 raise OutcomeUnknown(
                     self.message,
-                    self._attempts,
+                    self.attempts,
                     f"an earlier attempt may have been accepted, and then: {rejection.reason}",
                     rejection,
                 ) from rejection
-            case Verdict.RETRY_ELSE_NOT_SENT | Verdict.RETRY_ELSE_UNKNOWN:
+            case _:
                 raise self.left_open(answer.problem or answer.evidence.value)
 
     def left_open(self, problem: str) -> NotSent | OutcomeUnknown:
@@ -203,21 +212,16 @@ class LogicalSend:
         """
         if self.history is History.AMBIGUOUS:
             return OutcomeUnknown(
-                self.message, self._attempts, f"it may have been accepted: {problem}"
+                self.message, self.attempts, f"it may have been accepted: {problem}"
             )
-        return NotSent(self.message, self._attempts, f"not sent: {problem}")
+        return NotSent(self.message, self.attempts, f"not sent: {problem}")
 
     def _rejection(self, answer: Answer) -> Rejected:
-        kind = (
-            Rejected
-            if answer.code is None
-            else _REJECTIONS.get(lookup(answer.code).scope, Rejected)
-        )
         keys = self._gateway.credentials
         secrets = keys.api_key, keys.secret_key, self.message.phone, self.message.content
-        return kind(
+        return rejection(
             self.message,
-            self._attempts,
+            self.attempts,
             code=answer.code,
             status=answer.status,
             sms_id=answer.sms_id,
@@ -226,6 +230,32 @@ class LogicalSend:
 
 
 _REJECTIONS = {Scope.ACCOUNT: AccountRejected, Scope.DUPLICATE: DuplicateRequestId}
+
+
+def rejection(
+    message: Message,
+    attempts: tuple[Attempt, ...],
+    *,
+    code: str | None,
+    status: int | None,
+    sms_id: str | None = None,
+    detail: str | None = None,
+) -> Rejected:
+    """Return the error of the kind that a code asks for.
+
+    Args:
+        message: The message.
+        attempts: The attempts of the send.
+        code: The gateway's code, or None where an HTTP status alone refused the request.
+        status: The HTTP status of the answer.
+        sms_id: The SMSID of the answer.
+        detail: The gateway's own words, fit to be shown.
+
+    Returns:
+        The error.
+    """
+    kind = Rejected if code is None else _REJECTIONS.get(lookup(code).scope, Rejected)
+    return kind(message, attempts, code=code, status=status, sms_id=sms_id, detail=detail)
 
 
 def _no_answer(problem: str, *, may_have_arrived: bool) -> Answer:

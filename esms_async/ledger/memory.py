@@ -1,0 +1,122 @@
+"""A ledger in this process's memory, for sends that need not outlive it."""
+
+import itertools
+import time
+from collections.abc import AsyncIterator, Callable
+
+from esms_async.checks import check_seconds
+from esms_async.ledger.base import LedgerBase, LedgerOptions
+from esms_async.messages import Message
+from esms_async.settlement import Claim, Entry, Settlement, State, claim, new_entry, settle
+
+_TWO_DAYS = 48 * 3600.0
+
+
+class MemoryLedger(LedgerBase):
+    """Keeps what is known of each send while the process lives, if settled for two days.
+
+    Args:
+        options: What all ledgers are told alike.
+        keep: For how many seconds a settled entry is kept after its last change.
+        clock: The time in seconds since the epoch.
+
+    Raises:
+        ConfigurationError: `keep` is no duration.
+    """
+
+    def __init__(
+        self,
+        *,
+        options: LedgerOptions = LedgerOptions(),  # noqa: B008  # a frozen value
+        keep: float = _TWO_DAYS,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        check_seconds("keep", keep)
+        self._options = options
+        self._keep = keep
+        self._clock = clock
+        # In the order of their last change, so that the oldest are found without a search.
+        self._entries: dict[str, Entry] = {}
+        self._open = False
+
+    @property
+    def is_open(self) -> bool:
+        """True between `open` and `aclose`."""
+        return self._open
+
+    async def open(self) -> None:
+        """Make the ledger ready. Entries of an earlier opening are still there."""
+        self._open = True
+
+    async def aclose(self) -> None:
+        """Stop taking claims. The entries stay until the ledger itself is dropped."""
+        self._open = False
+
+    async def claim(self, message: Message, fingerprint: bytes, *, resume: bool = False) -> Claim:
+        """Ask to send a message."""
+        self.require_open()
+        options, now = self._options, self._clock()
+        self._forget_oldest(now)
+        fresh = new_entry(
+            message,
+            fingerprint,
+            now=now,
+            phone=options.store_phone,
+            content=options.store_content,
+        )
+        known = self._entries.get(message.request_id)
+        answer = claim(known, fresh, now=now, window=options.window, resume=resume)
+        self._put(answer.entry, known)
+        return answer
+
+    async def settle(
+        self, request_id: str, generation: int, settlement: Settlement
+    ) -> Entry | None:
+        """Record what became of a claim."""
+        self.require_open()
+        known = self._entries.get(request_id)
+        if known is None:
+            return None
+        entry = settle(known, generation, settlement, now=self._clock())
+        self._put(entry, known)
+        return entry
+
+    async def look_up(self, request_id: str) -> Entry | None:
+        """Return the entry of a RequestId, or None."""
+        self.require_open()
+        return self._entries.get(request_id)
+
+    async def unsettled(self) -> AsyncIterator[Entry]:
+        """Iterate over the open entries, as they are at the start."""
+        self.require_open()
+        for entry in [entry for entry in self._entries.values() if entry.state is State.OPEN]:
+            yield entry
+
+    async def prune(self, older_than: float, *, unsettled: bool = False) -> int:
+        """Forget entries that did not change for a time."""
+        self.require_open()
+        before = self._clock() - older_than
+        old = [
+            entry.request_id
+            for entry in self._entries.values()
+            if entry.updated_at < before and (unsettled or entry.state is not State.OPEN)
+        ]
+        for request_id in old:
+            del self._entries[request_id]
+        return len(old)
+
+    def _put(self, entry: Entry, known: Entry | None) -> None:
+        if entry is not known:
+            self._entries.pop(entry.request_id, None)
+            self._entries[entry.request_id] = entry
+
+    def _forget_oldest(self, now: float) -> None:
+        """Look at the two oldest entries, which keeps up with one claim adding one.
+
+        An open entry stays, behind all others: forgotten, it could be sent a second time.
+        """
+        for entry in list(itertools.islice(self._entries.values(), 2)):
+            if entry.updated_at < now - self._keep:
+                del self._entries[entry.request_id]
+                if entry.state is State.OPEN:
+                    self._entries[entry.request_id] = entry

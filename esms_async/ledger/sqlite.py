@@ -1,0 +1,262 @@
+"""A ledger in one SQLite file: for one process that must survive a crash."""
+
+import contextlib
+import os
+import sqlite3
+import struct
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any, Final
+
+import attrs
+
+from esms_async.errors import LedgerError, UsageError
+from esms_async.ledger.base import LedgerBase, LedgerOptions
+from esms_async.ledger.sqlite_writer import SqliteWriter
+from esms_async.messages import Message
+from esms_async.settlement import Claim, Entry, Settlement, State, claim, new_entry, settle
+
+APPLICATION_ID: Final = 0x65534D53
+"""What tells a ledger from other SQLite files: "eSMS", in the header's application id."""
+
+_COLUMNS: Final = tuple(field.name for field in attrs.fields(Entry))
+# The version of a file is the number of statements that it has seen.
+_MIGRATIONS: Final = (
+    """
+    CREATE TABLE sends (
+        request_id TEXT PRIMARY KEY,
+        state TEXT NOT NULL,
+        generation INTEGER NOT NULL,
+        fingerprint BLOB NOT NULL,
+        phone TEXT NOT NULL,
+        content TEXT,
+        opened_at REAL NOT NULL,
+        updated_at REAL NOT NULL,
+        sms_id TEXT,
+        deduplicated INTEGER NOT NULL,
+        code TEXT,
+        status INTEGER,
+        detail TEXT
+    ) WITHOUT ROWID
+    """,
+)
+_SELECT = f"SELECT {', '.join(_COLUMNS)} FROM sends"  # noqa: S608  # our own column names
+_REPLACE = (
+    f"INSERT OR REPLACE INTO sends ({', '.join(_COLUMNS)}) "  # noqa: S608  # our own column names
+    f"VALUES ({', '.join('?' * len(_COLUMNS))})"
+)
+_PAGE = 500
+
+# https://www.sqlite.org/fileformat.html, section 1.3.
+_MAGIC = b"SQLite format 3\0"
+_HEADER_LENGTH = 100
+_LARGEST_PAGE = 65536
+
+
+class SqliteLedger(LedgerBase):
+    """Keeps what is known of each send in one SQLite file, safe against a crash at any moment.
+
+    A claim is on disk before the first byte of a request leaves. Claims and settlements of
+    concurrent sends share commits. One process at a time uses a file.
+
+    Args:
+        path: The file; it is made with mode 0600 where it does not exist.
+        options: What all ledgers are told alike.
+        clock: The time in seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        options: LedgerOptions = LedgerOptions(),  # noqa: B008  # a frozen value
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._path = Path(path)
+        self._options = options
+        self._clock = clock
+        self._writer: SqliteWriter | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """True between `open` and `aclose`."""
+        return self._writer is not None
+
+    async def open(self) -> None:
+        """Open the file, make it or bring it to this version.
+
+        Raises:
+            LedgerError: Another process has it open, or it is no ledger, damaged, of a later
+                version, or not writable. A file that is no ledger is not touched.
+            UsageError: The ledger is open already.
+        """
+        if self._writer is not None:
+            raise UsageError(f"the ledger {self._path} is open already")
+        writer = SqliteWriter(self._path, lambda: _connect(self._path))
+        await writer.start()
+        self._writer = writer
+
+    async def aclose(self) -> None:
+        """Write what is outstanding, and close the file."""
+        if self._writer is not None:
+            writer, self._writer = self._writer, None
+            await writer.stop()
+
+    async def claim(self, message: Message, fingerprint: bytes, *, resume: bool = False) -> Claim:
+        """Ask to send a message; what is claimed is on disk."""
+        options = self._options
+
+        def operation(connection: sqlite3.Connection) -> Claim:
+            now = self._clock()
+            fresh = new_entry(
+                message,
+                fingerprint,
+                now=now,
+                phone=options.store_phone,
+                content=options.store_content,
+            )
+            known = _find(connection, message.request_id)
+            answer = claim(known, fresh, now=now, window=options.window, resume=resume)
+            _put(connection, answer.entry, known)
+            return answer
+
+        return await self._opened().run(operation)
+
+    async def settle(
+        self, request_id: str, generation: int, settlement: Settlement
+    ) -> Entry | None:
+        """Record what became of a claim."""
+
+        def operation(connection: sqlite3.Connection) -> Entry | None:
+            known = _find(connection, request_id)
+            if known is None:
+                return None
+            entry = settle(known, generation, settlement, now=self._clock())
+            _put(connection, entry, known)
+            return entry
+
+        return await self._opened().run(operation)
+
+    async def look_up(self, request_id: str) -> Entry | None:
+        """Return the entry of a RequestId, or None."""
+        return await self._opened().run(lambda connection: _find(connection, request_id))
+
+    async def unsettled(self) -> AsyncIterator[Entry]:
+        """Iterate over the open entries, a page at a time, in the order of their RequestIds."""
+        after = ""
+        while page := await self._opened().run(lambda connection: _open_page(connection, after)):
+            for entry in page:
+                yield entry
+            after = page[-1].request_id
+
+    async def prune(self, older_than: float, *, unsettled: bool = False) -> int:
+        """Forget entries that did not change for a time."""
+        before = self._clock() - older_than
+        where = "updated_at < ?" if unsettled else f"updated_at < ? AND state != '{State.OPEN}'"
+        statement = f"DELETE FROM sends WHERE {where}"  # noqa: S608  # no outside text in it
+        return await self._opened().run(
+            lambda connection: connection.execute(statement, (before,)).rowcount
+        )
+
+    def _opened(self) -> SqliteWriter:
+        self.require_open()
+        assert self._writer is not None  # noqa: S101  # require_open has seen it
+        return self._writer
+
+
+def _find(connection: sqlite3.Connection, request_id: str) -> Entry | None:
+    row = connection.execute(f"{_SELECT} WHERE request_id = ?", (request_id,)).fetchone()
+    return None if row is None else _entry(row)
+
+
+def _open_page(connection: sqlite3.Connection, after: str) -> list[Entry]:
+    rows = connection.execute(
+        f"{_SELECT} WHERE state = ? AND request_id > ? ORDER BY request_id LIMIT ?",
+        (State.OPEN.value, after, _PAGE),
+    )
+    return [_entry(row) for row in rows]
+
+
+def _put(connection: sqlite3.Connection, entry: Entry, known: Entry | None) -> None:
+    if entry is not known:
+        connection.execute(_REPLACE, attrs.astuple(entry, recurse=False))
+
+
+def _entry(row: tuple[Any, ...]) -> Entry:
+    values = dict(zip(_COLUMNS, row, strict=True))
+    values["state"] = State(values["state"])
+    values["deduplicated"] = bool(values["deduplicated"])
+    return Entry(**values)
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    """Open a ledger file for this process alone, and bring it to the latest version."""
+    _refuse_foreign(path)
+    connection = sqlite3.connect(path, timeout=0, isolation_level=None)
+    try:
+        _lock_and_migrate(connection, path)
+    except sqlite3.OperationalError as error:
+        connection.close()
+        if "locked" in str(error):
+            raise LedgerError(
+                f"the ledger {path} is in use by another process; end it, or use another file"
+            ) from None
+        raise
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _lock_and_migrate(connection: sqlite3.Connection, path: Path) -> None:
+    connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA cache_size = -65536")
+    # The lock that this takes stays until the connection is closed, or its process is gone.
+    connection.execute("BEGIN EXCLUSIVE")
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version > len(_MIGRATIONS):
+        raise _too_new(path, version)
+    for statement in _MIGRATIONS[version:]:
+        connection.execute(statement)
+    connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    connection.execute(f"PRAGMA user_version = {len(_MIGRATIONS)}")
+    connection.execute(f"{_SELECT} LIMIT 1").fetchone()
+    connection.execute("COMMIT")
+    # Only now: what makes a new file a ledger is in the file itself before there is a log.
+    connection.execute("PRAGMA journal_mode = WAL")
+
+
+def _refuse_foreign(path: Path) -> None:
+    """Make the file if there is none; refuse one that is no ledger, without opening it."""
+    with contextlib.suppress(FileExistsError):
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+    with path.open("rb") as file:
+        header = file.read(_HEADER_LENGTH)
+        size = file.seek(0, os.SEEK_END)
+    if not header:
+        return
+    if len(header) < _HEADER_LENGTH or not header.startswith(_MAGIC):
+        raise LedgerError(f"{path} is not a ledger, and was left as it is; name another file")
+    page_size, pages, version, application = struct.unpack_from(">16xH10xI28xI4xI", header)
+    if application != APPLICATION_ID:
+        raise LedgerError(
+            f"{path} is an SQLite file of something else, and was left as it is; name another file"
+        )
+    if version > len(_MIGRATIONS):
+        raise _too_new(path, version)
+    if size < pages * (_LARGEST_PAGE if page_size == 1 else page_size) and not _has_log(path):
+        raise LedgerError(f"the ledger {path} is cut short, and was left as it is")
+
+
+def _too_new(path: Path, version: int) -> LedgerError:
+    return LedgerError(
+        f"the ledger {path} is of version {version}, which a later release of esms_async made; "
+        f"this one knows {len(_MIGRATIONS)}"
+    )
+
+
+def _has_log(path: Path) -> bool:
+    log = path.with_name(f"{path.name}-wal")
+    return log.exists() and log.stat().st_size > 0

@@ -1,0 +1,147 @@
+"""One thread with one SQLite connection, which commits together whatever has gathered."""
+
+import asyncio
+import contextlib
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from esms_async.errors import LedgerError
+
+T = TypeVar("T")
+Operation = Callable[[sqlite3.Connection], object]
+_Job = tuple[Operation, "asyncio.Future[object]"]
+
+# A commit waits for the disk; more jobs than this share one only at the price of their latency.
+_LARGEST_BATCH = 512
+
+
+class SqliteWriter:
+    """Runs operations on one connection, in the order in which they were submitted.
+
+    Args:
+        path: The file, for error texts.
+        connect: Opens the connection; it is called on the thread.
+    """
+
+    def __init__(self, path: Path, connect: Callable[[], sqlite3.Connection]) -> None:
+        self._path = path
+        self._connect = connect
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        # A thread that is left behind must not keep the process from ending: what it has
+        # acknowledged is on disk.
+        self._thread = threading.Thread(target=self._run, name=f"ledger {path.name}", daemon=True)
+        self._ended: asyncio.Future[object] | None = None
+
+    async def start(self) -> None:
+        """Start the thread and open the connection.
+
+        Raises:
+            LedgerError: The connection cannot be opened.
+        """
+        loop = asyncio.get_running_loop()
+        self._ended = loop.create_future()
+        opened = loop.create_future()
+        self._jobs.put((lambda _: None, opened))
+        self._thread.start()
+        await opened
+
+    async def run(self, operation: Callable[[sqlite3.Connection], T]) -> T:
+        """Run an operation in a transaction that it may share with others.
+
+        Args:
+            operation: Works on the connection and returns its result. Where it raises, its whole
+                transaction is undone, and every operation in it fails.
+
+        Returns:
+            The operation's result, once it is on disk.
+
+        Raises:
+            LedgerError: The transaction failed; nothing of it was stored.
+        """
+        done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._jobs.put((operation, done))  # type: ignore[arg-type]  # a future of T takes T only
+        return await done
+
+    async def stop(self) -> None:
+        """Finish what was submitted, close the connection and end the thread."""
+        if self._ended is not None:
+            self._jobs.put(None)
+            await self._ended
+
+    def _run(self) -> None:
+        ended = self._ended
+        assert ended is not None  # noqa: S101  # start sets it before the thread begins
+        try:
+            connection = self._connect()
+        except (sqlite3.Error, OSError, LedgerError) as error:
+            _resolve([(self._gather()[0][0][1], self._as_ledger_error(error))])
+        else:
+            try:
+                self._serve(connection)
+            finally:
+                connection.close()
+        _resolve([(ended, None)])
+
+    def _serve(self, connection: sqlite3.Connection) -> None:
+        last = False
+        while not last:
+            jobs, last = self._gather()
+            if jobs:
+                _resolve(self._commit(connection, jobs))
+
+    def _gather(self) -> tuple[list[_Job], bool]:
+        """Return the jobs that have gathered, at least one, and whether the last one is seen."""
+        job = self._jobs.get()
+        jobs: list[_Job] = []
+        while job is not None:
+            jobs.append(job)
+            if len(jobs) >= _LARGEST_BATCH:
+                return jobs, False
+            try:
+                job = self._jobs.get_nowait()
+            except queue.Empty:
+                return jobs, False
+        return jobs, True
+
+    def _commit(
+        self, connection: sqlite3.Connection, jobs: list[_Job]
+    ) -> "list[tuple[asyncio.Future[object], object]]":
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            results = [(done, operation(connection)) for operation, done in jobs]
+            connection.execute("COMMIT")
+        except Exception as error:  # noqa: BLE001  # whatever it is, the senders must be told
+            with contextlib.suppress(sqlite3.Error):
+                connection.execute("ROLLBACK")
+            failure = self._as_ledger_error(error)
+            return [(done, failure) for _, done in jobs]
+        return results
+
+    def _as_ledger_error(self, error: Exception) -> LedgerError:
+        if isinstance(error, LedgerError):
+            return error
+        return LedgerError(f"the ledger {self._path} can't be used: {error}")
+
+
+def _resolve(results: "list[tuple[asyncio.Future[object], object]]") -> None:
+    """Hand results to the event loop that waits for them, in one wake-up."""
+    by_loop: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[object], object]]] = {}
+    for done, result in results:
+        by_loop.setdefault(done.get_loop(), []).append((done, result))
+    for loop, its_results in by_loop.items():
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(_set_results, its_results)
+
+
+def _set_results(results: "list[tuple[asyncio.Future[object], object]]") -> None:
+    for done, result in results:
+        if done.done():
+            continue
+        if isinstance(result, LedgerError):
+            done.set_exception(LedgerError(*result.args))
+        else:
+            done.set_result(result)

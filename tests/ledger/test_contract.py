@@ -1,0 +1,266 @@
+"""What every ledger promises, whatever it keeps its entries in."""
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+
+from esms_async import LedgerError, Message
+from esms_async.ledger import Decision, Entry, Ledger, News, Settlement, State
+from esms_async.settlement import WINDOW, fingerprint
+from tests.factories import a_message
+from tests.ledger.conftest import Clock
+
+KEY = b"a key that is kept elsewhere"
+ACCEPTED = Settlement(News.ACCEPTED, sms_id="d8e0")
+REJECTED = Settlement(News.REJECTED, code="108", status=200, detail="malformed")
+RELEASED = Settlement(News.RELEASED)
+
+
+async def claim(
+    ledger: Ledger, message: Message, *, resume: bool = False
+) -> tuple[Decision, Entry]:
+    """Claim a message."""
+    answer = await ledger.claim(message, fingerprint(message, KEY), resume=resume)
+    return answer.decision, answer.entry
+
+
+async def test_a_first_claim_may_send_and_is_open(ledger: Ledger, clock: Clock) -> None:
+    """A claim is stored as open, from the moment on at which an attempt may arrive."""
+    message = a_message()
+    decision, entry = await claim(ledger, message)
+    assert decision is Decision.SEND
+    assert (entry.state, entry.generation, entry.opened_at) == (State.OPEN, 1, clock.now)
+    assert await ledger.look_up(message.request_id) == entry
+
+
+async def test_an_unknown_request_id_has_no_entry(ledger: Ledger) -> None:
+    """Looking up or settling what was never claimed finds nothing."""
+    assert await ledger.look_up("nobody") is None
+    assert await ledger.settle("nobody", 1, ACCEPTED) is None
+    assert await ledger.record_uncertainty("nobody", 1) is None
+
+
+async def test_an_accepted_send_is_never_sent_again(ledger: Ledger) -> None:
+    """A claim of an accepted send is answered with what is stored."""
+    message = a_message()
+    await claim(ledger, message)
+    settled = await ledger.settle(message.request_id, 1, ACCEPTED)
+    decision, entry = await claim(ledger, message)
+    assert decision is Decision.ALREADY_ACCEPTED
+    assert entry == settled
+    assert (entry.sms_id, entry.deduplicated) == ("d8e0", False)
+
+
+async def test_a_rejection_is_stored_with_its_code(ledger: Ledger) -> None:
+    """A claim of a rejected message is answered with the rejection."""
+    message = a_message()
+    await claim(ledger, message)
+    await ledger.settle(message.request_id, 1, REJECTED)
+    decision, entry = await claim(ledger, message, resume=True)
+    assert decision is Decision.ALREADY_REJECTED
+    assert (entry.code, entry.status, entry.detail) == ("108", 200, "malformed")
+
+
+async def test_an_unsettled_send_is_resumed_inside_the_window(ledger: Ledger, clock: Clock) -> None:
+    """A later claim goes on with a higher generation, up to the end of the window."""
+    message = a_message()
+    await claim(ledger, message)
+    clock.advance(WINDOW)
+    decision, entry = await claim(ledger, message)
+    assert (decision, entry.generation) == (Decision.RESUME, 2)
+
+
+async def test_an_unsettled_send_expires_after_the_window(ledger: Ledger, clock: Clock) -> None:
+    """Past the window nothing may be sent, and the entry stays as it is."""
+    message = a_message()
+    _, first = await claim(ledger, message)
+    clock.advance(WINDOW + 1)
+    decision, entry = await claim(ledger, message, resume=True)
+    assert (decision, entry) == (Decision.EXPIRED, first)
+
+
+async def test_the_window_begins_at_the_first_attempt(ledger: Ledger, clock: Clock) -> None:
+    """Resuming does not make the gateway remember longer, so it does not prolong the window."""
+    message = a_message()
+    await claim(ledger, message)
+    clock.advance(WINDOW - 10)
+    _, entry = await claim(ledger, message)
+    await ledger.record_uncertainty(message.request_id, entry.generation)
+    clock.advance(20)
+    decision, _ = await claim(ledger, message)
+    assert decision is Decision.EXPIRED
+
+
+async def test_a_released_send_begins_anew(ledger: Ledger, clock: Clock) -> None:
+    """Of what was not sent, the next claim is a first one, with a window of its own."""
+    message = a_message()
+    await claim(ledger, message)
+    await ledger.settle(message.request_id, 1, RELEASED)
+    clock.advance(2 * WINDOW)
+    decision, entry = await claim(ledger, message)
+    assert decision is Decision.SEND
+    assert (entry.state, entry.generation, entry.opened_at) == (State.OPEN, 2, clock.now)
+
+
+async def test_a_caller_who_knows_of_an_attempt_resumes(ledger: Ledger) -> None:
+    """What the ledger does not know, its caller may."""
+    message = a_message()
+    decision, _ = await claim(ledger, message, resume=True)
+    assert decision is Decision.RESUME
+
+
+@pytest.mark.parametrize(
+    ("phone", "content"), [("0901888485", "686868 la ma"), ("0901888484", "686869 la ma")]
+)
+async def test_another_message_with_the_same_id_is_a_conflict(
+    ledger: Ledger, phone: str, content: str
+) -> None:
+    """Neither another phone nor another content gets in under a known RequestId."""
+    message = Message("0901888484", "686868 la ma")
+    _, first = await claim(ledger, message)
+    other = Message(phone, content, request_id=message.request_id)
+    assert await claim(ledger, other) == (Decision.CONFLICT, first)
+    assert await ledger.look_up(message.request_id) == first
+
+
+async def test_a_rotated_key_is_no_conflict(ledger: Ledger) -> None:
+    """Fingerprints of two keys tell nothing of each other."""
+    message = a_message()
+    await claim(ledger, message)
+    answer = await ledger.claim(message, fingerprint(message, b"the next key"))
+    assert answer.decision is Decision.RESUME
+
+
+async def test_a_late_writer_does_not_overwrite_a_newer_claim(ledger: Ledger) -> None:
+    """What an earlier claimant did not send, or was refused, says nothing of the later one."""
+    message = a_message()
+    await claim(ledger, message)
+    await claim(ledger, message)
+    for late in (RELEASED, REJECTED):
+        entry = await ledger.settle(message.request_id, 1, late)
+        assert entry is not None
+        assert (entry.state, entry.generation, entry.code) == (State.OPEN, 2, None)
+
+
+async def test_an_acceptance_counts_whoever_learns_it(ledger: Ledger) -> None:
+    """Even the earlier claimant's acceptance settles the send."""
+    message = a_message()
+    await claim(ledger, message)
+    await claim(ledger, message)
+    entry = await ledger.settle(message.request_id, 1, ACCEPTED)
+    assert entry is not None
+    assert entry.state is State.ACCEPTED
+
+
+@pytest.mark.parametrize("late", [RELEASED, REJECTED, Settlement(News.UNCERTAIN)])
+@pytest.mark.parametrize("generation", [1, 2])
+async def test_an_accepted_state_never_goes_back(
+    ledger: Ledger, late: Settlement, generation: int
+) -> None:
+    """Nothing that comes after an acceptance changes it."""
+    message = a_message()
+    await claim(ledger, message)
+    await claim(ledger, message)
+    accepted = await ledger.settle(message.request_id, 2, ACCEPTED)
+    assert await ledger.settle(message.request_id, generation, late) == accepted
+    assert await ledger.look_up(message.request_id) == accepted
+
+
+async def test_a_lost_sms_id_is_filled_in_and_never_replaced(ledger: Ledger) -> None:
+    """A deduplicated acceptance takes the first SMSID that comes."""
+    message = a_message()
+    await claim(ledger, message)
+    await ledger.settle(message.request_id, 1, Settlement(News.ACCEPTED, deduplicated=True))
+    await ledger.settle(message.request_id, 1, ACCEPTED)
+    entry = await ledger.settle(message.request_id, 1, Settlement(News.ACCEPTED, sms_id="other"))
+    assert entry is not None
+    assert (entry.sms_id, entry.deduplicated) == ("d8e0", True)
+
+
+async def test_uncertainty_moves_the_last_change_only(ledger: Ledger, clock: Clock) -> None:
+    """One more attempt that may have arrived is noted, and the entry stays open."""
+    message = a_message()
+    _, first = await claim(ledger, message)
+    clock.advance(5)
+    entry = await ledger.record_uncertainty(message.request_id, 1)
+    assert entry is not None
+    assert (entry.state, entry.opened_at) == (State.OPEN, first.opened_at)
+    assert entry.updated_at == first.opened_at + 5
+
+
+async def test_concurrent_claims_of_one_message_are_told_apart(ledger: Ledger) -> None:
+    """Of many claims at once one is the first; each has its own generation."""
+    message = a_message()
+    answers = await asyncio.gather(*(claim(ledger, message) for _ in range(20)))
+    assert [decision for decision, _ in answers].count(Decision.SEND) == 1
+    assert sorted(entry.generation for _, entry in answers) == list(range(1, 21))
+
+
+async def test_unsettled_sends_can_be_listed(ledger: Ledger) -> None:
+    """Open entries, and no others, are iterated, however many there are."""
+    messages = [a_message(f"09{number:08}") for number in range(1200)]
+    await asyncio.gather(*(claim(ledger, message) for message in messages))
+    await asyncio.gather(
+        *(ledger.settle(message.request_id, 1, ACCEPTED) for message in messages[:100])
+    )
+    found = [entry.request_id async for entry in ledger.unsettled()]
+    assert sorted(found) == sorted(message.request_id for message in messages[100:])
+
+
+async def test_old_entries_are_pruned(ledger: Ledger, clock: Clock) -> None:
+    """Settled entries that did not change for a time are forgotten; open ones only on request."""
+    settled, still_open, young = a_message(), a_message(), a_message()
+    for message in (settled, still_open):
+        await claim(ledger, message)
+    await ledger.settle(settled.request_id, 1, ACCEPTED)
+    clock.advance(100)
+    await claim(ledger, young)
+    await ledger.settle(young.request_id, 1, ACCEPTED)
+    assert await ledger.prune(50) == 1
+    assert await ledger.look_up(settled.request_id) is None
+    assert await ledger.look_up(still_open.request_id) is not None
+    assert await ledger.prune(50, unsettled=True) == 1
+    assert await ledger.look_up(still_open.request_id) is None
+    assert await ledger.look_up(young.request_id) is not None
+
+
+async def test_neither_content_nor_phone_is_stored(ledger: Ledger) -> None:
+    """An entry holds a masked phone, no text, and shows neither."""
+    message = Message("0901888484", "686868 la ma")
+    _, entry = await claim(ledger, message)
+    assert (entry.phone, entry.content) == ("090****484", None)
+    assert "686868" not in repr(entry)
+
+
+async def test_entries_outlive_a_reopening(make_ledger: Callable[[], Ledger], clock: Clock) -> None:
+    """What was acknowledged is there after the ledger was closed and opened again."""
+    message = a_message()
+    first = make_ledger()
+    await first.open()
+    await claim(first, message)
+    await first.aclose()
+    second = make_ledger()
+    await second.open()
+    clock.advance(10)
+    assert (await claim(second, message))[0] is Decision.RESUME
+    await second.aclose()
+
+
+async def test_a_ledger_that_is_not_open_says_so(make_ledger: Callable[[], Ledger]) -> None:
+    """Before `open` and after `aclose` every call is refused in words."""
+    ledger = make_ledger()
+    for _ in range(2):
+        assert not ledger.is_open
+        with pytest.raises(LedgerError, match="not open"):
+            await claim(ledger, a_message())
+        with pytest.raises(LedgerError, match="not open"):
+            await ledger.look_up("x")
+        with pytest.raises(LedgerError, match="not open"):
+            await ledger.settle("x", 1, ACCEPTED)
+        with pytest.raises(LedgerError, match="not open"):
+            await ledger.prune(1)
+        with pytest.raises(LedgerError, match="not open"):
+            await anext(ledger.unsettled())
+        await ledger.open()
+        await ledger.aclose()
