@@ -1,0 +1,134 @@
+"""All that is checked is checked here: `nox` checks everything, `nox --list` names the parts."""
+
+import os
+import shutil
+import sys
+from itertools import chain
+from pathlib import Path
+
+import nox
+from packaging.requirements import Requirement
+
+nox.needs_version = ">=2026.8.10"  # the first that tries an interpreter before it counts on it
+nox.options.download_python = "never"
+nox.options.error_on_missing_interpreters = False
+
+PYPROJECT = nox.project.load_toml("pyproject.toml")
+PYTHONS = nox.project.python_versions(PYPROJECT)
+EXTRAS = ",".join(PYPROJECT["project"]["optional-dependencies"])
+
+DIST = Path("dist")
+COVERAGE = Path(".cache/coverage").resolve()
+
+# pyenv shows an interpreter only to those who have selected it; the sessions want every one.
+_PYENV = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"), "versions")
+_REAL = [str(folder) for python in PYTHONS for folder in sorted(_PYENV.glob(f"{python}.*/bin"))]
+os.environ["PATH"] = os.pathsep.join([*_REAL, os.environ["PATH"]])
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check the style of the code and its format."""
+    session.install(*_group("lint"))
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Check the types, by mypy everywhere and by pyright in the package."""
+    session.install(*_group("types"), "--editable", f".[{EXTRAS}]")
+    session.run("mypy")
+    session.run("pyright", "--pythonpath", str(Path(session.bin, "python")))
+
+
+@nox.session
+def layers(session: nox.Session) -> None:
+    """Check that imports keep to the layers."""
+    session.install(*_group("layers"))
+    session.run("lint-imports", "--no-cache", "--no-logo")
+
+
+@nox.session
+def wheel(session: nox.Session) -> None:
+    """Build the sdist, and from it the wheel that the tests run on, and check what it holds."""
+    session.install(*_group("wheel"))
+    shutil.rmtree(DIST, ignore_errors=True)
+    session.run("python", "-m", "build", "--outdir", str(DIST))
+    session.run("check-wheel-contents", str(DIST))
+
+
+@nox.session(python=PYTHONS, requires=["wheel"])
+def tests(session: nox.Session) -> None:
+    """Run the tests; arguments after `--` go to pytest."""
+    _run_tests(session)
+
+
+@nox.session(python=PYTHONS[0], requires=["wheel"])
+def oldest(session: nox.Session) -> None:
+    """Run the tests with the oldest dependencies that the package allows."""
+    constraints = Path(session.create_tmp(), "oldest.txt")
+    constraints.write_text("\n".join(_lower_bounds()), encoding="utf-8")
+    session.log(f"Oldest allowed: {', '.join(_lower_bounds())}")
+    _run_tests(session, "--constraint", str(constraints))
+
+
+@nox.session
+def coverage(session: nox.Session) -> None:
+    """Put together what the runs of the tests have covered, and ask for every line and branch."""
+    session.install(*_group("coverage"))
+    session.env["COVERAGE_FILE"] = str(COVERAGE / "data")
+    session.run("coverage", "combine")
+    session.run("coverage", "report")
+
+
+@nox.session(default=False)
+def bench(session: nox.Session) -> None:
+    """Measure a send beside other ways to make it; arguments after `--` go to the benchmarks."""
+    session.install(*_group("bench"), f".[{EXTRAS}]")
+    session.run("python", "-m", "benchmarks", *(session.posargs or ["all"]))
+
+
+@nox.session(default=False)
+def mend(session: nox.Session) -> None:
+    """Format the code, and mend what of its style can be mended by machine."""
+    session.install(*_group("lint"))
+    session.run("ruff", "check", "--fix", ".")
+    session.run("ruff", "format", ".")
+
+
+@nox.session(default=False, venv_backend="none")
+def dev(session: nox.Session) -> None:
+    """Install the package, editable, and every tool beside this nox, for an editor or a shell."""
+    groups = chain.from_iterable(map(_group, PYPROJECT["dependency-groups"]))
+    session.run(
+        sys.executable, "-m", "pip", "install", "--quiet", "--editable", f".[{EXTRAS}]", *groups
+    )
+
+
+def _group(name: str) -> tuple[str, ...]:
+    """Return the requirements of a dependency group."""
+    return nox.project.dependency_groups(PYPROJECT, name)
+
+
+def _lower_bounds() -> list[str]:
+    """Return a pin for each dependency of the package, extras included, at its lower bound."""
+    project = PYPROJECT["project"]
+    written = chain(project["dependencies"], *project["optional-dependencies"].values())
+    pins: list[str] = []
+    for requirement in map(Requirement, written):
+        (bound,) = (each for each in requirement.specifier if each.operator == ">=")
+        pins.append(f"{requirement.name}=={bound.version}")
+    return pins
+
+
+def _run_tests(session: nox.Session, *install_options: str) -> None:
+    """Run the tests on the wheel as installed; Python's safe path keeps the checkout out."""
+    (built,) = map(str, DIST.glob("*.whl"))
+    session.install(*install_options, *_group("test"), f"{built}[{EXTRAS}]")
+    # A session that is run again in its old environment has another wheel of the same version.
+    session.install("--force-reinstall", "--no-deps", built)
+    session.env["PYTHONSAFEPATH"] = "1"
+    session.env["COVERAGE_FILE"] = str(COVERAGE / f"data.{session.name}")
+    session.run("coverage", "erase")
+    session.run("coverage", "run", "-m", "pytest", "--numprocesses=auto", *session.posargs)
