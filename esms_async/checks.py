@@ -1,6 +1,6 @@
 """Checks of configuration values; each error names the value and what it must be."""
 
-import math
+import sys
 
 from esms_async.errors import ConfigurationError
 
@@ -32,8 +32,7 @@ def check_seconds(name: str, value: object) -> None:
     if (
         not isinstance(value, int | float)
         or isinstance(value, bool)
-        or not math.isfinite(value)
-        or value <= 0
+        or not 0 < value <= sys.float_info.max
     ):
         raise ConfigurationError(f"{name} must be a finite number above 0, not {value!r}")
 

@@ -1,8 +1,6 @@
 """The client: credentials and a connection pool, with the calls that send messages through them."""
 
 import asyncio
-import copy
-import json
 import os
 from collections.abc import AsyncIterable, Iterable, Mapping
 from types import TracebackType
@@ -14,15 +12,13 @@ from esms_async.checks import check_count, check_type
 from esms_async.errors import (
     ConfigurationError,
     InvalidMessage,
-    OutcomeUnknown,
-    RequestIdConflict,
     SendError,
 )
 from esms_async.fanout import SendMany
 from esms_async.ledger.base import Ledger
 from esms_async.messages import Credentials, Message, Receipt, check_callback_url
 from esms_async.outcome import History
-from esms_async.protocol import Dumps, Loads, write_json
+from esms_async.protocol import Dumps, Loads, SendEncoder, read_json
 from esms_async.recording import RecordedSend, Recorder
 from esms_async.retry import RetryPolicy
 from esms_async.sending import Gateway, Limiter, LogicalSend
@@ -43,7 +39,7 @@ class ClientOptions(TypedDict, total=False):
     sandbox: bool
     callback_url: str | None
     max_connections: int
-    dumps: Dumps
+    dumps: Dumps | None
     loads: Loads
 
 
@@ -69,8 +65,8 @@ class EsmsClient:
         sandbox: True has the gateway check messages without sending or charging them.
         callback_url: Where delivery is reported, for messages that name no place themselves.
         max_connections: How many connections the client's own session opens at most.
-        dumps: Writes a JSON object, as text or bytes.
-        loads: Reads JSON from bytes.
+        dumps: Writes a JSON object, as text or bytes, in place of the package's own writer.
+        loads: Reads JSON from bytes, in place of the standard library.
 
     Raises:
         ConfigurationError: A value cannot work; the error names it.
@@ -88,8 +84,8 @@ class EsmsClient:
         sandbox: bool = False,
         callback_url: str | None = None,
         max_connections: int = 100,
-        dumps: Dumps = write_json,
-        loads: Loads = json.loads,
+        dumps: Dumps | None = None,
+        loads: Loads = read_json,
     ) -> None:
         check_type("credentials", credentials, Credentials)
         check_type("retry", retry, RetryPolicy)
@@ -98,15 +94,18 @@ class EsmsClient:
         self._gateway = Gateway(
             self._transport,
             credentials,
+            SendEncoder(
+                credentials,
+                sandbox=sandbox,
+                callback_url=_checked_callback_url(callback_url),
+                dumps=dumps,
+            ),
+            loads,
             retry,
             limiter,
-            sandbox,
-            _checked_callback_url(callback_url),
-            dumps,
-            loads,
         )
         self._recorder = None if ledger is None else Recorder(ledger, credentials.secret_key)
-        self._flights: dict[str, _Flight] = {}
+        self._under_way: dict[str, LogicalSend] = {}
         self._closed = False
         self._idle = asyncio.Event()
 
@@ -210,7 +209,7 @@ class EsmsClient:
         """
         self._closed = True
         try:
-            if self._flights:
+            if self._under_way:
                 await self._idle.wait()
         finally:
             try:
@@ -238,67 +237,28 @@ class EsmsClient:
     async def _deliver(self, message: Message, history: History) -> Receipt:
         """Send a message, unless a send of it is under way: then share the result of that one."""
         key = _require_message(message).request_id
-        while (flight := self._flights.get(key)) is not None:
-            result = await flight.join(message, history)
-            if isinstance(result, Receipt):
-                return result
-            history = result
+        while (under_way := self._under_way.get(key)) is not None:
+            joined = await under_way.join(message, history)
+            if isinstance(joined, Receipt):
+                return joined
+            history = joined
         send = self._new_send(message, history)
         if self._closed:
             raise send.left_open("the client is closed")
-        flight = self._flights[key] = _Flight(send)
+        self._under_way[key] = send
+        result: Receipt | SendError | None = None
         try:
-            receipt = await send.run()
+            result = await send.run()
         except SendError as error:
-            flight.land(error)
-            raise
-        except BaseException:
-            flight.land(None)
+            result = error
             raise
         else:
-            flight.land(receipt)
-            return receipt
+            return result
         finally:
-            del self._flights[key]
-            if self._closed and not self._flights:
+            send.land(result)
+            del self._under_way[key]
+            if self._closed and not self._under_way:
                 self._idle.set()
-
-
-class _Flight:
-    """A send under way, which further sends of the same message join."""
-
-    __slots__ = ("_landed", "_send")
-
-    def __init__(self, send: LogicalSend) -> None:
-        self._send = send
-        self._landed: asyncio.Future[Receipt | SendError | None] | None = None
-
-    async def join(self, message: Message, history: History) -> Receipt | History:
-        """Wait for the result, or for the history with which to take over an abandoned send."""
-        under_way = self._send.message
-        if (message.phone, message.content) != (under_way.phone, under_way.content):
-            raise RequestIdConflict(
-                message, (), "another message is under way with the same request id; nothing sent"
-            )
-        if history is History.AMBIGUOUS:
-            self._send.history = history
-        if self._landed is None:
-            self._landed = asyncio.get_running_loop().create_future()
-        try:
-            result = await asyncio.shield(self._landed)
-        except asyncio.CancelledError as cancelled:
-            cancelled.__cause__ = OutcomeUnknown(
-                message, (), "cancelled while another task goes on sending it"
-            )
-            raise
-        if isinstance(result, SendError):
-            raise copy.copy(result)
-        return self._send.history if result is None else result
-
-    def land(self, result: Receipt | SendError | None) -> None:
-        """Hand the result to all who joined; None says that the send was abandoned."""
-        if self._landed is not None:
-            self._landed.set_result(result)
 
 
 def _require_message(message: object) -> Message:
@@ -334,6 +294,8 @@ def _read_switch(environ: Mapping[str, str], name: str) -> bool:
 
 def _checked_callback_url(callback_url: str | None) -> str | None:
     try:
-        return check_callback_url(callback_url)
+        if callback_url is not None:
+            check_callback_url(callback_url)
     except InvalidMessage as error:
         raise ConfigurationError(str(error)) from None
+    return callback_url

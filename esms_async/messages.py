@@ -44,7 +44,7 @@ def _require_str(field: str, value: object) -> str:
     return value
 
 
-def _convert_phone(value: str) -> str:
+def _checked_phone(value: str) -> str:
     try:
         return normalize_phone(_require_str("phone", value))
     except InvalidMessage:
@@ -53,18 +53,21 @@ def _convert_phone(value: str) -> str:
         raise InvalidMessage("phone", str(error)) from None
 
 
-def _convert_content(value: str) -> str:
+def _checked_content(value: str) -> str:
     text = _require_str("content", value)
     if not text or text.isspace():
         raise InvalidMessage("content", "is empty; give the text to send")
     if not text.isprintable():
         _refuse_unprintable(text)
-    text = normalize_text(text)
-    if len(text) > _SURELY_FITS and (parts := measure(text).parts) > _MOST_PARTS:
+    return normalize_text(text)
+
+
+def _check_length(content: str, *, unicode: bool) -> None:
+    parts = measure(content, unicode=unicode).parts
+    if parts > _MOST_PARTS:
         raise InvalidMessage(
             "content", f"would take {parts} parts; a message has at most {_MOST_PARTS}"
         )
-    return text
 
 
 def _refuse_unprintable(text: str) -> None:
@@ -82,7 +85,7 @@ def _refuse_unprintable(text: str) -> None:
             )
 
 
-def _convert_request_id(value: str) -> str:
+def _checked_request_id(value: str) -> str:
     if not REQUEST_ID.fullmatch(_require_str("request_id", value)):
         raise InvalidMessage(
             "request_id", "must be 1 to 50 characters out of letters, digits and . _ : -"
@@ -90,37 +93,37 @@ def _convert_request_id(value: str) -> str:
     return value
 
 
-def _convert_unicode(value: bool | None) -> bool | None:  # noqa: FBT001  # attrs calls it
-    if type(value) not in (bool, type(None)):
+def _checked_unicode(value: object, needed: bool, content: str) -> bool:  # noqa: FBT001  # a fact, no switch
+    if value is None:
+        return needed
+    if not isinstance(value, bool):
         raise InvalidMessage("unicode", f"must be True, False or None, not {type(value).__name__}")
+    if needed and not value:
+        raise InvalidMessage(
+            "unicode",
+            f"is False, but the content holds {len(foreign_characters(content))} kinds of "
+            "characters that GSM-7 does not have; leave it None, or take the diacritics off",
+        )
     return value
 
 
-def _convert_campaign_id(value: str | None) -> str | None:
-    if value is None:
-        return None
+def _check_campaign_id(value: str) -> None:
     text = _require_str("campaign_id", value)
     if not 1 <= len(text) <= _LONGEST_CAMPAIGN_ID or not text.isprintable():
         raise InvalidMessage(
             "campaign_id", f"must be 1 to {_LONGEST_CAMPAIGN_ID} printable characters"
         )
-    return text
 
 
-def check_callback_url(value: str | None) -> str | None:
-    """Return a CallbackUrl that the gateway can call.
+def check_callback_url(value: str) -> None:
+    """Refuse a CallbackUrl that the gateway cannot call.
 
     Args:
-        value: An absolute `http://` or `https://` URL, or None.
-
-    Returns:
-        The URL, unchanged.
+        value: An absolute `http://` or `https://` URL.
 
     Raises:
         InvalidMessage: It is none, or too long.
     """
-    if value is None:
-        return None
     url = _require_str("callback_url", value)
     try:
         parts = urlsplit(url)
@@ -134,18 +137,17 @@ def check_callback_url(value: str | None) -> str | None:
         raise InvalidMessage(
             "callback_url", f"has {len(url)} characters; at most {_LONGEST_CALLBACK_URL} are sent"
         )
-    return url
 
 
-def _convert_send_at(value: datetime | None) -> datetime | None:
-    return None if value is None else _require_time("send_at", value)
+def _check_times(send_at: datetime | None, expires_at: datetime | None) -> None:
+    for field, value in (("send_at", send_at), ("expires_at", expires_at)):
+        if value is not None:
+            _check_time(field, value)
+    if send_at is not None and expires_at is not None and expires_at < send_at:
+        raise InvalidMessage("expires_at", "lies before send_at")
 
 
-def _convert_expires_at(value: datetime | None) -> datetime | None:
-    return None if value is None else _require_time("expires_at", value)
-
-
-def _require_time(field: str, value: object) -> datetime:
+def _check_time(field: str, value: object) -> None:
     if not isinstance(value, datetime):
         raise InvalidMessage(field, f"must be a datetime, not {type(value).__name__}")
     if value.utcoffset() is None:
@@ -156,10 +158,9 @@ def _require_time(field: str, value: object) -> datetime:
         year = 0
     if year < _FIRST_YEAR:
         raise InvalidMessage(field, f"lies outside the years {_FIRST_YEAR} to 9999 in Vietnam")
-    return value
 
 
-@attrs.frozen(repr=False)
+@attrs.frozen(repr=False, init=False)
 class Message:
     """One logical send: one text to one phone, under one RequestId for ever.
 
@@ -184,32 +185,48 @@ class Message:
         InvalidMessage: A field does not hold what it must; the error names it.
     """
 
-    phone: str = attrs.field(converter=_convert_phone)
-    content: str = attrs.field(converter=_convert_content)
-    request_id: str = attrs.field(
-        factory=new_request_id, converter=_convert_request_id, kw_only=True
-    )
-    unicode: bool | None = attrs.field(default=None, converter=_convert_unicode, kw_only=True)
-    campaign_id: str | None = attrs.field(
-        default=None, converter=_convert_campaign_id, kw_only=True
-    )
-    callback_url: str | None = attrs.field(default=None, converter=check_callback_url, kw_only=True)
-    send_at: datetime | None = attrs.field(default=None, converter=_convert_send_at, kw_only=True)
-    expires_at: datetime | None = attrs.field(
-        default=None, converter=_convert_expires_at, kw_only=True
-    )
+    phone: str
+    content: str
+    request_id: str
+    unicode: bool
+    campaign_id: str | None
+    callback_url: str | None
+    send_at: datetime | None
+    expires_at: datetime | None
 
-    def __attrs_post_init__(self) -> None:
-        if self.unicode is None:
-            object.__setattr__(self, "unicode", needs_unicode(self.content))
-        elif not self.unicode and needs_unicode(self.content):
-            raise InvalidMessage(
-                "unicode",
-                f"is False, but the content holds {len(foreign_characters(self.content))} kinds of "
-                "characters that GSM-7 does not have; leave it None, or take the diacritics off",
-            )
-        if self.send_at and self.expires_at and self.expires_at < self.send_at:
-            raise InvalidMessage("expires_at", "lies before send_at")
+    # Written by hand, for a Message is made for each send: fields left out cost nothing here.
+    def __init__(
+        self,
+        phone: str,
+        content: str,
+        *,
+        request_id: str | None = None,
+        unicode: bool | None = None,
+        campaign_id: str | None = None,
+        callback_url: str | None = None,
+        send_at: datetime | None = None,
+        expires_at: datetime | None = None,
+    ) -> None:
+        phone, content = _checked_phone(phone), _checked_content(content)
+        request_id = new_request_id() if request_id is None else _checked_request_id(request_id)
+        unicode = _checked_unicode(unicode, needs_unicode(content), content)
+        if len(content) > _SURELY_FITS:
+            _check_length(content, unicode=unicode)
+        if campaign_id is not None:
+            _check_campaign_id(campaign_id)
+        if callback_url is not None:
+            check_callback_url(callback_url)
+        if send_at is not None or expires_at is not None:
+            _check_times(send_at, expires_at)
+        set_field = object.__setattr__
+        set_field(self, "phone", phone)
+        set_field(self, "content", content)
+        set_field(self, "request_id", request_id)
+        set_field(self, "unicode", unicode)
+        set_field(self, "campaign_id", campaign_id)
+        set_field(self, "callback_url", callback_url)
+        set_field(self, "send_at", send_at)
+        set_field(self, "expires_at", expires_at)
 
     def __repr__(self) -> str:
         return f"Message(phone={mask_phone(self.phone)!r}, request_id={self.request_id!r})"
@@ -222,11 +239,22 @@ class Message:
             one was accepted, so make it only for a message that is known to be rejected or not
             sent.
         """
-        return attrs.evolve(self, request_id=new_request_id())
+        return Message(
+            self.phone,
+            self.content,
+            unicode=self.unicode,
+            campaign_id=self.campaign_id,
+            callback_url=self.callback_url,
+            send_at=self.send_at,
+            expires_at=self.expires_at,
+        )
 
 
 class Evidence(enum.Enum):
     """What one attempt proves about its message."""
+
+    # Members are compared by identity; the hash that an Enum brings is computed in Python.
+    __hash__ = object.__hash__
 
     ACCEPTED = "accepted"
     """Code 100."""

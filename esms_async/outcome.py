@@ -19,12 +19,15 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-from esms_async.codes import Scope, lookup
+from esms_async.codes import CODES, Scope
 from esms_async.messages import Evidence
 
 
 class History(enum.Enum):
     """What the earlier attempts of a message leave possible."""
+
+    # Members are compared by identity; the hash that an Enum brings is computed in Python.
+    __hash__ = object.__hash__
 
     CLEAN = "clean"
     """No earlier attempt can have reached the gateway."""
@@ -75,6 +78,10 @@ _EVIDENCE_OF_SCOPE: Final[Mapping[Scope, Evidence]] = MappingProxyType(
     }
 )
 
+_EVIDENCE_OF_CODE: Final[Mapping[str, Evidence]] = MappingProxyType(
+    {code: _EVIDENCE_OF_SCOPE[row.scope] for code, row in CODES.items()}
+)
+
 # Statuses with which a service says "not now": the request may have been passed on before.
 _TRANSIENT_STATUSES = frozenset({408, 425, 429})
 
@@ -88,7 +95,7 @@ def evidence_of_code(code: str) -> Evidence:
     Returns:
         The evidence; an unlisted code proves only that this attempt was refused.
     """
-    return _EVIDENCE_OF_SCOPE[lookup(code).scope]
+    return _EVIDENCE_OF_CODE.get(code, Evidence.SENDER_REJECTED)
 
 
 def evidence_of_status(status: int) -> Evidence | None:

@@ -9,10 +9,12 @@ import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from http import HTTPStatus
 from typing import Final, cast
 
 import attrs
 
+from esms_async.codes import CODES
 from esms_async.messages import VIETNAM_TIME, Credentials, Evidence, Message
 from esms_async.outcome import evidence_of_code, evidence_of_status
 
@@ -27,10 +29,12 @@ Loads = Callable[[bytes], object]
 _FIXED_NUMBER = "8"
 _CODE = re.compile(r"[0-9]{1,6}")
 _LONGEST_SMS_ID = 200
-write_json = json.JSONEncoder(separators=(",", ":")).encode
+_ACCEPTED_HEAD = b'{"CodeResult":"100","CountRegenerate":0,"SMSID":"'
+_quote = json.encoder.encode_basestring_ascii
+_decode = json.JSONDecoder().decode
 
 
-@attrs.frozen
+@attrs.define
 class Answer:
     """What came of one request to send: what the gateway answered, or that it did not.
 
@@ -51,48 +55,87 @@ class Answer:
     problem: str | None = None
 
 
-def encode_send(
-    message: Message,
-    credentials: Credentials,
-    *,
-    sandbox: bool = False,
-    callback_url: str | None = None,
-    dumps: Dumps = write_json,
-) -> bytes:
-    """Encode the body of a fixed-number send. Every value is a string on the wire.
+class SendEncoder:
+    """Encodes fixed-number sends of one account. Every value is a string on the wire.
 
     Args:
-        message: The message.
         credentials: The account's keys; there is no header authentication.
-        sandbox: True has the gateway check the message without sending or charging it.
+        sandbox: True has the gateway check messages without sending or charging them.
         callback_url: Where delivery is reported, for a message that names no place itself.
-        dumps: Writes the object as JSON.
+        dumps: Writes a flat object as JSON.
+    """
+
+    def __init__(
+        self,
+        credentials: Credentials,
+        *,
+        sandbox: bool = False,
+        callback_url: str | None = None,
+        dumps: Dumps | None = None,
+    ) -> None:
+        self._callback_url = callback_url
+        self._dumps = dumps
+        self._constant = {
+            "ApiKey": credentials.api_key,
+            "SecretKey": credentials.secret_key,
+            "SmsType": _FIXED_NUMBER,
+            "Sandbox": "1" if sandbox else "0",
+        }
+        self._head = _write_members(self._constant)
+
+    def __call__(self, message: Message) -> bytes:
+        """Encode the body of a send.
+
+        Args:
+            message: The message.
+
+        Returns:
+            The JSON body, UTF-8.
+        """
+        fields = {
+            "Phone": message.phone,
+            "Content": message.content,
+            # The tables say Unicode; the samples and the service's own model say IsUnicode.
+            "IsUnicode": "1" if message.unicode else "0",
+            "RequestId": message.request_id,
+        }
+        if message.campaign_id is not None:
+            fields["campaignid"] = message.campaign_id
+        if (report_to := message.callback_url or self._callback_url) is not None:
+            fields["CallbackUrl"] = report_to
+        if message.send_at is not None:
+            fields["SendDate"] = f"{message.send_at.astimezone(VIETNAM_TIME):%Y-%m-%d %H:%M:%S}"
+        if self._dumps is None:
+            return f"{{{self._head},{_write_members(fields)}}}".encode()
+        encoded = self._dumps({**self._constant, **fields})
+        return encoded.encode() if isinstance(encoded, str) else encoded
+
+
+def _write_members(fields: Mapping[str, str]) -> str:
+    """Write the members of a JSON object of strings, some three times as fast as `json.dumps`."""
+    return ",".join([f'"{name}":{_quote(value)}' for name, value in fields.items()])
+
+
+def read_json(body: bytes) -> object:
+    """Read JSON, of UTF-8 faster than `json.loads` does.
+
+    Args:
+        body: JSON in UTF-8, UTF-16 or UTF-32, with or without a byte order mark.
 
     Returns:
-        The JSON body, UTF-8.
+        The value.
+
+    Raises:
+        ValueError: It is no JSON.
+        RecursionError: It is nested too deep.
     """
-    fields = {
-        "ApiKey": credentials.api_key,
-        "SecretKey": credentials.secret_key,
-        "Phone": message.phone,
-        "Content": message.content,
-        "SmsType": _FIXED_NUMBER,
-        # The tables say Unicode; the samples and the service's own model say IsUnicode.
-        "IsUnicode": "1" if message.unicode else "0",
-        "Sandbox": "1" if sandbox else "0",
-        "RequestId": message.request_id,
-    }
-    if message.campaign_id is not None:
-        fields["campaignid"] = message.campaign_id
-    if (report_to := message.callback_url or callback_url) is not None:
-        fields["CallbackUrl"] = report_to
-    if message.send_at is not None:
-        fields["SendDate"] = f"{message.send_at.astimezone(VIETNAM_TIME):%Y-%m-%d %H:%M:%S}"
-    encoded = dumps(fields)
-    return encoded.encode() if isinstance(encoded, str) else encoded
+    try:
+        return _decode(body.decode())
+    except ValueError:
+        return json.loads(body)
 
 
-def decode_send(status: int, body: bytes, *, loads: Loads = json.loads) -> Answer:
+def decode_send(status: int, body: bytes, *, loads: Loads = read_json) -> Answer:
     """Read the answer to a send. Any bytes at all give an Answer.
 
     Args:
@@ -103,6 +146,8 @@ def decode_send(status: int, body: bytes, *, loads: Loads = json.loads) -> Answe
     Returns:
         The answer. What can't be read is evidence that the request may have arrived.
     """
+    if loads is read_json and (sms_id := _accepted(status, body)) is not None:
+        return Answer(Evidence.ACCEPTED, status, "100", sms_id)
     by_status = evidence_of_status(status)
     if by_status is Evidence.MAY_HAVE_ARRIVED:
         return Answer(by_status, status, problem=f"HTTP status {status}")
@@ -149,11 +194,24 @@ def retry_after(value: str | None, now: datetime) -> float | None:
         return float(value[:9])
     try:
         at = parsedate_to_datetime(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     if at.tzinfo is None:
         at = at.replace(tzinfo=UTC)
     return max(0.0, (at - now).total_seconds())
+
+
+def _accepted(status: int, body: bytes) -> str | None:
+    """Return the SMSID of an acceptance in just the form of the documents' sample, else None.
+
+    Nearly every answer has this form, and to know it again takes a fifth of the time that it
+    takes to read it as JSON, which would say the same.
+    """
+    if status == HTTPStatus.OK and body.startswith(_ACCEPTED_HEAD) and body.endswith(b'"}'):
+        sms_id = body[len(_ACCEPTED_HEAD) : -2]
+        if sms_id.isalnum() and len(sms_id) <= _LONGEST_SMS_ID:
+            return sms_id.decode()
+    return None
 
 
 def _unreadable(by_status: Evidence | None, status: int, problem: str) -> Answer:
@@ -168,8 +226,8 @@ def _refused(by_status: Evidence, status: int) -> Answer:
 
 def _field(answer: dict[object, object], name: str) -> object:
     """Return a field whatever the case of its name; pages differ in it."""
-    if name in answer:
-        return answer[name]
+    if (value := answer.get(name)) is not None:
+        return value
     folded = name.casefold()
     for key, value in answer.items():
         if isinstance(key, str) and key.casefold() == folded:
@@ -179,18 +237,19 @@ def _field(answer: dict[object, object], name: str) -> object:
 
 def _code(value: object) -> str | None:
     """Return a code that came as a string or as a number."""
+    if isinstance(value, str):
+        code = value.strip()
+        return code if code in CODES or _CODE.fullmatch(code) else None
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1_000_000:
         return str(value)
-    if isinstance(value, str) and _CODE.fullmatch(stripped := value.strip()):
-        return stripped
     return None
 
 
 def _sms_id(value: object) -> str | None:
+    if isinstance(value, str):
+        return value if 0 < len(value) <= _LONGEST_SMS_ID and value.isprintable() else None
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 10**30:
         return str(value)
-    if isinstance(value, str) and 0 < len(value) <= _LONGEST_SMS_ID and value.isprintable():
-        return value
     return None
 
 

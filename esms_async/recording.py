@@ -54,11 +54,14 @@ class Recorder:
     async def claim(self, message: Message, *, resume: bool) -> Claim:
         """Claim a message, opening the ledger first if nobody has."""
         if not self.ledger.is_open:
-            async with self._opening:
-                if not self.ledger.is_open:
-                    await self.ledger.open()
-                    self._owns_ledger = True
+            await self._open_once()
         return await self.ledger.claim(message, fingerprint(message, self._key), resume=resume)
+
+    async def _open_once(self) -> None:
+        async with self._opening:
+            if not self.ledger.is_open:
+                await self.ledger.open()
+                self._owns_ledger = True
 
     async def record(self, claimed: Entry, settlement: Settlement) -> Entry | None:
         """Settle a claim, at once or else in the background, and return the entry as known."""
@@ -159,8 +162,8 @@ class RecordedSend(LogicalSend):
                 )
             case Decision.RESUME:
                 self.history = History.AMBIGUOUS
-            case Decision.SEND:
-                pass
+            case _:
+                assert claim.decision is Decision.SEND  # noqa: S101  # no other is left
         self._claimed = claim.entry
         try:
             receipt = await super().run()

@@ -20,16 +20,23 @@ def redact(words: str, *secrets: str) -> str:
         One printable line of at most 200 characters in which the secrets and every run of four
         digits or more are masked.
     """
-    words = " ".join(words[: 4 * _LONGEST_KEPT].split())
+    words = _one_line(words)
     for secret in sorted(_tokens(secrets), key=len, reverse=True):
         words = re.sub(re.escape(secret), _MASK, words, flags=re.IGNORECASE)
     words = _DIGIT_RUN.sub(_MASK, words)
-    words = "".join(character for character in words if character.isprintable())
     return words if len(words) <= _LONGEST_KEPT else words[: _LONGEST_KEPT - 1] + "…"
 
 
+def _one_line(words: str) -> str:
+    """Return words with single spaces and nothing invisible, which could hide a secret."""
+    visible = "".join(
+        character for character in words if character.isprintable() or character.isspace()
+    )
+    return " ".join(visible.split())
+
+
 def _tokens(secrets: tuple[str, ...]) -> set[str]:
-    tokens = {secret for secret in secrets if secret}
+    tokens = {line for secret in secrets if (line := _one_line(secret))}
     for secret in secrets:
         tokens.update(
             word

@@ -52,6 +52,15 @@ def derive_request_id(*parts: str | int | bytes | UUID) -> str:
     return digest.hexdigest()[:_DERIVED_LENGTH]
 
 
+def _write_int(part: int, position: int) -> bytes:
+    try:
+        return b"%d" % part
+    except ValueError:
+        raise InvalidMessage(
+            "request_id", f"part {position + 1} is a number of too many digits"
+        ) from None
+
+
 def _encode_part(part: object, position: int) -> tuple[bytes, bytes]:
     match part:
         case bool():
@@ -59,7 +68,7 @@ def _encode_part(part: object, position: int) -> tuple[bytes, bytes]:
         case str():
             return b"s", part.encode("utf-8", "surrogatepass")
         case int():
-            return b"i", b"%d" % part
+            return b"i", _write_int(part, position)
         case bytes():
             return b"b", part
         case UUID():

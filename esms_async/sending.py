@@ -1,6 +1,7 @@
 """One logical send: its attempts, one after the other, until the outcome is known or given up."""
 
 import asyncio
+import copy
 import time
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
@@ -14,11 +15,12 @@ from esms_async.errors import (
     NotSent,
     OutcomeUnknown,
     Rejected,
+    RequestIdConflict,
     SendError,
 )
 from esms_async.messages import Attempt, Credentials, Evidence, Message, Receipt
 from esms_async.outcome import History, Verdict, extend, judge
-from esms_async.protocol import SEND_OPERATION, Answer, Dumps, Loads, decode_send, encode_send
+from esms_async.protocol import SEND_OPERATION, Answer, Loads, SendEncoder, decode_send
 from esms_async.redaction import redact
 from esms_async.retry import RetryPolicy, leaves_outcome_open, pursue
 from esms_async.transport import Reply, Request, Transport, TransportFailure
@@ -33,12 +35,10 @@ class Gateway:
 
     transport: Transport
     credentials: Credentials
+    encode: SendEncoder
+    loads: Loads
     retry: RetryPolicy
     limiter: Limiter | None
-    sandbox: bool
-    callback_url: str | None
-    dumps: Dumps
-    loads: Loads
 
 
 class LogicalSend:
@@ -59,20 +59,23 @@ class LogicalSend:
         "_body",
         "_deadline",
         "_gateway",
+        "_landed",
         "_last_start",
         "attempts",
         "history",
         "message",
     )
 
+    _body: bytes
+    _deadline: float
+    _last_start: float
+
     def __init__(self, gateway: Gateway, message: Message, history: History) -> None:
         self.message = message
         self.history = history
-        self._gateway = gateway
         self.attempts: tuple[Attempt, ...] = ()
-        self._body = b""
-        self._deadline = 0.0
-        self._last_start = 0.0
+        self._gateway = gateway
+        self._landed: asyncio.Future[Receipt | SendError | None] | None = None
 
     async def run(self) -> Receipt:
         """Send the message.
@@ -85,20 +88,15 @@ class LogicalSend:
             asyncio.CancelledError: The caller was cancelled. Its `__cause__` is the NotSent or
                 the OutcomeUnknown that is true of the message.
         """
-        gateway = self._gateway
-        started = time.monotonic()
-        self._deadline = started + gateway.retry.deadline
-        self._last_start = started + _time_to_start(gateway.retry, self.message)
-        self._body = encode_send(
-            self.message,
-            gateway.credentials,
-            sandbox=gateway.sandbox,
-            callback_url=gateway.callback_url,
-            dumps=gateway.dumps,
-        )
+        gateway, started = self._gateway, time.monotonic()
+        self._deadline = self._last_start = started + gateway.retry.deadline
+        if self.message.expires_at is not None:
+            until_expiry = (self.message.expires_at - datetime.now(UTC)).total_seconds()
+            self._last_start = min(self._deadline, started + until_expiry)
+        self._body = gateway.encode(self.message)
         try:
             try:
-                return await self._attempt()
+                return await self._attempt(started)
             except SendError as error:
                 if not leaves_outcome_open(error):
                     raise
@@ -117,16 +115,63 @@ class LogicalSend:
 
     async def attempt_again(self) -> Receipt:
         """Make a further attempt; what it raises is true of the send should it be the last."""
-        return await self._attempt()
+        return await self._attempt(time.monotonic())
 
-    async def _attempt(self) -> Receipt:
-        started_at, started = datetime.now(UTC), time.monotonic()
+    async def join(self, message: Message, history: History) -> Receipt | History:
+        """Wait for the result of this send, which is under way.
+
+        Args:
+            message: The message, as the joining caller gave it.
+            history: What the joining caller knows of earlier attempts.
+
+        Returns:
+            The receipt, or the history with which to take over a send that was abandoned.
+
+        Raises:
+            RequestIdConflict: It is another message.
+            SendError: What the send ended with.
+        """
+        under_way = self.message
+        if (message.phone, message.content) != (under_way.phone, under_way.content):
+            raise RequestIdConflict(
+                message, (), "another message is under way with the same request id; nothing sent"
+            )
+        if history is History.AMBIGUOUS:
+            self.history = history
+        if self._landed is None:
+            self._landed = asyncio.get_running_loop().create_future()
+        try:
+            result = await asyncio.shield(self._landed)
+        except asyncio.CancelledError as cancelled:
+            cancelled.__cause__ = OutcomeUnknown(
+                message, (), "cancelled while another task goes on sending it"
+            )
+            raise
+        if isinstance(result, SendError):
+            raise copy.copy(result)
+        return self.history if result is None else result
+
+    def land(self, result: Receipt | SendError | None) -> None:
+        """Hand the result to all who joined.
+
+        Args:
+            result: The receipt, the error, or None where the send was abandoned.
+        """
+        if self._landed is not None:
+            self._landed.set_result(result)
+
+    async def _attempt(self, started: float) -> Receipt:
         if started >= self._last_start:
             raise self.left_open("the deadline or expires_at has passed")
+        gateway, started_at = self._gateway, datetime.now(UTC)
         request = Request(self._body)
         asked_to_wait = None
         try:
-            reply = await self._exchange(request)
+            if gateway.limiter is None:
+                timeout = min(gateway.retry.attempt_timeout, self._deadline - started)
+                reply = await gateway.transport.post(SEND_OPERATION, request, timeout=timeout)
+            else:
+                reply = await self._post_admitted(gateway.limiter, request)
         except TransportFailure as failure:
             answer = _no_answer(failure.problem, may_have_arrived=failure.may_have_arrived)
         except asyncio.CancelledError:
@@ -134,14 +179,14 @@ class LogicalSend:
             self._record(answer, started_at, started)
             raise
         else:
-            answer = decode_send(reply.status, reply.body, loads=self._gateway.loads)
+            answer = decode_send(reply.status, reply.body, loads=gateway.loads)
             asked_to_wait = reply.retry_after
-        return self._conclude(self._record(answer, started_at, started, asked_to_wait), answer)
+        verdict = self._record(answer, started_at, started, asked_to_wait)
+        if verdict is Verdict.ACCEPTED:
+            return Receipt(self.message.request_id, answer.sms_id, False, self.attempts)
+        return self._conclude(verdict, answer)
 
-    async def _exchange(self, request: Request) -> Reply:
-        limiter = self._gateway.limiter
-        if limiter is None:
-            return await self._post(request)
+    async def _post_admitted(self, limiter: Limiter, request: Request) -> Reply:
         try:
             async with asyncio.timeout(self._last_start - time.monotonic()):
                 await limiter.__aenter__()
@@ -150,14 +195,11 @@ class LogicalSend:
                 "the limiter gave no place before the deadline", may_have_arrived=False
             ) from None
         try:
-            return await self._post(request)
+            gateway = self._gateway
+            timeout = min(gateway.retry.attempt_timeout, self._deadline - time.monotonic())
+            return await gateway.transport.post(SEND_OPERATION, request, timeout=timeout)
         finally:
             await limiter.__aexit__(None, None, None)
-
-    async def _post(self, request: Request) -> Reply:
-        gateway = self._gateway
-        timeout = min(gateway.retry.attempt_timeout, self._deadline - time.monotonic())
-        return await gateway.transport.post(SEND_OPERATION, request, timeout=timeout)
 
     def _record(
         self,
@@ -167,25 +209,23 @@ class LogicalSend:
         asked_to_wait: float | None = None,
     ) -> Verdict:
         """Add an attempt to the history and return what follows from it."""
+        evidence, history = answer.evidence, self.history
         attempt = Attempt(
             started_at,
             time.monotonic() - started,
-            answer.evidence,
+            evidence,
             answer.status,
             answer.code,
             answer.problem,
             asked_to_wait,
         )
         self.attempts += (attempt,)
-        verdict = judge(self.history, answer.evidence)
-        self.history = extend(self.history, answer.evidence)
-        return verdict
+        self.history = extend(history, evidence)
+        return judge(history, evidence)
 
     def _conclude(self, verdict: Verdict, answer: Answer) -> Receipt:
-        """Turn a verdict into what the caller gets."""
+        """Turn any other verdict into what the caller gets."""
         match verdict:
-            case Verdict.ACCEPTED:
-                return Receipt(self.message.request_id, answer.sms_id, attempts=self.attempts)
             case Verdict.DEDUPLICATED:
                 return Receipt(self.message.request_id, deduplicated=True, attempts=self.attempts)
             case Verdict.REJECTED:
@@ -261,11 +301,3 @@ def rejection(
 def _no_answer(problem: str, *, may_have_arrived: bool) -> Answer:
     evidence = Evidence.MAY_HAVE_ARRIVED if may_have_arrived else Evidence.NOTHING_LEFT
     return Answer(evidence, None, problem=problem)
-
-
-def _time_to_start(retry: RetryPolicy, message: Message) -> float:
-    """Return for how many seconds from now attempts of a message may start."""
-    if message.expires_at is None:
-        return retry.deadline
-    until_expiry = (message.expires_at - datetime.now(UTC)).total_seconds()
-    return min(retry.deadline, until_expiry)

@@ -1,6 +1,7 @@
 """What a text costs on the air: its alphabet (GSM-7 or UCS-2), its length, its parts."""
 
 import enum
+import re
 import unicodedata
 
 import attrs
@@ -12,8 +13,7 @@ _BASIC = frozenset(
 )
 _EXTENDED = frozenset("\f^{}\\[~]|€")
 _GSM7 = _BASIC | _EXTENDED
-# The characters of the default alphabet that are also ASCII: one fast test settles most texts.
-_ASCII_ONLY_UCS2 = frozenset(chr(code) for code in range(128)) - _GSM7
+_FOREIGN = re.compile(f"[^{re.escape(''.join(sorted(_GSM7)))}]")
 
 
 class Alphabet(enum.Enum):
@@ -68,9 +68,7 @@ def needs_unicode(text: str) -> bool:
     Returns:
         True where only UCS-2 carries it, as for most Vietnamese letters with diacritics.
     """
-    if text.isascii():
-        return not _ASCII_ONLY_UCS2.isdisjoint(text)
-    return not _GSM7.issuperset(text)
+    return _FOREIGN.search(text) is not None
 
 
 def foreign_characters(text: str) -> str:
@@ -82,7 +80,7 @@ def foreign_characters(text: str) -> str:
     Returns:
         The characters, or an empty string.
     """
-    return "".join(dict.fromkeys(character for character in text if character not in _GSM7))
+    return "".join(dict.fromkeys(_FOREIGN.findall(text)))
 
 
 def measure(text: str, *, unicode: bool | None = None) -> TextSize:

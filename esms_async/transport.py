@@ -15,8 +15,10 @@ from typing import Final
 import aiohttp
 import attrs
 from aiohttp.abc import AbstractStreamWriter
+from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
+from esms_async.deadlines import Deadlines
 from esms_async.errors import ConfigurationError, UsageError
 from esms_async.protocol import retry_after
 from esms_async.version import __version__
@@ -26,17 +28,21 @@ DEFAULT_BASE_URL: Final = "https://rest.esms.vn/MainService.svc/json/"
 
 _MOST_BODY = 64 * 1024
 _NO_TIMEOUT = aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None)
-_HEADERS = {
-    # A compressed answer is refused unread: 300 kB of gzip can hold 300 MB.
-    "Accept-Encoding": "identity",
-    "Accept": "application/json",
-    "User-Agent": f"esms_async/{__version__}",
-}
+_HEADERS = CIMultiDictProxy(
+    CIMultiDict(
+        {
+            # A compressed answer is refused unread: 300 kB of gzip can hold 300 MB.
+            "Accept-Encoding": "identity",
+            "Accept": "application/json",
+            "User-Agent": f"esms_async/{__version__}",
+        }
+    )
+)
 # Linux tells a half-closed connection by this event, the BSDs by POLLHUP alone.
 _PEER_CLOSED = getattr(select, "POLLRDHUP", 0)
 
 
-@attrs.frozen
+@attrs.define
 class Reply:
     """A complete HTTP answer.
 
@@ -66,13 +72,18 @@ class TransportFailure(Exception):
 
 
 class Request(aiohttp.BytesPayload):
-    """The body of one request, which notes when its bytes are handed to a connection."""
+    """The body of one request, which notes when its bytes are handed to a connection.
+
+    Attributes:
+        asked: True once a session was asked to send it.
+        written: True once its bytes were handed to a connection.
+    """
 
     def __init__(self, body: bytes) -> None:
         super().__init__(body, content_type="application/json")
-        self._asked = False
+        self.asked = False
+        self.written = False
         self._built = False
-        self._written = False
 
     @property
     def may_have_arrived(self) -> bool:
@@ -81,22 +92,13 @@ class Request(aiohttp.BytesPayload):
         A request that was asked for but never built went through a session that is not
         aiohttp's own machinery, a stand-in for one, of which nothing is known.
         """
-        return self._written or (self._asked and not self._built)
-
-    @property
-    def written(self) -> bool:
-        """True once the bytes were handed to a connection."""
-        return self._written
-
-    def ask(self) -> None:
-        """Note that a session is asked to send this request."""
-        self._asked = True
+        return self.written or (self.asked and not self._built)
 
     @property
     def size(self) -> int | None:
         """The length of the body in bytes; reading it is how a request is built."""
         self._built = True
-        return super().size
+        return self._size
 
     async def write_with_length(
         self, writer: AbstractStreamWriter, content_length: int | None
@@ -104,7 +106,7 @@ class Request(aiohttp.BytesPayload):
         """Write the body, unless the connection is already known to be dead."""
         if _is_dead(writer.transport):
             raise ConnectionResetError("the connection was closed while it was idle")
-        self._written = True
+        self.written = True
         await super().write_with_length(writer, content_length)
 
 
@@ -153,6 +155,8 @@ class Transport:
         self._middlewares = _without_cookies(session)
         self._max_connections = max_connections
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._operations: dict[str, URL] = {}
+        self._deadlines = Deadlines()
 
     @property
     def base_url(self) -> str:
@@ -175,45 +179,63 @@ class Transport:
             UsageError: The transport belongs to another event loop.
         """
         session = self._opened()
+        deadline = self._deadlines.begin(timeout)
+        request.asked = True
         try:
-            async with asyncio.timeout(timeout):
-                request.ask()
-                response = await session.post(
-                    self._base_url.join(URL(operation)),
-                    data=request,
-                    headers=_HEADERS,
-                    timeout=_NO_TIMEOUT,
-                    allow_redirects=False,
-                    raise_for_status=False,
-                    auto_decompress=False,
-                    middlewares=self._middlewares,
-                )
+            response = await session.post(
+                self._operations.get(operation) or self._url_of(operation),
+                data=request,
+                headers=_HEADERS,
+                timeout=_NO_TIMEOUT,
+                allow_redirects=False,
+                raise_for_status=False,
+                auto_decompress=False,
+                middlewares=self._middlewares,
+            )
+            content = response.content
+            if not content.is_eof():
                 return await _read(response)
+            # The whole answer came in one piece, as nearly every answer does.
+            body = content.read_nowait()
+            if len(body) > _MOST_BODY:
+                raise _too_large(response)
+            return _reply(response, body)
         except TransportFailure:
             raise
+        except asyncio.CancelledError:
+            if not deadline.take_back():
+                raise
+            problem, never_built = f"no answer within {timeout:.3g} s", False
         except Exception as error:  # noqa: BLE001  # the marker decides, not the exception's class
-            problem = _describe(error, timeout)
+            problem = _describe(error)
             never_built = isinstance(error, _BEFORE_ANY_WRITE) and not request.written
+        finally:
+            self._deadlines.end(deadline)
         raise TransportFailure(
             problem, may_have_arrived=request.may_have_arrived and not never_built
         )
 
+    def _url_of(self, operation: str) -> URL:
+        url = self._operations[operation] = self._base_url.join(URL(operation))
+        return url
+
     async def aclose(self) -> None:
         """Close the session, if it is this transport's own, without waiting for its requests."""
+        self._deadlines.close()
         if self._session is not None and self._owns_session:
             await self._session.close()
 
     def _opened(self) -> aiohttp.ClientSession:
         loop = asyncio.get_running_loop()
-        if self._session is None:
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=self._max_connections),
-                cookie_jar=aiohttp.DummyCookieJar(),
-            )
-        if self._loop is None:
-            self._loop = loop
-        elif loop is not self._loop:
+        if loop is self._loop and self._session is not None:
+            return self._session
+        if self._loop is not None:
             raise UsageError("this client is open on another event loop; make one for each loop")
+        self._loop = loop
+        self._session = self._session or aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=self._max_connections),
+            cookie_jar=aiohttp.DummyCookieJar(),
+        )
         return self._session
 
 
@@ -240,33 +262,33 @@ async def _drop_cookies(
 
 
 async def _read(response: aiohttp.ClientResponse) -> Reply:
+    """Read to the end, or until it is clear that the end is too far away."""
+    body = bytearray()
     try:
-        content = response.content
-        body = content.read_nowait() if content.is_eof() else await _read_capped(content)
+        while chunk := await response.content.readany():
+            body += chunk
+            if len(body) > _MOST_BODY:
+                raise _too_large(response)
     except BaseException:
         response.close()
         raise
-    if len(body) > _MOST_BODY:
-        response.close()
-        raise TransportFailure(
-            f"the answer is larger than {_MOST_BODY} bytes", may_have_arrived=True
-        )
-    asked = response.headers.get("Retry-After") if response.status >= 400 else None
+    return _reply(response, bytes(body))
+
+
+def _reply(response: aiohttp.ClientResponse, body: bytes) -> Reply:
+    asked = response.headers.get("Retry-After")
+    if asked is None:
+        return Reply(response.status, body)
     return Reply(response.status, body, retry_after(asked, datetime.now(UTC)))
 
 
-async def _read_capped(content: aiohttp.StreamReader) -> bytes:
-    """Read to the end, or until it is clear that the end is too far away."""
-    body = bytearray()
-    while len(body) <= _MOST_BODY and (chunk := await content.readany()):
-        body += chunk
-    return bytes(body)
+def _too_large(response: aiohttp.ClientResponse) -> TransportFailure:
+    response.close()
+    return TransportFailure(f"the answer is larger than {_MOST_BODY} bytes", may_have_arrived=True)
 
 
-def _describe(error: Exception, timeout: float) -> str:
+def _describe(error: Exception) -> str:
     """Say what failed without a word of the peer's, which might echo the request."""
-    if type(error) is TimeoutError:
-        return f"no answer within {timeout:.3g} s"
     name = type(error).__name__
     if isinstance(error, OSError) and isinstance(error.strerror, str):
         return f"{name}: {error.strerror}"

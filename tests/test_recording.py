@@ -457,3 +457,15 @@ async def test_equal_sends_share_one_claim(
     assert entry is not None
     assert entry.state is State.ACCEPTED
     assert gateway.accepted[message.request_id] == 1
+
+
+async def test_a_retry_after_nothing_left_asks_the_ledger_nothing(
+    gateway: ScriptedGateway, ledger: MemoryLedger, a_client: MakeClient
+) -> None:
+    """An attempt of which nothing left is no news for the ledger, and the next one is made."""
+    async with a_client() as client:
+        await client.send(a_message())
+        gateway.hang_up()
+        receipt = await client.send(a_message())
+    assert len(receipt.attempts) == 2
+    assert receipt.sms_id == "d8e0"

@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+import select
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -23,7 +24,7 @@ from esms_async import (
     UsageError,
 )
 from esms_async.protocol import SEND_OPERATION
-from esms_async.transport import Request, Transport
+from esms_async.transport import Request, Transport, _is_dead
 from tests.factories import CREDENTIALS, ONE_ATTEMPT, QUICK, a_message
 from tests.scripted_gateway import ACCEPTED, Exchange, ScriptedGateway, Step
 
@@ -665,3 +666,18 @@ async def test_an_answer_in_pieces_is_put_together(gateway: ScriptedGateway) -> 
     gateway.script.append(dribble)
     async with EsmsClient(CREDENTIALS, base_url=gateway.url, retry=ONE_ATTEMPT) as client:
         assert (await client.send(a_message())).sms_id == "d8e0"
+
+
+@pytest.mark.parametrize("lacking", ["socket", "poll"])
+async def test_where_a_dead_connection_cannot_be_told_it_is_taken_for_alive(
+    monkeypatch: pytest.MonkeyPatch, lacking: str
+) -> None:
+    """Without a socket to ask, or a way to ask it, the request is written and may have arrived."""
+
+    class Pipe(asyncio.Transport):
+        def is_closing(self) -> bool:
+            return False
+
+    if lacking == "poll":
+        monkeypatch.delattr(select, "poll")
+    assert not _is_dead(Pipe(extra={"socket": None if lacking == "socket" else object()}))

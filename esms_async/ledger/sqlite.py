@@ -196,15 +196,12 @@ def _connect(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, timeout=0, isolation_level=None)
     try:
         _lock_and_migrate(connection, path)
-    except sqlite3.OperationalError as error:
+    except BaseException as error:
         connection.close()
-        if "locked" in str(error):
+        if isinstance(error, sqlite3.OperationalError) and "locked" in str(error):
             raise LedgerError(
                 f"the ledger {path} is in use by another process; end it, or use another file"
             ) from None
-        raise
-    except BaseException:
-        connection.close()
         raise
     return connection
 
@@ -217,7 +214,10 @@ def _lock_and_migrate(connection: sqlite3.Connection, path: Path) -> None:
     connection.execute("BEGIN EXCLUSIVE")
     version = connection.execute("PRAGMA user_version").fetchone()[0]
     if version > len(_MIGRATIONS):
-        raise _too_new(path, version)
+        raise LedgerError(
+            f"the ledger {path} is of version {version}, which a later release of esms_async "
+            f"made; this one knows {len(_MIGRATIONS)}"
+        )
     for statement in _MIGRATIONS[version:]:
         connection.execute(statement)
     connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
@@ -239,22 +239,13 @@ def _refuse_foreign(path: Path) -> None:
         return
     if len(header) < _HEADER_LENGTH or not header.startswith(_MAGIC):
         raise LedgerError(f"{path} is not a ledger, and was left as it is; name another file")
-    page_size, pages, version, application = struct.unpack_from(">16xH10xI28xI4xI", header)
+    page_size, pages, application = struct.unpack_from(">16xH10xI36xI", header)
     if application != APPLICATION_ID:
         raise LedgerError(
             f"{path} is an SQLite file of something else, and was left as it is; name another file"
         )
-    if version > len(_MIGRATIONS):
-        raise _too_new(path, version)
     if size < pages * (_LARGEST_PAGE if page_size == 1 else page_size) and not _has_log(path):
         raise LedgerError(f"the ledger {path} is cut short, and was left as it is")
-
-
-def _too_new(path: Path, version: int) -> LedgerError:
-    return LedgerError(
-        f"the ledger {path} is of version {version}, which a later release of esms_async made; "
-        f"this one knows {len(_MIGRATIONS)}"
-    )
 
 
 def _has_log(path: Path) -> bool:

@@ -68,9 +68,9 @@ class SqliteWriter:
 
     async def stop(self) -> None:
         """Finish what was submitted, close the connection and end the thread."""
-        if self._ended is not None:
-            self._jobs.put(None)
-            await self._ended
+        assert self._ended is not None  # noqa: S101  # only what was started is stopped
+        self._jobs.put(None)
+        await self._ended
 
     def _run(self) -> None:
         ended = self._ended

@@ -250,6 +250,7 @@ async def test_entries_outlive_a_reopening(make_ledger: Callable[[], Ledger], cl
 async def test_a_ledger_that_is_not_open_says_so(make_ledger: Callable[[], Ledger]) -> None:
     """Before `open` and after `aclose` every call is refused in words."""
     ledger = make_ledger()
+    await ledger.aclose()
     for _ in range(2):
         assert not ledger.is_open
         with pytest.raises(LedgerError, match="not open"):

@@ -292,12 +292,14 @@ def test_a_ledger_left_open_does_not_keep_the_process_alive(tmp_path: Path) -> N
     """What was acknowledged is on disk, though nobody closed the ledger."""
     path = tmp_path / "ledger.db"
     code = (
-        "import asyncio, sys, pathlib\n"
-        "from tests.ledger import test_sqlite as t\n"
+        "import asyncio, sys\n"
+        "from esms_async import Message\n"
+        "from esms_async.ledger import SqliteLedger\n"
         "async def leave():\n"
-        "    ledger = t.SqliteLedger(sys.argv[1])\n"
+        "    ledger, message = SqliteLedger(sys.argv[1]), Message('0901888484', '686868')\n"
         "    await ledger.open()\n"
-        "    print(await t.claim(ledger))\n"
+        "    await ledger.claim(message, b'fingerprint of the message')\n"
+        "    print(message.request_id)\n"
         "asyncio.run(leave())\n"
     )
     shown = subprocess.run(
@@ -306,7 +308,6 @@ def test_a_ledger_left_open_does_not_keep_the_process_alive(tmp_path: Path) -> N
         text=True,
         check=True,
         timeout=60,
-        cwd=Path(__file__).parents[2],
     )
 
     async def find() -> State:
