@@ -157,7 +157,10 @@ def decode_send(status: int, body: bytes, *, loads: Loads = read_json) -> Answer
         answer = None
     if not isinstance(answer, dict):
         return _unreadable(by_status, status, "the answer is no JSON object")
-    answer = cast("dict[object, object]", answer)
+    return _decode_object(by_status, status, cast("dict[object, object]", answer))
+
+
+def _decode_object(by_status: Evidence | None, status: int, answer: dict[object, object]) -> Answer:
     written = _field(answer, "CodeResult")
     if written is None and _field(answer, "error") is not None:
         # "Invalid request": the documents file it under a connection error; whether the message

@@ -168,8 +168,8 @@ class LogicalSend:
         asked_to_wait = None
         try:
             if gateway.limiter is None:
-                timeout = min(gateway.retry.attempt_timeout, self._deadline - started)
-                reply = await gateway.transport.post(SEND_OPERATION, request, timeout=timeout)
+                time_limit = min(gateway.retry.attempt_timeout, self._deadline - started)
+                reply = await gateway.transport.post(SEND_OPERATION, request, time_limit=time_limit)
             else:
                 reply = await self._post_admitted(gateway.limiter, request)
         except TransportFailure as failure:
@@ -183,7 +183,7 @@ class LogicalSend:
             asked_to_wait = reply.retry_after
         verdict = self._record(answer, started_at, started, asked_to_wait)
         if verdict is Verdict.ACCEPTED:
-            return Receipt(self.message.request_id, answer.sms_id, False, self.attempts)
+            return Receipt(self.message.request_id, answer.sms_id, attempts=self.attempts)
         return self._conclude(verdict, answer)
 
     async def _post_admitted(self, limiter: Limiter, request: Request) -> Reply:
@@ -196,8 +196,8 @@ class LogicalSend:
             ) from None
         try:
             gateway = self._gateway
-            timeout = min(gateway.retry.attempt_timeout, self._deadline - time.monotonic())
-            return await gateway.transport.post(SEND_OPERATION, request, timeout=timeout)
+            time_limit = min(gateway.retry.attempt_timeout, self._deadline - time.monotonic())
+            return await gateway.transport.post(SEND_OPERATION, request, time_limit=time_limit)
         finally:
             await limiter.__aexit__(None, None, None)
 

@@ -163,13 +163,13 @@ class Transport:
         """The folder of the operations, with its last slash."""
         return str(self._base_url)
 
-    async def post(self, operation: str, request: Request, *, timeout: float) -> Reply:
+    async def post(self, operation: str, request: Request, *, time_limit: float) -> Reply:
         """Send a request and read the whole answer.
 
         Args:
             operation: The operation, relative to the base URL.
             request: The body. After a cancellation, its `may_have_arrived` tells what is known.
-            timeout: Seconds, from asking for a connection to the last byte of the answer.
+            time_limit: Seconds, from asking for a connection to the last byte of the answer.
 
         Returns:
             The answer, whatever its status; redirects are not followed.
@@ -179,7 +179,7 @@ class Transport:
             UsageError: The transport belongs to another event loop.
         """
         session = self._opened()
-        deadline = self._deadlines.begin(timeout)
+        deadline = self._deadlines.begin(time_limit)
         request.asked = True
         try:
             response = await session.post(
@@ -197,15 +197,14 @@ class Transport:
                 return await _read(response)
             # The whole answer came in one piece, as nearly every answer does.
             body = content.read_nowait()
-            if len(body) > _MOST_BODY:
-                raise _too_large(response)
+            _check_size(response, body)
             return _reply(response, body)
         except TransportFailure:
             raise
         except asyncio.CancelledError:
             if not deadline.take_back():
                 raise
-            problem, never_built = f"no answer within {timeout:.3g} s", False
+            problem, never_built = f"no answer within {time_limit:.3g} s", False
         except Exception as error:  # noqa: BLE001  # the marker decides, not the exception's class
             problem = _describe(error)
             never_built = isinstance(error, _BEFORE_ANY_WRITE) and not request.written
@@ -267,8 +266,7 @@ async def _read(response: aiohttp.ClientResponse) -> Reply:
     try:
         while chunk := await response.content.readany():
             body += chunk
-            if len(body) > _MOST_BODY:
-                raise _too_large(response)
+            _check_size(response, body)
     except BaseException:
         response.close()
         raise
@@ -282,9 +280,12 @@ def _reply(response: aiohttp.ClientResponse, body: bytes) -> Reply:
     return Reply(response.status, body, retry_after(asked, datetime.now(UTC)))
 
 
-def _too_large(response: aiohttp.ClientResponse) -> TransportFailure:
-    response.close()
-    return TransportFailure(f"the answer is larger than {_MOST_BODY} bytes", may_have_arrived=True)
+def _check_size(response: aiohttp.ClientResponse, body: bytes | bytearray) -> None:
+    if len(body) > _MOST_BODY:
+        response.close()
+        raise TransportFailure(
+            f"the answer is larger than {_MOST_BODY} bytes", may_have_arrived=True
+        )
 
 
 def _describe(error: Exception) -> str:

@@ -444,7 +444,7 @@ async def test_a_pulling_task_cancelled_from_outside_is_an_error_of_the_stream()
 async def test_a_cancelled_send_without_a_cause_is_unknown() -> None:
     """A cancellation that says nothing of its message leaves its outcome unknown."""
 
-    async def send(message: Message) -> Receipt:  # noqa: ARG001  # the signature of a send
+    async def send(message: Message) -> Receipt:  # the signature of a send
         raise asyncio.CancelledError
 
     outcomes = stream(send, messages(10), concurrency=1)

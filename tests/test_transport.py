@@ -1,4 +1,4 @@
-"""Each way a request can fail on a real socket: what the gateway did, and what the caller is told."""
+"""Each way a request can fail on a real socket: what the gateway did, what the caller is told."""
 
 import asyncio
 import gzip
@@ -32,67 +32,81 @@ IMPATIENT = RetryPolicy(attempts=1, attempt_timeout=0.15)
 
 
 async def reset(exchange: Exchange) -> None:
+    """Reset instead of answering."""
     await exchange.reset()
 
 
 async def reset_in_the_answer(exchange: Exchange) -> None:
+    """Reset in the middle of the answer."""
     exchange.send(b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\n{")
     await exchange.writer.drain()
     await exchange.reset()
 
 
 async def close(exchange: Exchange) -> None:
+    """Close instead of answering."""
     await exchange.close()
 
 
 async def close_in_the_headers(exchange: Exchange) -> None:
+    """Close in the middle of the headers."""
     exchange.send(b"HTTP/1.1 200 OK\r\nContent-Le")
     await exchange.close()
 
 
 async def garbage(exchange: Exchange) -> None:
+    """Answer in another protocol."""
     exchange.send(b"\x00\xff SMTP? 220 hello\r\n\r\n")
     await exchange.close()
 
 
 async def oversized_headers(exchange: Exchange) -> None:
+    """Answer with a header of 100 kB."""
     exchange.send(b"HTTP/1.1 200 OK\r\nX-Long: " + b"x" * 100_000 + b"\r\n\r\n")
     await exchange.close()
 
 
 async def bad_content_length(exchange: Exchange) -> None:
+    """Answer with a length that is no number."""
     exchange.send(b"HTTP/1.1 200 OK\r\nContent-Length: minus two\r\n\r\n{}")
     await exchange.close()
 
 
 async def bad_chunk(exchange: Exchange) -> None:
+    """Answer with a chunk size that is no number."""
     exchange.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nnot hexadecimal\r\n{}")
     await exchange.close()
 
 
 async def body_cut(exchange: Exchange) -> None:
+    """Close in the middle of the body."""
     exchange.send(b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n" + ACCEPTED[:20])
     await exchange.close()
 
 
 async def body_without_length_cut(exchange: Exchange) -> None:
+    """Close in the middle of a body whose length was not told."""
     exchange.send(b"HTTP/1.1 200 OK\r\n\r\n" + ACCEPTED[:20])
     await exchange.close()
 
 
 async def bad_gzip(exchange: Exchange) -> None:
+    """Say gzip, and send something else."""
     exchange.answer(b"no gzip at all", headers="Content-Encoding: gzip\r\n")
 
 
 async def gzip_bomb(exchange: Exchange) -> None:
+    """Send 50 MB in 50 kB."""
     exchange.answer(gzip.compress(b" " * 50_000_000), headers="Content-Encoding: gzip\r\n")
 
 
 async def too_large(exchange: Exchange) -> None:
+    """Answer with 70 kB of white space first."""
     exchange.answer(b" " * 70_000 + ACCEPTED)
 
 
 async def endless(exchange: Exchange) -> None:
+    """Answer without an end."""
     exchange.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
     while True:
         exchange.send(b"1000\r\n" + b" " * 4096 + b"\r\n")
@@ -100,34 +114,43 @@ async def endless(exchange: Exchange) -> None:
 
 
 async def html(exchange: Exchange) -> None:
+    """Answer with a page."""
     exchange.answer(b"<html>Service Unavailable</html>", headers="Content-Type: text/html\r\n")
 
 
 async def empty(exchange: Exchange) -> None:
+    """Answer with nothing."""
     exchange.answer(b"")
 
 
 async def null(exchange: Exchange) -> None:
+    """Answer null."""
     exchange.answer(b"null")
 
 
 async def a_list(exchange: Exchange) -> None:
+    """Answer with a list."""
     exchange.answer(b'[{"CodeResult":"100"}]')
 
 
 async def wrong_charset(exchange: Exchange) -> None:
+    """Answer in EBCDIC."""
     exchange.answer('{"CodeResult":"100"}'.encode("cp037"))
 
 
 async def error_object(exchange: Exchange) -> None:
+    """Answer with the error object of the documents."""
     exchange.answer(b'{"error":"Invalid request"}')
 
 
 async def error_object_400(exchange: Exchange) -> None:
+    """The same, with a status that refuses."""
     exchange.answer(b'{"error":"Invalid request"}', status=400)
 
 
 def status(code: int) -> Step:
+    """Answer with an acceptance under another status."""
+
     async def step(exchange: Exchange) -> None:
         exchange.answer(ACCEPTED, status=code, headers="Location: /elsewhere\r\n")
 
@@ -136,15 +159,18 @@ def status(code: int) -> Step:
 
 
 async def hang(exchange: Exchange) -> None:
+    """Never answer."""
     await exchange.hang()
 
 
 async def continue_and_hang(exchange: Exchange) -> None:
+    """Say that the answer will come, and never answer."""
     exchange.send(b"HTTP/1.1 100 Continue\r\n\r\n")
     await exchange.hang()
 
 
 async def hang_in_the_body(exchange: Exchange) -> None:
+    """Never finish the answer."""
     exchange.send(b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n" + ACCEPTED[:20])
     await exchange.hang()
 
@@ -177,10 +203,13 @@ SILENT: list[Step] = [hang, continue_and_hang, hang_in_the_body]
 
 
 def name_of(step: object) -> str:
+    """Name a test after its step."""
     return getattr(step, "__name__", repr(step))
 
 
 def after_acceptance(step: Step) -> Step:
+    """Take the message, and then fail."""
+
     async def accept_then(exchange: Exchange) -> None:
         exchange.accept()
         await step(exchange)
@@ -286,6 +315,7 @@ class FailingResolver(aiohttp.abc.AbstractResolver):
     """A resolver that knows no name."""
 
     async def resolve(self, host: str, port: int = 0, family: int = 0) -> list[object]:  # type: ignore[override]  # it never returns
+        """Fail as a resolver does."""
         raise OSError(-2, "Name or service not known")
 
     async def close(self) -> None:
@@ -626,7 +656,7 @@ def test_a_client_serves_one_event_loop(unused_tcp_port: int) -> None:
         await client.aclose()
 
     async def send_only() -> None:
-        await Transport.post(client._transport, "", Request(b""), timeout=1)
+        await Transport.post(client._transport, "", Request(b""), time_limit=1)
 
     asyncio.run(send_and_close())
     with pytest.raises(UsageError, match="one for each loop"):

@@ -1,6 +1,7 @@
 """A ledger in one SQLite file: for one process that must survive a crash."""
 
 import contextlib
+import functools
 import os
 import sqlite3
 import struct
@@ -145,7 +146,7 @@ class SqliteLedger(LedgerBase):
     async def unsettled(self) -> AsyncIterator[Entry]:
         """Iterate over the open entries, a page at a time, in the order of their RequestIds."""
         after = ""
-        while page := await self._opened().run(lambda connection: _open_page(connection, after)):
+        while page := await self._opened().run(functools.partial(_open_page, after=after)):
             for entry in page:
                 yield entry
             after = page[-1].request_id
