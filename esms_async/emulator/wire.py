@@ -1,0 +1,301 @@
+"""The gateway's side of the wire: requests to fields, answers to bytes, without any I/O.
+
+Answers have the names, the order and the types of the samples on developers.esms.vn. What no
+sample shows is marked `assumed`.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from http import HTTPStatus
+from typing import Final, cast
+
+import attrs
+
+from esms_async.codes import lookup
+from esms_async.emulator.delivery import FINISHED, Progress, operator
+from esms_async.emulator.records import AcceptedMessage, Operation
+
+FIXED_NUMBER: Final = "8"
+"""The SmsType of a fixed-number send, the only one that is emulated."""
+
+MASK: Final = "***"
+"""What stands in the place of a key."""
+
+_USER_ID = 9999
+_FIRST_PORTAL_NUMBER = 29_000_000
+_SECRETS = frozenset({"apikey", "secretkey"})
+_dumps = json.JSONEncoder(separators=(",", ":")).encode
+
+# The words that the samples show; for every other code the meaning stands in (assumed).
+_WORDS: Final[Mapping[str, str]] = {"101": "Authorize Failed", "124": "Request exist 1"}
+_REJECTED_WITH_SMS_ID: Final = "146"
+
+
+@attrs.frozen
+class Answer:
+    """What the gateway answers to one request.
+
+    Attributes:
+        body: The text.
+        content_type: What it is.
+        code: The code in it, or None where it holds none.
+        status: The HTTP status.
+        message: The message that was accepted by the request, or None.
+        sms_id: The SMSID in the answer to a send, or None.
+        retry_after: The Retry-After header in seconds, or None.
+    """
+
+    body: str = attrs.field(repr=False)
+    content_type: str = "application/json"
+    code: str | None = None
+    status: int = 200
+    message: AcceptedMessage | None = attrs.field(default=None, repr=False)
+    sms_id: str | None = None
+    retry_after: int | None = None
+
+
+class Fields(dict[str, str]):
+    """The fields of a request by their names in lower case.
+
+    Attributes:
+        shown: The same by their names as written, with the keys masked.
+    """
+
+    __slots__ = ("shown",)
+
+    def __init__(self, written: Mapping[str, str]) -> None:
+        super().__init__()
+        self.shown: dict[str, str] = {}
+        for name, value in written.items():
+            key = name.lower()
+            self[key] = value
+            self.shown[name] = MASK if key in _SECRETS else value
+
+    def __repr__(self) -> str:
+        return f"<Fields {', '.join(self)}>"
+
+
+def read_json(body: bytes) -> Fields | None:
+    """Read the fields of a POST.
+
+    Args:
+        body: The body, however hostile.
+
+    Returns:
+        The fields, or None where the body is no flat JSON object.
+    """
+    try:
+        written = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(written, dict):
+        return None
+    fields: dict[str, str] = {}
+    for name, value in cast("dict[str, object]", written).items():
+        if isinstance(value, str):
+            fields[name] = value
+        elif isinstance(value, bool):
+            fields[name] = "1" if value else "0"
+        elif isinstance(value, int | float):
+            fields[name] = str(value)
+        elif value is not None:
+            return None
+    return Fields(fields)
+
+
+def read_query(query: Mapping[str, str]) -> Fields:
+    """Read the fields of a GET; of a name that comes twice the first value counts."""
+    return Fields({name: query[name] for name in query})
+
+
+def accepted(message: AcceptedMessage) -> Answer:
+    """Answer that a message is accepted."""
+    return _accepted(message.sms_id, message)
+
+
+def checked(sms_id: str) -> Answer:
+    """Answer that the sandbox would have accepted a message."""
+    return _accepted(sms_id, None)
+
+
+def _accepted(sms_id: str, message: AcceptedMessage | None) -> Answer:
+    body = f'{{"CodeResult":"100","CountRegenerate":0,"SMSID":"{sms_id}"}}'
+    return Answer(body, code="100", message=message, sms_id=sms_id)
+
+
+def rejected(code: str, sms_id: str, send_status: int | None = None) -> Answer:
+    """Answer that a send is rejected.
+
+    Args:
+        code: The code.
+        sms_id: An SMSID for the rejections that carry one.
+        send_status: The SendStatus that the answer 124 sometimes carries, or None.
+    """
+    fields: dict[str, object] = {
+        "CodeResult": code,
+        "CountRegenerate": 0,
+        "ErrorMessage": error_message(code),
+    }
+    if code != _REJECTED_WITH_SMS_ID:
+        sms_id = ""
+    if sms_id:
+        fields["SMSID"] = sms_id
+    if send_status is not None:
+        fields["SendStatus"] = str(send_status)
+    return Answer(_dumps(fields), code=code, sms_id=sms_id or None)
+
+
+def plain(status: int, retry_after: int | None = None) -> Answer:
+    """Answer with an HTTP status and its name, as a gateway under strain may."""
+    text = f"{status} {_phrase(status)}"
+    return Answer(text, content_type="text/plain", status=status, retry_after=retry_after)
+
+
+def page(status: int, retry_after: int | None = None) -> Answer:
+    """Answer with a page, as the proxy before the service, or the service itself, writes it."""
+    title = f"{status} {_phrase(status)}"
+    text = (
+        f"<!DOCTYPE html>\n<html><head><title>{title}</title></head>"
+        f"<body><h1>{title}</h1></body></html>\n"
+    )
+    return Answer(text, content_type="text/html", status=status, retry_after=retry_after)
+
+
+def empty() -> Answer:
+    """Answer with nothing at all."""
+    return Answer("")
+
+
+def _phrase(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return "Unknown"
+
+
+def invalid(status: int) -> Answer:
+    """Answer that a request is not valid, without any code."""
+    return Answer('{"error":"Invalid request"}', status=status)
+
+
+def too_many() -> Answer:
+    """Answer that sends come too fast (assumed: nobody documents the answer)."""
+    return Answer('{"error":"Too many requests"}', status=429, retry_after=1)
+
+
+def coded(operation: Operation, code: str, sms_id: str) -> Answer:
+    """Answer any operation with a code that is not 100.
+
+    Args:
+        operation: The operation.
+        code: The code.
+        sms_id: For a send, an SMSID for the rejections that carry one; for a status call, the
+            RefId that it asked for.
+    """
+    fields: dict[str, object]
+    match operation:
+        case Operation.SEND:
+            return rejected(code, sms_id)
+        case Operation.BALANCE:
+            fields = {"Balance": 0, "CodeResponse": code, "ErrorMessage": error_message(code)}
+        case Operation.STATUS:
+            fields = {"CodeResponse": code, "SMSID": sms_id}
+        case _:
+            fields = {"CodeResult": code, "ErrorMessage": error_message(code)}
+    return Answer(_dumps(fields), code=code)
+
+
+def balance(dong: int) -> Answer:
+    """Answer GetBalance_json."""
+    body = _dumps({"Balance": dong, "CodeResponse": "100", "UserID": _USER_ID})
+    return Answer(body, code="100")
+
+
+def send_status(message: AcceptedMessage, progress: Progress) -> Answer:
+    """Answer GetSendStatus for a message."""
+    before: dict[str, object] = {
+        "CodeResponse": "100",
+        "SMSID": message.sms_id,
+        "SendFailed": progress.failed,
+        "SendStatus": progress.send_status,
+        "SendSuccess": progress.success,
+    }
+    after: dict[str, object] = {"TotalReceiver": 1, "TotalSent": progress.sent}
+    return Answer(_with_price(before, "TotalPrice", progress.price, after), code="100")
+
+
+def receiver_status(message: AcceptedMessage, progress: Progress) -> Answer:
+    """Answer GetSmsReceiverStatus_get for a message."""
+    receiver = {
+        "IsSent": bool(progress.sent),
+        "NetworkName": operator(message.phone)[1],
+        "Phone": message.phone,
+        "Retry": 0,
+        "SentResult": bool(progress.success),
+    }
+    return Answer(_dumps({"CodeResult": "100", "ReceiverList": [receiver]}), code="100")
+
+
+def sent_data(total: int, rows: Iterable[tuple[AcceptedMessage, Progress]]) -> Answer:
+    """Answer GetSmsSentData_V2.
+
+    Args:
+        total: How many messages the period has.
+        rows: Those of the page that is asked for.
+    """
+    data = ",".join(_sent_row(message, progress) for message, progress in rows)
+    body = f'{{"CodeResult":"100","CountTotal":{total},"SentData":[{data}]}}'
+    return Answer(body, code="100")
+
+
+def _sent_row(message: AcceptedMessage, progress: Progress) -> str:
+    result = 2 if progress.send_status != FINISHED else progress.success
+    at = message.at if message.send_at is None else max(message.at, message.send_at)
+    before: dict[str, object] = {
+        "Campaign": message.campaign_id or "",
+        "Content": message.content,
+        "Phone": message.phone,
+        "ReferenceId": message.sms_id,
+    }
+    after: dict[str, object] = {
+        "SendResult": result,
+        "SendStatus": progress.send_status,
+        "SentTime": f"/Date({at.timestamp() * 1000:.0f}+0700)/",
+        "SmsId": _FIRST_PORTAL_NUMBER + message.number,
+        "SmsType": int(FIXED_NUMBER),
+    }
+    return _with_price(before, "SellPrice", progress.price, after)
+
+
+def report(message: AcceptedMessage, progress: Progress) -> dict[str, str]:
+    """Return the parameters of a delivery report."""
+    return {
+        "SMSID": message.sms_id,
+        "SendFailed": str(progress.failed),
+        "SendStatus": str(progress.send_status),
+        "SendSuccess": str(progress.success),
+        "TotalPrice": _decimal(progress.price),
+        "TotalReceiver": "1",
+        "TotalSent": str(progress.sent),
+        "RequestId": message.request_id or "",
+        "TypeId": FIXED_NUMBER,
+        "telcoid": str(operator(message.phone)[0]),
+        "phonenumber": message.phone,
+        "switchsmsid": "",
+    }
+
+
+def _with_price(
+    before: Mapping[str, object], name: str, dong: int, after: Mapping[str, object]
+) -> str:
+    """Write an object with a price in it, whose four decimals no JSON encoder would keep."""
+    return f'{_dumps(before)[:-1]},"{name}":{_decimal(dong)},{_dumps(after)[1:]}'
+
+
+def _decimal(dong: int) -> str:
+    return f"{dong}.0000"
+
+
+def error_message(code: str) -> str:
+    """Return the ErrorMessage that goes with a code."""
+    return _WORDS.get(code) or lookup(code).meaning

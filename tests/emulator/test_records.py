@@ -1,0 +1,45 @@
+"""The values that the emulator shows: their reprs give nothing away."""
+
+from datetime import UTC, datetime
+
+from esms_async.emulator import AcceptedMessage, Delivery, Operation, SeenRequest
+from tests.emulator.caller import CONTENT, PHONE
+
+NOW = datetime(2026, 3, 1, tzinfo=UTC)
+
+
+def test_the_repr_of_a_message_hides_content_phone_and_callback() -> None:
+    """The repr of an accepted message can go into a log."""
+    message = AcceptedMessage(
+        number=1,
+        at=NOW,
+        phone=PHONE,
+        content=CONTENT,
+        request_id="r-1",
+        sms_id="s-1",
+        unicode=False,
+        campaign_id=None,
+        callback_url="http://127.0.0.1/?token=T0KEN",
+        send_at=None,
+        price=850,
+        delivery=Delivery(0.0, 0.0, None),
+    )
+    shown = repr(message)
+    assert "090****484" in shown
+    assert "r-1" in shown
+    assert not any(secret in shown for secret in (PHONE, "686868", "T0KEN"))
+
+
+def test_the_repr_of_a_request_hides_fields_and_phone() -> None:
+    """So can the repr of a request, whatever stood in the place of its phone."""
+    request = SeenRequest(
+        number=1,
+        at=NOW,
+        operation=Operation.SEND,
+        method="POST",
+        fields={"Content": CONTENT},
+        phone=PHONE,
+    )
+    assert PHONE not in repr(request)
+    assert "686868" not in repr(request)
+    assert "phone=None" in repr(SeenRequest(1, NOW, Operation.BALANCE, "POST", {}))
