@@ -1,0 +1,219 @@
+"""The commands: each measures one thing and prints its tables; `all` also writes files."""
+
+import contextlib
+import sys
+from collections.abc import Callable, Generator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final, cast
+
+import attrs
+import click
+from rich.console import Console
+
+from benchmarks.compare import CALM_KEY, SCENARIOS, Effort, compare
+from benchmarks.contestants import CONTESTANTS
+from benchmarks.machine import describe
+from benchmarks.parts import Thoroughness, measure_parts
+from benchmarks.picture import draw
+from benchmarks.processes import choose_cores, event_loops
+from benchmarks.report import show, write
+from benchmarks.results import Results
+from benchmarks.storm import Storm, client_is_right, run_storm
+
+_RESULTS: Final = Path(__file__).parent / "results"
+_PICTURE: Final = "latest.svg"
+_WIDTH_OF_FILES: Final = 120
+_LOOPS: Final = tuple(event_loops())
+
+_QUICK_EFFORT: Final = Effort(rounds=1, seconds=0.05, loops=_LOOPS, concurrency=(1, 8))
+_QUICK_PARTS: Final = Thoroughness(calls=500, rounds=2, messages=12_000)
+_QUICK_STORM: Final = Storm(messages=60, timeout=0.3)
+
+_quick = click.option("--quick", is_flag=True, help="Tiny numbers, only to see that it runs.")
+_rounds = click.option(
+    "--rounds",
+    type=click.IntRange(1),
+    default=5,
+    show_default=True,
+    help="How many times each case is measured; the medians count.",
+)
+_seconds = click.option(
+    "--seconds",
+    type=click.FloatRange(0.01),
+    default=1.0,
+    show_default=True,
+    help="How long one measurement takes.",
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def main() -> None:
+    """Measure esms_async beside the other ways to send.
+
+    Speed is measured against a server in a process of its own; where the system allows it, server
+    and client each have a core to themselves. Leave the machine alone meanwhile.
+    """
+
+
+@main.command("compare")
+@click.option(
+    "--scenario",
+    "key",
+    type=click.Choice(tuple(SCENARIOS)),
+    default=CALM_KEY,
+    show_default=True,
+    help="Nothing fails; the same with a session cookie; 30 % of requests fail once; ledgers.",
+)
+@_rounds
+@_seconds
+@click.option(
+    "--concurrency",
+    type=click.IntRange(1),
+    multiple=True,
+    help="How many sends are under way at once; may be given again. The scenario's by default.",
+)
+@click.option(
+    "--loop",
+    "loops",
+    type=click.Choice(_LOOPS),
+    multiple=True,
+    default=_LOOPS,
+    show_default=True,
+    help="An event loop; may be given again.",
+)
+@click.option(
+    "--only",
+    "contestants",
+    type=click.Choice(tuple(CONTESTANTS)),
+    multiple=True,
+    help="A way to send; may be given again. The scenario's by default.",
+)
+@_quick
+def compare_command(
+    *,
+    key: str,
+    rounds: int,
+    seconds: float,
+    concurrency: tuple[int, ...],
+    loops: tuple[str, ...],
+    contestants: tuple[str, ...],
+    quick: bool,
+) -> None:
+    """Messages per second, CPU time and latency of each way to send, side by side."""
+    effort = Effort(rounds, seconds, loops, concurrency, contestants)
+    cores = choose_cores()
+    with _measuring() as tell:
+        figures = compare(SCENARIOS[key], _QUICK_EFFORT if quick else effort, cores, tell)
+    show(Results(describe(cores), _today(), figures={key: figures}), _console())
+
+
+@main.command("parts")
+@_quick
+def parts_command(*, quick: bool) -> None:
+    """What the parts of a send take: values, wire format, streaming, memory, import."""
+    cores = choose_cores()
+    with _measuring() as tell:
+        parts = measure_parts(_QUICK_PARTS if quick else Thoroughness(), cores, tell)
+    show(Results(describe(cores), _today(), parts=parts), _console())
+
+
+@main.command("storm")
+@click.option("--seed", type=int, default=Storm().seed, show_default=True, help="Of the storm.")
+@click.option(
+    "--messages",
+    type=click.IntRange(1),
+    default=Storm().messages,
+    show_default=True,
+    help="How many messages are sent.",
+)
+@_quick
+def storm_command(*, seed: int, messages: int, quick: bool) -> None:
+    """Phones reached twice and outcomes told wrongly in a storm of faults, by each way to send.
+
+    Exits with 1 where EsmsClient reached a phone twice or told an outcome wrongly.
+    """
+    storm = attrs.evolve(_QUICK_STORM, seed=seed) if quick else Storm(seed, messages)
+    with _measuring() as tell:
+        rows = run_storm(storm, tell)
+    show(Results(describe(choose_cores()), _today(), storm=rows), _console())
+    if not client_is_right(rows):
+        raise click.exceptions.Exit(1)
+
+
+@main.command("all")
+@_rounds
+@_seconds
+@click.option(
+    "--results",
+    "folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=_RESULTS,
+    help="Where the files go; benchmarks/results by default.",
+)
+@_quick
+def all_command(*, rounds: int, seconds: float, folder: Path, quick: bool) -> None:
+    """Everything in one go, written as latest.json, latest.md and latest.svg.
+
+    Exits with 1 where EsmsClient reached a phone twice or told an outcome wrongly.
+    """
+    effort = _QUICK_EFFORT if quick else Effort(rounds, seconds, _LOOPS)
+    cores = choose_cores()
+    with _measuring() as tell:
+        results = Results(
+            describe(cores),
+            _today(),
+            storm=run_storm(_QUICK_STORM if quick else Storm(), tell),
+            figures={
+                key: compare(scenario, effort, cores, tell) for key, scenario in SCENARIOS.items()
+            },
+            parts=measure_parts(_QUICK_PARTS if quick else Thoroughness(), cores, tell),
+        )
+    for path in (
+        draw(results.figures[CALM_KEY], folder / _PICTURE),
+        *write(results, folder, _PICTURE),
+    ):
+        click.echo(f"written: {path}", err=True)
+    show(results, _console())
+    if not client_is_right(results.storm):
+        raise click.exceptions.Exit(1)
+
+
+@contextlib.contextmanager
+def _measuring() -> Generator[Callable[[str], None]]:
+    """Tell, on a line of standard error that is written over, what is being measured.
+
+    Nothing is drawn between two lines, so that the telling takes no time from what is measured.
+    """
+    terminal = sys.stderr.isatty()
+    last = "start"
+
+    def tell(what: str) -> None:
+        nonlocal last
+        last = what
+        if terminal:
+            click.echo(f"\r\x1b[2K{what}", err=True, nl=False)
+
+    try:
+        yield tell
+    except Exception as error:
+        first = _first(error)
+        raise click.ClickException(f"{last}: {type(first).__name__}: {first}") from error
+    finally:
+        if terminal:
+            click.echo("\r\x1b[2K", err=True, nl=False)
+
+
+def _first(error: Exception) -> Exception:
+    """Return the failure that brought the others of a group down."""
+    if not isinstance(error, ExceptionGroup):
+        return error
+    return _first(cast("ExceptionGroup[Exception]", error).exceptions[0])
+
+
+def _console() -> Console:
+    return Console() if sys.stdout.isatty() else Console(width=_WIDTH_OF_FILES)
+
+
+def _today() -> str:
+    return f"{datetime.now(UTC):%Y-%m-%d}"

@@ -1,0 +1,165 @@
+"""Measures cases side by side: interleaved rounds, of which the medians count."""
+
+from collections.abc import Callable, Iterator, Sequence
+from statistics import median
+from typing import Final
+
+import attrs
+
+from benchmarks.contestants import (
+    CONTESTANTS,
+    ESMS,
+    FLOOR,
+    MEMORY_LEDGER,
+    NAIVE,
+    SQLITE_LEDGER,
+    TENACITY,
+)
+from benchmarks.load import Case, Run, run
+from benchmarks.processes import Cores, measured_process, server_process
+from benchmarks.server import CALM, FLAKY, SESSION
+
+Tell = Callable[[str], None]
+"""Is told, in one line, what is measured now."""
+
+
+@attrs.frozen
+class Scenario:
+    """The circumstances of a comparison.
+
+    Attributes:
+        title: What they are.
+        folder: The server's folder that makes them.
+        baseline: The key of the contestant that the others are compared with.
+        contestants: The keys of the contestants.
+        concurrency: The numbers of sends under way at once.
+    """
+
+    title: str
+    folder: str
+    baseline: str
+    contestants: tuple[str, ...]
+    concurrency: tuple[int, ...]
+
+
+CALM_KEY: Final = "calm"
+RETRIES_KEY: Final = "retries"
+SCENARIOS: Final = {
+    CALM_KEY: Scenario(
+        "Nothing fails",
+        CALM,
+        NAIVE,
+        (NAIVE, TENACITY, "stamina", "aiohttp-retry", "httpx", ESMS, FLOOR),
+        (1, 32, 100, 500),
+    ),
+    "session": Scenario(
+        "Nothing fails, and the server sets a session cookie",
+        SESSION,
+        NAIVE,
+        (NAIVE, TENACITY, ESMS),
+        (32, 100),
+    ),
+    RETRIES_KEY: Scenario(
+        "30 % of requests fail once with HTTP 503", FLAKY, TENACITY, (TENACITY, ESMS), (32,)
+    ),
+    "ledgers": Scenario(
+        "Nothing fails, without and with a ledger",
+        CALM,
+        ESMS,
+        (ESMS, MEMORY_LEDGER, SQLITE_LEDGER),
+        (1, 32, 100, 500),
+    ),
+}
+"""Every scenario, by its key."""
+
+
+@attrs.frozen
+class Effort:
+    """How much is measured.
+
+    Attributes:
+        rounds: How many times each case is measured.
+        seconds: How long each measurement takes.
+        loops: The event loops.
+        concurrency: The numbers of sends under way at once; the scenario's where there are none.
+        contestants: The keys of the contestants; the scenario's where there are none.
+    """
+
+    rounds: int
+    seconds: float
+    loops: tuple[str, ...]
+    concurrency: tuple[int, ...] = ()
+    contestants: tuple[str, ...] = ()
+
+
+@attrs.frozen
+class Figure:
+    """The medians of a case over its rounds.
+
+    Attributes:
+        case: What was measured.
+        run: The median of each measured value.
+        ratio: Messages per second over those of the baseline in the same round; None without
+            one.
+    """
+
+    case: Case
+    run: Run
+    ratio: float | None
+
+
+def compare(scenario: Scenario, effort: Effort, cores: Cores, tell: Tell) -> list[Figure]:
+    """Measure the contestants of a scenario side by side.
+
+    Args:
+        scenario: The circumstances.
+        effort: How much is measured.
+        cores: Where the processes are pinned.
+        tell: Is told of each measurement.
+
+    Returns:
+        The figures, with their ratios to the scenario's baseline.
+    """
+    cases = [
+        Case(contestant, loop, concurrency)
+        for loop in effort.loops
+        for concurrency in effort.concurrency or scenario.concurrency
+        for contestant in effort.contestants or scenario.contestants
+    ]
+    runs: dict[Case, list[Run]] = {case: [] for case in cases}
+    with server_process(cores) as server, measured_process(cores) as process:
+        url = server.url(scenario.folder)
+        for case in _interleaved(cases, effort.rounds, tell):
+            runs[case].append(process.submit(run, case, url, effort.seconds, server.pid).result())
+    return [
+        Figure(case, _median(of_case), _ratio(of_case, runs.get(_beside(case, scenario.baseline))))
+        for case, of_case in runs.items()
+    ]
+
+
+def _interleaved(cases: Sequence[Case], rounds: int, tell: Tell) -> Iterator[Case]:
+    """Give all cases once a round, in turn forwards and backwards, so that no drift favours one."""
+    for number in range(rounds):
+        order = cases if number % 2 == 0 else cases[::-1]
+        for case in order:
+            tell(
+                f"round {number + 1} of {rounds}: {CONTESTANTS[case.contestant].label}, "
+                f"{case.loop}, {case.concurrency} at once"
+            )
+            yield case
+
+
+def _beside(case: Case, contestant: str) -> Case:
+    return attrs.evolve(case, contestant=contestant)
+
+
+def _median(runs: Sequence[Run]) -> Run:
+    names = [field.name for field in attrs.fields(Run)]
+    return Run(*(median(getattr(run, name) for run in runs) for name in names))
+
+
+def _ratio(runs: Sequence[Run], baseline: Sequence[Run] | None) -> float | None:
+    """Return the median of the ratios within each round, which outlasts the machine's moods."""
+    if baseline is None:
+        return None
+    return median(one.rate / other.rate for one, other in zip(runs, baseline, strict=True))

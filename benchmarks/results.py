@@ -1,0 +1,119 @@
+"""The results of a run, and the bars that they are held against."""
+
+from collections.abc import Iterator
+from typing import Final
+
+import attrs
+
+from benchmarks.compare import CALM_KEY, RETRIES_KEY, Figure
+from benchmarks.contestants import ESMS, NAIVE, TENACITY
+from benchmarks.load import Case
+from benchmarks.machine import Machine
+from benchmarks.parts import IMPORT, MEMORY, SEND_MANY, Part
+from benchmarks.storm import StormRow
+
+
+@attrs.frozen
+class Results:
+    """Everything that one run measured; what it did not measure is empty.
+
+    Attributes:
+        machine: What it ran on.
+        date: The day it began on, as YYYY-MM-DD.
+        storm: The storm of faults.
+        figures: The figures of each scenario, by its key.
+        parts: The parts of a send.
+    """
+
+    machine: Machine
+    date: str
+    storm: list[StormRow] = attrs.field(factory=list[StormRow])
+    figures: dict[str, list[Figure]] = attrs.field(factory=dict[str, list[Figure]])
+    parts: list[Part] = attrs.field(factory=list[Part])
+
+
+@attrs.frozen
+class Bar:
+    """A bar, and the figure that is held against it.
+
+    Attributes:
+        name: What is held against it.
+        value: The measured value.
+        limit: The bar.
+        at_least: True where the value is to be at least the limit, False where at most.
+        unit: The unit of both.
+    """
+
+    name: str
+    value: float
+    limit: float
+    at_least: bool
+    unit: str
+
+    @property
+    def met(self) -> bool:
+        """True where the value keeps to the limit."""
+        return self.value >= self.limit if self.at_least else self.value <= self.limit
+
+
+_TIMES: Final = "times"
+_OVER_NAIVE: Final = {"asyncio": 1.2, "uvloop": 1.3}
+_MOST_OF_PART: Final = {SEND_MANY: 10.0, MEMORY: 10.0, IMPORT: 40.0}
+
+
+def bars(results: Results) -> list[Bar]:
+    """Hold the results against the bars.
+
+    Args:
+        results: The results.
+
+    Returns:
+        A bar for each figure that was measured and has one.
+    """
+    return [
+        *_speed_bars(results.figures.get(CALM_KEY, [])),
+        *_retry_bars(results.figures.get(RETRIES_KEY, [])),
+        *_part_bars(results.parts),
+    ]
+
+
+def _speed_bars(figures: list[Figure]) -> Iterator[Bar]:
+    of_case = {figure.case: figure for figure in figures}
+
+    def ratio(case: Case, other: str, value: str) -> float | None:
+        one, beside = of_case.get(case), of_case.get(attrs.evolve(case, contestant=other))
+        if one is None or beside is None:
+            return None
+        return float(getattr(one.run, value) / getattr(beside.run, value))
+
+    for loop, limit in _OVER_NAIVE.items():
+        for concurrency in (32, 100):
+            figure = of_case.get(Case(ESMS, loop, concurrency))
+            if figure is not None and figure.ratio is not None:
+                name = f"messages/s over aiohttp, {loop}, {concurrency} at once"
+                yield Bar(name, figure.ratio, limit, at_least=True, unit=_TIMES)
+        over_tenacity = ratio(Case(ESMS, loop, 32), TENACITY, "rate")
+        if over_tenacity is not None:
+            name = f"messages/s over aiohttp + tenacity, {loop}, 32 at once"
+            yield Bar(name, over_tenacity, 2.0, at_least=True, unit=_TIMES)
+        latency = ratio(Case(ESMS, loop, 1), NAIVE, "p50")
+        if latency is not None:
+            name = f"median latency over that of aiohttp, {loop}, 1 at once"
+            yield Bar(name, latency, 1.0, at_least=False, unit=_TIMES)
+
+
+def _retry_bars(retries: list[Figure]) -> Iterator[Bar]:
+    for figure in retries:
+        if figure.case.contestant == ESMS and figure.ratio is not None:
+            name = (
+                "messages/s over aiohttp + tenacity while 30 % of requests fail once, "
+                f"{figure.case.loop}, {figure.case.concurrency} at once"
+            )
+            yield Bar(name, figure.ratio, 1.5, at_least=True, unit=_TIMES)
+
+
+def _part_bars(parts: list[Part]) -> Iterator[Bar]:
+    for part in parts:
+        for start, limit in _MOST_OF_PART.items():
+            if part.name.startswith(start):
+                yield Bar(part.name, part.value, limit, at_least=False, unit=part.unit)
