@@ -3,7 +3,7 @@
 import enum
 import unicodedata
 from datetime import datetime, timedelta, timezone
-from typing import Final
+from typing import Final, cast
 from urllib.parse import urlsplit
 
 import attrs
@@ -36,6 +36,10 @@ _LONGEST_CALLBACK_URL = 2000
 # SendDate has four digits for the year.
 _FIRST_YEAR = 1000
 _LINE_BREAKS_AND_TABS = frozenset("\n\r\t\f")
+
+
+# No str that a caller can pass: a business key that is None by accident must not mint an id.
+_TO_BE_MINTED: Final = cast("str", object())
 
 
 def _require_str(field: str, value: object) -> str:
@@ -174,7 +178,7 @@ class Message:
         content: The text, at least one character that is no space. Kept in Unicode NFC.
         request_id: 1 to 50 characters of `[A-Za-z0-9._:-]`; minted when not given.
         unicode: True sends UCS-2 (diacritics), False GSM-7, None chooses by the text. Kept as
-            the choice made.
+            the choice made, so give None again where you evolve a Message to another text.
         campaign_id: The gateway's `campaignid`, at most 254 characters.
         callback_url: Where the gateway reports delivery (HTTP GET).
         send_at: When the gateway is to send it, an aware datetime; None is at once. It goes out
@@ -200,7 +204,7 @@ class Message:
         phone: str,
         content: str,
         *,
-        request_id: str | None = None,
+        request_id: str = _TO_BE_MINTED,
         unicode: bool | None = None,
         campaign_id: str | None = None,
         callback_url: str | None = None,
@@ -208,7 +212,9 @@ class Message:
         expires_at: datetime | None = None,
     ) -> None:
         phone, content = _checked_phone(phone), _checked_content(content)
-        request_id = new_request_id() if request_id is None else _checked_request_id(request_id)
+        request_id = (
+            new_request_id() if request_id is _TO_BE_MINTED else _checked_request_id(request_id)
+        )
         unicode = _checked_unicode(unicode, needs_unicode(content), content)
         if len(content) > _SURELY_FITS:
             _check_length(content, unicode=unicode)
@@ -334,6 +340,10 @@ class Outcome:
     message: Message
     receipt: Receipt | None = None
     error: EsmsError | None = None
+
+    def __attrs_post_init__(self) -> None:
+        if (self.receipt is None) == (self.error is None):
+            raise ValueError("an Outcome holds a receipt or an error, and not both")
 
     @property
     def ok(self) -> bool:

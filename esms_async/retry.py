@@ -1,7 +1,7 @@
 """When to try again, and how long to wait before: the retry policy, over tenacity."""
 
 from collections.abc import Awaitable, Callable
-from typing import TypeVar, cast
+from typing import Final, TypeVar, cast
 
 import attrs
 import tenacity
@@ -18,6 +18,10 @@ Wait = Callable[[RetryCallState], float | Awaitable[float]]
 """A tenacity wait object, or a function like one."""
 Retry = Callable[[RetryCallState], bool | Awaitable[bool]]
 """A tenacity retry object, or a function like one."""
+
+
+# A state must belong to some retrying; nothing of a send is kept in it.
+_NO_RETRYING: Final = tenacity.AsyncRetrying()
 
 
 def _check_seconds(_: object, attribute: "attrs.Attribute[float]", value: float) -> None:
@@ -82,9 +86,9 @@ async def pursue(
 ) -> T:
     """Go on after a first attempt that failed, until one ends the send or the policy does.
 
-    The first attempt is made outside tenacity, which costs several times as much as a send that
-    needs no retry. Here tenacity is shown that attempt as its own first: the count of attempts
-    and the time since the start are those of the whole send.
+    tenacity's stop, wait and retry objects are asked as tenacity itself asks them, with the first
+    attempt shown to them as any other: the count of attempts and the time since the start are
+    those of the whole send.
 
     Args:
         policy: When to try again.
@@ -105,43 +109,27 @@ async def pursue(
     wait: Wait = policy.wait or wait_random_exponential(
         multiplier=policy.backoff_initial, max=policy.backoff_max
     )
-
-    def show_first_attempt(state: RetryCallState) -> None:
-        if state.attempt_number == 1:
-            state.start_time = started
-
-    async def may_retry(state: RetryCallState) -> bool:
-        if not leaves_outcome_open(_error(state)):
-            return False
-        return policy.retry is None or bool(await _settled(policy.retry(state)))
-
-    async def pause(state: RetryCallState) -> float:
-        seconds = await _settled(wait(state))
-        return max(seconds, _asked_for(_error(state)))
-
-    async def must_stop(state: RetryCallState) -> bool:
+    # One state a send, and no AsyncRetrying: shared, it mixes the state of concurrent calls, and
+    # made anew it takes longer than the request. What it would ask of its objects is asked here.
+    state = RetryCallState(_NO_RETRYING, None, (), {})
+    state.start_time = started
+    while True:
+        state.set_exception((type(failure), failure, failure.__traceback__))
+        if policy.retry is not None and not await _settled(policy.retry(state)):
+            raise failure
+        state.upcoming_sleep = max(await _settled(wait(state)), _asked_for(failure))
+        state.idle_for += state.upcoming_sleep
         now = state.outcome_timestamp or started
-        if now + state.upcoming_sleep >= give_up_at:
-            return True
-        return bool(await _settled(stop(state)))
-
-    first = [failure]
-
-    async def replay_then_attempt() -> T:
-        if first:
-            raise first.pop()
-        return await attempt()
-
-    # One object a send: a shared AsyncRetrying mixes the state of concurrent calls.
-    retrying = tenacity.AsyncRetrying(
-        sleep=sleep,
-        stop=must_stop,  # type: ignore[arg-type]  # tenacity awaits it, though its type says bool
-        wait=pause,  # type: ignore[arg-type]  # tenacity awaits it, though its type says float
-        retry=may_retry,
-        before=show_first_attempt,
-        reraise=True,
-    )
-    return await retrying(replay_then_attempt)
+        if now + state.upcoming_sleep >= give_up_at or await _settled(stop(state)):
+            raise failure
+        await sleep(state.upcoming_sleep)
+        state.prepare_for_next_attempt()
+        try:
+            return await attempt()
+        except SendError as error:
+            if not leaves_outcome_open(error):
+                raise
+            failure = error
 
 
 def leaves_outcome_open(error: BaseException | None) -> bool:
@@ -159,14 +147,8 @@ def leaves_outcome_open(error: BaseException | None) -> bool:
     return isinstance(error, NotSent)
 
 
-def _error(state: RetryCallState) -> BaseException | None:
-    return state.outcome.exception() if state.outcome is not None else None
-
-
-def _asked_for(error: BaseException | None) -> float:
-    if isinstance(error, SendError) and error.attempts:
-        return error.attempts[-1].retry_after or 0.0
-    return 0.0
+def _asked_for(error: SendError) -> float:
+    return (error.attempts[-1].retry_after or 0.0) if error.attempts else 0.0
 
 
 async def _settled(value: T | Awaitable[T]) -> T:

@@ -101,17 +101,27 @@ class LogicalSend:
                 if not leaves_outcome_open(error):
                     raise
                 failure = error
+            return await self._pursue(failure, started)
+        except asyncio.CancelledError as cancelled:
+            cancelled.__cause__ = self.left_open("cancelled")
+            raise
+
+    async def _pursue(self, failure: SendError, started: float) -> Receipt:
+        try:
             return await pursue(
-                gateway.retry,
+                self._gateway.retry,
                 failure,
                 self.attempt_again,
                 started=started,
                 give_up_at=self._last_start,
                 sleep=asyncio.sleep,
             )
-        except asyncio.CancelledError as cancelled:
-            cancelled.__cause__ = self.left_open("cancelled")
+        except SendError:
             raise
+        except Exception as error:
+            # An object of the policy's is the caller's own code; what is true of the message
+            # must not get lost where it fails.
+            raise self.left_open(f"the retry policy failed: {type(error).__name__}") from error
 
     async def attempt_again(self) -> Receipt:
         """Make a further attempt; what it raises is true of the send should it be the last."""

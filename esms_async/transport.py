@@ -153,6 +153,8 @@ class Transport:
         self._session = session
         self._owns_session = session is None
         self._middlewares = _without_cookies(session)
+        # An own session has them as its defaults, which is faster.
+        self._headers = None if session is None else _HEADERS
         self._max_connections = max_connections
         self._loop: asyncio.AbstractEventLoop | None = None
         self._operations: dict[str, URL] = {}
@@ -185,7 +187,7 @@ class Transport:
             response = await session.post(
                 self._operations.get(operation) or self._url_of(operation),
                 data=request,
-                headers=_HEADERS,
+                headers=self._headers,
                 timeout=_NO_TIMEOUT,
                 allow_redirects=False,
                 raise_for_status=False,
@@ -234,6 +236,7 @@ class Transport:
         self._session = self._session or aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=self._max_connections),
             cookie_jar=aiohttp.DummyCookieJar(),
+            headers=_HEADERS,
         )
         return self._session
 

@@ -648,3 +648,16 @@ async def test_an_unexpected_error_abandons_the_send(gateway: ScriptedGateway) -
             await client.send(message)
         with pytest.raises(ZeroDivisionError):
             await client.send(message)
+
+
+async def test_a_policy_that_fails_does_not_hide_what_is_true(gateway: ScriptedGateway) -> None:
+    """An error of the caller's own retry object is the cause of the outcome, not its end."""
+
+    def broken(_: object) -> bool:
+        raise ZeroDivisionError
+
+    gateway.script.append(take_and_reset)
+    async with a_client(gateway, RetryPolicy(retry=broken)) as client:
+        with pytest.raises(OutcomeUnknown, match="the retry policy failed") as caught:
+            await client.send(a_message())
+    assert isinstance(caught.value.__cause__, ZeroDivisionError)

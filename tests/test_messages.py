@@ -421,3 +421,13 @@ def test_any_texts_make_a_message_or_name_a_field(phone: str, content: str, key:
             named = name
             assert message.content.encode()
         assert named == name
+
+
+def test_an_outcome_is_a_receipt_or_an_error() -> None:
+    """Neither, or both, would be no outcome."""
+    message = Message(PHONE, "686868")
+    receipt = Receipt(message.request_id)
+    with pytest.raises(ValueError, match="not both"):
+        Outcome(message)
+    with pytest.raises(ValueError, match="not both"):
+        Outcome(message, receipt, NotSent(message, (), "not sent"))
