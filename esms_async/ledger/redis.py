@@ -1,0 +1,282 @@
+"""A ledger on a Redis server: for processes on more than one machine that share their sends."""
+
+import asyncio
+import json
+import logging
+import math
+import re
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Final
+
+from esms_async.checks import check_seconds
+from esms_async.errors import ConfigurationError, LedgerError, UsageError
+from esms_async.ledger.base import LedgerBase, LedgerOptions
+from esms_async.ledger.redis_batches import RedisAddress, RedisBatches
+from esms_async.ledger.redis_scripts import CLAIM, LEARNT, PRUNE, SETTLE, Script
+from esms_async.messages import Message
+from esms_async.settlement import Claim, Decision, Entry, Settlement, State, new_entry
+
+_logger = logging.getLogger("esms_async")
+
+_WEEK: Final = 7 * 24 * 3600.0
+_PAGE: Final = 500
+# No RequestId holds this character, so the key is no entry's.
+_OPEN_ONES: Final = "#open"
+_GLOB_SPECIALS: Final = re.compile(r"[\\*?\[\]]")
+
+
+class RedisLedger(LedgerBase):
+    """Keeps what is known of each send on a Redis server, for any number of processes.
+
+    Claims are put in order by the server, on its own clock. Those of concurrent sends travel
+    together. An operation whose answer is lost is not repeated: it raises LedgerError, and what
+    it may have written reads "it may have been accepted", which is safe.
+
+    The server must keep what it acknowledges: `maxmemory-policy noeviction`, and an append-only
+    file. Where it does not, `open` warns in the log. With `appendfsync everysec`, the default of
+    such a file, a crash of the server's machine loses the last second; with `always`, nothing.
+    It is Redis 5 or later, or Valkey.
+
+    On a Redis Cluster all keys of a ledger must be in one slot, so the prefix must hold a hash
+    tag, as in `{esms}:send:`, and the URL must name the node that serves the slot.
+
+    Args:
+        url: `redis://`, `rediss://` or `unix://`, with the options that redis-py takes in a URL.
+        prefix: What the ledger's keys begin with. Ledgers that share a database need prefixes of
+            which none begins with another.
+        keep: For how many seconds a settled entry is kept after its last change. A send of the
+            same Message after that is a new one. An open entry stays until it is settled or
+            pruned: forgotten, it could be sent a second time.
+        options: What all ledgers are told alike.
+        clock: The time in seconds since the epoch; None for the server's.
+
+    Raises:
+        LedgerError: `url` can't be read.
+        ConfigurationError: `prefix` is empty, or `keep` is no duration.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        prefix: str = "esms:send:",
+        keep: float = _WEEK,
+        options: LedgerOptions = LedgerOptions(),  # noqa: B008  # a frozen value
+        clock: Callable[[], float] | None = None,
+    ) -> None:
+        check_seconds("keep", keep)
+        if not prefix:
+            raise ConfigurationError("prefix must not be empty")
+        self._address = RedisAddress(url)
+        self._prefix = prefix
+        self._keep = math.ceil(keep * 1000)
+        self._options = options
+        self._clock = clock
+        self._batches: RedisBatches | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """True between `open` and `aclose`."""
+        return self._batches is not None
+
+    async def open(self) -> None:
+        """Connect to the server, for this event loop, and see whether it keeps what it is told.
+
+        Raises:
+            LedgerError: The server is away, or lets nobody in.
+            UsageError: The ledger is open already.
+        """
+        if self._batches is not None:
+            raise UsageError(f"the ledger on Redis {self._address} is open already")
+        batches = RedisBatches(self._address, (CLAIM, SETTLE, PRUNE))
+        try:
+            await batches.run("PING")
+            await batches.load_scripts()
+            await _warn_of_loss(self._address, batches)
+        except BaseException:
+            await batches.aclose()
+            raise
+        self._batches = batches
+
+    async def aclose(self) -> None:
+        """Write what is outstanding, and close the connections."""
+        if self._batches is not None:
+            batches, self._batches = self._batches, None
+            await batches.aclose()
+
+    async def claim(self, message: Message, fingerprint: bytes, *, resume: bool = False) -> Claim:
+        """Ask to send a message; the server has acknowledged what is claimed."""
+        options = self._options
+        fresh = new_entry(
+            message,
+            fingerprint,
+            now=0.0,  # the script puts in the time
+            phone=options.store_phone,
+            content=options.store_content,
+        )
+        command = self._command(
+            CLAIM,
+            message.request_id,
+            window=options.window,
+            resume=resume,
+            fresh=_texts(fresh, _FRESH),
+        )
+        reply = await self._opened().run(*command)
+        decision, fields = json.loads(reply)
+        return Claim(Decision(decision), _entry(message.request_id, fields))
+
+    async def settle(
+        self, request_id: str, generation: int, settlement: Settlement
+    ) -> Entry | None:
+        """Record what became of a claim."""
+        command = self._command(
+            SETTLE,
+            request_id,
+            news=settlement.news,
+            generation=str(generation),
+            learnt=_texts(settlement, LEARNT),
+        )
+        reply = await self._opened().run(*command)
+        return None if reply is None else _entry(request_id, json.loads(reply))
+
+    async def look_up(self, request_id: str) -> Entry | None:
+        """Return the entry of a RequestId, or None."""
+        fields = await self._opened().run("HGETALL", self._prefix + request_id)
+        return _entry(request_id, fields) if fields else None
+
+    async def unsettled(self) -> AsyncIterator[Entry]:
+        """Iterate over the open entries, a page at a time, in the order of their RequestIds."""
+        page = await self._open_page()
+        while page:
+            for entry in await asyncio.gather(*map(self.look_up, page)):
+                if entry is not None and entry.state is State.OPEN:
+                    yield entry
+            page = await self._open_page(page[-1])
+
+    async def prune(self, older_than: float, *, unsettled: bool = False) -> int:
+        """Forget entries that did not change for a time."""
+        forgotten, cursor = 0, None
+        while cursor != 0:
+            cursor, page = await self._scanned_page(cursor or 0)
+            forgotten += await self._forget(page, older_than, unsettled=unsettled)
+        # An entry that somebody deleted by hand is still in the set of the open ones.
+        page = await self._open_page()
+        while page:
+            forgotten += await self._forget(page, older_than, unsettled=unsettled)
+            page = await self._open_page(page[-1])
+        return forgotten
+
+    async def _forget(self, request_ids: list[str], older_than: float, *, unsettled: bool) -> int:
+        batches = self._opened()
+        commands = (
+            self._command(PRUNE, request_id, older_than=older_than, unsettled=unsettled)
+            for request_id in request_ids
+        )
+        return sum(await asyncio.gather(*(batches.run(*command) for command in commands)))
+
+    async def _open_page(self, after: str | None = None) -> list[str]:
+        """Return the next RequestIds in the set of the open ones."""
+        first = "-" if after is None else f"({after}"
+        page: list[str] = await self._opened().run(
+            "ZRANGEBYLEX", self._prefix + _OPEN_ONES, first, "+", "LIMIT", "0", str(_PAGE)
+        )
+        return page
+
+    async def _scanned_page(self, cursor: int) -> tuple[int, list[str]]:
+        """Return some RequestIds, and where to go on, which is 0 at the end."""
+        pattern = _GLOB_SPECIALS.sub(r"\\\g<0>", self._prefix) + "*"
+        cursor, keys = await self._opened().run(
+            "SCAN", str(cursor), "MATCH", pattern, "COUNT", str(_PAGE)
+        )
+        request_ids = [key.removeprefix(self._prefix) for key in keys]
+        return cursor, [request_id for request_id in request_ids if request_id != _OPEN_ONES]
+
+    def _command(self, script: Script, request_id: str, **told: object) -> tuple[str, ...]:
+        now = {} if self._clock is None else {"now": repr(self._clock())}
+        return (
+            "EVALSHA",
+            script.digest,
+            "2",
+            self._prefix + request_id,
+            self._prefix + _OPEN_ONES,
+            json.dumps({"request_id": request_id, "keep": self._keep, **now, **told}),
+        )
+
+    def _opened(self) -> RedisBatches:
+        self.require_open()
+        assert self._batches is not None  # noqa: S101  # require_open has seen it
+        return self._batches
+
+
+async def _warn_of_loss(address: RedisAddress, batches: RedisBatches) -> None:
+    """Say in the log how the server could lose what it acknowledges."""
+    try:
+        policy = (await batches.run("INFO", "memory")).get("maxmemory_policy", "noeviction")
+        has_log = (await batches.run("INFO", "persistence")).get("aof_enabled", 0)
+    except LedgerError:
+        _logger.warning(
+            "Redis %s does not say whether it keeps the ledger; let its user run INFO", address
+        )
+        return
+    if policy != "noeviction":
+        _logger.warning(
+            "Redis %s has maxmemory-policy %s: when its memory is full it forgets entries of the "
+            "ledger, and a message whose entry is lost can be sent twice; set it to noeviction",
+            address,
+            policy,
+        )
+    if not has_log:
+        _logger.warning(
+            "Redis %s has no append-only file: when it crashes, what the ledger took down since "
+            "the last snapshot is lost, and a message whose entry is lost can be sent twice; set "
+            "appendonly to yes",
+            address,
+        )
+
+
+# The scripts put in the time.
+_FRESH: Final = ("state", "generation", "fingerprint", "phone", "content")
+
+
+def _texts(value: Entry | Settlement, names: tuple[str, ...]) -> dict[str, str]:
+    """Return fields as they are stored: those that hold something, as texts."""
+    fields = ((name, getattr(value, name)) for name in names)
+    return {
+        name: _text(field) for name, field in fields if field is not None and field is not False
+    }
+
+
+def _text(field: object) -> str:
+    match field:
+        case True:
+            return "1"
+        case bytes():
+            return field.hex()
+        case _:
+            return str(field)
+
+
+def _entry(request_id: str, fields: Mapping[str, str]) -> Entry:
+    """Return the entry whose fields were stored."""
+    field, status = fields.get, fields.get("status")
+    try:
+        return Entry(
+            request_id,
+            State(fields["state"]),
+            int(fields["generation"]),
+            bytes.fromhex(fields["fingerprint"]),
+            fields["phone"],
+            field("content"),
+            float(fields["opened_at"]),
+            float(fields["updated_at"]),
+            field("sms_id"),
+            "deduplicated" in fields,
+            field("code"),
+            None if status is None else int(status),
+            field("detail"),
+        )
+    except (KeyError, ValueError):
+        raise LedgerError(
+            f"the entry of request id {request_id} can't be read; a later release of esms_async, "
+            "or something else, wrote it"
+        ) from None

@@ -1,0 +1,208 @@
+"""Crashes, for real: killed processes and servers, and replicas that race over the same work."""
+
+import asyncio
+import random
+import sys
+from pathlib import Path
+
+import pytest
+
+from esms_async import EsmsClient, OutcomeUnknown, RequestIdExpired, RetryPolicy, derive_request_id
+from esms_async.emulator import Emulator
+from esms_async.ledger import Ledger, RedisLedger, SqliteLedger, State
+from tests.factories import CREDENTIALS, ONE_ATTEMPT, a_message
+from tests.ledger.redis_server import RedisServer
+
+COUNT = 2000
+KILLS = 30
+FAULTS = [
+    "reset,phase=after,p=0.1",
+    "close,phase=before,p=0.05",
+    "truncate:0.5,phase=after,p=0.05",
+    "http:503,phase=after,p=0.05",
+]
+
+# What a job does that is run again until it ends well: the same messages, and a ledger.
+JOB = """
+import asyncio, sys
+from esms_async import Credentials, EsmsClient, LedgerError, Message, RetryPolicy, derive_request_id
+from esms_async.ledger import RedisLedger, SqliteLedger
+
+url, kind, place, count = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4])
+
+def messages():
+    for number in range(count):
+        yield Message(
+            f"0911{number:06}", f"{number:06} la ma", request_id=derive_request_id("job", number)
+        )
+
+async def main():
+    ledger = SqliteLedger(place) if kind == "sqlite" else RedisLedger(place)
+    retry = RetryPolicy(attempts=3, backoff_initial=0.001)
+    ready = 0
+    async with EsmsClient(
+        Credentials("key", "secret"), base_url=url, ledger=ledger, retry=retry
+    ) as client:
+        print("started", flush=True)
+        async with client.send_many(messages(), concurrency=64) as outcomes:
+            async for outcome in outcomes:
+                ready += outcome.ok
+    return 0 if ready == count else 1
+
+sys.exit(asyncio.run(main()))
+"""
+
+
+async def start_job(gateway: Emulator, kind: str, place: str) -> asyncio.subprocess.Process:
+    """Start the job in a process of its own."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-c",
+        JOB,
+        gateway.url,
+        kind,
+        place,
+        str(COUNT),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    await process.stdout.readline()
+    return process
+
+
+async def run_until_done(gateway: Emulator, kind: str, place: str) -> int:
+    """Run the job again and again, killing it at random moments at first; count the kills."""
+    chance = random.Random(COUNT)  # noqa: S311  # moments, no secrets
+    kills = 0
+    for _ in range(KILLS + 20):
+        process = await start_job(gateway, kind, place)
+        if kills < KILLS:
+            await asyncio.sleep(chance.uniform(0.0, 0.05))
+            if process.returncode is None:
+                process.kill()
+                kills += 1
+            await process.communicate()
+            continue
+        _, errors = await process.communicate()
+        assert b"Traceback" not in errors, errors.decode()
+        if process.returncode == 0:
+            return kills
+    pytest.fail("the job never ended well")
+
+
+async def check_against(gateway: Emulator, ledger: Ledger) -> None:
+    """Hold the ledger against the gateway: every message exactly once, and both agree."""
+    ids = [derive_request_id("job", number) for number in range(COUNT)]
+    assert [gateway.accepted(request_id) for request_id in ids] == [1] * COUNT
+    await ledger.open()
+    try:
+        entries = await asyncio.gather(*map(ledger.look_up, ids))
+        assert all(entry is not None and entry.state is State.ACCEPTED for entry in entries)
+        assert [entry async for entry in ledger.unsettled()] == []
+    finally:
+        await ledger.aclose()
+
+
+async def test_a_job_killed_at_random_moments_sends_each_message_once(tmp_path: Path) -> None:
+    """Thirty kills over an SQLite ledger: exactly once, by the gateway's own count."""
+    path = tmp_path / "job.ledger"
+    async with Emulator(faults=FAULTS, seed=1) as gateway:
+        assert await run_until_done(gateway, "sqlite", str(path)) >= KILLS
+        await check_against(gateway, SqliteLedger(path))
+
+
+async def test_a_job_and_its_redis_killed_at_random_moments_send_each_message_once() -> None:
+    """Thirty kills of the job, and several of the server with its log on disk: exactly once."""
+    with RedisServer({"appendonly": "yes", "appendfsync": "always"}) as server:
+        async with Emulator(faults=FAULTS, seed=2) as gateway:
+            stop = asyncio.Event()
+            killing = asyncio.create_task(_kill_now_and_then(server, stop))
+            try:
+                kills = await run_until_done(gateway, "redis", server.url)
+            finally:
+                stop.set()
+                server_kills = await killing
+            assert kills >= KILLS
+            assert server_kills >= 3
+            # What the last kill of the server left behind is brought to its end by one more run.
+            process = await start_job(gateway, "redis", server.url)
+            await process.communicate()
+            await check_against(gateway, RedisLedger(server.url))
+
+
+async def _kill_now_and_then(server: RedisServer, stop: asyncio.Event) -> int:
+    kills = 0
+    while not stop.is_set():
+        try:
+            await asyncio.wait_for(stop.wait(), timeout=1.5)
+        except TimeoutError:
+            await asyncio.to_thread(server.kill)
+            await asyncio.to_thread(server.start)
+            kills += 1
+    return kills
+
+
+async def test_two_processes_over_the_same_messages_send_each_once(
+    redis_server: RedisServer,
+) -> None:
+    """Replicas given the same work through one Redis ledger: exactly once each."""
+    async with Emulator(faults=FAULTS, seed=3) as gateway:
+        done: set[int] = set()
+        place = f"{redis_server.url}/1"
+        for _ in range(20):
+            jobs = [await start_job(gateway, "redis", place) for _ in range(2)]
+            for job in jobs:
+                _, errors = await job.communicate()
+                assert b"Traceback" not in errors, errors.decode()
+            done = {job.returncode for job in jobs if job.returncode is not None}
+            if done == {0}:
+                break
+        assert done == {0}
+        await check_against(gateway, RedisLedger(place))
+
+
+@pytest.mark.parametrize("past", [False, True], ids=["inside", "past"])
+async def test_what_the_gateway_has_forgotten_is_not_sent_again(tmp_path: Path, past: bool) -> None:
+    """With both clocks past 24 hours a lost answer stays unknown; inside them it is found out."""
+    async with Emulator(faults=["reset,phase=after,times=1"]) as gateway:
+        ledger = SqliteLedger(tmp_path / "ledger.db", clock=gateway.clock.time)
+        message = a_message()
+        async with EsmsClient(
+            CREDENTIALS, base_url=gateway.url, ledger=ledger, retry=ONE_ATTEMPT
+        ) as client:
+            with pytest.raises(OutcomeUnknown):
+                await client.send(message)
+            gateway.clock.advance(25 * 3600 if past else 22 * 3600)
+            if past:
+                with pytest.raises(RequestIdExpired):
+                    await client.send(message)
+            else:
+                await client.send(message)
+        assert gateway.accepted(message.request_id) == 1
+
+
+async def test_redis_gone_in_the_middle_sends_nothing_unclaimed() -> None:
+    """While the server is away sends fail unsent; once it is back, what was open is found out."""
+    with RedisServer({"appendonly": "yes", "appendfsync": "always"}) as server:
+        async with (
+            Emulator(faults=["reset,phase=after,p=0.2"], seed=5) as gateway,
+            EsmsClient(
+                CREDENTIALS,
+                base_url=gateway.url,
+                ledger=RedisLedger(server.url),
+                retry=RetryPolicy(attempts=2, backoff_initial=0.001),
+            ) as client,
+        ):
+            messages = [a_message(f"0911{number:06}") for number in range(300)]
+            for message in messages[:100]:
+                await asyncio.gather(client.send(message), return_exceptions=True)
+            before = len(gateway.requests)
+            server.kill()
+            away = await asyncio.gather(*map(client.send, messages), return_exceptions=True)
+            assert {type(result).__name__ for result in away} == {"LedgerError"}
+            assert len(gateway.requests) == before
+            server.start()
+            for _ in range(5):
+                await asyncio.gather(*map(client.send, messages), return_exceptions=True)
+        assert all(gateway.accepted(message.request_id) == 1 for message in messages)
