@@ -1,0 +1,8 @@
+"""Runs the command with `python -m esms_async`."""
+
+import sys
+
+from esms_async.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

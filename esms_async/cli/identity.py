@@ -1,0 +1,131 @@
+"""The RequestIds of rows: the same row of the same batch has the same one whenever it is sent."""
+
+import hashlib
+import hmac
+import sqlite3
+from contextlib import closing
+from types import TracebackType
+from typing import Self
+
+from esms_async.request_ids import derive_request_id
+
+
+class RowIds:
+    """Derives the RequestIds of one batch. Use it with `with`: it keeps a temporary file.
+
+    Args:
+        batch: The name of the batch: a row that is sent in another batch is another message.
+        secret: The account's secret key.
+    """
+
+    def __init__(self, batch: str, secret: str) -> None:
+        self._batch = batch
+        self._secret = secret.encode()
+        self._seen = _Seen()
+
+    def of_key(self, key: str) -> str:
+        """Return the RequestId of a row that has a key.
+
+        Args:
+            key: The key.
+
+        Returns:
+            The RequestId.
+        """
+        return derive_request_id("bulk key", self._batch, key)
+
+    def claim(self, request_id: str, row: int) -> int:
+        """Note which row sends under a RequestId that comes from a key.
+
+        Args:
+            request_id: The RequestId.
+            row: The number of the row.
+
+        Returns:
+            The number of the row that has it: this one, or an earlier one with the same key.
+        """
+        _, first = self._seen.add(bytes.fromhex(request_id), row)
+        return first
+
+    def of_text(self, phone: str, content: str, row: int) -> str:
+        """Return the RequestId of a row without a key.
+
+        It depends on how many times the same phone and content have come, and on no other row,
+        so that a row that is inserted or taken out leaves the ids of the others alone.
+
+        Args:
+            phone: The phone, as `0XXXXXXXXX`.
+            content: The text.
+            row: The number of the row.
+
+        Returns:
+            The RequestId.
+        """
+        fingerprint = keyed_fingerprint(self._secret, phone, content)
+        times, _ = self._seen.add(fingerprint, row)
+        return derive_request_id("bulk text", self._batch, fingerprint, times)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._seen.close()
+
+
+def keyed_fingerprint(secret: bytes, phone: str, content: str) -> bytes:
+    """Return what stands for a phone and a content where neither may be found out.
+
+    A RequestId travels in clear through logs, result files and the gateway. A one-time code has
+    few digits and a phone number nine: whoever knows the rest of the text finds both behind a
+    plain hash by trying. Behind a hash keyed with the account's secret key that takes the key,
+    which neither logs nor result files hold. The price is that a new secret key makes new ids.
+
+    Args:
+        secret: The account's secret key.
+        phone: The phone, as `0XXXXXXXXX`, so that no two pairs read the same.
+        content: The text.
+
+    Returns:
+        20 bytes.
+    """
+    text = f"{phone}{content}".encode("utf-8", "surrogatepass")
+    return hmac.digest(secret, text, hashlib.sha256)[:20]
+
+
+class _Seen:
+    """How often each fingerprint has come, and in which row first.
+
+    They may be more than fit into memory, so SQLite keeps them, in a temporary file that has no
+    name and is gone when it is closed.
+    """
+
+    def __init__(self) -> None:
+        self._database = sqlite3.connect("", isolation_level=None)
+        self._database.executescript(
+            "PRAGMA journal_mode = OFF;"
+            "PRAGMA synchronous = OFF;"
+            "CREATE TABLE seen (fingerprint BLOB PRIMARY KEY, times INTEGER, row INTEGER)"
+            " WITHOUT ROWID;"
+            "BEGIN"
+        )
+
+    def add(self, fingerprint: bytes, row: int) -> tuple[int, int]:
+        """Count one more, and return how many there are now and the row of the first."""
+        with closing(
+            self._database.execute(
+                "INSERT INTO seen VALUES (?, 1, ?)"
+                " ON CONFLICT DO UPDATE SET times = times + 1 RETURNING times, row",
+                (fingerprint, row),
+            )
+        ) as counted:
+            times, first = counted.fetchone()
+            return times, first
+
+    def close(self) -> None:
+        """Forget everything."""
+        self._database.close()

@@ -1,0 +1,107 @@
+"""Ctrl-C, and what else asks a process to end: the signals, and what they do to a stream."""
+
+import asyncio
+import signal
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from types import FrameType
+
+from esms_async.cli.screen import Screen
+from esms_async.fanout import SendMany
+
+_SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
+_LAST_WORD = 2
+_STOPPING = "Stopping: waiting for what is in flight; interrupt again to stop now"
+_STOPPING_NOW = "Stopping now"
+
+
+@contextmanager
+def on_interrupt(told: Callable[[int], None]) -> Generator[None]:
+    """Have a function called for the first and the second interrupt; a third one kills.
+
+    Args:
+        told: Called within the running event loop with 1, then with 2.
+
+    Yields:
+        Nothing; what the signals did before is restored afterwards.
+    """
+    loop = asyncio.get_running_loop()
+    before: dict[signal.Signals, object] = {}
+    count = 0
+
+    def restore() -> None:
+        while before:
+            number, handler = before.popitem()
+            signal.signal(number, handler)  # type: ignore[arg-type]  # it is what signal gave
+
+    def interrupt() -> None:
+        nonlocal count
+        count += 1
+        if count <= _LAST_WORD:
+            told(count)
+        if count >= _LAST_WORD:
+            restore()
+
+    def handle(_: int, __: FrameType | None) -> None:
+        loop.call_soon_threadsafe(interrupt)
+
+    for name in _SIGNALS:
+        number = getattr(signal, name, None)
+        # A job under nohup ignores the end of its terminal, and is to go on doing so.
+        if number is None or (name == "SIGHUP" and signal.getsignal(number) is signal.SIG_IGN):
+            continue
+        before[number] = signal.signal(number, handle)
+    try:
+        yield
+    finally:
+        restore()
+
+
+class Stopping:
+    """What an interrupt does to a job: it ends it, or once something is sent halts its stream.
+
+    Attributes:
+        requested: True once there was one.
+        ended_job: True where it ended the job, before anything was sent.
+    """
+
+    def __init__(self, screen: Screen) -> None:
+        self.requested = False
+        self.ended_job = False
+        self._screen = screen
+        self._silent = False
+        self._loop = asyncio.get_running_loop()
+        self._job = asyncio.current_task()
+        self._stream: SendMany | None = None
+        self._halting: set[asyncio.Task[None]] = set()
+
+    def guard(self, stream: SendMany) -> None:
+        """Halt a stream from now on, instead of ending the job."""
+        self._stream = stream
+
+    def interrupt(self, count: int) -> None:
+        """Stop: the first time once what is in flight has its outcome, the second time now."""
+        self.requested = True
+        if self._stream is not None:
+            self.say(_STOPPING if count == 1 else _STOPPING_NOW)
+            self.halt(cancel=count > 1)
+        elif self._job is not None:
+            self.ended_job = True
+            self._job.cancel()
+
+    def halt(self, *, cancel: bool = False) -> None:
+        """Have the stream pull nothing more, and with `cancel` give up what is in flight."""
+        if self._stream is not None:
+            halting = asyncio.ensure_future(self._stream.aclose(cancel=cancel))
+            self._halting.add(halting)
+            halting.add_done_callback(self._halting.discard)
+
+    def break_off(self) -> None:
+        """Stop without a word, for nobody reads it any more. Any thread may call this."""
+        self._silent = True
+        self._loop.call_soon_threadsafe(self.interrupt, 1)
+
+    def say(self, line: str) -> None:
+        """Tell the person who interrupted."""
+        if not self._silent:
+            self._screen.warn(line)

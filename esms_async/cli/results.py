@@ -1,0 +1,261 @@
+"""What became of each row: the value, the counts, and the file that lists them."""
+
+import csv
+import json
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self, TextIO
+
+import attrs
+
+from esms_async.cli.errors import InputError
+from esms_async.errors import Rejected, SendError
+from esms_async.messages import Attempt, Message, Outcome, Status
+from esms_async.phone import mask_phone, normalize_phone
+
+CHECKED: Final = "checked"
+"""The outcome of a row that a dry run found nothing wrong with."""
+
+
+@attrs.frozen
+class RowResult:
+    """What became of one row. It holds neither the content nor the whole phone number.
+
+    Attributes:
+        row: Its number.
+        phone: The phone, masked, or an empty string where none could be read.
+        request_id: The RequestId, or an empty string where it has none.
+        outcome: One word: a `Status`, or `CHECKED`.
+        sms_id: The SMSID, where it is known.
+        code: The gateway's last code, where there was one.
+        attempts: How many requests were made.
+        error: Why it was not accepted, or an empty string.
+        deduplicated: True where acceptance was learnt from code 124.
+    """
+
+    row: int
+    phone: str
+    request_id: str
+    outcome: str
+    sms_id: str = ""
+    code: str = ""
+    attempts: int = 0
+    error: str = ""
+    deduplicated: bool = False
+
+    @property
+    def retried(self) -> bool:
+        """True where it took more than one request."""
+        return self.attempts > 1
+
+    @classmethod
+    def of_outcome(cls, row: int, outcome: Outcome) -> Self:
+        """Tell what became of a message that was sent, or was to be.
+
+        Args:
+            row: The number of its row.
+            outcome: Its outcome.
+
+        Returns:
+            The result.
+        """
+        receipt, error = outcome.receipt, outcome.error
+        attempts: tuple[Attempt, ...] = ()
+        sms_id, reason = None, ""
+        if receipt is not None:
+            attempts, sms_id = receipt.attempts, receipt.sms_id
+        elif isinstance(error, SendError):
+            attempts, reason = error.attempts, error.reason
+            sms_id = error.sms_id if isinstance(error, Rejected) else None
+        else:
+            reason = str(error)
+        message = outcome.message
+        return cls(
+            row,
+            mask_phone(message.phone),
+            message.request_id,
+            outcome.status.value,
+            sms_id or "",
+            (attempts[-1].code if attempts else None) or "",
+            len(attempts),
+            reason,
+            receipt is not None and receipt.deduplicated,
+        )
+
+    @classmethod
+    def invalid(cls, row: int, phone: str, problem: str) -> Self:
+        """Tell of a row of which nothing was sent.
+
+        Args:
+            row: Its number.
+            phone: The phone as it was written, or an empty string.
+            problem: What is wrong.
+
+        Returns:
+            The result.
+        """
+        return cls(row, _shown(phone), "", Status.INVALID.value, error=problem)
+
+    @classmethod
+    def checked(cls, row: int, message: Message) -> Self:
+        """Tell of a row that a dry run found nothing wrong with.
+
+        Args:
+            row: Its number.
+            message: The message that it would have made.
+
+        Returns:
+            The result.
+        """
+        return cls(row, mask_phone(message.phone), "", CHECKED)
+
+
+def _shown(phone: str) -> str:
+    """Mask what was written for a phone, of which there may be nothing."""
+    try:
+        return mask_phone(normalize_phone(phone))
+    except ValueError:
+        return mask_phone(phone) if phone else ""
+
+
+class Tally:
+    """The counts of a job.
+
+    Attributes:
+        deduplicated: How many of the accepted were learnt of by code 124.
+        retried: How many of the accepted took more than one request.
+        last_row: The highest number of a row with a result.
+    """
+
+    def __init__(self) -> None:
+        self.deduplicated = 0
+        self.retried = 0
+        self.last_row = 0
+        self._outcomes: Counter[str] = Counter()
+
+    def add(self, result: RowResult) -> None:
+        """Count one more result."""
+        self._outcomes[result.outcome] += 1
+        self.last_row = max(self.last_row, result.row)
+        if result.outcome == Status.ACCEPTED:
+            self.deduplicated += result.deduplicated
+            self.retried += result.retried
+
+    def __getitem__(self, outcome: str) -> int:
+        return self._outcomes[outcome]
+
+    @property
+    def total(self) -> int:
+        """How many rows have a result."""
+        return self._outcomes.total()
+
+    @property
+    def sent(self) -> int:
+        """How many rows were given to the client."""
+        return self.total - self[Status.INVALID] - self[CHECKED]
+
+    @property
+    def faultless(self) -> bool:
+        """True where every row was accepted, or in a dry run found good."""
+        return self.total == self[Status.ACCEPTED] + self[CHECKED]
+
+
+class ResultsFile:
+    """The file with one line for each row of the input, written as the outcomes come.
+
+    Use it with `with`. Every line is handed to the operating system at once, so that a crash of
+    this process loses none.
+    """
+
+    _COLUMNS = ("row", "phone", "request_id", "outcome", "sms_id", "code", "attempts", "error")
+
+    def __init__(self, path: str, file: TextIO, *, is_json: bool) -> None:
+        self._path = path
+        self._file = file
+        self._csv = None if is_json else csv.writer(file, lineterminator="\n")
+
+    @classmethod
+    def open(cls, path: str, *, source: str) -> Self:
+        """Open the file, and empty it where it exists.
+
+        Args:
+            path: Its path, which ends in `.csv` or `.jsonl`.
+            source: The path of the input, which it must not be.
+
+        Returns:
+            The file.
+
+        Raises:
+            InputError: It can't be written.
+        """
+        target = Path(path)
+        suffix = target.suffix.lower()
+        if suffix not in (".csv", ".jsonl"):
+            raise InputError(f"--results {path} must end in .csv or .jsonl")
+        try:
+            if _is_same(target, Path(source)):
+                raise InputError(f"--results {path} is the input; name another file")
+            file = target.open("w", encoding="utf-8", newline="")
+        except OSError as error:
+            raise _unwritable(path, error) from None
+        results = cls(path, file, is_json=suffix == ".jsonl")
+        try:
+            if suffix == ".csv":
+                results._put(cls._COLUMNS)
+        except InputError:
+            results.close()
+            raise
+        return results
+
+    def write(self, result: RowResult) -> None:
+        """Write the line of one row.
+
+        Args:
+            result: What became of it.
+
+        Raises:
+            InputError: It can't be written.
+        """
+        self._put([getattr(result, column) for column in self._COLUMNS])
+
+    def close(self) -> None:
+        """Close the file."""
+        # Every line was flushed: what is left over could not be written, and was told of.
+        with suppress(OSError):
+            self._file.close()
+
+    def _put(self, values: Sequence[object]) -> None:
+        try:
+            if self._csv is not None:
+                self._csv.writerow(values)
+            else:
+                json.dump(dict(zip(self._COLUMNS, values, strict=True)), self._file)
+                self._file.write("\n")
+            self._file.flush()
+        except OSError as error:
+            raise _unwritable(self._path, error) from None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    try:
+        return one.samefile(other)
+    except FileNotFoundError:
+        return False
+
+
+def _unwritable(path: str, error: OSError) -> InputError:
+    return InputError(f"cannot write {path}: {error.strerror}")

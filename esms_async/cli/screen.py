@@ -1,0 +1,135 @@
+"""What a person reads: two streams that may break off, and the lines that every command prints."""
+
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping
+from typing import Final, TextIO
+
+from rich.console import Console
+from rich.text import Text
+
+EMULATED: Final = "EMULATOR: NO SMS LEAVES THIS MACHINE"
+
+
+class Outlet:
+    """A stream whose reader may go away, as `| head` does; what is written then is lost quietly.
+
+    Args:
+        stream: The stream.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self.on_break: Callable[[], None] | None = None
+
+    @property
+    def encoding(self) -> str:
+        """The encoding of the stream."""
+        return self._stream.encoding
+
+    def isatty(self) -> bool:
+        """Tell whether a person is looking at a terminal."""
+        return self._stream.isatty()
+
+    def fileno(self) -> int:
+        """Return the descriptor of the stream."""
+        return self._stream.fileno()
+
+    def write(self, text: str) -> int:
+        """Write a text."""
+        try:
+            return self._stream.write(text)
+        except BrokenPipeError:
+            return self._break(len(text))
+
+    def flush(self) -> None:
+        """Hand what was written to the reader."""
+        try:
+            self._stream.flush()
+        except BrokenPipeError:
+            self._break(0)
+
+    def _break(self, written: int) -> int:
+        silence(self._stream)
+        if self.on_break is not None:
+            self.on_break()
+        return written
+
+
+class Screen:
+    """Standard output and standard error.
+
+    Attributes:
+        human: Where a person reads: standard output, or standard error where standard output is
+            for a program.
+        progress: Where progress shows: standard error.
+    """
+
+    def __init__(self, *, for_program: bool = False) -> None:
+        self._out = Outlet(sys.stdout)
+        self._err = Outlet(sys.stderr)
+        self.progress = _console(self._err)
+        self.human = self.progress if for_program else _console(self._out)
+
+    def say(self, line: str, style: str = "") -> None:
+        """Print one line for a person."""
+        _print(self.human, Text(printable(line), style))
+
+    def warn(self, line: str) -> None:
+        """Print one line on standard error."""
+        _print(self.progress, Text(printable(line)))
+
+    def banner(self, url: str, seed: int | None) -> None:
+        """Say where messages go, before any does.
+
+        Args:
+            url: The gateway.
+            seed: The seed of an emulator, which must not be overlooked; None for no emulator.
+        """
+        if seed is None:
+            self.say(f"Gateway: {url}")
+        else:
+            self.say(EMULATED, "bold white on red")
+            self.say(f"Gateway: {url} (seed {seed})")
+
+    def put_json(self, value: Mapping[str, object]) -> None:
+        """Print one object for a program on standard output."""
+        self._out.write(json.dumps(value) + "\n")
+        self._out.flush()
+
+    def on_break(self, told: Callable[[], None]) -> None:
+        """Have a function called once a reader has gone away.
+
+        Args:
+            told: The function. It may be called from another thread.
+        """
+        self._out.on_break = self._err.on_break = told
+
+
+def printable(line: str) -> str:
+    """Return a line without what a terminal would obey: names of files and columns may hold it."""
+    if line.isprintable():
+        return line
+    return "".join(character if character.isprintable() else "?" for character in line)
+
+
+def silence(stream: TextIO) -> None:
+    """Lead what is still written to a stream nowhere, without an error at exit.
+
+    Args:
+        stream: A stream whose reader has gone away.
+    """
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
+
+
+def _print(console: Console, text: Text) -> None:
+    # A terminal breaks a long line between words; in a file it stays one line.
+    console.print(text, soft_wrap=not console.file.isatty())
+
+
+def _console(outlet: Outlet) -> Console:
+    # What is printed is data: no markup in it, and nothing to be coloured by its looks.
+    return Console(file=outlet, markup=False, highlight=False, emoji=False)  # type: ignore[arg-type]  # it has all that a console calls

@@ -1,0 +1,116 @@
+"""Sends one message, and says what became of it."""
+
+import asyncio
+
+import attrs
+
+from esms_async.cli.errors import ExitCode, InputError
+from esms_async.cli.gateway import GatewayChoice, connect
+from esms_async.cli.interrupt import on_interrupt
+from esms_async.cli.results import RowResult
+from esms_async.cli.screen import Screen
+from esms_async.client import EsmsClient
+from esms_async.errors import AccountRejected, EsmsError, InvalidMessage
+from esms_async.messages import Message, Outcome, Status
+from esms_async.request_ids import new_request_id
+
+
+@attrs.frozen
+class SendOptions:
+    """What the command was asked to do.
+
+    Attributes:
+        phone: The phone.
+        content: The text.
+        request_id: The RequestId, or None for a new one.
+        resume: True where an earlier send with that RequestId may have been accepted.
+        json: True prints the outcome as JSON on standard output.
+    """
+
+    phone: str = attrs.field(repr=False)
+    content: str = attrs.field(repr=False)
+    request_id: str | None = None
+    resume: bool = False
+    json: bool = False
+
+
+async def send(options: SendOptions, choice: GatewayChoice, screen: Screen) -> ExitCode:
+    """Send one message.
+
+    Args:
+        options: The message.
+        choice: The gateway.
+        screen: Where to report.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        EsmsError: The options, the keys or the message can't be used; nothing was sent.
+    """
+    if options.resume and options.request_id is None:
+        raise InputError("--resume needs the --request-id of the earlier send")
+    try:
+        message = Message(
+            options.phone, options.content, request_id=options.request_id or new_request_id()
+        )
+    except InvalidMessage as error:
+        raise InputError(str(error)) from None
+    async with connect(choice) as connection:
+        screen.banner(connection.url, connection.seed)
+        outcome, interrupted = await _outcome(connection.client, message, resume=options.resume)
+    _report(outcome, options, screen)
+    if isinstance(outcome.error, AccountRejected):
+        return ExitCode.ACCOUNT_REJECTED
+    if outcome.ok:
+        return ExitCode.ACCEPTED
+    return ExitCode.INTERRUPTED if interrupted else ExitCode.REFUSED
+
+
+async def _outcome(client: EsmsClient, message: Message, *, resume: bool) -> tuple[Outcome, bool]:
+    """Return what became of the message, and whether an interrupt cut its sending short."""
+    interrupts: list[int] = []
+
+    def interrupt(count: int) -> None:
+        interrupts.append(count)
+        sending.cancel()
+
+    sending = asyncio.ensure_future(_send(client, message, resume=resume))
+    with on_interrupt(interrupt):
+        outcome = await sending
+    return outcome, bool(interrupts)
+
+
+async def _send(client: EsmsClient, message: Message, *, resume: bool) -> Outcome:
+    try:
+        receipt = await (client.resume(message) if resume else client.send(message))
+    except EsmsError as error:
+        return Outcome(message, error=error)
+    except asyncio.CancelledError as cancelled:
+        # The cause says what is true of the message.
+        if not isinstance(cancelled.__cause__, EsmsError):
+            raise
+        return Outcome(message, error=cancelled.__cause__)
+    return Outcome(message, receipt)
+
+
+def _report(outcome: Outcome, options: SendOptions, screen: Screen) -> None:
+    result = RowResult.of_outcome(0, outcome)
+    word = result.outcome.replace("_", " ")
+    attempts = f"{result.attempts} attempt{'' if result.attempts == 1 else 's'}"
+    parts = [f"request id {result.request_id}", attempts]
+    if result.sms_id:
+        parts.insert(0, f"SMSID {result.sms_id}")
+    if result.deduplicated:
+        parts.append("learnt from code 124; the SMSID comes with the delivery report")
+    reason = f": {result.error}" if result.error else ""
+    screen.say(f"{word} {result.phone}{reason} ({', '.join(parts)})")
+    if outcome.status is Status.UNKNOWN:
+        screen.say(
+            "To find out, run it again within 23 hours with "
+            f"--request-id {result.request_id} --resume"
+        )
+    if options.json:
+        shown = attrs.asdict(result)
+        del shown["row"]
+        screen.put_json(shown)

@@ -1,0 +1,65 @@
+"""How the tests start the command, in a process of its own."""
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from tests.factories import API_KEY, SECRET_KEY
+
+KEYS = {"ESMS_API_KEY": API_KEY, "ESMS_SECRET_KEY": SECRET_KEY}
+_COMMAND = (sys.executable, "-m", "esms_async")
+
+
+def environment(extra: Mapping[str, str] = KEYS) -> dict[str, str]:
+    """The variables of this process without those that the command reads, and some more."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("ESMS_")}
+    return {**kept, "PYTHONWARNINGS": "error", **extra}
+
+
+def run(
+    *arguments: str, stdin: bytes = b"", extra: Mapping[str, str] = KEYS
+) -> subprocess.CompletedProcess[str]:
+    """Run the command to its end."""
+    done = subprocess.run(
+        [*_COMMAND, *arguments],
+        input=stdin,
+        capture_output=True,
+        timeout=60,
+        env=environment(extra),
+        check=False,
+    )
+    return subprocess.CompletedProcess(
+        done.args, done.returncode, done.stdout.decode(), done.stderr.decode()
+    )
+
+
+async def start(*arguments: str, stdin: int | None = None) -> asyncio.subprocess.Process:
+    """Start the command beside the test."""
+    return await asyncio.create_subprocess_exec(
+        *_COMMAND,
+        *arguments,
+        stdin=asyncio.subprocess.DEVNULL if stdin is None else stdin,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env=environment(),
+    )
+
+
+def phones(count: int) -> list[str]:
+    """As many phone numbers, each another."""
+    return [f"095{number:07d}" for number in range(count)]
+
+
+def write_csv(path: Path, rows: Iterable[str], header: str = "phone,content") -> str:
+    """Write a file, and return its path."""
+    path.write_text("".join(f"{line}\n" for line in (header, *rows)), encoding="utf-8")
+    return str(path)
+
+
+def write_recipients(path: Path, count: int) -> str:
+    """Write a file of good rows, and return its path."""
+    rows = (f"{phone},{number:06d} la ma" for number, phone in enumerate(phones(count)))
+    return write_csv(path, rows)

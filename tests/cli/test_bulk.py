@@ -1,0 +1,427 @@
+"""The command `bulk`."""
+
+import asyncio
+import csv
+import json
+import os
+import pty
+import signal
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from esms_async.cli.app import run as run_here
+from esms_async.cli.bulk import bulk
+from esms_async.cli.errors import ExitCode
+from esms_async.cli.gateway import GatewayChoice
+from esms_async.cli.job import BulkOptions
+from esms_async.cli.screen import Screen
+from esms_async.emulator import Emulator
+from tests.cli.support import environment, run, start, write_csv, write_recipients
+
+_EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "recipients.csv"
+_NO_SMS = "EMULATOR: NO SMS LEAVES THIS MACHINE"
+
+
+def _listed(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return [*csv.DictReader(file)]
+
+
+def _words(out: str) -> list[str]:
+    """The lines with what is in them, without the spaces of a table."""
+    return [" ".join(line.split()) for line in out.splitlines() if line.strip()]
+
+
+@pytest.fixture
+async def emulator() -> AsyncIterator[Emulator]:
+    """A gateway of the test's own, which the command takes for the real one."""
+    async with Emulator() as running:
+        yield running
+
+
+def test_the_example_is_sent(tmp_path: Path) -> None:
+    """With lost answers and a gateway that stumbles, each good row of the example arrives once."""
+    listed = tmp_path / "out.csv"
+    done = run(
+        *("bulk", str(_EXAMPLE), "--emulator", "--seed", "7", "--results", str(listed)),
+        *("--fault", "reset,phase=after,p=0.15", "--fault", "http:503,p=0.1"),
+        extra={},
+    )
+    assert (done.returncode, done.stderr) == (1, "")
+    lines = _words(done.stdout)
+    assert lines[0] == _NO_SMS
+    assert lines[2].endswith("recipients.csv as batch 'recipients'")
+    counts = dict(line.rsplit(" ", 1) for line in lines[3:11])
+    assert counts["total"] == "134"
+    assert (counts["accepted"], counts["rejected"], counts["invalid"]) == ("119", "2", "13")
+    assert (counts["not sent"], counts["unknown"]) == ("0", "0")
+    assert int(counts["of these retried"]) >= int(counts["of these deduplicated"]) > 0
+    assert "By the gateway's own count: 119 accepted, 0 reached a phone twice" in lines
+    assert sum(line.startswith("row ") for line in lines) == 7
+    assert lines[-1] == f"and 8 more; {listed} lists every row"
+    rows = _listed(listed)
+    assert sorted(int(row["row"]) for row in rows) == [*range(2, 136)]
+    assert {row["code"] for row in rows if row["outcome"] == "rejected"} == {"201"}
+
+
+def test_the_example_works_with_a_template() -> None:
+    """The columns of the example make another text, also where its own is empty."""
+    done = run(
+        *("bulk", str(_EXAMPLE), "--emulator", "--json"),
+        *("--content", "{name}: {code} la ma xac minh"),
+    )
+    counts = json.loads(done.stdout)
+    assert (counts["total"], counts["accepted"], counts["invalid"]) == (134, 121, 11)
+
+
+def test_all_accepted_is_zero(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Where every row is accepted the table ends the report, and the exit code is 0."""
+    path = write_recipients(tmp_path / "a.csv", 100)
+    assert run_here(["bulk", path, "--emulator", "--concurrency", "500"]) == 0
+    lines = _words(capsys.readouterr().out)
+    assert lines[-1] == "By the gateway's own count: 100 accepted, 0 reached a phone twice"
+
+
+def test_json_is_one_object(tmp_path: Path) -> None:
+    """Standard output is for a program; what is for a person goes to standard error."""
+    path = write_csv(tmp_path / "a.csv", ["0901888484,a", "028,a", "0900000201,a"])
+    done = run("bulk", path, "--emulator", "--json")
+    counts = json.loads(done.stdout)
+    assert counts.pop("seconds") >= 0
+    assert counts == {
+        "total": 3,
+        "accepted": 1,
+        "deduplicated": 0,
+        "already_done": 0,
+        "rejected": 1,
+        "not_sent": 0,
+        "unknown": 0,
+        "invalid": 1,
+    }
+    assert done.stderr.startswith(_NO_SMS)
+    assert done.returncode == 1
+
+
+def test_quiet_is_the_table_alone(tmp_path: Path) -> None:
+    """Quiet leaves the refused rows out, and never the warning of an emulator."""
+    path = write_csv(tmp_path / "a.csv", ["028,a"])
+    done = run("bulk", path, "--emulator", "--quiet")
+    assert done.stdout.startswith(_NO_SMS)
+    assert "invalid" in done.stdout
+    assert "row 2" not in done.stdout
+    assert done.stderr == ""
+
+
+def test_every_bad_row_is_told_of_and_harms_no_other(tmp_path: Path) -> None:
+    """NUL bytes, Latin-1, stray quotes, endless lines and other widths cost their row alone."""
+    path, listed = tmp_path / "a.csv", tmp_path / "out.jsonl"
+    bad = [
+        b"0901888484,na\0y",
+        "0901888484,mã".encode("latin-1", "replace") + b"\xe9",
+        b'0901888484,"open',
+        b'0901888484,"a"b',
+        b"0901888484," + b"x" * 10_000_000,
+        b"0901888484,a,b",
+        b"0901888484",
+        b"09018\xe9,a",
+        b"1" * 5000 + b",a",
+        b"0901888484,\x07",
+    ]
+    good = [f"095000000{number},a".encode() for number in range(len(bad))]
+    rows = [row for pair in zip(bad, good, strict=True) for row in pair]
+    path.write_bytes(b"\n".join([b"phone,content", *rows]))
+    done = run("bulk", str(path), "--emulator", "--results", str(listed))
+    assert done.returncode == 1
+    told = {}
+    for line in listed.read_text(encoding="utf-8").splitlines():
+        row = json.loads(line)
+        told[row["row"]] = row["outcome"], row["error"].partition(";")[0]
+    assert [told[row] for row in range(3, 22, 2)] == [("accepted", "")] * 10
+    assert [told[row] for row in range(2, 21, 2)] == [
+        ("invalid", "content: holds a NUL byte"),
+        ("invalid", "content: is not UTF-8"),
+        ("invalid", "opens a quote that is not closed"),
+        ("invalid", "holds a quote inside quotes"),
+        ("invalid", "is longer than 131072 bytes"),
+        ("invalid", "has 3 fields, the header 2"),
+        ("invalid", "has 1 field, the header 2: 'content' is missing"),
+        ("invalid", "phone: is not UTF-8"),
+        ("invalid", "phone: <5000 characters> is not a Vietnamese mobile number"),
+        ("invalid", "content: holds the control character U+0007 at position 0"),
+    ]
+
+
+def test_a_stretch_of_bad_rows_does_not_starve_the_others(tmp_path: Path) -> None:
+    """Many rows that give no message leave the event loop its turns."""
+    path = write_csv(tmp_path / "a.csv", [*["028,a"] * 5000, "0901888484,a", *["028,a"] * 250])
+    done = run("bulk", path, "--emulator", "--json")
+    counts = json.loads(done.stdout)
+    assert (counts["total"], counts["accepted"], counts["invalid"]) == (5251, 1, 5250)
+
+
+def test_json_lines_are_sent_from_standard_input() -> None:
+    """Where the input has no name the batch is made up, and can be named."""
+    stdin = b'{"phone": "0901888484", "content": "a"}\n{"phone": 84901888485, "content": 686868}\n'
+    done = run("bulk", "-", "--emulator", "--batch", "today", stdin=stdin)
+    assert done.returncode == 0
+    assert "Sending standard input as batch 'today'" in done.stdout
+    assert "Sending standard input as batch '" in run("bulk", "-", "--emulator", stdin=stdin).stdout
+
+
+async def test_the_same_batch_is_never_sent_twice(emulator: Emulator, tmp_path: Path) -> None:
+    """Run again, a file gives the gateway ids that it knows: every phone keeps its one message."""
+    path = write_recipients(tmp_path / "a.csv", 50)
+    for code in (0, 1):
+        running = await start("bulk", path, "--base-url", emulator.url, "--json")
+        counts = json.loads((await running.communicate())[0])
+        assert running.returncode == code
+    assert (counts["accepted"], counts["rejected"]) == (0, 50)
+    assert emulator.mark() == 50
+    running = await start("bulk", path, "--base-url", emulator.url, "--batch", "other", "--json")
+    await running.communicate()
+    assert emulator.mark() == 100
+
+
+async def test_no_secret_shows_anywhere(emulator: Emulator, tmp_path: Path) -> None:
+    """Keys, codes and whole numbers are in no output and in no file of results, whatever fails."""
+    rows = [f"095{number:07d},{number + 731_000:06d} la ma" for number in range(60)]
+    path = write_csv(tmp_path / "a.csv", [*rows, "028 3822 7345,731999 la ma", "0900000201,731998"])
+    listed = tmp_path / "out.csv"
+    for spec in ("reset,phase=after,p=0.2", "html:400,p=0.1", "garbage,p=0.1", "code:177,p=0.05"):
+        emulator.fault(spec)
+    arguments = ["bulk", path, "--base-url", emulator.url, "--results", str(listed), "--debug"]
+    running = await start(*arguments)
+    out, err = (text.decode() for text in await running.communicate())
+    shown = out + err + listed.read_text(encoding="utf-8")
+    assert running.returncode == 1
+    for row in (*rows, "028 3822 7345,731999", "0900000201,731998"):
+        phone, code = row.split()[0].split(",") if "," in row.split()[0] else (row[:13], "731999")
+        assert phone not in shown
+        assert code not in shown
+    assert not [word for word in ("KEYKEY", "SECRETSECRET") if word in shown]
+
+
+@pytest.mark.parametrize("file", ["a.csv", "-"])
+async def test_an_account_that_cannot_send_stops_the_job(
+    emulator: Emulator, tmp_path: Path, file: str
+) -> None:
+    """Within what is under way it stops, says why and how to go on, and exits with 3."""
+    emulator.balance = 850 * 40
+    path = write_recipients(tmp_path / "a.csv", 500)
+    arguments = ["--base-url", emulator.url, "--concurrency", "8", "--json"]
+    content = os.open(path, os.O_RDONLY)
+    running = await start("bulk", path if file == "a.csv" else file, *arguments, stdin=content)
+    os.close(content)
+    out, err = (text.decode() for text in await running.communicate())
+    counts = json.loads(out)
+    assert running.returncode == 3
+    assert emulator.mark() == counts["accepted"] == 40
+    assert 1 <= counts["rejected"] <= 16
+    assert counts["total"] == counts["accepted"] + counts["rejected"]
+    told = " ".join(err.split())
+    assert "Stopped, for the account can't send: rejected with code 103: the balance" in told
+    assert f"Nothing after row {counts['total'] + 1} was sent." in told
+    again = "run the same command again" if file == "a.csv" else "run it again with --batch "
+    assert f"To go on, {again}" in told
+
+
+async def test_what_is_not_sent_can_be_sent_again(tmp_path: Path) -> None:
+    """Where no gateway listens the rows are not sent, and the report says how to go on."""
+    path = write_csv(tmp_path / "a.csv", ["0901888484,a"])
+    async with Emulator() as gone:
+        url = gone.url
+    running = await start("bulk", path, "--base-url", url)
+    out = (await running.communicate())[0].decode()
+    assert running.returncode == 1
+    assert "not sent 1" in _words(out)
+    assert "row 2  not sent  ClientConnectorError" in out
+    assert "within 23 hours: the gateway refuses (code 124)" in out
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+async def test_an_interrupt_finishes_what_is_in_flight(
+    emulator: Emulator, tmp_path: Path, number: signal.Signals
+) -> None:
+    """Nothing more is pulled, each send has its outcome, and everything is written."""
+    emulator.fault("delay:100ms")
+    listed = tmp_path / "out.csv"
+    path = write_recipients(tmp_path / "a.csv", 1000)
+    running = await start(
+        *("bulk", path, "--base-url", emulator.url, "--concurrency", "4"),
+        *("--results", str(listed)),
+    )
+    await emulator.wait_for_request(count=6)
+    running.send_signal(number)
+    out, err = (text.decode() for text in await running.communicate())
+    assert running.returncode == 130
+    assert err.startswith("Stopping: waiting for what is in flight")
+    rows = _listed(listed)
+    assert {row["outcome"] for row in rows} == {"accepted"}
+    assert 6 <= len(rows) == emulator.mark() <= 20
+    assert f"Interrupted. Nothing after row {len(rows) + 1} was sent." in " ".join(_words(out))
+
+
+async def test_a_second_interrupt_stops_at_once(emulator: Emulator, tmp_path: Path) -> None:
+    """What hangs is given up, and is told of as unknown."""
+    emulator.fault("hang,phase=after")
+    listed = tmp_path / "out.csv"
+    path = write_recipients(tmp_path / "a.csv", 1000)
+    running = await start(
+        *("bulk", path, "--base-url", emulator.url, "--concurrency", "4"),
+        *("--results", str(listed)),
+    )
+    assert running.stderr is not None
+    await emulator.wait_for_request(count=4)
+    running.send_signal(signal.SIGINT)
+    assert (await running.stderr.readline()).startswith(b"Stopping: waiting")
+    running.send_signal(signal.SIGINT)
+    await running.communicate()
+    assert running.returncode == 130
+    assert [row["outcome"] for row in _listed(listed)] == ["unknown"] * 4
+
+
+async def test_a_slow_pipe_holds_up_nothing(emulator: Emulator) -> None:
+    """A row is sent while the next one is waited for, and an interrupt meanwhile ends the job."""
+    running = await start(
+        "bulk", "-", "--base-url", emulator.url, "--json", stdin=asyncio.subprocess.PIPE
+    )
+    assert running.stdin is not None
+    assert running.stdout is not None
+    running.stdin.write(b"phone,content\n0901888484,a\n")
+    await emulator.wait_for()
+    running.send_signal(signal.SIGINT)
+    counts = json.loads(await running.stdout.readline())
+    assert (counts["total"], counts["accepted"]) == (1, 1)
+    assert await running.wait() == 130
+    running.stdin.close()
+
+
+async def test_an_interrupt_before_the_first_row_ends_the_job(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """While the header is waited for, there is nothing to finish."""
+    reader, writer = os.pipe()
+    before = signal.getsignal(signal.SIGTERM)
+    options = BulkOptions(f"/dev/fd/{reader}")
+    job = asyncio.ensure_future(bulk(options, GatewayChoice(emulator=True), Screen()))
+    while signal.getsignal(signal.SIGTERM) is before:  # noqa: ASYNC110  # nothing tells of it
+        await asyncio.sleep(0)
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert await job is ExitCode.INTERRUPTED
+    assert capsys.readouterr().err == "Interrupted: nothing was sent\n"
+    os.close(writer)
+    os.close(reader)
+
+
+async def test_who_runs_the_job_can_cancel_it() -> None:
+    """A cancellation that is no interrupt stays a cancellation."""
+    reader, writer = os.pipe()
+    options = BulkOptions(f"/dev/fd/{reader}")
+    job = asyncio.ensure_future(bulk(options, GatewayChoice(emulator=True), Screen()))
+    await asyncio.sleep(0)
+    job.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await job
+    os.close(writer)
+    os.close(reader)
+
+
+@pytest.mark.parametrize("merged", [False, True])
+async def test_a_reader_that_goes_away_ends_the_job_quietly(
+    emulator: Emulator,
+    tmp_path: Path,
+    merged: bool,  # a parameter of a test
+) -> None:
+    """With `| head` nothing is complained of, and no process is left that sends on."""
+    emulator.fault("delay:50ms")
+    path = write_recipients(tmp_path / "a.csv", 1000)
+    reader, writer = os.pipe()
+    os.close(reader)
+    running = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "esms_async", "bulk", path, "--base-url", emulator.url),
+        stdout=writer,
+        stderr=writer if merged else asyncio.subprocess.PIPE,
+        env=environment(),
+    )
+    os.close(writer)
+    _, err = await running.communicate()
+    assert running.returncode == 130
+    assert not err
+    assert emulator.mark() <= 200
+
+
+async def test_a_terminal_shows_the_job_live(emulator: Emulator, tmp_path: Path) -> None:
+    """On a terminal two lines are kept up to date, and the report stands alone at the end."""
+    emulator.fault("delay:300ms")
+    path = write_recipients(tmp_path / "a.csv", 64)
+    terminal, slave = pty.openpty()
+    running = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "esms_async", "bulk", path, "--base-url", emulator.url),
+        stdout=slave,
+        stderr=slave,
+        env={**environment(), "TERM": "xterm-256color", "COLUMNS": "80"},
+    )
+    os.close(slave)
+    shown = await asyncio.to_thread(_read_terminal, terminal)
+    assert await running.wait() == 0
+    assert "0 of 64 done" in shown
+    assert "accepted 0  retried 0  rejected 0" in shown
+    assert shown.rstrip().endswith("msgs/s")
+
+
+def _read_terminal(descriptor: int) -> str:
+    """Read until the last process has closed its side, which is an error on Linux."""
+    pieces: list[bytes] = []
+    while True:
+        try:
+            piece = os.read(descriptor, 65536)
+        except OSError:
+            piece = b""
+        if not piece:
+            os.close(descriptor)
+            return b"".join(pieces).decode()
+        pieces.append(piece)
+
+
+async def test_results_that_cannot_be_written_stop_the_job(
+    emulator: Emulator, tmp_path: Path
+) -> None:
+    """The disk that is full does not lose the counts, and no row is sent that can't be listed."""
+    listed = tmp_path / "out.jsonl"
+    listed.symlink_to("/dev/full")
+    path = write_recipients(tmp_path / "a.csv", 1000)
+    running = await start(
+        *("bulk", path, "--base-url", emulator.url, "--concurrency", "4"),
+        *("--results", str(listed), "--json"),
+    )
+    out, err = (text.decode() for text in await running.communicate())
+    assert running.returncode == 2
+    assert err.splitlines()[-1] == f"esms-async: cannot write {listed}: No space left on device"
+    assert json.loads(out)["accepted"] == emulator.mark() <= 12
+
+
+def test_an_input_that_fails_midway_loses_no_outcome(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What was sent before the disk failed is counted; then the error is told."""
+    path = write_recipients(tmp_path / "a.csv", 20_000)
+    read, reads = os.read, 0
+
+    def fail(descriptor: int, length: int) -> bytes:
+        nonlocal reads
+        if length < 100_000:
+            return read(descriptor, length)
+        reads += 1
+        if reads > 1:
+            raise OSError(5, "Input/output error")
+        return read(descriptor, 1000)
+
+    monkeypatch.setattr("esms_async.cli.lines.os.read", fail)
+    assert run_here(["bulk", path, "--emulator", "--json"]) == 2
+    out, err = capsys.readouterr()
+    counts = json.loads(out)
+    assert counts["total"] == counts["accepted"] > 10
+    assert err.splitlines()[-1] == f"esms-async: cannot read {path}: Input/output error"

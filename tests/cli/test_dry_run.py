@@ -1,0 +1,48 @@
+"""The command `bulk --dry-run`."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from esms_async.cli.app import run
+from tests.cli.support import write_csv
+
+
+def test_every_row_is_checked_and_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without keys and without a gateway, the parts are counted and the bad rows listed."""
+    monkeypatch.delenv("ESMS_API_KEY", raising=False)
+    listed = tmp_path / "out.csv"
+    rows = ["0901888484,ma", "0901888484,mã", f"0901888485,{'ã' * 71}", "028,ma"]
+    path = write_csv(tmp_path / "a.csv", rows)
+    assert run(["bulk", path, "--dry-run", "--results", str(listed)]) == 1
+    out = " ".join(capsys.readouterr().out.split())
+    assert "can be sent 3 of these with diacritics 2 message parts in all 4 invalid 1" in out
+    assert "row 5 invalid phone: <3 characters>" in out
+    outcomes = [line.split(",")[3] for line in listed.read_text(encoding="utf-8").splitlines()]
+    assert outcomes == ["outcome", "checked", "checked", "checked", "invalid"]
+
+
+def test_a_good_file_is_zero(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A file without a bad row exits with 0; for programs there is an object with the parts."""
+    path = write_csv(tmp_path / "a.csv", ["0901888484,ma"])
+    assert run(["bulk", path, "--dry-run", "--quiet", "--json"]) == 0
+    out, err = capsys.readouterr()
+    told = json.loads(out)
+    assert (told["total"], told["accepted"], told["parts"]) == (1, 0, 1)
+    assert "row" not in err
+
+
+def test_results_that_cannot_be_written_are_an_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A full disk ends the check at once."""
+    listed = tmp_path / "out.jsonl"
+    listed.symlink_to("/dev/full")
+    path = write_csv(tmp_path / "a.csv", ["0901888484,ma"] * 3)
+    assert run(["bulk", path, "--dry-run", "--results", str(listed)]) == 2
+    assert capsys.readouterr().err == (
+        f"esms-async: cannot write {listed}: No space left on device\n"
+    )

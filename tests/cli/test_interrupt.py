@@ -1,0 +1,142 @@
+"""Interrupts, and what they do."""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from esms_async import Message, Receipt, Status
+from esms_async.cli.interrupt import Stopping, on_interrupt
+from esms_async.cli.screen import Screen
+from esms_async.fanout import SendMany
+
+_SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+
+
+@pytest.fixture(autouse=True)
+def _harmless() -> Iterator[None]:
+    """Signals that a test leaves unhandled do not end the tests."""
+    before = {number: signal.signal(number, lambda *_: None) for number in _SIGNALS}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize("number", _SIGNALS)
+async def test_signals_are_counted(number: signal.Signals) -> None:
+    """The first and the second are told of within the loop; then what was before is back."""
+    before = signal.getsignal(number)
+    told: asyncio.Queue[int] = asyncio.Queue()
+    with on_interrupt(told.put_nowait):
+        os.kill(os.getpid(), number)
+        assert await told.get() == 1
+        os.kill(os.getpid(), number)
+        assert await told.get() == 2
+        assert signal.getsignal(number) is before
+    assert signal.getsignal(number) is before
+
+
+async def test_signals_that_come_at_once_are_told_twice() -> None:
+    """Three signals before the loop has a turn are two calls."""
+    told: list[int] = []
+    with on_interrupt(told.append):
+        for _ in range(3):
+            os.kill(os.getpid(), signal.SIGTERM)
+        await asyncio.sleep(0.01)
+    assert told == [1, 2]
+
+
+async def test_a_hangup_that_was_ignored_stays_ignored() -> None:
+    """A job under nohup outlives its terminal."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    with on_interrupt(lambda _: None):
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+
+
+async def test_before_a_stream_the_job_ends(capsys: pytest.CaptureFixture[str]) -> None:
+    """An interrupt while the input is waited for cancels the job."""
+
+    async def job() -> None:
+        stopping = Stopping(Screen())
+        stopping.interrupt(1)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            assert stopping.ended_job
+
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.ensure_future(job())
+    assert capsys.readouterr() == ("", "")
+
+
+class _Sending:
+    """A stream of messages without end, whose sends wait until they are let go."""
+
+    def __init__(self) -> None:
+        self.go = asyncio.Event()
+        self.full = asyncio.Event()
+        self._under_way = 0
+        self.stream = SendMany(self._send, self._messages(), concurrency=3, ordered=False)
+
+    async def _messages(self) -> AsyncIterator[Message]:
+        while True:
+            yield Message("0901888484", "686868")
+
+    async def _send(self, message: Message) -> Receipt:
+        self._under_way += 1
+        if self._under_way == 3:
+            self.full.set()
+        await self.go.wait()
+        return Receipt(message.request_id)
+
+
+async def test_the_first_interrupt_lets_what_is_in_flight_finish(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Nothing more is pulled, every send has its outcome, and the person is told what goes on."""
+    sending, stopping = _Sending(), Stopping(Screen())
+    stopping.guard(sending.stream)
+    outcomes = asyncio.ensure_future(_collect(sending.stream))
+    await sending.full.wait()
+    stopping.interrupt(1)
+    await asyncio.sleep(0)
+    sending.go.set()
+    assert await outcomes == [Status.ACCEPTED] * 3
+    assert stopping.requested
+    assert not stopping.ended_job
+    assert capsys.readouterr().err.startswith("Stopping: waiting for what is in flight")
+
+
+async def test_the_second_interrupt_gives_up_what_is_in_flight(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """What was under way is told of as what it is, at once."""
+    sending, stopping = _Sending(), Stopping(Screen())
+    stopping.guard(sending.stream)
+    outcomes = asyncio.ensure_future(_collect(sending.stream))
+    await sending.full.wait()
+    stopping.interrupt(1)
+    stopping.interrupt(2)
+    assert await outcomes == [Status.UNKNOWN] * 3
+    assert "Stopping now" in capsys.readouterr().err
+
+
+async def test_a_reader_that_has_gone_stops_the_job_without_a_word(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Where nobody reads any more, the job stops as after an interrupt, and says nothing."""
+    sending, stopping = _Sending(), Stopping(Screen())
+    stopping.guard(sending.stream)
+    outcomes = asyncio.ensure_future(_collect(sending.stream))
+    await sending.full.wait()
+    await asyncio.to_thread(stopping.break_off)
+    await asyncio.sleep(0)
+    sending.go.set()
+    assert await outcomes == [Status.ACCEPTED] * 3
+    assert capsys.readouterr() == ("", "")
+
+
+async def _collect(stream: SendMany) -> list[Status]:
+    return [outcome.status async for outcome in stream]

@@ -1,0 +1,102 @@
+"""The progress of a job."""
+
+import asyncio
+import io
+
+import attrs
+import pytest
+from rich.console import Console
+
+from esms_async.cli import progress
+from esms_async.cli.progress import Pace, live_lines, plain_line, shown
+from esms_async.cli.results import RowResult, Tally
+
+
+@attrs.define
+class _Job:
+    """A job that is as far as a test says."""
+
+    fraction: float | None = None
+    pulled: int = 0
+    now: float = 0.0
+    tally: Tally = attrs.Factory(Tally)
+
+    def pace(self) -> Pace:
+        return Pace(self.tally, lambda: self.fraction, lambda: self.pulled, lambda: self.now)
+
+    def settle(self, count: int, outcome: str = "accepted", attempts: int = 1) -> None:
+        for _ in range(count):
+            self.tally.add(RowResult(1, "", "", outcome, attempts=attempts))
+
+
+def _shown(pace: Pace, width: int) -> list[str]:
+    console = Console(file=io.StringIO(), width=width, force_terminal=False)
+    with console.capture() as capture:
+        console.print(live_lines(pace))
+    return capture.get().splitlines()
+
+
+def test_a_job_that_has_just_begun() -> None:
+    """Nothing done, no time gone and nothing known of the whole are no reason to fail."""
+    pace = _Job().pace()
+    assert plain_line(pace).startswith("0 done, 0/s, accepted 0, ")
+    assert (pace.expected, pace.seconds_left) == (None, None)
+    assert not pace.exact
+
+
+def test_the_whole_is_estimated_from_what_was_read() -> None:
+    """A quarter of the file read, and a tenth of a second a row, tell how long the rest takes."""
+    job = _Job(fraction=0.25, pulled=1000)
+    pace = job.pace()
+    job.settle(900, attempts=2)
+    job.settle(50, "invalid")
+    job.settle(50, "rejected")
+    job.now = 100.0
+    assert plain_line(pace) == (
+        "1,000 of about 4,000 done, 10/s, accepted 900, retried 900, rejected 50, not sent 0, "
+        "unknown 0, invalid 50, 0:05:00 left"
+    )
+
+
+def test_the_whole_is_known_once_all_is_read() -> None:
+    """When the input has ended, the number of rows is no estimate."""
+    job = _Job(fraction=1.0, pulled=40)
+    pace = job.pace()
+    job.settle(20)
+    job.now = 3700.0
+    assert plain_line(pace).startswith("20 of 40 done, 0/s, ")
+    assert plain_line(pace).endswith(", 1:01:40 left")
+
+
+@pytest.mark.parametrize("width", [80, 120])
+@pytest.mark.parametrize("fraction", [None, 0.5, 1.0])
+def test_two_lines_fit_the_terminal(width: int, fraction: float | None) -> None:
+    """With counts of six digits nothing is cut, and nothing wraps."""
+    job = _Job(fraction=fraction, pulled=999_999)
+    pace = job.pace()
+    job.tally._outcomes["accepted"] = 999_999
+    job.now = 100.0
+    first, second = _shown(pace, width)
+    assert len(first) <= width
+    assert len(second) <= width
+    assert "999,999" in first
+    assert "10,000/s" in first
+    assert second.startswith("accepted 999,999  retried 0  rejected 0  not sent 0  unknown 0")
+
+
+async def test_without_a_terminal_a_plain_line_comes_now_and_then(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A log file gets whole lines, and no control codes; nothing goes on when the job is over."""
+    monkeypatch.setattr(progress, "_SECONDS_BETWEEN_LINES", 0.001)
+    told: asyncio.Queue[str] = asyncio.Queue()
+
+    class Log(io.StringIO):
+        def write(self, text: str) -> int:
+            told.put_nowait(text)
+            return len(text)
+
+    async with shown(_Job().pace(), Console(file=Log(), width=80)):
+        lines = [await told.get(), await told.get()]
+    assert all("0 done, 0/s" in line for line in lines)
+    assert len(asyncio.all_tasks()) == 1

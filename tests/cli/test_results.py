@@ -1,0 +1,178 @@
+"""What became of each row, its counts, and its file."""
+
+import csv
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from esms_async import (
+    Attempt,
+    Evidence,
+    Message,
+    NotSent,
+    Outcome,
+    OutcomeUnknown,
+    Receipt,
+    Rejected,
+    RequestIdConflict,
+)
+from esms_async.cli.errors import InputError
+from esms_async.cli.results import CHECKED, ResultsFile, RowResult, Tally
+from esms_async.errors import EsmsError, LedgerError
+
+_MESSAGE = Message("0901888484", "686868 la ma", request_id="id")
+_LOST = Attempt(datetime.now(UTC), 0.1, Evidence.MAY_HAVE_ARRIVED)
+_TOOK = Attempt(datetime.now(UTC), 0.1, Evidence.ACCEPTED, 200, "100")
+_SEEN = Attempt(datetime.now(UTC), 0.1, Evidence.DUPLICATE, 200, "124")
+_REFUSED = Attempt(datetime.now(UTC), 0.1, Evidence.MESSAGE_REJECTED, 200, "201")
+
+
+@pytest.mark.parametrize(
+    ("outcome", "told"),
+    [
+        (
+            Outcome(_MESSAGE, Receipt("id", "d8e0", attempts=(_TOOK,))),
+            RowResult(2, "090****484", "id", "accepted", "d8e0", "100", 1),
+        ),
+        (
+            Outcome(_MESSAGE, Receipt("id", None, deduplicated=True, attempts=(_LOST, _SEEN))),
+            RowResult(2, "090****484", "id", "accepted", "", "124", 2, deduplicated=True),
+        ),
+        (
+            Outcome(
+                _MESSAGE,
+                error=Rejected(_MESSAGE, (_REFUSED,), code="201", status=200, sms_id="d8e0"),
+            ),
+            RowResult(
+                2,
+                "090****484",
+                "id",
+                "rejected",
+                "d8e0",
+                "201",
+                1,
+                "rejected with code 201: the content holds a blocked word",
+            ),
+        ),
+        (
+            Outcome(_MESSAGE, error=OutcomeUnknown(_MESSAGE, (_LOST,), "it may have arrived")),
+            RowResult(2, "090****484", "id", "unknown", "", "", 1, "it may have arrived"),
+        ),
+        (
+            Outcome(_MESSAGE, error=NotSent(_MESSAGE, (), "not sent: cancelled")),
+            RowResult(2, "090****484", "id", "not_sent", "", "", 0, "not sent: cancelled"),
+        ),
+        (
+            Outcome(_MESSAGE, error=LedgerError("the disk is full")),
+            RowResult(2, "090****484", "id", "not_sent", "", "", 0, "the disk is full"),
+        ),
+    ],
+)
+def test_an_outcome_becomes_a_line(outcome: Outcome, told: RowResult) -> None:
+    """Every word of it is the library's own; neither content nor whole phone is in it."""
+    result = RowResult.of_outcome(2, outcome)
+    assert result == told
+    assert "686868" not in repr(result)
+    assert "0901888484" not in repr(result)
+
+
+@pytest.mark.parametrize(
+    ("phone", "shown"),
+    [("+84 901 888 484", "090****484"), ("028 3822 7345", "<13 characters>"), ("", "")],
+)
+def test_an_invalid_row_shows_what_it_can(phone: str, shown: str) -> None:
+    """A phone that is one shows masked, whatever else is wrong with the row."""
+    assert RowResult.invalid(3, phone, "content: is empty").phone == shown
+
+
+def test_a_tally_counts_every_kind() -> None:
+    """Each row counts once; retried and deduplicated are counted of the accepted alone."""
+    tally = Tally()
+    assert tally.faultless
+    errors: list[EsmsError] = [
+        Rejected(_MESSAGE, (_LOST, _REFUSED), code="201", status=200),
+        RequestIdConflict(_MESSAGE, (), "in use"),
+        NotSent(_MESSAGE, (), "not sent"),
+        OutcomeUnknown(_MESSAGE, (_LOST,), "unknown"),
+    ]
+    tally.add(RowResult.of_outcome(9, Outcome(_MESSAGE, Receipt("id", attempts=(_TOOK,)))))
+    attempts = (_LOST, _SEEN)
+    receipt = Receipt("id", deduplicated=True, attempts=attempts)
+    tally.add(RowResult.of_outcome(2, Outcome(_MESSAGE, receipt)))
+    tally.add(RowResult.checked(3, _MESSAGE))
+    assert tally.faultless
+    for error in errors:
+        tally.add(RowResult.of_outcome(4, Outcome(_MESSAGE, error=error)))
+    assert not tally.faultless
+    assert (tally.total, tally.sent, tally.last_row) == (7, 5, 9)
+    assert (tally["accepted"], tally.retried, tally.deduplicated) == (2, 1, 1)
+    assert [tally[word] for word in ("rejected", "invalid", "not_sent", "unknown")] == [1] * 4
+    assert tally[CHECKED] == 1
+
+
+_RESULT = RowResult(2, "090****484", "id", "rejected", "", "201", 2, 'a word, "as told"')
+_LINE = {
+    "row": 2,
+    "phone": "090****484",
+    "request_id": "id",
+    "outcome": "rejected",
+    "sms_id": "",
+    "code": "201",
+    "attempts": 2,
+    "error": 'a word, "as told"',
+}
+
+
+def test_csv_results(tmp_path: Path) -> None:
+    """A row is in the file as soon as it is written, before the file is closed."""
+    path = tmp_path / "out.csv"
+    path.write_text("of an earlier run\n", encoding="utf-8")
+    with ResultsFile.open(str(path), source="-") as results:
+        assert path.read_text(encoding="utf-8").strip() == ",".join(_LINE)
+        results.write(_RESULT)
+        with path.open(encoding="utf-8", newline="") as file:
+            assert [*csv.DictReader(file)] == [{name: str(held) for name, held in _LINE.items()}]
+
+
+def test_json_results(tmp_path: Path) -> None:
+    """A .jsonl file has one object a line."""
+    path = tmp_path / "out.JSONL"
+    with ResultsFile.open(str(path), source=str(tmp_path / "in.csv")) as results:
+        results.write(_RESULT)
+        results.write(_RESULT)
+        lines = path.read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line) for line in lines] == [_LINE, _LINE]
+
+
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        ("out.txt", "must end in .csv or .jsonl"),
+        ("in.csv", "is the input; name another file"),
+        ("link.csv", "is the input; name another file"),
+        ("none/out.csv", "No such file or directory"),
+        ("full.csv", "No space left on device"),
+    ],
+)
+def test_a_file_that_cannot_be_written_is_an_error(tmp_path: Path, name: str, problem: str) -> None:
+    """The error comes before anything is sent, and the input is never written over."""
+    source = tmp_path / "in.csv"
+    source.write_text("phone,content\n", encoding="utf-8")
+    (tmp_path / "link.csv").symlink_to(source)
+    (tmp_path / "full.csv").symlink_to("/dev/full")
+    with pytest.raises(InputError, match=problem):
+        ResultsFile.open(str(tmp_path / name), source=str(source))
+    assert source.read_text(encoding="utf-8") == "phone,content\n"
+
+
+def test_a_full_disk_is_an_error_of_the_row(tmp_path: Path) -> None:
+    """A line that can't be written is told of when it is written, and closing is quiet."""
+    path = tmp_path / "full.jsonl"
+    path.symlink_to("/dev/full")
+    with (
+        ResultsFile.open(str(path), source="-") as results,
+        pytest.raises(InputError, match="No space left on device"),
+    ):
+        results.write(_RESULT)

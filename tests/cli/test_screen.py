@@ -1,0 +1,74 @@
+"""What a person reads."""
+
+import io
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from esms_async.cli.screen import Outlet, Screen, printable
+
+
+@pytest.fixture
+def broken() -> Iterator[io.TextIOWrapper]:
+    """A stream whose reader has gone away."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as stream:
+        yield stream
+
+
+def test_a_reader_that_has_gone_is_told_of_once(broken: io.TextIOWrapper) -> None:
+    """What is written to nobody is lost quietly, at once and when the stream is closed."""
+    told: list[str] = []
+    outlet = Outlet(broken)
+    outlet.on_break = lambda: told.append("gone")
+    outlet.write("some words")
+    outlet.flush()
+    outlet.write("some words")
+    outlet.flush()
+    assert told == ["gone"]
+
+
+def test_nobody_need_be_told(broken: io.TextIOWrapper) -> None:
+    """A write that is larger than the buffer meets the broken pipe itself."""
+    text = "x" * 1_000_000
+    assert Outlet(broken).write(text) == len(text)
+
+
+def test_an_outlet_is_like_its_stream(broken: io.TextIOWrapper) -> None:
+    """What rich asks a stream about is answered by the stream."""
+    outlet = Outlet(broken)
+    assert (outlet.encoding, outlet.fileno(), outlet.isatty()) == (
+        broken.encoding,
+        broken.fileno(),
+        False,
+    )
+
+
+def test_a_name_cannot_command_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    """Control characters in names of files and columns show as question marks, markup as it is."""
+    Screen().say("\x1b[31mred[/] [bold]\r\n:smile:")
+    assert capsys.readouterr().out == "?[31mred[/] [bold]??:smile:\n"
+    assert printable("Châu") == "Châu"
+
+
+def test_a_long_line_stays_one_line_in_a_file(capsys: pytest.CaptureFixture[str]) -> None:
+    """A file has no width to break lines at."""
+    screen = Screen(for_program=True)
+    screen.say("a word " * 100)
+    screen.warn("a word " * 100)
+    assert len(capsys.readouterr().err.splitlines()) == 2
+
+
+def test_programs_read_standard_output(capsys: pytest.CaptureFixture[str]) -> None:
+    """Where JSON is asked for, a person's lines go to standard error."""
+    screen = Screen(for_program=True)
+    screen.banner("http://127.0.0.1:1/", 7)
+    screen.put_json({"total": 1})
+    out, err = capsys.readouterr()
+    assert out == '{"total": 1}\n'
+    assert err.splitlines() == [
+        "EMULATOR: NO SMS LEAVES THIS MACHINE",
+        "Gateway: http://127.0.0.1:1/ (seed 7)",
+    ]

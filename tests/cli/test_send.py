@@ -1,0 +1,114 @@
+"""The command `send`."""
+
+import json
+import signal
+
+import pytest
+
+from esms_async.cli.app import run as run_here
+from esms_async.emulator import Emulator
+from tests.cli.support import KEYS, run, start
+
+
+@pytest.fixture(autouse=True)
+def _keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in KEYS.items():
+        monkeypatch.setenv(name, value)
+
+
+def test_a_message_is_accepted(capsys: pytest.CaptureFixture[str]) -> None:
+    """The first line says that no SMS leaves, the last what became of the message, masked."""
+    arguments = ["send", "+84 901 888 484", "686868 la ma", "--emulator", "--request-id", "login:7"]
+    assert run_here(arguments) == 0
+    out = capsys.readouterr().out.splitlines()
+    assert out[0] == "EMULATOR: NO SMS LEAVES THIS MACHINE"
+    assert out[-1].startswith("accepted 090****484 (SMSID ")
+    assert out[-1].endswith(", request id login:7, 1 attempt)")
+
+
+def test_a_lost_answer_is_told_of(capsys: pytest.CaptureFixture[str]) -> None:
+    """A message that is known by code 124 has no SMSID yet, and the line says why."""
+    arguments = ["send", "0901888484", "686868 la ma", "--emulator"]
+    assert run_here([*arguments, "--fault", "reset,phase=after,times=1"]) == 0
+    line = capsys.readouterr().out.splitlines()[-1]
+    assert "2 attempts, learnt from code 124; the SMSID comes with the delivery report" in line
+
+
+@pytest.mark.parametrize(
+    ("fault", "code", "line"),
+    [
+        ("code:201", 1, "rejected 090****484: rejected with code 201: the content holds a"),
+        ("code:101", 3, "rejected 090****484: rejected with code 101: wrong ApiKey or SecretKey"),
+    ],
+)
+def test_a_refusal_has_its_exit_code(
+    fault: str, code: int, line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A refusal of the message is told apart from one of the account."""
+    arguments = ["send", "0901888484", "686868 la ma", "--emulator", "--fault", fault]
+    assert run_here(arguments) == code
+    out = capsys.readouterr().out
+    assert out.splitlines()[-1].startswith(line)
+    assert "686868" not in out
+
+
+def test_json_goes_to_programs(capsys: pytest.CaptureFixture[str]) -> None:
+    """Standard output holds one object and nothing else."""
+    arguments = ["send", "0901888484", "686868 la ma", "--emulator", "--request-id", "id", "--json"]
+    assert run_here(arguments) == 0
+    out, err = capsys.readouterr()
+    told = json.loads(out)
+    assert len(told.pop("sms_id")) == 32
+    assert told == {
+        "phone": "090****484",
+        "request_id": "id",
+        "outcome": "accepted",
+        "code": "100",
+        "attempts": 1,
+        "error": "",
+        "deduplicated": False,
+    }
+    assert "686868" not in err
+
+
+def test_the_content_can_be_piped_in() -> None:
+    """A content of `-` is read from standard input, so that no history keeps it."""
+    done = run("send", "0901888484", "-", "--emulator", stdin="mã 686868\r\n".encode())
+    assert done.returncode == 0
+    done = run("send", "0901888484", "-", "--emulator", stdin=b"\xff\n")
+    assert (done.returncode, "content: holds half a surrogate" in done.stderr) == (2, True)
+    done = run("send", "0901888484", "-", "--emulator", stdin=b"\n")
+    assert (done.returncode, done.stderr) == (
+        2,
+        "esms-async: content: is empty; give the text to send\n",
+    )
+
+
+async def test_an_unknown_outcome_is_resumed() -> None:
+    """After an interrupt the line that is shown finds out that the message had arrived."""
+    async with Emulator(faults=["hang,phase=after,times=1"]) as emulator:
+        message = ["send", "0901888484", "686868 la ma", "--base-url", emulator.url]
+        sending = await start(*message)
+        await emulator.wait_for()
+        sending.send_signal(signal.SIGINT)
+        out, err = (text.decode() for text in await sending.communicate())
+        assert (sending.returncode, err) == (130, "")
+        assert "unknown 090****484: it may have been accepted: cancelled" in out
+        resume = out.splitlines()[-1].partition("--request-id ")[2].split()
+        resumed = await start(*message, "--request-id", *resume)
+        out = (await resumed.communicate())[0].decode()
+        assert resumed.returncode == 0
+        assert "learnt from code 124" in out
+        assert emulator.mark() == 1
+
+
+async def test_an_interrupt_during_a_pause_ends_it() -> None:
+    """SIGTERM does not wait for the pause that the gateway asked for."""
+    async with Emulator(faults=["http:503,retry_after=20"]) as emulator:
+        sending = await start("send", "0901888484", "686868", "--base-url", emulator.url)
+        await emulator.wait_for_request()
+        sending.terminate()
+        out = (await sending.communicate())[0].decode()
+        assert sending.returncode == 130
+        assert "unknown 090****484: it may have been accepted: cancelled" in out
+        assert emulator.mark() == 0
