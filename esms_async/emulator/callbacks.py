@@ -19,6 +19,8 @@ from esms_async.emulator.engine import Engine
 from esms_async.emulator.records import AcceptedMessage, SentReport, Twist
 
 _MOST_AT_ONCE = 32
+# Whoever sends faster, or further ahead, than reports can go out loses reports, not memory.
+_MOST_PENDING = 100_000
 
 
 @attrs.frozen
@@ -90,7 +92,11 @@ class Reporter:
             await self._session.close()
 
     def _send_at(self, at: float, message: AcceptedMessage, progress: Progress) -> None:
-        if (report := self._report(message, progress)) is not None:
+        if (report := self._report(message, progress)) is None:
+            return
+        if len(self._timetable) + len(self._queue) >= _MOST_PENDING:
+            self._note(report, "dropped")
+        else:
             self._timetable.call_at(at, lambda: self._enqueue(report))
 
     def _report(self, message: AcceptedMessage, progress: Progress) -> _Report | None:
@@ -115,8 +121,11 @@ class Reporter:
             await self._deliver(self._queue.popleft())
 
     async def _deliver(self, report: _Report) -> None:
+        self._settle(report, await self._get(report))
+
+    def _settle(self, report: _Report, result: str) -> None:
+        """Note what came of a report, and have it sent again where the receiver timed out."""
         settings = self._engine.settings
-        result = await self._get(report)
         self._note(report, result)
         if result == "timeout" and report.attempt <= settings.report_retries:
             again = attrs.evolve(report, attempt=report.attempt + 1)

@@ -92,6 +92,9 @@ class Timetable:
         self._timer: asyncio.TimerHandle | None = None
         self._unsubscribe = clock.subscribe(self._do_what_is_due)
 
+    def __len__(self) -> int:
+        return len(self._entries)
+
     def call_at(self, at: float, call: Callable[[], None]) -> None:
         """Have something done.
 

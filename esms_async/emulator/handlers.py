@@ -52,10 +52,7 @@ class Handlers:
 
     def _add_post(self, app: web.Application, name: str, operation: Operation) -> None:
         async def handle(request: web.Request) -> web.StreamResponse:
-            body = await self._read(request)
-            if body is None:
-                return NoAnswer()
-            fields = wire.read_json(body)
+            fields = wire.read_json(await self._read(request))
             if fields is None:
                 # assumed: the page with which the service refuses what it cannot read.
                 return _respond(wire.page(400))
@@ -72,15 +69,15 @@ class Handlers:
             # Without HEAD, which would send a message.
             app.router.add_get(path, handle, allow_head=False)
 
-    async def _read(self, request: web.Request) -> bytes | None:
-        """Return the body, or None where the client leaves or takes too long."""
+    async def _read(self, request: web.Request) -> bytes:
+        """Return the body; give up where the client leaves, or takes too long."""
         if request.content.is_eof():
             return await request.read()
         try:
             async with asyncio.timeout(self._settings.body_timeout):
                 return await request.read()
         except (TimeoutError, ConnectionError, web.RequestPayloadError):
-            return None
+            raise web.HTTPRequestTimeout from None
 
     async def _exchange(
         self, method: str, operation: Operation, fields: Fields

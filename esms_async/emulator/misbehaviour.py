@@ -23,11 +23,12 @@ class Closing:
     """The moment at which the emulator closes: whatever hangs or waits ends there."""
 
     def __init__(self) -> None:
-        self._event = asyncio.Event()
+        self._begun: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def begin(self) -> None:
         """End whatever hangs or waits."""
-        self._event.set()
+        if not self._begun.done():
+            self._begun.set_result(None)
 
     async def within(self, seconds: float) -> bool:
         """Wait for some time, or until the emulator closes.
@@ -38,12 +39,8 @@ class Closing:
         Returns:
             True where the emulator closes.
         """
-        try:
-            async with asyncio.timeout(seconds):
-                await self._event.wait()
-        except TimeoutError:
-            return False
-        return True
+        await asyncio.wait((self._begun,), timeout=seconds)
+        return self._begun.done()
 
 
 class NoAnswer(web.StreamResponse):

@@ -138,7 +138,8 @@ class SentReport:
         sms_id: The message.
         send_status: The SendStatus that it told: 2 or 5.
         attempt: 1 for the first try, 2 for the first retry, and so on.
-        result: The receiver's HTTP status (`200`), or `timeout`, `failed`, `not allowed`.
+        result: The receiver's HTTP status (`200`), or `timeout`, `failed`, `not allowed`, or
+            `dropped` where too many were waiting.
     """
 
     number: int

@@ -32,7 +32,8 @@ DEFAULT_BALANCE: Final = 1_000_000_000
 _BACKLOG = 1024
 # Handlers wait for nothing once the emulator closes; this is for what never finished arriving.
 _SHUTDOWN_TIMEOUT = 0.1
-_LINGERING_TIME = 1.0
+# So long is read on after a refusal, so that a client which still sends gets to see it.
+_LINGERING_TIME = 0.25
 
 
 class Emulator:
@@ -80,7 +81,7 @@ class Emulator:
         for fault in faults:
             self._armoury.arm(fault)
         self._closing: Closing | None = None
-        self._reporter: Reporter | None = None
+        self._reporter = Reporter(self._engine)
         self._runner: web.AppRunner | None = None
 
     @property
@@ -306,14 +307,12 @@ class Emulator:
         if message is None:
             raise LookupError("no message is kept by this SMSID")
         self._journal.note_message(message)
-        if self._reporter is not None:
-            self._reporter.send(message)
+        self._reporter.send(message)
         return message
 
     def reset(self) -> None:
         """Make it as new: no messages, RequestIds, requests or faults; balance as at first."""
-        if self._reporter is not None:
-            self._reporter.clear()
+        self._reporter.clear()
         self._armoury.clear()
         self._gateway.reset()
         self._gateway.balance = self._starting_balance
@@ -330,7 +329,6 @@ class Emulator:
         if self._runner is not None:
             raise UsageError("the emulator was started before; make a new one")
         self._closing = Closing()
-        self._reporter = Reporter(self._engine)
         app = web.Application(
             client_max_size=self._engine.settings.max_request_bytes, middlewares=[guard]
         )
@@ -360,8 +358,7 @@ class Emulator:
             self._closing.begin()
         if self._runner is not None:
             await self._runner.cleanup()
-        if self._reporter is not None:
-            await self._reporter.aclose()
+        await self._reporter.aclose()
 
     async def __aenter__(self) -> Self:
         await self.start()

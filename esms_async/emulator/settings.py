@@ -97,7 +97,8 @@ class Settings:
         max_requests: The same for requests, and for delivery reports.
         max_request_bytes: A larger request body is refused with HTTP 413.
         body_timeout: How long a request body may take to arrive.
-        idle_timeout: How long a connection is kept on which no whole request head arrives.
+        idle_timeout: How long a connection is kept on which no whole request head arrives; before
+            the first one of a connection, aiohttp counts from 3.14.4 on.
 
     Raises:
         ConfigurationError: A value cannot work; the error names it.

@@ -5,14 +5,14 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
+import attrs
 import pytest
 from aiohttp import web
 
-from esms_async.emulator import Clock, Emulator, Event, Settings
-from esms_async.emulator.callbacks import Reporter
+from esms_async.emulator import Clock, Emulator, Event, Settings, callbacks
 from tests.emulator.caller import PHONE, Caller
 
-QUICK = Settings(report_delay=10, report_timeout=0.05, report_retry_delay=2)
+SETTINGS = Settings(report_delay=10, report_retry_delay=2)
 
 
 class Receiver:
@@ -62,8 +62,19 @@ async def receiver() -> AsyncIterator[Receiver]:
 @pytest.fixture
 async def emulator() -> AsyncIterator[Emulator]:
     """An emulator whose clock stands still."""
-    async with Emulator(clock=Clock(running=False), settings=QUICK) as running:
+    async with Emulator(clock=Clock(running=False), settings=SETTINGS) as running:
         yield running
+
+
+@asynccontextmanager
+async def impatient(seconds: float) -> AsyncIterator[tuple[Emulator, Caller]]:
+    """Run an emulator whose reports time out soon."""
+    settings = attrs.evolve(SETTINGS, report_timeout=seconds)
+    async with (
+        Emulator(clock=Clock(running=False), settings=settings) as emulator,
+        Caller.to(emulator) as caller,
+    ):
+        yield emulator, caller
 
 
 async def reported(emulator: Emulator, count: int) -> list[tuple[int, int, str]]:
@@ -225,37 +236,45 @@ async def test_a_report_can_come_late(
     assert (await receiver.next())["SendStatus"] == "5"
 
 
-async def test_a_receiver_that_times_out_is_tried_five_times_more(
-    emulator: Emulator, caller: Caller, receiver: Receiver
-) -> None:
+async def test_a_receiver_that_times_out_is_tried_five_times_more(receiver: Receiver) -> None:
     """Each timeout is followed by another try after a pause, until there were six."""
     receiver.answer = lambda: asyncio.sleep(3600)
-    emulator.fault("dlr:never")
-    sms_id = (await caller.send(CallbackUrl=receiver.url)).json["SMSID"]
-    emulator.finish(sms_id)
-    for count in range(1, 7):
-        assert (await reported(emulator, count))[-1] == (5, count, "timeout")
-        emulator.clock.advance(1.9)
-        assert len(emulator.reports) == count
-        emulator.clock.advance(0.1)
-    emulator.clock.advance(3600)
-    assert len(emulator.reports) == 6
-    assert receiver.reports.qsize() == 6
+    async with impatient(0.03) as (emulator, caller):
+        emulator.fault("dlr:never")
+        emulator.finish((await caller.send(CallbackUrl=receiver.url)).json["SMSID"])
+        for count in range(1, 7):
+            assert (await reported(emulator, count))[-1] == (5, count, "timeout")
+            emulator.clock.advance(1.9)
+            assert len(emulator.reports) == count
+            emulator.clock.advance(0.1)
+        emulator.clock.advance(3600)
+        assert len(emulator.reports) == 6
 
 
-async def test_a_receiver_that_answers_in_time_at_last_is_not_tried_again(
-    emulator: Emulator, caller: Caller, receiver: Receiver
-) -> None:
-    """The first try that is answered is the last."""
+async def test_a_receiver_that_answers_at_last_is_not_tried_again(receiver: Receiver) -> None:
+    """The first try that is answered in time is the last."""
     answers = iter([asyncio.sleep(3600), web.Response()])
     receiver.answer = lambda: next(answers)
-    emulator.fault("dlr:never")
-    emulator.finish((await caller.send(CallbackUrl=receiver.url)).json["SMSID"])
-    await reported(emulator, 1)
-    emulator.clock.advance(2)
-    assert await reported(emulator, 2) == [(5, 1, "timeout"), (5, 2, "200")]
-    emulator.clock.advance(3600)
-    assert len(emulator.reports) == 2
+    async with impatient(0.25) as (emulator, caller):
+        emulator.fault("dlr:never")
+        emulator.finish((await caller.send(CallbackUrl=receiver.url)).json["SMSID"])
+        await reported(emulator, 1)
+        emulator.clock.advance(2)
+        assert await reported(emulator, 2) == [(5, 1, "timeout"), (5, 2, "200")]
+        emulator.clock.advance(3600)
+        assert len(emulator.reports) == 2
+
+
+async def test_reports_that_are_too_many_are_dropped(
+    emulator: Emulator, caller: Caller, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Above a bound no further report is planned, and that is written down."""
+    monkeypatch.setattr(callbacks, "_MOST_PENDING", 3)
+    for _ in range(2):
+        await caller.send(CallbackUrl=receiver.url)
+    assert await reported(emulator, 1) == [(5, 1, "dropped")]
+    emulator.clock.advance(10)
+    assert sorted([(await receiver.next())["SendStatus"] for _ in range(3)]) == ["2", "2", "5"]
 
 
 @pytest.mark.parametrize("status", [302, 404, 500])
@@ -329,10 +348,3 @@ async def test_a_reset_sends_no_report_of_what_was_before(
     emulator.clock.advance(10)
     assert {(await receiver.next())["RequestId"] for _ in range(2)} == {"new"}
     assert receiver.reports.empty()
-
-
-async def test_a_reporter_that_sent_nothing_closes() -> None:
-    """Closing needs no session to have been opened."""
-    emulator = Emulator()
-    reporter = Reporter(emulator._engine)
-    await reporter.aclose()

@@ -365,7 +365,10 @@ async def test_only_its_credentials_open_the_account() -> None:
     ):
         assert (await caller.send()).code == "101"
         assert (await caller.send(ApiKey="key", SecretKey="secret")).code == "100"
-        assert (await caller.post("GetBalance_json")).code == "101"
+        for name in ("GetBalance_json", "GetSmsSentData_V2"):
+            assert (await caller.post(name)).code == "101"
+        for name in ("GetSendStatus", "GetSmsReceiverStatus_get"):
+            assert (await caller.get(name)).code == "101"
 
 
 async def test_listeners_hear_of_messages_and_requests(emulator: Emulator, caller: Caller) -> None:

@@ -159,7 +159,7 @@ async def test_a_delay_before_stores_even_where_the_client_has_given_up(
     emulator: Emulator, caller: Caller
 ) -> None:
     """The gateway is slow, not deaf: what arrived is accepted in the end, once."""
-    emulator.fault("delay:50ms")
+    emulator.fault("delay:250ms")
     with pytest.raises(TimeoutError):
         await caller.request(
             "POST",

@@ -336,7 +336,7 @@ async def test_a_hundred_megabytes_are_not_read(emulator: Emulator, caller: Call
         head = http_post(emulator.port, {})[:-2]
         writer.write(head.replace(b"Content-Length: 2", b"Content-Length: 100000000"))
         writer.write(b"x" * 1_000_000)
-        assert await reader.readline() == b"HTTP/1.1 413 Request Entity Too Large\r\n"
+        assert (await reader.readline()).startswith(b"HTTP/1.1 413 ")
         await asyncio.wait_for(reader.read(), 5)
     assert (await caller.send()).code == "100"
 
@@ -356,7 +356,10 @@ async def test_a_body_that_does_not_come_ends_the_connection() -> None:
         async with connection(emulator.port) as (reader, writer):
             writer.write(http_post(emulator.port, send_fields())[:-10])
             assert (await caller.send()).code == "100"
-            assert await asyncio.wait_for(reader.read(), 5) == b""
+            assert (
+                await asyncio.wait_for(reader.readline(), 5) == b"HTTP/1.1 408 Request Timeout\r\n"
+            )
+            await asyncio.wait_for(reader.read(), 5)
         assert len(emulator.requests) == 1
 
 
@@ -384,6 +387,20 @@ async def test_a_client_that_leaves_in_its_body_is_no_error(
     assert [record for record in caplog.records if record.levelno > logging.DEBUG] == []
 
 
+async def test_a_head_that_does_not_come_keeps_nobody_else_waiting(
+    emulator: Emulator, caller: Caller
+) -> None:
+    """A client that drips its head is no hindrance to others."""
+    async with connection(emulator.port) as (_, writer):
+        writer.write(b"POST /MainService.svc/json/")
+        await writer.drain()
+        assert (await caller.send()).code == "100"
+
+
+@pytest.mark.skipif(
+    tuple(int(part) for part in aiohttp.__version__.split(".")[:3] if part.isdigit()) < (3, 14, 4),
+    reason="this aiohttp counts from the first request of a connection",
+)
 async def test_a_head_that_does_not_come_ends_the_connection() -> None:
     """A client that drips its head is dropped after `idle_timeout`."""
     settings = Settings(idle_timeout=0.1)
