@@ -97,3 +97,10 @@ def test_the_result_is_one_short_line_without_digit_runs(words: str) -> None:
     assert len(shown) <= 200
     assert shown.isprintable()
     assert not re.search(r"\d(?:[ .\-]?\d){3}", shown)
+
+
+def test_a_word_at_the_cut_is_dropped() -> None:
+    """Of a very long text only the beginning is read, up to a whole word."""
+    words = f"{'x' * 9} " * 79 + "QWERTYUIOP12"
+    shown = redact(words, "unrelated QWERTYUIOP12345678")
+    assert "QWERTY" not in shown

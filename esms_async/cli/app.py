@@ -9,6 +9,7 @@ from typing import TypeVar
 
 import click
 
+from esms_async.cli import ledger as commands
 from esms_async.cli.bulk import bulk
 from esms_async.cli.debug import traceback_without_values
 from esms_async.cli.dry_run import dry_run as check_rows
@@ -166,6 +167,73 @@ def _send(
         return send(SendOptions(phone, text, request_id, resume, as_json), choice, screen)
 
     return _run(job, as_json=as_json, debug=debug)
+
+
+@_group.group("ledger", short_help="Look at what a ledger knows of each send.")
+def _ledger() -> None:
+    """Look at what a ledger knows of each send.
+
+    LEDGER is the file of an SQLite ledger, or the redis:// URL of one on Redis.
+    """
+
+
+_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON, one object a line.")
+_DEBUG = click.option("--debug", is_flag=True, help="Show where an error comes from.")
+
+
+@_ledger.command("show", cls=_Command, short_help="Show one send.")
+@click.argument("ledger")
+@click.argument("request_id")
+@_JSON
+@_DEBUG
+def _show(*, ledger: str, request_id: str, as_json: bool, debug: bool) -> int:
+    """Show what LEDGER holds of the send with REQUEST_ID; exit with 1 where it holds nothing."""
+    return _run(
+        lambda screen: commands.show(ledger, request_id, screen, as_json=as_json),
+        as_json=as_json,
+        debug=debug,
+    )
+
+
+@_ledger.command("unsettled", cls=_Command, short_help="List what may have been accepted.")
+@click.argument("ledger")
+@_JSON
+@_DEBUG
+def _unsettled(*, ledger: str, as_json: bool, debug: bool) -> int:
+    """List the sends in LEDGER that may have been accepted; exit with 1 where there are any."""
+    return _run(
+        lambda screen: commands.unsettled(ledger, screen, as_json=as_json),
+        as_json=as_json,
+        debug=debug,
+    )
+
+
+@_ledger.command("prune", cls=_Command, short_help="Forget old sends.")
+@click.argument("ledger")
+@click.option("--older-than", default="30d", show_default=True, metavar="TIME", help="As 12h.")
+@click.option("--unsettled", is_flag=True, help="Forget those too that may have been accepted.")
+@_DEBUG
+def _prune(*, ledger: str, older_than: str, unsettled: bool, debug: bool) -> int:
+    """Forget the sends in LEDGER that did not change for a time.
+
+    A message that is sent again after that is sent as a new one.
+    """
+    return _run(
+        lambda screen: commands.prune(ledger, older_than, screen, unsettled=unsettled),
+        as_json=False,
+        debug=debug,
+    )
+
+
+@_ledger.command("export", cls=_Command, short_help="Print every send.")
+@click.argument("ledger")
+@click.option("--csv", "as_csv", is_flag=True, help="Print CSV, not JSON.")
+@_DEBUG
+def _export(*, ledger: str, as_csv: bool, debug: bool) -> int:
+    """Print every send in LEDGER, one JSON object a line."""
+    return _run(
+        lambda screen: commands.export(ledger, screen, as_csv=as_csv), as_json=True, debug=debug
+    )
 
 
 def _standard_input() -> str:

@@ -95,7 +95,11 @@ class Screen:
 
     def put_json(self, value: Mapping[str, object]) -> None:
         """Print one object for a program on standard output."""
-        self._out.write(json.dumps(value) + "\n")
+        self.put_line(json.dumps(value))
+
+    def put_line(self, line: str) -> None:
+        """Print one line for a program on standard output."""
+        self._out.write(f"{line}\n")
         self._out.flush()
 
     def on_break(self, told: Callable[[], None]) -> None:

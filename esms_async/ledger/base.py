@@ -82,6 +82,10 @@ class Ledger(Protocol):
         """Iterate over the open entries, in no particular order."""
         ...
 
+    def entries(self) -> AsyncIterator[Entry]:
+        """Iterate over all entries, in no particular order."""
+        ...
+
     async def prune(self, older_than: float, *, unsettled: bool = False) -> int:
         """Forget entries that did not change for a time.
 

@@ -88,8 +88,14 @@ class MemoryLedger(LedgerBase):
 
     async def unsettled(self) -> AsyncIterator[Entry]:
         """Iterate over the open entries, as they are at the start."""
+        async for entry in self.entries():
+            if entry.state is State.OPEN:
+                yield entry
+
+    async def entries(self) -> AsyncIterator[Entry]:
+        """Iterate over all entries, as they are at the start."""
         self.require_open()
-        for entry in [entry for entry in self._entries.values() if entry.state is State.OPEN]:
+        for entry in list(self._entries.values()):
             yield entry
 
     async def prune(self, older_than: float, *, unsettled: bool = False) -> int:

@@ -153,6 +153,15 @@ class RedisLedger(LedgerBase):
                     yield entry
             page = await self._open_page(page[-1])
 
+    async def entries(self) -> AsyncIterator[Entry]:
+        """Iterate over all entries, in no particular order; one that changes may come twice."""
+        cursor = None
+        while cursor != 0:
+            cursor, page = await self._scanned_page(cursor or 0)
+            for entry in await asyncio.gather(*map(self.look_up, page)):
+                if entry is not None:
+                    yield entry
+
     async def prune(self, older_than: float, *, unsettled: bool = False) -> int:
         """Forget entries that did not change for a time."""
         forgotten, cursor = 0, None

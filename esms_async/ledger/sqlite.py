@@ -145,11 +145,13 @@ class SqliteLedger(LedgerBase):
 
     async def unsettled(self) -> AsyncIterator[Entry]:
         """Iterate over the open entries, a page at a time, in the order of their RequestIds."""
-        after = ""
-        while page := await self._opened().run(functools.partial(_open_page, after=after)):
-            for entry in page:
-                yield entry
-            after = page[-1].request_id
+        async for entry in self._pages("state = 'open' AND request_id > ?"):
+            yield entry
+
+    async def entries(self) -> AsyncIterator[Entry]:
+        """Iterate over all entries, a page at a time, in the order of their RequestIds."""
+        async for entry in self._pages("request_id > ?"):
+            yield entry
 
     async def prune(self, older_than: float, *, unsettled: bool = False) -> int:
         """Forget entries that did not change for a time."""
@@ -159,6 +161,13 @@ class SqliteLedger(LedgerBase):
         return await self._opened().run(
             lambda connection: connection.execute(statement, (before,)).rowcount
         )
+
+    async def _pages(self, where: str) -> AsyncIterator[Entry]:
+        after = ""
+        while page := await self._opened().run(functools.partial(_page, where=where, after=after)):
+            for entry in page:
+                yield entry
+            after = page[-1].request_id
 
     def _opened(self) -> SqliteWriter:
         self.require_open()
@@ -171,10 +180,9 @@ def _find(connection: sqlite3.Connection, request_id: str) -> Entry | None:
     return None if row is None else _entry(row)
 
 
-def _open_page(connection: sqlite3.Connection, after: str) -> list[Entry]:
+def _page(connection: sqlite3.Connection, where: str, after: str) -> list[Entry]:
     rows = connection.execute(
-        f"{_SELECT} WHERE state = ? AND request_id > ? ORDER BY request_id LIMIT ?",
-        (State.OPEN.value, after, _PAGE),
+        f"{_SELECT} WHERE {where} ORDER BY request_id LIMIT ?", (after, _PAGE)
     )
     return [_entry(row) for row in rows]
 

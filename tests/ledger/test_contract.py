@@ -208,6 +208,17 @@ async def test_unsettled_sends_can_be_listed(ledger: Ledger) -> None:
     assert sorted(found) == sorted(message.request_id for message in messages[100:])
 
 
+async def test_all_sends_can_be_listed(ledger: Ledger) -> None:
+    """Every entry is iterated, settled or not."""
+    messages = [a_message(f"09{number:08}") for number in range(600)]
+    await asyncio.gather(*(claim(ledger, message) for message in messages))
+    await asyncio.gather(
+        *(ledger.settle(message.request_id, 1, ACCEPTED) for message in messages[:100])
+    )
+    found = {entry.request_id async for entry in ledger.entries()}
+    assert found == {message.request_id for message in messages}
+
+
 async def test_old_entries_are_pruned(ledger: Ledger, clock: Clock) -> None:
     """Settled entries that did not change for a time are forgotten; open ones only on request."""
     settled, still_open, young = a_message(), a_message(), a_message()
