@@ -1,8 +1,8 @@
 """The emulated gateway as a state machine: fields in, answers out, no I/O, and a given clock.
 
-Everything that changes the state of the account, of RequestIds and of messages lives in this
-file, and no call waits for anything: what is checked is stored in the same breath, so that of two
-equal requests exactly one is accepted.
+Whatever changes the account, the RequestIds and the messages is decided in this file, and no call
+waits for anything: what is checked is stored in the same breath, so that of two equal requests
+exactly one is accepted.
 """
 
 import random
@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 import attrs
 
 from esms_async.emulator import wire
+from esms_async.emulator.dedup import RequestIds, Use
 from esms_async.emulator.delivery import Progress, plan_delivery, progress
 from esms_async.emulator.faults import MAGIC_PHONES
 from esms_async.emulator.records import AcceptedMessage, Operation, Twist
@@ -46,15 +47,6 @@ class _Send:
     sandbox: bool
     phone: str = ""
     send_at: datetime | None = None
-
-
-@attrs.frozen
-class _Memory:
-    """What is kept of a RequestId: until when it blocks another send, and what it was used for."""
-
-    until: float
-    accepted: int
-    sms_id: str | None
 
 
 class Gateway:
@@ -97,7 +89,7 @@ class Gateway:
         self._messages: dict[str, AcceptedMessage] = {}
         self._count = 0
         self._pruned = 0
-        self._memories: dict[str, _Memory] = {}
+        self._request_ids = RequestIds(settings.dedup_window, settings.max_messages)
         self._second = 0
         self._sends_this_second = 0
 
@@ -118,8 +110,7 @@ class Gateway:
 
     def accepted(self, request_id: str) -> int:
         """Return how many sends with a RequestId were accepted."""
-        memory = self._memories.get(request_id)
-        return 0 if memory is None else memory.accepted
+        return self._request_ids.accepted(request_id)
 
     def new_sms_id(self) -> str:
         """Mint an SMSID."""
@@ -143,10 +134,10 @@ class Gateway:
                 return refusal
         if send.sandbox:
             if self._settings.sandbox_remembers_request_ids:
-                self._remember(send.request_id, None)
+                self._request_ids.use(send.request_id, self._time(), None)
             return wire.checked(self.new_sms_id())
         message = self._store(send)
-        self._remember(send.request_id, message)
+        self._request_ids.use(send.request_id, self._time(), message.sms_id)
         return wire.accepted(message)
 
     def twist(
@@ -256,7 +247,7 @@ class Gateway:
     def reset(self) -> None:
         """Forget all messages and RequestIds; the numbers of the messages go on."""
         self._messages.clear()
-        self._memories.clear()
+        self._request_ids.clear()
         self._pruned = 0
         self._random.seed(self._seed)
 
@@ -284,26 +275,13 @@ class Gateway:
             self._pruned += 1
         return message
 
-    def _remember(self, request_id: str, message: AcceptedMessage | None) -> None:
-        if not request_id:
-            return
-        memories, now = self._memories, self._time()
-        # Taken out first, so that the oldest memory stays in front.
-        earlier = memories.pop(request_id, None)
-        count = 0 if earlier is None else earlier.accepted
-        until = now + self._settings.dedup_window
-        if message is None:
-            memories[request_id] = _Memory(until, count, None)
-        else:
-            memories[request_id] = _Memory(until, count + 1, message.sms_id)
-        oldest = next(iter(memories))
-        if len(memories) > self._settings.max_messages and memories[oldest].until <= now:
-            del memories[oldest]
-
     def _note_refusal(self, send: _Send, refusal: Answer) -> None:
         # assumed: wrong keys can't use up a RequestId of an account that they do not open.
-        if self._settings.rejection_uses_request_id and refusal.code not in (None, "101", "124"):
-            self._remember(send.request_id, None)
+        if not self._settings.rejection_uses_request_id or refusal.code in (None, "101"):
+            return
+        now = self._time()
+        if self._request_ids.blocking(send.request_id, now) is None:
+            self._request_ids.use(send.request_id, now, None)
 
     def _too_fast(self) -> bool:
         limit = self._settings.sends_per_second
@@ -367,15 +345,13 @@ class Gateway:
             send.sandbox and not self._settings.sandbox_remembers_request_ids
         ):
             return None
-        memory = self._memories.get(send.request_id)
-        if memory is None or memory.until <= self._time():
-            return None
-        return wire.rejected("124", "", self._told_status(memory))
+        use = self._request_ids.blocking(send.request_id, self._time())
+        return None if use is None else wire.rejected("124", "", self._told_status(use))
 
-    def _told_status(self, memory: _Memory) -> int | None:
-        if not self._settings.duplicate_tells_status or memory.sms_id is None:
+    def _told_status(self, use: Use) -> int | None:
+        if not self._settings.duplicate_tells_status or use.sms_id is None:
             return None
-        message = self._messages.get(memory.sms_id)
+        message = self._messages.get(use.sms_id)
         return None if message is None else progress(message, self._time()).send_status
 
     def _check_balance(self, send: _Send) -> Answer | None:

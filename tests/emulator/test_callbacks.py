@@ -22,9 +22,11 @@ class Receiver:
         self.reports: asyncio.Queue[dict[str, str]] = asyncio.Queue()
         self.answer: Callable[[], Any] = lambda: web.Response(text="ok")
         self.url = ""
+        self.connections: list[object] = []
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Take a report, and answer as the test wants."""
+        self.connections.append(request.transport)
         self.reports.put_nowait(dict(request.query))
         answer = self.answer()
         response: web.StreamResponse = await answer if asyncio.iscoroutine(answer) else answer
@@ -120,6 +122,18 @@ async def test_a_message_is_reported_as_waiting_then_as_delivered(
     assert list(first) == list(expected)
     assert second == {**expected, "SendStatus": "5", "SendSuccess": "1", "TotalSent": "1"}
     assert await reported(emulator, 2) == [(2, 1, "200"), (5, 1, "200")]
+
+
+async def test_each_report_has_a_connection_of_its_own(
+    emulator: Emulator, caller: Caller, receiver: Receiver
+) -> None:
+    """No report goes over a kept connection, on whose death the GET would be repeated unasked."""
+    await caller.send(CallbackUrl=receiver.url)
+    for _ in range(2):
+        emulator.clock.advance(5)
+        await receiver.next()
+    first, second = receiver.connections
+    assert first is not second
 
 
 async def test_reports_come_by_themselves_on_a_running_clock(receiver: Receiver) -> None:

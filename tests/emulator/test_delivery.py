@@ -60,7 +60,7 @@ def test_a_message_for_later_waits_until_then() -> None:
     never = message(Twist.NEVER, datetime.fromtimestamp(AT + 50, UTC))
     assert [progress(never, AT + 49).send_status, progress(never, AT + 50).send_status] == [2, 7]
     past = message(None, datetime.fromtimestamp(AT - 50, UTC))
-    assert progress(past, AT + 10).send_status == 5
+    assert [progress(past, AT + 9).send_status, progress(past, AT + 10).send_status] == [2, 5]
 
 
 def test_a_message_that_failed_costs_nothing() -> None:

@@ -229,8 +229,12 @@ def test_a_rejection_can_be_set_to_use_up_its_request_id() -> None:
     assert bench.code(RequestId="r-1", ApiKey="") == "101"
     assert bench.code(RequestId="r-1", Content=None) is None
     assert bench.code(RequestId="r-1", Phone="1") == "108"
+    bench.clock.advance(DAY - 1)
     assert bench.code(RequestId="r-1") == "124"
+    assert bench.code(RequestId="r-1", Phone="1") == "108"
     assert bench.gateway.accepted("r-1") == 0
+    bench.clock.advance(1)
+    assert bench.code(RequestId="r-1") == "100"
 
 
 def test_the_sandbox_checks_and_forgets() -> None:

@@ -1,6 +1,7 @@
 """The emulator as a whole: its life, what it tells a test, and the bounds that it keeps."""
 
 import asyncio
+import gzip
 import json
 import logging
 import time
@@ -121,6 +122,19 @@ async def test_nothing_holds_the_end_up(caplog: pytest.LogCaptureFixture) -> Non
             await asyncio.gather(*sending, return_exceptions=True)
     assert [record for record in caplog.records if record.levelno > logging.DEBUG] == []
     assert asyncio.all_tasks() == at_rest
+
+
+async def test_a_delayed_request_whose_client_has_gone_ends_too() -> None:
+    """Nothing is accepted after the end, not even what had arrived and waited."""
+    at_rest = asyncio.all_tasks()
+    async with Emulator(faults=["delay:1h"]) as emulator:
+        async with connection(emulator.port) as (_, writer):
+            writer.write(http_post(emulator.port, send_fields()))
+            await emulator.wait_for_request()
+        async with Caller.to(emulator) as caller:
+            await caller.request("GET", "")
+    assert asyncio.all_tasks() == at_rest
+    assert emulator.messages == []
 
 
 @asynccontextmanager
@@ -343,10 +357,10 @@ async def test_a_hundred_megabytes_are_not_read(emulator: Emulator, caller: Call
 
 async def test_a_compressed_body_is_not_unpacked(emulator: Emulator, caller: Caller) -> None:
     """A body with a Content-Encoding is bytes that cannot be read; no bomb goes off."""
-    got = await caller.request(
-        "POST", POST_SEND, data=b"\x1f\x8b\x08", headers={"Content-Encoding": "gzip"}
-    )
+    body = gzip.compress(json.dumps(send_fields()).encode())
+    got = await caller.request("POST", POST_SEND, data=body, headers={"Content-Encoding": "gzip"})
     assert got.status == 400
+    assert emulator.messages == []
 
 
 async def test_a_body_that_does_not_come_ends_the_connection() -> None:
