@@ -3,7 +3,7 @@
 import csv
 import io
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -116,7 +116,7 @@ async def export(place: str, screen: Screen, *, as_csv: bool) -> ExitCode:
 
 
 @asynccontextmanager
-async def _opened(place: str) -> AsyncIterator[Ledger]:
+async def _opened(place: str) -> AsyncGenerator[Ledger, None]:
     ledger = _ledger(place)
     await ledger.open()
     try:
