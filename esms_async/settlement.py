@@ -226,15 +226,21 @@ def settle(entry: Entry, generation: int, settlement: Settlement, *, now: float)
     state = by_latest if generation == entry.generation else by_earlier
     if state is entry.state:
         return _updated(entry, settlement, now)
-    return attrs.evolve(
-        entry,
-        state=state,
-        updated_at=now,
-        sms_id=settlement.sms_id,
-        deduplicated=settlement.deduplicated,
-        code=settlement.code,
-        status=settlement.status,
-        detail=settlement.detail,
+    # Written out, for every send comes by here, and attrs.evolve takes five times as long.
+    return Entry(
+        entry.request_id,
+        state,
+        entry.generation,
+        entry.fingerprint,
+        entry.phone,
+        entry.content,
+        entry.opened_at,
+        now,
+        settlement.sms_id,
+        settlement.deduplicated,
+        settlement.code,
+        settlement.status,
+        settlement.detail,
     )
 
 

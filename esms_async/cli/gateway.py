@@ -13,11 +13,15 @@ from esms_async.cli.report import GatewayCount
 from esms_async.client import ClientOptions, EsmsClient, credentials_from_env
 from esms_async.emulator import Emulator, Event
 from esms_async.messages import Credentials
+from esms_async.retry import RetryPolicy
 from esms_async.transport import DEFAULT_BASE_URL
 
 # The emulator takes any keys, and is never shown those of a real account.
 _EMULATED: Final = Credentials("emulator", "emulator")
 _ENOUGH_FOR_ANY_FILE: Final = 10**15
+
+# Within the same deadline, a command tries more often than a server with a person waiting.
+_PATIENT = RetryPolicy(attempts=8, backoff_max=2.0)
 
 
 @attrs.frozen
@@ -125,7 +129,7 @@ async def connect(
         ConfigurationError: The keys are missing, or another value cannot work.
     """
     choice.check()
-    options = ClientOptions(max_connections=max_connections)
+    options = ClientOptions(max_connections=max_connections, retry=_PATIENT)
     if choice.sandbox:
         options["sandbox"] = True
     if choice.emulator:

@@ -5,6 +5,7 @@ import signal
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from types import FrameType
+from typing import cast
 
 from esms_async.cli.screen import Screen
 from esms_async.fanout import SendMany
@@ -62,7 +63,7 @@ class Stopping:
 
     Attributes:
         requested: True once there was one.
-        ended_job: True where it ended the job, before anything was sent.
+        ended_job: True where the job was ended, before anything was sent.
     """
 
     def __init__(self, screen: Screen) -> None:
@@ -71,7 +72,8 @@ class Stopping:
         self._screen = screen
         self._silent = False
         self._loop = asyncio.get_running_loop()
-        self._job = asyncio.current_task()
+        # It is made inside the job, so that there is one.
+        self._job = cast("asyncio.Task[object]", asyncio.current_task())
         self._stream: SendMany | None = None
         self._halting: set[asyncio.Task[None]] = set()
 
@@ -84,17 +86,17 @@ class Stopping:
         self.requested = True
         if self._stream is not None:
             self.say(_STOPPING if count == 1 else _STOPPING_NOW)
-            self.halt(cancel=count > 1)
-        elif self._job is not None:
-            self.ended_job = True
-            self._job.cancel()
+        self.halt(cancel=count > 1)
 
     def halt(self, *, cancel: bool = False) -> None:
         """Have the stream pull nothing more, and with `cancel` give up what is in flight."""
-        if self._stream is not None:
-            halting = asyncio.ensure_future(self._stream.aclose(cancel=cancel))
-            self._halting.add(halting)
-            halting.add_done_callback(self._halting.discard)
+        if self._stream is None:
+            self.ended_job = True
+            self._job.cancel()
+            return
+        halting = asyncio.ensure_future(self._stream.aclose(cancel=cancel))
+        self._halting.add(halting)
+        halting.add_done_callback(self._halting.discard)
 
     def break_off(self) -> None:
         """Stop without a word, for nobody reads it any more. Any thread may call this."""

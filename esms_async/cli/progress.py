@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 
 import attrs
 from rich.console import Console, Group, RenderableType
@@ -94,8 +94,7 @@ async def shown(pace: Pace, console: Console) -> AsyncGenerator[None]:
         yield
     finally:
         printing.cancel()
-        with suppress(asyncio.CancelledError):
-            await printing
+        await asyncio.wait([printing])
 
 
 async def _print_lines(pace: Pace, console: Console) -> None:

@@ -158,9 +158,9 @@ class RedisLedger(LedgerBase):
         cursor = None
         while cursor != 0:
             cursor, page = await self._scanned_page(cursor or 0)
-            for entry in await asyncio.gather(*map(self.look_up, page)):
-                if entry is not None:
-                    yield entry
+            found = await asyncio.gather(*map(self.look_up, page))
+            for entry in filter(None, found):
+                yield entry
 
     async def prune(self, older_than: float, *, unsettled: bool = False) -> int:
         """Forget entries that did not change for a time."""

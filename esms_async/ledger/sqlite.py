@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import operator
 import os
 import sqlite3
 import struct
@@ -42,6 +43,8 @@ _MIGRATIONS: Final = (
     ) WITHOUT ROWID
     """,
 )
+_values = operator.attrgetter(*_COLUMNS)
+_STATES: Final = {state.value: state for state in State}
 _SELECT = f"SELECT {', '.join(_COLUMNS)} FROM sends"  # noqa: S608  # our own column names
 _REPLACE = (
     f"INSERT OR REPLACE INTO sends ({', '.join(_COLUMNS)}) "  # noqa: S608  # our own column names
@@ -189,14 +192,27 @@ def _page(connection: sqlite3.Connection, where: str, after: str) -> list[Entry]
 
 def _put(connection: sqlite3.Connection, entry: Entry, known: Entry | None) -> None:
     if entry is not known:
-        connection.execute(_REPLACE, attrs.astuple(entry, recurse=False))
+        connection.execute(_REPLACE, _values(entry))
 
 
 def _entry(row: tuple[Any, ...]) -> Entry:
-    values = dict(zip(_COLUMNS, row, strict=True))
-    values["state"] = State(values["state"])
-    values["deduplicated"] = bool(values["deduplicated"])
-    return Entry(**values)
+    request_id, state, *known, deduplicated, code, status, detail = row
+    generation, fingerprint, phone, content, opened_at, updated_at, sms_id = known
+    return Entry(
+        request_id,
+        _STATES[state],
+        generation,
+        fingerprint,
+        phone,
+        content,
+        opened_at,
+        updated_at,
+        sms_id,
+        bool(deduplicated),
+        code,
+        status,
+        detail,
+    )
 
 
 def _connect(path: Path) -> sqlite3.Connection:

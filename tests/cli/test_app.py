@@ -1,5 +1,7 @@
 """The command line."""
 
+import contextlib
+import io
 import os
 import subprocess
 import sys
@@ -187,6 +189,13 @@ def test_a_terminal_of_few_letters_is_no_reason_to_fail(tmp_path: Path) -> None:
     done = run("bulk", path, "--emulator", extra={"PYTHONIOENCODING": "ascii"})
     assert done.returncode == 0
     assert "Ch?u.csv" in done.stdout
+
+
+def test_standard_output_can_be_led_elsewhere() -> None:
+    """A caller in the same process may put any stream in its place."""
+    with contextlib.redirect_stdout(io.StringIO()) as stream:
+        assert run_here(["--version"]) == 0
+    assert __version__ in stream.getvalue()
 
 
 def test_an_error_that_nobody_reads_is_quiet() -> None:

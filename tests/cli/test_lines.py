@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -113,14 +114,19 @@ async def test_a_cancelled_read_leaves_the_descriptor_to_its_thread(pipe: tuple[
     """Closing while a read still waits does not pull the descriptor away under it."""
     path, writer = pipe
     source = await Input.open(path)
+    before = set(threading.enumerate())
     reading = asyncio.ensure_future(anext(source.lines()))
     await asyncio.sleep(0)
+    (thread,) = set(threading.enumerate()) - before
     reading.cancel()
     with pytest.raises(asyncio.CancelledError):
         await reading
     source.close()
     os.fstat(source._descriptor)
     os.close(writer)
+    await asyncio.to_thread(thread.join)
+    await asyncio.sleep(0)
+    os.close(source._descriptor)
 
 
 @pytest.mark.parametrize(

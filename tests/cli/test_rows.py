@@ -67,6 +67,14 @@ def test_column_names_are_compared_without_spaces_and_case(header: str) -> None:
     assert _told(_csv(f"1{delimiter}a\n", header)) == [(2, "a")]
 
 
+def test_one_column_can_be_enough() -> None:
+    """With a template that names no column, a list of phones is a CSV file."""
+    parser = CsvRows.after_header("a.csv", "phone\n", ("phone",), 1)
+    (row,) = parser.feed("0901888484\n")
+    assert isinstance(row, Row)
+    assert row.text("phone") == "0901888484"
+
+
 def test_unnamed_columns_are_no_duplicates() -> None:
     """The empty columns that a spreadsheet leaves at the right edge are ignored."""
     assert _told(_csv("1;a;;\n2;b;;\n", "phone;content;;\n")) == [(2, "a"), (3, "b")]

@@ -1,11 +1,16 @@
 """The command `send`."""
 
+import asyncio
 import json
 import signal
 
 import pytest
 
+from esms_async import EsmsClient, Receipt
 from esms_async.cli.app import run as run_here
+from esms_async.cli.gateway import GatewayChoice
+from esms_async.cli.screen import Screen
+from esms_async.cli.send import SendOptions, send
 from esms_async.emulator import Emulator
 from tests.cli.support import KEYS, run, start
 
@@ -100,6 +105,20 @@ async def test_an_unknown_outcome_is_resumed() -> None:
         assert resumed.returncode == 0
         assert "learnt from code 124" in out
         assert emulator.mark() == 1
+
+
+async def test_a_cancellation_that_tells_nothing_is_passed_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Nothing is said of a message of which nothing is known."""
+
+    async def cancelled(*_: object) -> Receipt:
+        raise asyncio.CancelledError
+
+    monkeypatch.setattr(EsmsClient, "send", cancelled)
+    options = SendOptions("0901888484", "686868")
+    with pytest.raises(asyncio.CancelledError):
+        await send(options, GatewayChoice(emulator=True), Screen())
 
 
 async def test_an_interrupt_during_a_pause_ends_it() -> None:

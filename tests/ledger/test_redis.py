@@ -4,7 +4,8 @@ import asyncio
 import logging
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import attrs
@@ -207,11 +208,12 @@ async def test_pruning_keeps_to_its_prefix(redis_server: RedisServer, prefix: st
     theirs = RedisLedger(redis_server.url, prefix=prefix + "a12\\:", clock=clock)
     async with ours, theirs:
         for ledger in (ours, theirs):
-            await claimed(ledger, a_message())
+            entry = (await claimed(ledger, a_message())).entry
+            await ledger.settle(entry.request_id, entry.generation, ACCEPTED)
         clock.advance(100)
-        assert await ours.prune(50, unsettled=True) == 1
-        assert [entry async for entry in ours.unsettled()] == []
-        assert len([entry async for entry in theirs.unsettled()]) == 1
+        assert await ours.prune(50) == 1
+        assert [entry async for entry in ours.entries()] == []
+        assert len([entry async for entry in theirs.entries()]) == 1
 
 
 async def test_an_entry_deleted_by_hand_is_dropped_from_the_open_ones(
@@ -322,6 +324,20 @@ async def test_scripts_that_the_server_forgot_are_loaded_again(
                 assert all(answer.decision is Decision.SEND for answer in answers)
 
 
+async def test_scripts_that_may_not_be_loaded_again_are_an_error(
+    own_server: RedisServer, prefix: str
+) -> None:
+    """Where the server refuses them meanwhile, every caller is told why."""
+    async with RedisLedger(own_server.url, prefix=prefix) as ledger:
+        with own_server.client() as client:
+            client.script_flush()
+            client.acl_setuser("default", enabled=True, commands=["-script"])
+        claims = (claimed(ledger, a_message()) for _ in range(3))
+        answers = await asyncio.gather(*claims, return_exceptions=True)
+        assert [type(answer) for answer in answers] == [LedgerError] * 3
+        assert "no permissions" in str(answers[0])
+
+
 async def test_a_server_that_keeps_no_scripts_is_refused(redis_server: RedisServer) -> None:
     """A script that is unknown after it was loaded is an error, not an endless loop."""
     batches = RedisBatches(RedisAddress(redis_server.url), ())
@@ -333,20 +349,56 @@ async def test_a_server_that_keeps_no_scripts_is_refused(redis_server: RedisServ
 # What may go wrong.
 
 
+@asynccontextmanager
+async def losing_an_answer(server: RedisServer) -> AsyncIterator[tuple[str, asyncio.Event]]:
+    """Stand before a server, and lose its next answer with its connection, once that is asked."""
+    lose = asyncio.Event()
+
+    async def forward(
+        source: asyncio.StreamReader, sink: asyncio.StreamWriter, *, answers: bool
+    ) -> None:
+        while data := await source.read(65536):
+            if answers and lose.is_set():
+                lose.clear()
+                break
+            sink.write(data)
+        sink.close()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        from_server, to_server = await asyncio.open_connection("127.0.0.1", server.port)
+        await asyncio.gather(
+            forward(reader, to_server, answers=False), forward(from_server, writer, answers=True)
+        )
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as listener:
+        port = listener.sockets[0].getsockname()[1]
+        yield f"redis://127.0.0.1:{port}", lose
+
+
 async def test_an_answer_that_is_lost_is_an_error_and_no_second_claim(
     redis_server: RedisServer, prefix: str
 ) -> None:
-    """A claim whose answer does not come in time is not repeated."""
+    """A claim that the server took, and whose answer did not come, is not repeated."""
     message = a_message()
-    url = f"{redis_server.url}?socket_timeout=0.2&retry_on_timeout=yes"
-    async with RedisLedger(url, prefix=prefix) as ledger:
-        with redis_server.hung(), pytest.raises(LedgerError, match="Timeout"):
+    async with (
+        losing_an_answer(redis_server) as (url, lose),
+        RedisLedger(f"{url}?retry_on_timeout=yes", prefix=prefix) as ledger,
+    ):
+        lose.set()
+        with pytest.raises(LedgerError):
             await claimed(ledger, message)
-        async with asyncio.timeout(10):
-            while (entry := await ledger.look_up(message.request_id)) is None:
-                pass
-        assert entry.generation == 1
-        assert (await claimed(ledger, message)).decision is Decision.RESUME
+        assert not lose.is_set()
+        answer = await claimed(ledger, message)
+        assert (answer.decision, answer.entry.generation) == (Decision.RESUME, 2)
+
+
+async def test_a_server_that_hangs_is_given_up(redis_server: RedisServer, prefix: str) -> None:
+    """An answer that does not come in time is an error, and the ledger works on afterwards."""
+    ledger = RedisLedger(f"{redis_server.url}?socket_timeout=0.2", prefix=prefix)
+    async with ledger:
+        with redis_server.hung(), pytest.raises(LedgerError, match="Timeout"):
+            await claimed(ledger, a_message())
+        assert (await claimed(ledger, a_message())).decision is Decision.SEND
 
 
 async def test_a_killed_server_fails_every_caller_and_is_found_again(
@@ -373,7 +425,7 @@ async def test_a_killed_server_fails_every_caller_and_is_found_again(
         with pytest.raises(LedgerError, match=f"127.0.0.1:{own_server.port}"):
             await claimed(ledger, a_message())
 
-        own_server.start()
+        await asyncio.to_thread(own_server.start)  # meanwhile the connections are seen to end
         assert (await claimed(ledger, a_message())).decision is Decision.SEND
         for request_id in acknowledged:
             entry = await ledger.look_up(request_id)
@@ -498,8 +550,10 @@ async def test_callers_are_told_when_their_batch_is_cancelled(
     ledger = RedisLedger(redis_server.url, prefix=prefix)
     await ledger.open()
     with redis_server.hung():
-        caller = asyncio.create_task(claimed(ledger, a_message()))
+        caller, impatient = (asyncio.create_task(claimed(ledger, a_message())) for _ in range(2))
         await sent()
+        impatient.cancel()
+        await asyncio.wait([impatient])
         for batch in ledger._opened()._in_flight:
             batch.cancel()
         with pytest.raises(LedgerError, match="CancelledError"):
@@ -592,7 +646,7 @@ async def test_an_append_only_file_survives_a_kill(own_server: RedisServer, pref
             *(ledger.settle(message.request_id, 1, ACCEPTED) for message in messages[:150])
         )
         own_server.kill()
-        own_server.start()
+        await asyncio.to_thread(own_server.start)  # meanwhile the connections are seen to end
         answers = await asyncio.gather(*(claimed(ledger, message) for message in messages))
         decisions = [answer.decision for answer in answers]
         assert decisions[:150] == [Decision.ALREADY_ACCEPTED] * 150
