@@ -48,6 +48,17 @@ async def start(*arguments: str, stdin: int | None = None) -> asyncio.subprocess
     )
 
 
+async def finish(running: asyncio.subprocess.Process) -> tuple[str, str]:
+    """Wait for the end of the command; return what it said on its two streams."""
+    try:
+        out, err = await asyncio.wait_for(running.communicate(), 30)
+    except TimeoutError:
+        running.kill()
+        await running.wait()
+        raise
+    return (out or b"").decode(), (err or b"").decode()
+
+
 def phones(count: int) -> list[str]:
     """As many phone numbers, each another."""
     return [f"095{number:07d}" for number in range(count)]

@@ -21,7 +21,16 @@ from esms_async.cli.gateway import GatewayChoice
 from esms_async.cli.job import BulkOptions
 from esms_async.cli.screen import Screen
 from esms_async.emulator import Emulator
-from tests.cli.support import KEYS, environment, phones, run, start, write_csv, write_recipients
+from tests.cli.support import (
+    KEYS,
+    environment,
+    finish,
+    phones,
+    run,
+    start,
+    write_csv,
+    write_recipients,
+)
 from tests.factories import ONE_ATTEMPT
 
 _EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "recipients.csv"
@@ -179,12 +188,12 @@ async def test_the_same_batch_is_never_sent_twice(emulator: Emulator, tmp_path: 
     path = write_recipients(tmp_path / "a.csv", 50)
     for code in (0, 1):
         running = await start("bulk", path, "--base-url", emulator.url, "--json")
-        counts = json.loads((await running.communicate())[0])
+        counts = json.loads((await finish(running))[0])
         assert running.returncode == code
     assert (counts["accepted"], counts["rejected"]) == (0, 50)
     assert emulator.mark() == 50
     running = await start("bulk", path, "--base-url", emulator.url, "--batch", "other", "--json")
-    await running.communicate()
+    await finish(running)
     assert emulator.mark() == 100
 
 
@@ -199,7 +208,7 @@ async def test_no_secret_shows_anywhere(emulator: Emulator, tmp_path: Path) -> N
         emulator.fault(spec)
     arguments = ["bulk", path, "--base-url", emulator.url, "--results", str(listed), "--debug"]
     running = await start(*arguments)
-    out, err = (text.decode() for text in await running.communicate())
+    out, err = await finish(running)
     shown = out + err + listed.read_text(encoding="utf-8")
     assert running.returncode == 1
     assert not [phone for phone in numbers if phone in shown]
@@ -219,7 +228,7 @@ async def test_an_account_that_cannot_send_stops_the_job(
     content = os.open(path, os.O_RDONLY)
     running = await start("bulk", path if file == "a.csv" else file, *arguments, stdin=content)
     os.close(content)
-    out, err = (text.decode() for text in await running.communicate())
+    out, err = await finish(running)
     counts = json.loads(out)
     assert running.returncode == 3
     assert emulator.mark() == counts["accepted"] == 40
@@ -270,7 +279,7 @@ async def test_an_interrupt_finishes_what_is_in_flight(
     )
     await emulator.wait_for_request(count=6)
     running.send_signal(number)
-    out, err = (text.decode() for text in await running.communicate())
+    out, err = await finish(running)
     assert running.returncode == 130
     assert err.startswith("Stopping: waiting for what is in flight")
     rows = _listed(listed)
@@ -291,9 +300,9 @@ async def test_a_second_interrupt_stops_at_once(emulator: Emulator, tmp_path: Pa
     assert running.stderr is not None
     await emulator.wait_for_request(count=4)
     running.send_signal(signal.SIGINT)
-    assert (await running.stderr.readline()).startswith(b"Stopping: waiting")
+    assert (await asyncio.wait_for(running.stderr.readline(), 10)).startswith(b"Stopping: waiting")
     running.send_signal(signal.SIGINT)
-    await running.communicate()
+    await finish(running)
     assert running.returncode == 130
     assert [row["outcome"] for row in _listed(listed)] == ["unknown"] * 4
 
@@ -308,9 +317,9 @@ async def test_a_slow_pipe_holds_up_nothing(emulator: Emulator) -> None:
     running.stdin.write(b"phone,content\n0901888484,a\n")
     await emulator.wait_for()
     running.send_signal(signal.SIGINT)
-    counts = json.loads(await running.stdout.readline())
+    counts = json.loads(await asyncio.wait_for(running.stdout.readline(), 10))
     assert (counts["total"], counts["accepted"]) == (1, 1)
-    assert await running.wait() == 130
+    assert await asyncio.wait_for(running.wait(), 10) == 130
     running.stdin.close()
 
 
@@ -362,7 +371,7 @@ async def test_a_reader_that_goes_away_ends_the_job_quietly(
         env=environment(),
     )
     os.close(writer)
-    _, err = await running.communicate()
+    _, err = await finish(running)
     assert running.returncode == 130
     assert not err
     assert emulator.mark() <= 200
@@ -416,7 +425,7 @@ async def test_results_that_cannot_be_written_stop_the_job(
         *("bulk", path, "--base-url", emulator.url, "--concurrency", "4"),
         *("--results", str(listed), "--json"),
     )
-    out, err = (text.decode() for text in await running.communicate())
+    out, err = await finish(running)
     assert running.returncode == 2
     assert err.splitlines()[-1] == f"esms-async: cannot write {listed}: No space left on device"
     assert json.loads(out)["accepted"] == emulator.mark() <= 12

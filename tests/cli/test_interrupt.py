@@ -103,7 +103,7 @@ async def test_the_first_interrupt_lets_what_is_in_flight_finish(
     stopping.interrupt(1)
     await asyncio.sleep(0)
     sending.go.set()
-    assert await outcomes == [Status.ACCEPTED] * 3
+    assert await asyncio.wait_for(outcomes, 10) == [Status.ACCEPTED] * 3
     assert stopping.requested
     assert not stopping.ended_job
     assert capsys.readouterr().err.startswith("Stopping: waiting for what is in flight")
@@ -119,7 +119,7 @@ async def test_the_second_interrupt_gives_up_what_is_in_flight(
     await sending.full.wait()
     stopping.interrupt(1)
     stopping.interrupt(2)
-    assert await outcomes == [Status.UNKNOWN] * 3
+    assert await asyncio.wait_for(outcomes, 10) == [Status.UNKNOWN] * 3
     assert "Stopping now" in capsys.readouterr().err
 
 
@@ -134,7 +134,7 @@ async def test_a_reader_that_has_gone_stops_the_job_without_a_word(
     await asyncio.to_thread(stopping.break_off)
     await asyncio.sleep(0)
     sending.go.set()
-    assert await outcomes == [Status.ACCEPTED] * 3
+    assert await asyncio.wait_for(outcomes, 10) == [Status.ACCEPTED] * 3
     assert capsys.readouterr() == ("", "")
 
 

@@ -12,7 +12,7 @@ from esms_async.cli.gateway import GatewayChoice
 from esms_async.cli.screen import Screen
 from esms_async.cli.send import SendOptions, send
 from esms_async.emulator import Emulator
-from tests.cli.support import KEYS, run, start
+from tests.cli.support import KEYS, finish, run, start
 
 
 @pytest.fixture(autouse=True)
@@ -96,12 +96,12 @@ async def test_an_unknown_outcome_is_resumed() -> None:
         sending = await start(*message)
         await emulator.wait_for()
         sending.send_signal(signal.SIGINT)
-        out, err = (text.decode() for text in await sending.communicate())
+        out, err = await finish(sending)
         assert (sending.returncode, err) == (130, "")
         assert "unknown 090****484: it may have been accepted: cancelled" in out
         resume = out.splitlines()[-1].partition("--request-id ")[2].split()
         resumed = await start(*message, "--request-id", *resume)
-        out = (await resumed.communicate())[0].decode()
+        out = (await finish(resumed))[0]
         assert resumed.returncode == 0
         assert "learnt from code 124" in out
         assert emulator.mark() == 1
@@ -127,7 +127,7 @@ async def test_an_interrupt_during_a_pause_ends_it() -> None:
         sending = await start("send", "0901888484", "686868", "--base-url", emulator.url)
         await emulator.wait_for_request()
         sending.terminate()
-        out = (await sending.communicate())[0].decode()
+        out = (await finish(sending))[0]
         assert sending.returncode == 130
         assert "unknown 090****484: it may have been accepted: cancelled" in out
         assert emulator.mark() == 0
