@@ -166,14 +166,6 @@ def test_every_bad_row_is_told_of_and_harms_no_other(tmp_path: Path) -> None:
     ]
 
 
-def test_a_stretch_of_bad_rows_does_not_starve_the_others(tmp_path: Path) -> None:
-    """Many rows that give no message leave the event loop its turns."""
-    path = write_csv(tmp_path / "a.csv", [*["028,a"] * 5000, "0901888484,a", *["028,a"] * 250])
-    done = run("bulk", path, "--emulator", "--json")
-    counts = json.loads(done.stdout)
-    assert (counts["total"], counts["accepted"], counts["invalid"]) == (5251, 1, 5250)
-
-
 def test_json_lines_are_sent_from_standard_input() -> None:
     """Where the input has no name the batch is made up, and can be named."""
     stdin = b'{"phone": "0901888484", "content": "a"}\n{"phone": 84901888485, "content": 686868}\n'

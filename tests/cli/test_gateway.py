@@ -2,13 +2,13 @@
 
 import pytest
 
-from esms_async import ConfigurationError, Message
+from esms_async import ConfigurationError, EsmsClient, Message
 from esms_async.cli.errors import InputError
-from esms_async.cli.gateway import GatewayChoice, connect
+from esms_async.cli.gateway import GatewayChoice, Witness, connect
 from esms_async.cli.report import GatewayCount
-from esms_async.emulator import Emulator
+from esms_async.emulator import Emulator, Event, EventKind
 from tests.cli.support import KEYS
-from tests.factories import API_KEY, SECRET_KEY
+from tests.factories import API_KEY, CREDENTIALS, SECRET_KEY
 
 
 @pytest.mark.parametrize(
@@ -96,3 +96,17 @@ async def test_the_witness_counts_at_the_gateway() -> None:
         assert witness.count == GatewayCount(accepted=1, twice=0)
         await client.send(message.renewed())
         assert witness.count == GatewayCount(accepted=2, twice=1)
+
+
+async def test_the_witness_counts_a_message_once() -> None:
+    """A message that is told of again, for its delivery has changed, was not accepted again."""
+    async with Emulator() as emulator:
+        witness = Witness(emulator)
+        client = EsmsClient(CREDENTIALS, base_url=emulator.url)
+        message = Message("0901888484", "686868")
+        witness.expect(message.request_id)
+        async with client:
+            await client.send(message)
+        for told in emulator.messages * 2:
+            witness._see(Event(EventKind.MESSAGE, message=told))
+        assert witness.count == GatewayCount(accepted=1, twice=0)

@@ -1,13 +1,17 @@
 """Rows on their way to messages."""
 
+import asyncio
+from pathlib import Path
+
 import pytest
 
 from esms_async import InvalidMessage, Message
 from esms_async.cli.errors import InvalidField
 from esms_async.cli.identity import RowIds
-from esms_async.cli.job import BulkOptions, compose, default_batch
+from esms_async.cli.job import BulkOptions, compose, default_batch, open_rows
 from esms_async.cli.rows import Row
 from esms_async.cli.template import Template
+from tests.cli.support import write_csv
 
 _PLAIN = BulkOptions("a.csv")
 _KEYED = BulkOptions("a.csv", key="id")
@@ -75,3 +79,24 @@ def test_a_template_takes_what_a_row_holds() -> None:
     assert message.content == "Châu: 686868 la ma"
     with pytest.raises(InvalidField, match="code: is empty"):
         _compose(options, {**row, "code": " "})
+
+
+async def test_a_stretch_of_bad_rows_does_not_starve_the_others(tmp_path: Path) -> None:
+    """Many rows that give no message leave the event loop its turns."""
+    path = write_csv(tmp_path / "a.csv", [*["028,a"] * 1000, "0901888484,a"])
+    turns = 0
+
+    async def look() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    async with open_rows(BulkOptions(path), "secret", lambda: None) as rows:
+        looking = asyncio.ensure_future(look())
+        messages = rows.messages()
+        assert (await anext(messages))[0] == 1002
+        looking.cancel()
+        assert [message async for message in messages] == []
+    assert rows.record.tally["invalid"] == 1000
+    assert turns >= 9
