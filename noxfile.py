@@ -61,7 +61,7 @@ def wheel(session: nox.Session) -> None:
 @nox.session(python=PYTHONS, requires=["wheel"])
 def tests(session: nox.Session) -> None:
     """Run the tests; arguments after `--` go to pytest."""
-    _run_tests(session)
+    _run_tests(session, once=session.python == PYTHONS[0])
 
 
 @nox.session(python=PYTHONS[0], requires=["wheel"])
@@ -70,7 +70,7 @@ def oldest(session: nox.Session) -> None:
     constraints = Path(session.create_tmp(), "oldest.txt")
     constraints.write_text("\n".join(_lower_bounds()), encoding="utf-8")
     session.log(f"Oldest allowed: {', '.join(_lower_bounds())}")
-    _run_tests(session, "--constraint", str(constraints))
+    _run_tests(session, "--constraint", str(constraints), once=False)
 
 
 @nox.session
@@ -122,8 +122,11 @@ def _lower_bounds() -> list[str]:
     return pins
 
 
-def _run_tests(session: nox.Session, *install_options: str) -> None:
-    """Run the tests on the wheel as installed; Python's safe path keeps the checkout out."""
+def _run_tests(session: nox.Session, *install_options: str, once: bool) -> None:
+    """Run the tests on the wheel as installed; Python's safe path keeps the checkout out.
+
+    Those marked `endurance` run where `once` is True.
+    """
     (built,) = map(str, DIST.glob("*.whl"))
     session.install(*install_options, *_group("test"), f"{built}[{EXTRAS}]")
     # A session that is run again in its old environment has another wheel of the same version.
@@ -131,4 +134,5 @@ def _run_tests(session: nox.Session, *install_options: str) -> None:
     session.env["PYTHONSAFEPATH"] = "1"
     session.env["COVERAGE_FILE"] = str(COVERAGE / f"data.{session.name}")
     session.run("coverage", "erase")
-    session.run("coverage", "run", "-m", "pytest", "--numprocesses=auto", *session.posargs)
+    marked = () if once else ("-m", "not endurance")
+    session.run("coverage", "run", "-m", "pytest", "--numprocesses=auto", *marked, *session.posargs)
