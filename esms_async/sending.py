@@ -18,12 +18,13 @@ from esms_async.errors import (
     RequestIdConflict,
     SendError,
 )
+from esms_async.exchange import Reply, Request, TransportFailure
 from esms_async.messages import Attempt, Credentials, Evidence, Message, Receipt
 from esms_async.outcome import History, Verdict, extend, judge
 from esms_async.protocol import SEND_OPERATION, Answer, Loads, SendEncoder, decode_send
 from esms_async.redaction import redact
 from esms_async.retry import RetryPolicy, leaves_outcome_open, pursue
-from esms_async.transport import Reply, Request, Transport, TransportFailure
+from esms_async.transport import Transport
 
 Limiter = AbstractAsyncContextManager[object]
 """Holds back an attempt until it may be made: aiolimiter's AsyncLimiter, a semaphore."""

@@ -1,130 +1,25 @@
-"""Carries one request to the gateway, and says of every failure whether it may have arrived.
-
-The only module of the client side that knows aiohttp. It relies on one fact about it, which a
-test holds against the oldest and the newest supported release: a POST body that is a Payload is
-asked for its `size` when the request is built, and its `write_with_length` is awaited once,
-immediately before the one write that sends headers and body together.
-"""
+"""Carries one request to the gateway, and says of every failure whether it may have arrived."""
 
 import asyncio
 import ipaddress
-import select
-from datetime import UTC, datetime
 from typing import Final
 
 import aiohttp
-import attrs
-from aiohttp.abc import AbstractStreamWriter
-from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
 from esms_async.deadlines import Deadlines
 from esms_async.errors import ConfigurationError, UsageError
-from esms_async.protocol import retry_after
-from esms_async.version import __version__
+from esms_async.exchange import (
+    DirectPost,
+    Reply,
+    Request,
+    TransportFailure,
+    is_plain,
+    post_through,
+)
 
 DEFAULT_BASE_URL: Final = "https://rest.esms.vn/MainService.svc/json/"
 """The folder of the gateway's operations."""
-
-_MOST_BODY = 64 * 1024
-_NO_TIMEOUT = aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None)
-_HEADERS = CIMultiDictProxy(
-    CIMultiDict(
-        {
-            # A compressed answer is refused unread: 300 kB of gzip can hold 300 MB.
-            "Accept-Encoding": "identity",
-            "Accept": "application/json",
-            "User-Agent": f"esms_async/{__version__}",
-        }
-    )
-)
-# Linux tells a half-closed connection by this event, the BSDs by POLLHUP alone.
-_PEER_CLOSED = getattr(select, "POLLRDHUP", 0)
-
-
-@attrs.define
-class Reply:
-    """A complete HTTP answer.
-
-    Attributes:
-        status: The HTTP status.
-        body: The body, at most 64 kB.
-        retry_after: The pause that the answer asks for, in seconds, or None.
-    """
-
-    status: int
-    body: bytes = attrs.field(repr=False)
-    retry_after: float | None = None
-
-
-class TransportFailure(Exception):
-    """A request got no complete answer.
-
-    Attributes:
-        may_have_arrived: False only where no byte of the request left this machine.
-        problem: What happened, in words that came from no peer.
-    """
-
-    def __init__(self, problem: str, *, may_have_arrived: bool) -> None:
-        super().__init__(problem)
-        self.problem = problem
-        self.may_have_arrived = may_have_arrived
-
-
-class Request(aiohttp.BytesPayload):
-    """The body of one request, which notes when its bytes are handed to a connection.
-
-    Attributes:
-        asked: True once a session was asked to send it.
-        written: True once its bytes were handed to a connection.
-    """
-
-    def __init__(self, body: bytes) -> None:
-        super().__init__(body, content_type="application/json")
-        self.asked = False
-        self.written = False
-        self._built = False
-
-    @property
-    def may_have_arrived(self) -> bool:
-        """False only as long as no byte of the request can have left this machine.
-
-        A request that was asked for but never built went through a session that is not
-        aiohttp's own machinery, a stand-in for one, of which nothing is known.
-        """
-        return self.written or (self.asked and not self._built)
-
-    @property
-    def size(self) -> int | None:
-        """The length of the body in bytes; reading it is how a request is built."""
-        self._built = True
-        return self._size
-
-    async def write_with_length(
-        self, writer: AbstractStreamWriter, content_length: int | None
-    ) -> None:
-        """Write the body, unless the connection is already known to be dead."""
-        if _is_dead(writer.transport):
-            raise ConnectionResetError("the connection was closed while it was idle")
-        self.written = True
-        await super().write_with_length(writer, content_length)
-
-
-def _is_dead(transport: asyncio.WriteTransport | None) -> bool:
-    """Tell whether the peer has already closed a connection, which the event loop may not know yet.
-
-    A connection that sat in the pool and was closed by the gateway meanwhile would swallow the
-    request and leave its fate open; not writing to it leaves it certain.
-    """
-    if transport is None or transport.is_closing():
-        return True
-    connection = transport.get_extra_info("socket")
-    if connection is None or not hasattr(select, "poll"):
-        return False
-    poll = select.poll()
-    poll.register(connection.fileno(), _PEER_CLOSED)
-    return bool(poll.poll(0))
-
 
 # What aiohttp raises before it builds a request or gets a connection for it.
 _BEFORE_ANY_WRITE = (
@@ -153,11 +48,10 @@ class Transport:
         self._session = session
         self._owns_session = session is None
         self._middlewares = _without_cookies(session)
-        # An own session has them as its defaults, which is faster.
-        self._headers = None if session is None else _HEADERS
         self._max_connections = max_connections
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._operations: dict[str, URL] = {}
+        self._urls: dict[str, URL] = {}
+        self._direct: dict[str, DirectPost] = {}
         self._deadlines = Deadlines()
 
     @property
@@ -182,25 +76,11 @@ class Transport:
         """
         session = self._opened()
         deadline = self._deadlines.begin(time_limit)
-        request.asked = True
         try:
-            response = await session.post(
-                self._operations.get(operation) or self._url_of(operation),
-                data=request,
-                headers=self._headers,
-                timeout=_NO_TIMEOUT,
-                allow_redirects=False,
-                raise_for_status=False,
-                auto_decompress=False,
-                middlewares=self._middlewares,
-            )
-            content = response.content
-            if not content.is_eof():
-                return await _read(response)
-            # The whole answer came in one piece, as nearly every answer does.
-            body = content.read_nowait()
-            _check_size(response, body)
-            return _reply(response, body)
+            if self._owns_session and is_plain(session):
+                return await (self._direct.get(operation) or self._direct_post(operation))(request)
+            url = self._urls.get(operation) or self._url_of(operation)
+            return await post_through(session, url, request, middlewares=self._middlewares)
         except TransportFailure:
             raise
         except asyncio.CancelledError:
@@ -217,8 +97,15 @@ class Transport:
         )
 
     def _url_of(self, operation: str) -> URL:
-        url = self._operations[operation] = self._base_url.join(URL(operation))
+        url = self._urls[operation] = self._base_url.join(URL(operation))
         return url
+
+    def _direct_post(self, operation: str) -> DirectPost:
+        session = self._opened()
+        assert session.connector is not None  # noqa: S101  # an open session has one
+        direct = DirectPost(session.connector, self._url_of(operation), session)
+        self._direct[operation] = direct
+        return direct
 
     async def aclose(self) -> None:
         """Close the session, if it is this transport's own, without waiting for its requests."""
@@ -236,7 +123,6 @@ class Transport:
         self._session = self._session or aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=self._max_connections),
             cookie_jar=aiohttp.DummyCookieJar(),
-            headers=_HEADERS,
         )
         return self._session
 
@@ -261,34 +147,6 @@ async def _drop_cookies(
 ) -> aiohttp.ClientResponse:
     request.headers.popall("Cookie", None)
     return await handler(request)
-
-
-async def _read(response: aiohttp.ClientResponse) -> Reply:
-    """Read to the end, or until it is clear that the end is too far away."""
-    body = bytearray()
-    try:
-        while chunk := await response.content.readany():
-            body += chunk
-            _check_size(response, body)
-    except BaseException:
-        response.close()
-        raise
-    return _reply(response, bytes(body))
-
-
-def _reply(response: aiohttp.ClientResponse, body: bytes) -> Reply:
-    asked = response.headers.get("Retry-After")
-    if asked is None:
-        return Reply(response.status, body)
-    return Reply(response.status, body, retry_after(asked, datetime.now(UTC)))
-
-
-def _check_size(response: aiohttp.ClientResponse, body: bytes | bytearray) -> None:
-    if len(body) > _MOST_BODY:
-        response.close()
-        raise TransportFailure(
-            f"the answer is larger than {_MOST_BODY} bytes", may_have_arrived=True
-        )
 
 
 def _describe(error: Exception) -> str:

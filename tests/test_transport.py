@@ -2,7 +2,6 @@
 
 import asyncio
 import gzip
-import select
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -23,8 +22,9 @@ from esms_async import (
     SendError,
     UsageError,
 )
+from esms_async.exchange import Request
 from esms_async.protocol import SEND_OPERATION
-from esms_async.transport import Request, Transport, _is_dead
+from esms_async.transport import Transport
 from tests.factories import CREDENTIALS, ONE_ATTEMPT, QUICK, a_message
 from tests.scripted_gateway import ACCEPTED, Exchange, ScriptedGateway, Step
 
@@ -217,12 +217,28 @@ def after_acceptance(step: Step) -> Step:
     return accept_then
 
 
+@pytest.fixture(params=["direct", "session"])
+async def session(request: pytest.FixtureRequest) -> AsyncIterator[aiohttp.ClientSession | None]:
+    """A session of the caller's, or None: for the client's own, which requests go past."""
+    if request.param == "direct":
+        yield None
+        return
+    async with aiohttp.ClientSession() as session:
+        yield session
+
+
 @asynccontextmanager
 async def a_client(
-    gateway: ScriptedGateway, retry: RetryPolicy, *, reused: bool
+    gateway: ScriptedGateway,
+    retry: RetryPolicy,
+    session: aiohttp.ClientSession | None,
+    *,
+    reused: bool = False,
 ) -> AsyncIterator[EsmsClient]:
     """A client whose next request goes over a fresh connection or over a reused one."""
-    async with EsmsClient(CREDENTIALS, base_url=gateway.url, retry=retry) as client:
+    async with EsmsClient(
+        CREDENTIALS, base_url=gateway.url, session=session, retry=retry
+    ) as client:
         if reused:
             script, gateway.script = gateway.script, type(gateway.script)()
             await client.send(a_message())
@@ -234,13 +250,17 @@ async def a_client(
 @pytest.mark.parametrize("taken", [False, True], ids=["not-taken", "taken"])
 @pytest.mark.parametrize("step", [*MAY_HAVE_ARRIVED, *SILENT], ids=name_of)
 async def test_an_unreadable_answer_leaves_the_outcome_unknown(
-    gateway: ScriptedGateway, step: Step, taken: bool, reused: bool
+    gateway: ScriptedGateway,
+    session: aiohttp.ClientSession | None,
+    step: Step,
+    taken: bool,
+    reused: bool,
 ) -> None:
     """Whatever the gateway did with the request, the caller is told that it is unknown."""
     message = a_message()
     gateway.script.append(after_acceptance(step) if taken else step)
     policy = IMPATIENT if step in SILENT else ONE_ATTEMPT
-    async with a_client(gateway, policy, reused=reused) as client:
+    async with a_client(gateway, policy, session, reused=reused) as client:
         with pytest.raises(OutcomeUnknown) as caught:
             await client.send(message)
         assert caught.value.message is message
@@ -257,12 +277,16 @@ async def test_an_unreadable_answer_leaves_the_outcome_unknown(
 @pytest.mark.parametrize("taken", [False, True], ids=["not-taken", "taken"])
 @pytest.mark.parametrize("step", MAY_HAVE_ARRIVED, ids=name_of)
 async def test_a_retry_after_an_unreadable_answer_reaches_the_phone_once(
-    gateway: ScriptedGateway, step: Step, taken: bool, reused: bool
+    gateway: ScriptedGateway,
+    session: aiohttp.ClientSession | None,
+    step: Step,
+    taken: bool,
+    reused: bool,
 ) -> None:
     """The retry carries the same RequestId, so the message is accepted once and said to be."""
     message = a_message()
     gateway.script.extend([after_acceptance(step) if taken else step, step])
-    async with a_client(gateway, QUICK, reused=reused) as client:
+    async with a_client(gateway, QUICK, session, reused=reused) as client:
         receipt = await client.send(message)
         assert receipt.deduplicated is taken
         assert len(receipt.attempts) == 3
@@ -271,13 +295,13 @@ async def test_a_retry_after_an_unreadable_answer_reaches_the_phone_once(
 
 @pytest.mark.parametrize("reused", [False, True], ids=["fresh", "reused"])
 async def test_a_reset_while_the_gateway_reads_may_have_arrived(
-    gateway: ScriptedGateway, reused: bool
+    gateway: ScriptedGateway, session: aiohttp.ClientSession | None, reused: bool
 ) -> None:
     """A connection reset in the middle of the request leaves the outcome unknown."""
     gateway.before_reading = True
     gateway.script.append(reset)
     message = a_message()
-    async with a_client(gateway, ONE_ATTEMPT, reused=reused) as client:
+    async with a_client(gateway, ONE_ATTEMPT, session, reused=reused) as client:
         with pytest.raises(OutcomeUnknown):
             await client.send(message)
     assert gateway.accepted[message.request_id] == 0
@@ -286,12 +310,12 @@ async def test_a_reset_while_the_gateway_reads_may_have_arrived(
 @pytest.mark.parametrize("code", [400, 401, 403, 404, 405, 413, 422])
 @pytest.mark.parametrize("reused", [False, True], ids=["fresh", "reused"])
 async def test_a_client_error_status_is_a_rejection(
-    gateway: ScriptedGateway, code: int, reused: bool
+    gateway: ScriptedGateway, session: aiohttp.ClientSession | None, code: int, reused: bool
 ) -> None:
     """A service that refuses to read the request has not taken it, and is not asked again."""
     message = a_message()
     gateway.script.append(status(code))
-    async with a_client(gateway, QUICK, reused=reused) as client:
+    async with a_client(gateway, QUICK, session, reused=reused) as client:
         with pytest.raises(Rejected) as caught:
             await client.send(message)
     assert (caught.value.code, caught.value.status) == (None, code)
@@ -299,12 +323,13 @@ async def test_a_client_error_status_is_a_rejection(
     assert gateway.accepted[message.request_id] == 0
 
 
-async def test_a_redirect_is_never_followed(gateway: ScriptedGateway) -> None:
+async def test_a_redirect_is_never_followed(
+    gateway: ScriptedGateway, session: aiohttp.ClientSession | None
+) -> None:
     """No redirect carries the keys anywhere: each request is made to the operation itself."""
     gateway.script.extend(map(status, [301, 302, 303, 307, 308]))
-    async with EsmsClient(
-        CREDENTIALS, base_url=gateway.url, retry=RetryPolicy(attempts=5, backoff_initial=0.001)
-    ) as client:
+    retry = RetryPolicy(attempts=5, backoff_initial=0.001)
+    async with a_client(gateway, retry, session) as client:
         with pytest.raises(OutcomeUnknown):
             await client.send(a_message())
     lines = {head.split(b"\r\n")[0] for head in gateway.heads}
@@ -508,10 +533,10 @@ async def test_a_closed_injected_session_is_not_sent(gateway: ScriptedGateway) -
 
 
 async def test_a_connection_closed_while_idle_never_swallows_a_request(
-    gateway: ScriptedGateway,
+    gateway: ScriptedGateway, session: aiohttp.ClientSession | None
 ) -> None:
     """A pooled connection that the gateway has closed is noticed before anything is written."""
-    async with EsmsClient(CREDENTIALS, base_url=gateway.url, retry=ONE_ATTEMPT) as client:
+    async with a_client(gateway, ONE_ATTEMPT, session) as client:
         for round_number in range(1, 21):
             await client.send(a_message())
             gateway.hang_up()
@@ -520,10 +545,10 @@ async def test_a_connection_closed_while_idle_never_swallows_a_request(
 
 
 async def test_a_send_over_a_closed_idle_connection_needs_one_retry(
-    gateway: ScriptedGateway,
+    gateway: ScriptedGateway, session: aiohttp.ClientSession | None
 ) -> None:
     """The retry takes a fresh connection, and the first attempt is known not to have left."""
-    async with EsmsClient(CREDENTIALS, base_url=gateway.url, retry=QUICK) as client:
+    async with a_client(gateway, QUICK, session) as client:
         await client.send(a_message())
         gateway.hang_up()
         receipt = await client.send(a_message())
@@ -667,7 +692,10 @@ def test_a_client_serves_one_event_loop(unused_tcp_port: int) -> None:
     ("written", "told"), [("7", 7.0), (None, None), ("soon", None), ("-3", None)]
 )
 async def test_retry_after_is_read(
-    gateway: ScriptedGateway, written: str | None, told: float | None
+    gateway: ScriptedGateway,
+    session: aiohttp.ClientSession | None,
+    written: str | None,
+    told: float | None,
 ) -> None:
     """The attempt tells the pause that the gateway asked for."""
 
@@ -676,13 +704,15 @@ async def test_retry_after_is_read(
         exchange.answer(b"", status=503, headers=asked)
 
     gateway.script.append(busy)
-    async with EsmsClient(CREDENTIALS, base_url=gateway.url, retry=ONE_ATTEMPT) as client:
+    async with a_client(gateway, ONE_ATTEMPT, session) as client:
         with pytest.raises(OutcomeUnknown) as caught:
             await client.send(a_message())
     assert caught.value.attempts[0].retry_after == told
 
 
-async def test_an_answer_in_pieces_is_put_together(gateway: ScriptedGateway) -> None:
+async def test_an_answer_in_pieces_is_put_together(
+    gateway: ScriptedGateway, session: aiohttp.ClientSession | None
+) -> None:
     """An answer that dribbles in is read to its end."""
 
     async def dribble(exchange: Exchange) -> None:
@@ -694,20 +724,5 @@ async def test_an_answer_in_pieces_is_put_together(gateway: ScriptedGateway) -> 
             await asyncio.sleep(0)
 
     gateway.script.append(dribble)
-    async with EsmsClient(CREDENTIALS, base_url=gateway.url, retry=ONE_ATTEMPT) as client:
+    async with a_client(gateway, ONE_ATTEMPT, session) as client:
         assert (await client.send(a_message())).sms_id == "d8e0"
-
-
-@pytest.mark.parametrize("lacking", ["socket", "poll"])
-async def test_where_a_dead_connection_cannot_be_told_it_is_taken_for_alive(
-    monkeypatch: pytest.MonkeyPatch, lacking: str
-) -> None:
-    """Without a socket to ask, or a way to ask it, the request is written and may have arrived."""
-
-    class Pipe(asyncio.Transport):
-        def is_closing(self) -> bool:
-            return False
-
-    if lacking == "poll":
-        monkeypatch.delattr(select, "poll")
-    assert not _is_dead(Pipe(extra={"socket": None if lacking == "socket" else object()}))

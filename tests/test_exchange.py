@@ -1,0 +1,177 @@
+"""The two ways of a request, past a session and through it: that they do the same, and when."""
+
+import asyncio
+import os
+import select
+import ssl
+import sys
+from pathlib import Path
+
+import aiohttp
+import pytest
+import trustme
+from aioresponses import aioresponses
+
+from esms_async import EsmsClient
+from esms_async import exchange as exchange_module
+from esms_async.exchange import is_plain, refuse_dead
+from esms_async.protocol import SEND_OPERATION
+from tests.factories import CREDENTIALS, ONE_ATTEMPT, a_message
+from tests.scripted_gateway import ACCEPTED, Exchange, ScriptedGateway
+
+
+def a_client(gateway: ScriptedGateway, session: aiohttp.ClientSession | None = None) -> EsmsClient:
+    """A client that tries once."""
+    return EsmsClient(CREDENTIALS, base_url=gateway.url, session=session, retry=ONE_ATTEMPT)
+
+
+def fields(head: bytes) -> tuple[bytes, list[bytes]]:
+    """Return the first line of a request's head, and its header fields in order of name."""
+    first, *lines = head.strip().split(b"\r\n")
+    return first, sorted(line.lower() for line in lines)
+
+
+async def test_both_ways_send_the_same_request(gateway: ScriptedGateway) -> None:
+    """Past a session or through it, the gateway gets the same head and the same body."""
+    message = a_message()
+    async with a_client(gateway) as client:
+        await client.send(message)
+    async with aiohttp.ClientSession() as session, a_client(gateway, session) as client:
+        await client.resume(message)
+    direct, through = gateway.heads
+    assert fields(direct) == fields(through)
+    assert gateway.bodies[0] == gateway.bodies[1]
+
+
+async def test_a_connection_is_used_again(gateway: ScriptedGateway) -> None:
+    """Requests past the session share its pool: one after the other need one connection."""
+    async with a_client(gateway) as client:
+        for _ in range(5):
+            await client.send(a_message())
+    assert gateway.connections == 1
+
+
+async def test_a_connection_that_the_gateway_ends_is_not_used_again(
+    gateway: ScriptedGateway,
+) -> None:
+    """After `Connection: close` the next request opens another connection."""
+
+    async def accept_and_end(exchange: Exchange) -> None:
+        exchange.answer(exchange.accept(), headers="Connection: close\r\n")
+
+    gateway.script.append(accept_and_end)
+    async with a_client(gateway) as client:
+        await client.send(a_message())
+        await client.send(a_message())
+    assert gateway.connections == 2
+
+
+@pytest.mark.parametrize("interim", [b"100 Continue", b"102 Processing", b"103 Early Hints"])
+async def test_an_interim_answer_is_read_over(gateway: ScriptedGateway, interim: bytes) -> None:
+    """What comes before the answer (RFC 9110, section 15.2) is not taken for it."""
+
+    async def accept_in_two_answers(exchange: Exchange) -> None:
+        exchange.send(b"HTTP/1.1 %b\r\n\r\n" % interim)
+        exchange.answer(exchange.accept())
+
+    gateway.script.append(accept_in_two_answers)
+    async with a_client(gateway) as client:
+        assert (await client.send(a_message())).sms_id == "d8e0"
+
+
+async def test_a_certificate_that_the_machine_trusts_is_enough(tmp_path: Path) -> None:
+    """Past the session too, TLS holds the gateway's certificate against its name and the trust."""
+    authority = trustme.CA()
+    server_tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("localhost").configure_cert(server_tls)
+    trusted = tmp_path / "authority.pem"
+    authority.cert_pem.write_to_path(trusted)
+    program = (
+        "import asyncio, sys\n"
+        "from esms_async import Credentials, EsmsClient, Message\n"
+        "async def main():\n"
+        "    async with EsmsClient(Credentials('k', 's'), base_url=sys.argv[1]) as client:\n"
+        "        print((await client.send(Message('0911000001', 'code 1'))).sms_id)\n"
+        "asyncio.run(main())\n"
+    )
+    async with ScriptedGateway(tls=server_tls) as gateway:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-c",
+            program,
+            gateway.url,
+            env={**os.environ, "SSL_CERT_FILE": str(trusted)},
+            stdout=asyncio.subprocess.PIPE,
+        )
+        told, _ = await process.communicate()
+    assert told.strip() == b"d8e0"
+
+
+async def test_a_stand_in_gets_the_requests_of_a_client_that_is_open(
+    gateway: ScriptedGateway, stubbed: aioresponses
+) -> None:
+    """What takes the place of a session's machinery is asked, and no byte leaves."""
+    stubbed.post(f"{gateway.url}{SEND_OPERATION}", body=ACCEPTED)
+    async with a_client(gateway) as client:
+        assert (await client.send(a_message())).sms_id == "d8e0"
+    assert gateway.connections == 0
+
+
+async def test_a_trace_gets_the_requests_of_a_client(
+    gateway: ScriptedGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An agent that adds traces to every new session sees each request."""
+    seen: list[str] = []
+
+    async def note(_: object, __: object, parameters: aiohttp.TraceRequestStartParams) -> None:
+        seen.append(parameters.method)
+
+    trace = aiohttp.TraceConfig()
+    trace.on_request_start.append(note)
+    original = aiohttp.ClientSession.__init__
+
+    def traced(self: aiohttp.ClientSession, **options: object) -> None:
+        original(self, **options, trace_configs=[trace])  # type: ignore[arg-type]  # passed on as they came
+
+    monkeypatch.setattr(aiohttp.ClientSession, "__init__", traced)
+    async with a_client(gateway) as client:
+        await client.send(a_message())
+    assert seen == ["POST"]
+
+
+async def test_the_installed_aiohttp_is_one_that_requests_go_past() -> None:
+    """The tests here run on a release that the direct way is meant for, so they do test it."""
+    async with aiohttp.ClientSession() as session:
+        assert is_plain(session)
+
+
+async def test_a_release_that_no_test_has_seen_is_asked_itself(
+    gateway: ScriptedGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On an aiohttp that is newer than the tests, requests go through the session."""
+    monkeypatch.setattr(exchange_module, "_IS_TESTED", False)
+    async with a_client(gateway) as client:
+        await client.send(a_message())
+    assert len(gateway.bodies) == 1
+
+
+@pytest.mark.parametrize("lacking", ["socket", "poll"])
+async def test_where_a_dead_connection_cannot_be_told_it_is_taken_for_alive(
+    monkeypatch: pytest.MonkeyPatch, lacking: str
+) -> None:
+    """Without a socket to ask, or a way to ask it, the request is written and may have arrived."""
+
+    class Pipe(asyncio.Transport):
+        def is_closing(self) -> bool:
+            return False
+
+    if lacking == "poll":
+        monkeypatch.delattr(select, "poll")
+    pipe = Pipe(extra={"socket": None if lacking == "socket" else object()})
+    assert refuse_dead(pipe) is pipe
+
+
+async def test_a_connection_that_is_gone_is_refused() -> None:
+    """A connection without a transport takes no request."""
+    with pytest.raises(ConnectionResetError, match="while it was idle"):
+        refuse_dead(None)
