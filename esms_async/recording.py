@@ -51,13 +51,12 @@ class Recorder:
         self._owns_ledger = False
         self._outstanding: set[asyncio.Task[None]] = set()
 
-    async def claim(self, message: Message, *, resume: bool) -> Claim:
-        """Claim a message, opening the ledger first if nobody has."""
-        if not self.ledger.is_open:
-            await self._open_once()
-        return await self.ledger.claim(message, fingerprint(message, self._key), resume=resume)
+    def fingerprint(self, message: Message) -> bytes:
+        """Return what tells the message from others with its RequestId."""
+        return fingerprint(message, self._key)
 
-    async def _open_once(self) -> None:
+    async def open(self) -> None:
+        """Open the ledger, if nobody has."""
         async with self._opening:
             if not self.ledger.is_open:
                 await self.ledger.open()
@@ -149,21 +148,10 @@ class RecordedSend(LogicalSend):
             asyncio.CancelledError: As for a send without a ledger.
         """
         claim = await self._claim()
-        match claim.decision:
-            case Decision.ALREADY_ACCEPTED:
-                return _receipt(claim.entry)
-            case Decision.ALREADY_REJECTED:
-                raise self._stored_rejection(claim.entry)
-            case Decision.EXPIRED:
-                raise self._expired(claim.entry)
-            case Decision.CONFLICT:
-                raise RequestIdConflict(
-                    self.message, (), "the ledger holds this request id for another message"
-                )
-            case Decision.RESUME:
-                self.history = History.AMBIGUOUS
-            case _:
-                assert claim.decision is Decision.SEND  # noqa: S101  # no other is left
+        if claim.decision is Decision.RESUME:
+            self.history = History.AMBIGUOUS
+        elif claim.decision is not Decision.SEND:
+            return self._without_sending(claim)
         self._claimed = claim.entry
         try:
             receipt = await super().run()
@@ -187,10 +175,27 @@ class RecordedSend(LogicalSend):
                 return attrs.evolve(_receipt(entry), attempts=self.attempts)
         return await super().attempt_again()
 
+    def _without_sending(self, claim: Claim) -> Receipt:
+        """Tell what the ledger holds of a message that is not to be sent."""
+        match claim.decision:
+            case Decision.ALREADY_ACCEPTED:
+                return _receipt(claim.entry)
+            case Decision.ALREADY_REJECTED:
+                raise self._stored_rejection(claim.entry)
+            case Decision.EXPIRED:
+                raise self._expired(claim.entry)
+            case _:
+                raise RequestIdConflict(
+                    self.message, (), "the ledger holds this request id for another message"
+                )
+
     async def _claim(self) -> Claim:
+        recorder, message = self._recorder, self.message
         try:
-            return await self._recorder.claim(
-                self.message, resume=self.history is History.AMBIGUOUS
+            if not recorder.ledger.is_open:
+                await recorder.open()
+            return await recorder.ledger.claim(
+                message, recorder.fingerprint(message), resume=self.history is History.AMBIGUOUS
             )
         except asyncio.CancelledError as cancelled:
             cancelled.__cause__ = OutcomeUnknown(

@@ -23,7 +23,7 @@ import enum
 import functools
 import hashlib
 import hmac
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Final
 
@@ -280,8 +280,11 @@ def new_entry(
     )
 
 
-_KEY_ID_LENGTH = 4
+KEY_ID_LENGTH: Final = 4
+"""How many bytes of a fingerprint name the key that it was made with."""
+
 _MAC_LENGTH = 16
+_BLOCK = 64
 
 
 def fingerprint(message: Message, key: bytes) -> bytes:
@@ -292,18 +295,34 @@ def fingerprint(message: Message, key: bytes) -> bytes:
 
     Args:
         message: The message.
-        key: A secret key.
+        key: A secret key of at most 64 bytes.
 
     Returns:
         20 bytes: four that name the key, and 16 of an HMAC-SHA-256 over phone and content.
     """
     text = f"{message.phone}\n{message.content}".encode()
-    return _key_id(key) + hmac.digest(key, text, "sha256")[:_MAC_LENGTH]
+    return _key_id(key) + _keyed(key)(text)[:_MAC_LENGTH]
 
 
 @functools.lru_cache(maxsize=16)
 def _key_id(key: bytes) -> bytes:
-    return hmac.digest(key, b"key id", "sha256")[:_KEY_ID_LENGTH]
+    return _keyed(key)(b"key id")[:KEY_ID_LENGTH]
+
+
+@functools.lru_cache(maxsize=16)
+def _keyed(key: bytes) -> Callable[[bytes], bytes]:
+    """Return HMAC-SHA-256 under a key (RFC 2104), with what is the same for every text done."""
+    padded = key.ljust(_BLOCK, b"\0")
+    inner = hashlib.sha256(bytes(byte ^ 0x36 for byte in padded))
+    outer = hashlib.sha256(bytes(byte ^ 0x5C for byte in padded))
+
+    def mac(text: bytes) -> bytes:
+        inside, outside = inner.copy(), outer.copy()
+        inside.update(text)
+        outside.update(inside.digest())
+        return outside.digest()
+
+    return mac
 
 
 def same_fingerprint(one: bytes, other: bytes) -> bool:
@@ -317,7 +336,7 @@ def same_fingerprint(one: bytes, other: bytes) -> bool:
         False where they were made with one key and differ. Those of two keys, as before and
         after a rotation of the account's keys, tell nothing.
     """
-    if one[:_KEY_ID_LENGTH] != other[:_KEY_ID_LENGTH]:
+    if one[:KEY_ID_LENGTH] != other[:KEY_ID_LENGTH]:
         return True
     return hmac.compare_digest(one, other)
 

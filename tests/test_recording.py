@@ -96,6 +96,28 @@ async def state_of(ledger: MemoryLedger, message: Message) -> State | None:
     return None if entry is None else entry.state
 
 
+class SlowToOpen(MemoryLedger):
+    """A ledger that takes a turn of the event loop to open."""
+
+    opened = 0
+
+    async def open(self) -> None:
+        self.opened += 1
+        await asyncio.sleep(0)
+        await super().open()
+
+
+async def test_sends_that_begin_together_open_the_ledger_once(
+    gateway: ScriptedGateway, a_client: MakeClient
+) -> None:
+    """A ledger that nobody has opened is opened by the first send, and the others wait for it."""
+    ledger = SlowToOpen()
+    messages = [a_message() for _ in range(5)]
+    async with a_client(ledger=ledger) as client:
+        await asyncio.gather(*map(client.send, messages))
+    assert (ledger.opened, len(gateway.bodies)) == (1, 5)
+
+
 async def test_an_accepted_message_is_not_sent_again(
     gateway: ScriptedGateway, ledger: MemoryLedger, a_client: MakeClient
 ) -> None:

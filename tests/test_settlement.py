@@ -1,5 +1,6 @@
 """The states of a ledger's entries: both tables, held against what the gateway did."""
 
+import hmac
 import itertools
 
 import attrs
@@ -11,6 +12,7 @@ from esms_async import Evidence, Message
 from esms_async.outcome import History, Verdict, extend, judge
 from esms_async.settlement import (
     CLAIMS,
+    KEY_ID_LENGTH,
     SETTLEMENTS,
     WINDOW,
     Claim,
@@ -149,6 +151,14 @@ def test_a_fingerprint_tells_messages_apart() -> None:
     other_text = Message(MESSAGE.phone, "686869 la ma")
     for other in (other_phone, other_text):
         assert not same_fingerprint(base, fingerprint(other, KEY))
+
+
+@pytest.mark.parametrize("key", [b"k", bytes(32), b"\xff" * 64], ids=len)
+def test_a_fingerprint_is_an_hmac(key: bytes) -> None:
+    """A fingerprint names its key, and is the HMAC-SHA-256 that the standard library computes."""
+    text = f"{MESSAGE.phone}\n{MESSAGE.content}".encode()
+    named = hmac.digest(key, b"key id", "sha256")[:KEY_ID_LENGTH]
+    assert fingerprint(MESSAGE, key) == named + hmac.digest(key, text, "sha256")[:16]
 
 
 def test_fingerprints_of_two_keys_tell_nothing() -> None:

@@ -5,32 +5,52 @@ import contextlib
 import queue
 import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 from esms_async.errors import LedgerError
 
 T = TypeVar("T")
-Operation = Callable[[sqlite3.Connection], object]
-_Job = tuple[Operation, "asyncio.Future[object]"]
+
+
+class Job(Generic[T]):
+    """Work with a result of type T that whoever made the writer knows how to do."""
+
+    __slots__ = ()
+
+
+Work = Job[object] | Callable[[sqlite3.Connection], object]
+"""A job, or a function of the connection."""
+
+_Submitted = tuple[Work, "asyncio.Future[object]"]
 
 # A commit waits for the disk; more jobs than this share one only at the price of their latency.
 _LARGEST_BATCH = 512
 
 
 class SqliteWriter:
-    """Runs operations on one connection, in the order in which they were submitted.
+    """Does work on one connection, in batches of what has gathered.
 
     Args:
         path: The file, for error texts.
-        connect: Opens the connection; it is called on the thread.
+        connect: Opens the connection.
+        perform: Does what has gathered, in a transaction, and returns the results in its order.
+        undone: Is told of a transaction that was undone. All three are called on the thread.
     """
 
-    def __init__(self, path: Path, connect: Callable[[], sqlite3.Connection]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        connect: Callable[[], sqlite3.Connection],
+        perform: Callable[[sqlite3.Connection, Sequence[Work]], Sequence[object]],
+        undone: Callable[[], None],
+    ) -> None:
         self._path = path
         self._connect = connect
-        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._perform = perform
+        self._undone = undone
+        self._jobs: queue.SimpleQueue[_Submitted | None] = queue.SimpleQueue()
         # A thread that is left behind must not keep the process from ending: what it has
         # acknowledged is on disk.
         self._thread = threading.Thread(target=self._run, name=f"ledger {path.name}", daemon=True)
@@ -49,22 +69,22 @@ class SqliteWriter:
         self._thread.start()
         await opened
 
-    async def run(self, operation: Callable[[sqlite3.Connection], T]) -> T:
-        """Run an operation in a transaction that it may share with others.
+    def run(self, work: Job[T] | Callable[[sqlite3.Connection], T]) -> "asyncio.Future[T]":
+        """Do some work in a transaction that it may share with other work.
 
         Args:
-            operation: Works on the connection and returns its result. Where it raises, its whole
-                transaction is undone, and every operation in it fails.
+            work: What is to be done. Where it raises, its whole transaction is undone, and all
+                the work in it fails.
 
         Returns:
-            The operation's result, once it is on disk.
+            The result, once it is on disk.
 
         Raises:
             LedgerError: The transaction failed; nothing of it was stored.
         """
         done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._jobs.put((operation, done))  # type: ignore[arg-type]  # a future of T takes T only
-        return await done
+        self._jobs.put((work, done))  # type: ignore[arg-type]  # a future of T takes T only
+        return done
 
     async def stop(self) -> None:
         """Finish what was submitted, close the connection and end the thread."""
@@ -93,10 +113,10 @@ class SqliteWriter:
             if jobs:
                 _resolve(self._commit(connection, jobs))
 
-    def _gather(self) -> tuple[list[_Job], bool]:
+    def _gather(self) -> tuple[list[_Submitted], bool]:
         """Return the jobs that have gathered, at least one, and whether the last one is seen."""
         job = self._jobs.get()
-        jobs: list[_Job] = []
+        jobs: list[_Submitted] = []
         while job is not None:
             jobs.append(job)
             if len(jobs) >= _LARGEST_BATCH:
@@ -108,18 +128,19 @@ class SqliteWriter:
         return jobs, True
 
     def _commit(
-        self, connection: sqlite3.Connection, jobs: list[_Job]
+        self, connection: sqlite3.Connection, jobs: list[_Submitted]
     ) -> "list[tuple[asyncio.Future[object], object]]":
         try:
             connection.execute("BEGIN IMMEDIATE")
-            results = [(done, operation(connection)) for operation, done in jobs]
+            results = self._perform(connection, [work for work, _ in jobs])
             connection.execute("COMMIT")
         except Exception as error:  # noqa: BLE001  # whatever it is, the senders must be told
             with contextlib.suppress(sqlite3.Error):
                 connection.execute("ROLLBACK")
+            self._undone()
             failure = self._as_ledger_error(error)
             return [(done, failure) for _, done in jobs]
-        return results
+        return [(done, result) for (_, done), result in zip(jobs, results, strict=True)]
 
     def _as_ledger_error(self, error: Exception) -> LedgerError:
         if isinstance(error, LedgerError):

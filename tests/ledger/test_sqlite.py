@@ -228,15 +228,13 @@ async def test_one_failing_operation_undoes_its_transaction(tmp_path: Path) -> N
             busy.set()
             blocked.wait(20)
 
-        waiting = asyncio.create_task(ledger._opened().run(block))
+        waiting = ledger._opened().run(block)
         await asyncio.to_thread(busy.wait, 20)
-        together = [
-            asyncio.create_task(ledger.claim(message, fingerprint(message, b"key"))),
-            asyncio.create_task(ledger._opened().run(fail)),
-        ]
+        claiming = asyncio.create_task(ledger.claim(message, fingerprint(message, b"key")))
+        failing = ledger._opened().run(fail)
         await asyncio.sleep(0)
         blocked.set()
-        results = await asyncio.gather(*together, return_exceptions=True)
+        results = await asyncio.gather(claiming, failing, return_exceptions=True)
         await waiting
         assert [type(result) for result in results] == [LedgerError, LedgerError]
         assert await ledger.look_up(message.request_id) is None
@@ -332,9 +330,7 @@ def test_results_for_a_closed_event_loop_are_dropped(tmp_path: Path) -> None:
     async def leave() -> None:
         await ledger.open()
         writers.append(ledger._opened())
-        task = asyncio.create_task(writers[0].run(lambda _: blocked.wait(20)))
-        await asyncio.sleep(0)
-        task.cancel()
+        writers[0].run(lambda _: blocked.wait(20)).cancel()
 
     asyncio.run(leave())
     blocked.set()
