@@ -55,12 +55,13 @@ class Recorder:
         """Return what tells the message from others with its RequestId."""
         return fingerprint(message, self._key)
 
-    async def open(self) -> None:
-        """Open the ledger, if nobody has."""
+    async def opened(self) -> Ledger:
+        """Return the ledger, opened first if nobody has."""
         async with self._opening:
             if not self.ledger.is_open:
                 await self.ledger.open()
                 self._owns_ledger = True
+        return self.ledger
 
     async def record(self, claimed: Entry, settlement: Settlement) -> Entry | None:
         """Settle a claim, at once or else in the background, and return the entry as known."""
@@ -191,12 +192,11 @@ class RecordedSend(LogicalSend):
 
     async def _claim(self) -> Claim:
         recorder, message = self._recorder, self.message
+        fingerprint = recorder.fingerprint(message)
+        resume = self.history is History.AMBIGUOUS
         try:
-            if not recorder.ledger.is_open:
-                await recorder.open()
-            return await recorder.ledger.claim(
-                message, recorder.fingerprint(message), resume=self.history is History.AMBIGUOUS
-            )
+            ledger = recorder.ledger if recorder.ledger.is_open else await recorder.opened()
+            return await ledger.claim(message, fingerprint, resume=resume)
         except asyncio.CancelledError as cancelled:
             cancelled.__cause__ = OutcomeUnknown(
                 self.message, (), "cancelled before the ledger told of earlier attempts"

@@ -102,6 +102,7 @@ class SlowToOpen(MemoryLedger):
     opened = 0
 
     async def open(self) -> None:
+        """Count, and open a turn later."""
         self.opened += 1
         await asyncio.sleep(0)
         await super().open()
