@@ -4,6 +4,7 @@ import random
 from collections.abc import Callable
 
 from esms_async.emulator.faults import Fault, Sort, parse_fault
+from esms_async.emulator.listeners import Listeners
 from esms_async.emulator.records import Operation
 
 
@@ -11,13 +12,23 @@ class ArmedFault:
     """A fault at work."""
 
     def __init__(
-        self, fault: Fault, chance: random.Random, disarm: Callable[["ArmedFault"], None]
+        self,
+        number: int,
+        fault: Fault,
+        chance: random.Random,
+        disarm: Callable[["ArmedFault"], None],
     ) -> None:
+        self._number = number
         self._fault = fault
         self._chance = chance
         self._disarm = disarm
         self._met = 0
         self._used = 0
+
+    @property
+    def number(self) -> int:
+        """Its place in the order of all faults that were ever armed, from 1."""
+        return self._number
 
     @property
     def fault(self) -> Fault:
@@ -67,10 +78,15 @@ class Armoury:
     Args:
         seed: What makes `p=` repeatable: the same faults armed in the same order strike the same
             requests of a sequence.
+
+    Attributes:
+        changes: Who is told when a fault is armed or taken away.
     """
 
     def __init__(self, seed: int) -> None:
         self._seed = seed
+        self.changes: Listeners[[]] = Listeners()
+        self._number = 0
         self._count = 0
         self._armed: dict[Sort, list[ArmedFault]] = {sort: [] for sort in Sort}
 
@@ -99,8 +115,10 @@ class Armoury:
         fault = fault if isinstance(fault, Fault) else parse_fault(fault)
         self._count += 1
         chance = random.Random(f"{self._seed}/{self._count}")  # noqa: S311  # chance to repeat
-        armed = ArmedFault(fault, chance, self._disarm)
+        self._number += 1
+        armed = ArmedFault(self._number, fault, chance, self._disarm)
         self._armed[fault.sort].append(armed)
+        self.changes.tell()
         return armed
 
     def draw(self, sort: Sort, operation: Operation, phone: str | None) -> Fault | None:
@@ -124,8 +142,10 @@ class Armoury:
         for faults in self._armed.values():
             faults.clear()
         self._count = 0
+        self.changes.tell()
 
     def _disarm(self, armed: ArmedFault) -> None:
         faults = self._armed[armed.fault.sort]
         if armed in faults:
             faults.remove(armed)
+            self.changes.tell()

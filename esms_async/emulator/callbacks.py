@@ -55,8 +55,8 @@ class Reporter:
             return
         halfway = (delivery.started_at + delivery.finished_at) / 2
         for _ in range(2 if delivery.twist is Twist.TWICE else 1):
-            self._send_at(halfway, message, waiting(message))
-            self._send_at(delivery.finished_at, message, finished(message))
+            self._send_at(halfway, message, waiting(message), planned=True)
+            self._send_at(delivery.finished_at, message, finished(message), planned=True)
 
     def send(self, message: AcceptedMessage) -> None:
         """Send the report of a finished message, now.
@@ -91,13 +91,16 @@ class Reporter:
         if self._session is not None:
             await self._session.close()
 
-    def _send_at(self, at: float, message: AcceptedMessage, progress: Progress) -> None:
+    def _send_at(
+        self, at: float, message: AcceptedMessage, progress: Progress, *, planned: bool = False
+    ) -> None:
         if (report := self._report(message, progress)) is None:
             return
         if len(self._timetable) + len(self._queue) >= _MOST_PENDING:
             self._note(report, "dropped")
         else:
-            self._timetable.call_at(at, lambda: self._enqueue(report))
+            call = self._enqueue_planned if planned else self._enqueue
+            self._timetable.call_at(at, lambda: call(report))
 
     def _report(self, message: AcceptedMessage, progress: Progress) -> _Report | None:
         """Return the report, or None where there is nobody whom it may be sent to."""
@@ -108,6 +111,12 @@ class Reporter:
             return report
         self._note(report, "not allowed")
         return None
+
+    def _enqueue_planned(self, report: _Report) -> None:
+        """Have a report sent, unless its message was finished by hand meanwhile."""
+        message = self._engine.gateway.find(report.message.sms_id)
+        if message is None or message.delivery == report.message.delivery:
+            self._enqueue(report)
 
     def _enqueue(self, report: _Report) -> None:
         self._queue.append(report)

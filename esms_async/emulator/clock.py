@@ -2,12 +2,15 @@
 
 import asyncio
 import heapq
-import math
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
+from esms_async.emulator.listeners import Listeners
 from esms_async.errors import ConfigurationError
+
+# No datetime is later than the year 9999; what is planned on the way needs some room.
+_LAST = datetime(9000, 1, 1, tzinfo=UTC).timestamp()
 
 
 class Clock:
@@ -31,7 +34,7 @@ class Clock:
         self._shown = start.timestamp()
         self._running = running
         self._since = time.monotonic()
-        self._listeners: list[Callable[[], None]] = []
+        self._listeners: Listeners[[]] = Listeners()
 
     @property
     def running(self) -> bool:
@@ -55,14 +58,15 @@ class Clock:
             by: Seconds or a timedelta, at least 0.
 
         Raises:
-            ConfigurationError: It is negative, or no number.
+            ConfigurationError: It is negative, or no number, or leads too far ahead.
         """
-        seconds = by.total_seconds() if isinstance(by, timedelta) else float(by)
-        if not (math.isfinite(seconds) and seconds >= 0):
-            raise ConfigurationError(f"a clock advances by 0 seconds or more, not by {seconds:g}")
+        seconds = by.total_seconds() if isinstance(by, timedelta) else by
+        if not 0 <= seconds <= _LAST - self.time():
+            raise ConfigurationError(
+                "a clock advances by 0 seconds or more, and not past the year 9000"
+            )
         self._shown += seconds
-        for listener in tuple(self._listeners):
-            listener()
+        self._listeners.tell()
 
     def subscribe(self, listener: Callable[[], None]) -> Callable[[], None]:
         """Tell a listener whenever the clock has jumped ahead.
@@ -73,13 +77,7 @@ class Clock:
         Returns:
             A function that ends it.
         """
-        self._listeners.append(listener)
-
-        def unsubscribe() -> None:
-            if listener in self._listeners:
-                self._listeners.remove(listener)
-
-        return unsubscribe
+        return self._listeners.add(listener)
 
 
 class Timetable:

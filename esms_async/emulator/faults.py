@@ -200,6 +200,12 @@ def parse_fault(spec: str) -> Fault:
     return fault
 
 
+def read_duration(text: str) -> float | None:
+    """Return the seconds of a time such as `500ms`, `2s`, `5m`, `1h` or `2`, or None."""
+    match = _DURATION.fullmatch(text)
+    return None if match is None else float(match[1]) * _UNITS[match[2]]
+
+
 def _require_str(spec: object) -> str:
     if not isinstance(spec, str):
         raise ConfigurationError(f"a fault is written as a str, not {type(spec).__name__}")
@@ -228,10 +234,10 @@ def _read_operation(fault: Fault, word: str) -> Fault:
 
 
 def _read_seconds(fault: Fault, text: str) -> Fault:
-    match = _DURATION.fullmatch(text)
-    if match is None:
+    seconds = read_duration(text)
+    if seconds is None:
         _refuse(fault, f"takes a time such as 500ms, 2s, 5m or 1h, not {_quote(text)}")
-    return attrs.evolve(fault, seconds=float(match[1]) * _UNITS[match[2]])
+    return attrs.evolve(fault, seconds=seconds)
 
 
 def _read_fraction(fault: Fault, text: str) -> Fault:

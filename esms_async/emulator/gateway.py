@@ -69,7 +69,7 @@ class Gateway:
         credentials: Credentials | None = None,
         seed: int = 0,
     ) -> None:
-        self.balance = balance
+        self.balance: int = balance
         self.state = AccountState.ACTIVE
         self._settings = settings
         self._time = time
@@ -107,6 +107,10 @@ class Gateway:
     def pruned(self) -> int:
         """How many accepted messages had to make room for newer ones."""
         return self._pruned
+
+    def find(self, sms_id: str) -> AcceptedMessage | None:
+        """Return the message that is kept by an SMSID, or None."""
+        return self._messages.get(sms_id)
 
     def accepted(self, request_id: str) -> int:
         """Return how many sends with a RequestId were accepted."""
@@ -244,11 +248,15 @@ class Gateway:
         self._messages[message.sms_id] = message
         return message
 
+    def clear_messages(self) -> None:
+        """Forget all messages, but no RequestId; the numbers of the messages go on."""
+        self._messages.clear()
+        self._pruned = 0
+
     def reset(self) -> None:
         """Forget all messages and RequestIds; the numbers of the messages go on."""
-        self._messages.clear()
+        self.clear_messages()
         self._request_ids.clear()
-        self._pruned = 0
         self._random.seed(self._seed)
 
     def _store(self, send: _Send) -> AcceptedMessage:

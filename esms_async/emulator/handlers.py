@@ -1,6 +1,5 @@
 """The operations of the gateway over HTTP: a request in, the fault that it meets, an answer out."""
 
-import asyncio
 from collections.abc import Callable, Mapping
 
 import attrs
@@ -10,6 +9,7 @@ from esms_async.emulator import wire
 from esms_async.emulator.callbacks import Reporter
 from esms_async.emulator.engine import Engine
 from esms_async.emulator.faults import Fault, Kind, Phase, Sort
+from esms_async.emulator.guard import read_body
 from esms_async.emulator.misbehaviour import ON_THE_SOCKET, Closing, NoAnswer, misbehave
 from esms_async.emulator.records import Operation, SeenRequest, Twist
 from esms_async.emulator.wire import Answer, Fields
@@ -52,7 +52,7 @@ class Handlers:
 
     def _add_post(self, app: web.Application, name: str, operation: Operation) -> None:
         async def handle(request: web.Request) -> web.StreamResponse:
-            fields = wire.read_json(await self._read(request))
+            fields = wire.read_json(await read_body(request, self._settings.body_timeout))
             if fields is None:
                 # assumed: the page with which the service refuses what it cannot read.
                 return _respond(wire.page(400))
@@ -68,16 +68,6 @@ class Handlers:
         for path in (FOLDER + name, FOLDER + name + "/"):
             # Without HEAD, which would send a message.
             app.router.add_get(path, handle, allow_head=False)
-
-    async def _read(self, request: web.Request) -> bytes:
-        """Return the body; give up where the client leaves, or takes too long."""
-        if request.content.is_eof():
-            return await request.read()
-        try:
-            async with asyncio.timeout(self._settings.body_timeout):
-                return await request.read()
-        except (TimeoutError, ConnectionError, web.RequestPayloadError):
-            raise web.HTTPRequestTimeout from None
 
     async def _exchange(
         self, method: str, operation: Operation, fields: Fields

@@ -6,6 +6,7 @@ from typing import Generic, Protocol, TypeVar
 
 import attrs
 
+from esms_async.emulator.listeners import Listeners
 from esms_async.emulator.records import AcceptedMessage, SeenRequest, SentReport
 
 
@@ -21,7 +22,7 @@ class EventKind(enum.StrEnum):
     STATE = "state"
     """Faults, balance, account or clock were changed from outside."""
     RESET = "reset"
-    """Everything was forgotten."""
+    """The messages, requests and reports were forgotten, RequestIds perhaps too."""
 
 
 @attrs.frozen
@@ -45,12 +46,16 @@ Listener = Callable[[Event], None]
 """Takes an event; called at once, within the event loop, so it must neither wait nor raise."""
 
 
-class _Numbered(Protocol):
+class Numbered(Protocol):
+    """A record with its place in the order of its kind."""
+
     @property
-    def number(self) -> int: ...
+    def number(self) -> int:
+        """Its number."""
+        ...
 
 
-_R = TypeVar("_R", bound=_Numbered)
+_R = TypeVar("_R", bound=Numbered)
 
 
 class Ring(Generic[_R]):
@@ -99,7 +104,7 @@ class Journal:
     def __init__(self, size: int) -> None:
         self.requests: Ring[SeenRequest] = Ring(size)
         self.reports: Ring[SentReport] = Ring(size)
-        self._listeners: list[Listener] = []
+        self._listeners: Listeners[[Event]] = Listeners()
 
     def subscribe(self, listener: Listener) -> Callable[[], None]:
         """Tell a listener of every event from now on.
@@ -110,41 +115,28 @@ class Journal:
         Returns:
             A function that ends it.
         """
-        self._listeners.append(listener)
-
-        def unsubscribe() -> None:
-            if listener in self._listeners:
-                self._listeners.remove(listener)
-
-        return unsubscribe
+        return self._listeners.add(listener)
 
     def note_request(self, request: SeenRequest) -> None:
         """Keep a request, or what became of it."""
         self.requests.put(request)
-        if self._listeners:
-            self._tell(Event(EventKind.REQUEST, request=request))
+        self._listeners.tell(Event(EventKind.REQUEST, request=request))
 
     def note_message(self, message: AcceptedMessage) -> None:
         """Tell of a message that was accepted, or whose delivery has changed."""
-        if self._listeners:
-            self._tell(Event(EventKind.MESSAGE, message=message))
+        self._listeners.tell(Event(EventKind.MESSAGE, message=message))
 
     def note_report(self, report: SentReport) -> None:
         """Keep a try to deliver a report."""
         self.reports.put(report)
-        if self._listeners:
-            self._tell(Event(EventKind.REPORT, report=report))
+        self._listeners.tell(Event(EventKind.REPORT, report=report))
 
     def note_state(self) -> None:
         """Tell that faults, balance, account or clock were changed from outside."""
-        self._tell(Event(EventKind.STATE))
+        self._listeners.tell(Event(EventKind.STATE))
 
     def reset(self) -> None:
-        """Forget everything."""
+        """Forget the requests and reports, and tell that the messages are forgotten too."""
         self.requests.clear()
         self.reports.clear()
-        self._tell(Event(EventKind.RESET))
-
-    def _tell(self, event: Event) -> None:
-        for listener in tuple(self._listeners):
-            listener(event)
+        self._listeners.tell(Event(EventKind.RESET))

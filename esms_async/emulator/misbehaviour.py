@@ -25,6 +25,11 @@ class Closing:
     def __init__(self) -> None:
         self._begun: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
+    @property
+    def has_begun(self) -> bool:
+        """True once the emulator closes."""
+        return self._begun.done()
+
     def begin(self) -> None:
         """End whatever hangs or waits."""
         if not self._begun.done():

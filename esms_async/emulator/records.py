@@ -1,6 +1,7 @@
 """The values in which the emulator tells what it saw and did."""
 
 import enum
+import re
 from collections.abc import Mapping
 from datetime import datetime
 
@@ -8,9 +9,18 @@ import attrs
 
 from esms_async.phone import mask_phone
 
+# Digits that are no piece of a word, a date, a time, an amount or a phone number.
+_CODE = re.compile(r"(?<![\w.,:/+-])[0-9]{4,8}(?![\w]|[.,:/-][0-9]| [0-9]{3})")
+
 
 def _masked(phone: str | None) -> str:
     return "None" if phone is None else repr(mask_phone(phone))
+
+
+def find_otp(content: str) -> str | None:
+    """Return what looks like a one-time code in a text, or None."""
+    codes: list[str] = _CODE.findall(content)
+    return next((code for code in codes if len(code) == 6), codes[0] if codes else None)
 
 
 class Operation(enum.StrEnum):
@@ -88,6 +98,14 @@ class AcceptedMessage:
     send_at: datetime | None
     price: int
     delivery: Delivery = attrs.field(repr=False)
+
+    @property
+    def otp(self) -> str | None:
+        """The one-time code in the content, or None.
+
+        That is its first six digits that stand alone, or else its first four to eight.
+        """
+        return find_otp(self.content)
 
 
 @attrs.frozen

@@ -3,25 +3,30 @@
 import os
 from collections.abc import Callable, Iterable
 from types import TracebackType
-from typing import Final, Self
-
-from aiohttp import web
+from typing import TYPE_CHECKING, Final, Self
 
 from esms_async.emulator.arming import ArmedFault, Armoury
 from esms_async.emulator.callbacks import Reporter
 from esms_async.emulator.clock import Clock
+from esms_async.emulator.control import Control
+from esms_async.emulator.delivery import FINISHED, progress
 from esms_async.emulator.engine import Engine
 from esms_async.emulator.faults import Fault
+from esms_async.emulator.feed import Feed
 from esms_async.emulator.gateway import Gateway
-from esms_async.emulator.guard import guard, quiet_logger
 from esms_async.emulator.handlers import FOLDER, Handlers
 from esms_async.emulator.journal import Event, Journal, Listener
 from esms_async.emulator.misbehaviour import Closing
+from esms_async.emulator.page import Page
 from esms_async.emulator.records import AcceptedMessage, SeenRequest, SentReport
 from esms_async.emulator.settings import AccountState, Settings
+from esms_async.emulator.site import close, listen, new_application
 from esms_async.emulator.waiting import Wanted, first_event
 from esms_async.errors import ConfigurationError, UsageError
 from esms_async.messages import Credentials
+
+if TYPE_CHECKING:
+    from aiohttp import web
 
 HOST: Final = "127.0.0.1"
 """The address that an emulator listens on, and no other."""
@@ -29,11 +34,7 @@ HOST: Final = "127.0.0.1"
 DEFAULT_BALANCE: Final = 1_000_000_000
 """Enough for a million messages, in dong."""
 
-_BACKLOG = 1024
-# Handlers wait for nothing once the emulator closes; this is for what never finished arriving.
-_SHUTDOWN_TIMEOUT = 0.1
-# So long is read on after a refusal, so that a client which still sends gets to see it.
-_LINGERING_TIME = 0.25
+_NO_MESSAGE = "no message is kept by this SMSID"
 
 
 class Emulator:
@@ -80,7 +81,9 @@ class Emulator:
         self._engine = Engine(settings, self._clock, self._gateway, self._armoury, self._journal)
         for fault in faults:
             self._armoury.arm(fault)
+        self._armoury.changes.add(self._note_change)
         self._closing: Closing | None = None
+        self._feed: Feed | None = None
         self._reporter = Reporter(self._engine)
         self._runner: web.AppRunner | None = None
 
@@ -115,7 +118,7 @@ class Emulator:
     @balance.setter
     def balance(self, dong: int) -> None:
         self._gateway.balance = _check_balance(dong)
-        self._journal.note_state()
+        self._note_change()
 
     @property
     def account(self) -> AccountState:
@@ -125,7 +128,7 @@ class Emulator:
     @account.setter
     def account(self, state: AccountState) -> None:
         self._gateway.state = AccountState(state)
-        self._journal.note_state()
+        self._note_change()
 
     @property
     def messages(self) -> list[AcceptedMessage]:
@@ -165,14 +168,11 @@ class Emulator:
         Raises:
             ConfigurationError: A part cannot be read; the error says which, and what is allowed.
         """
-        armed = self._armoury.arm(spec)
-        self._journal.note_state()
-        return armed
+        return self._armoury.arm(spec)
 
     def clear_faults(self) -> None:
         """Take all faults away."""
         self._armoury.clear()
-        self._journal.note_state()
 
     def accepted(self, request_id: str) -> int:
         """Return how many times a message with a RequestId was accepted.
@@ -305,10 +305,38 @@ class Emulator:
         """
         message = self._gateway.finish(sms_id, delivered=delivered)
         if message is None:
-            raise LookupError("no message is kept by this SMSID")
+            raise LookupError(_NO_MESSAGE)
         self._journal.note_message(message)
         self._reporter.send(message)
         return message
+
+    def resend_report(self, sms_id: str) -> AcceptedMessage:
+        """Send the last report of a message once more.
+
+        Args:
+            sms_id: The SMSID of a message that is kept.
+
+        Returns:
+            The message.
+
+        Raises:
+            LookupError: No message is kept by that SMSID.
+            UsageError: Nothing is known yet to report, or nobody is there to report to.
+        """
+        message = self._gateway.find(sms_id)
+        if message is None:
+            raise LookupError(_NO_MESSAGE)
+        if message.callback_url is None:
+            raise UsageError("the message has no CallbackUrl to send a report to")
+        if progress(message, self._clock.time()).send_status != FINISHED:
+            raise UsageError("the message has no result yet; deliver it, or let it fail")
+        self._reporter.send(message)
+        return message
+
+    def clear_messages(self) -> None:
+        """Forget messages, requests and reports; RequestIds, faults and balance stay."""
+        self._gateway.clear_messages()
+        self._journal.reset()
 
     def reset(self) -> None:
         """Make it as new: no messages, RequestIds, requests or faults; balance as at first."""
@@ -326,38 +354,29 @@ class Emulator:
             ConfigurationError: The port cannot be listened on.
             UsageError: It was started before.
         """
-        if self._runner is not None:
+        if self._closing is not None:
             raise UsageError("the emulator was started before; make a new one")
+        settings = self._engine.settings
         self._closing = Closing()
-        app = web.Application(
-            client_max_size=self._engine.settings.max_request_bytes, middlewares=[guard]
-        )
+        self._feed = Feed(self._journal, self._clock, settings.max_requests)
+        app = new_application(settings)
         Handlers(self._engine, self._reporter, self._closing).add_routes(app)
-        runner = self._runner = web.AppRunner(
-            app,
-            access_log=None,
-            logger=quiet_logger(),
-            shutdown_timeout=_SHUTDOWN_TIMEOUT,
-            keepalive_timeout=self._engine.settings.idle_timeout,
-            lingering_time=_LINGERING_TIME,
-            # A compressed body is no JSON: 300 kB of gzip can hold 300 MB.
-            auto_decompress=False,
-        )
-        await runner.setup()
+        Page().add_routes(app)
+        Control(self, settings, self._feed, self._closing).add_routes(app)
         try:
-            await web.TCPSite(runner, HOST, self._port, backlog=_BACKLOG).start()
-        except (OSError, OverflowError) as error:
+            self._runner = await listen(app, HOST, self._port, settings)
+        except ConfigurationError:
             await self.aclose()
-            raise ConfigurationError(
-                f"cannot listen on {HOST}:{self._port} ({error}); choose another port, or 0"
-            ) from None
+            raise
 
     async def aclose(self) -> None:
         """Stop to listen, and end whatever hangs or waits."""
         if self._closing is not None:
             self._closing.begin()
+        if self._feed is not None:
+            self._feed.close()
         if self._runner is not None:
-            await self._runner.cleanup()
+            await close(self._runner)
         await self._reporter.aclose()
 
     async def __aenter__(self) -> Self:
@@ -371,6 +390,10 @@ class Emulator:
         traceback: TracebackType | None,
     ) -> None:
         await self.aclose()
+
+    def _note_change(self) -> None:
+        """Tell that something was changed from outside."""
+        self._journal.note_state()
 
     def __repr__(self) -> str:
         running = self._runner is not None and bool(self._runner.addresses)

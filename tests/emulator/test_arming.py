@@ -126,3 +126,24 @@ def test_the_repr_of_an_armed_fault_says_what_is_left() -> None:
     """The repr names the fault and how often it has struck, with the phone masked."""
     armed = Armoury(1).arm("reset,phone=0901888484")
     assert repr(armed) == "<ArmedFault reset,phone=090****484, used 0>"
+
+
+def test_whoever_listens_is_told_of_what_is_armed_and_taken_away() -> None:
+    """Arming, disarming and clearing are told of; what changes nothing is not."""
+    armoury = Armoury(1)
+    changes: list[int] = []
+    armoury.changes.add(lambda: changes.append(len(armoury.armed)))
+    armed = armoury.arm("reset")
+    armoury.arm("close")
+    armed.disarm()
+    armed.disarm()
+    armoury.clear()
+    assert changes == [1, 2, 1, 0]
+
+
+def test_numbers_are_never_given_twice() -> None:
+    """A fault that is armed after a clearing has a number of its own."""
+    armoury = Armoury(1)
+    armoury.arm("reset")
+    armoury.clear()
+    assert armoury.arm("reset").number == 2

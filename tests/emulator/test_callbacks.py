@@ -209,6 +209,30 @@ async def test_a_report_that_never_comes_can_be_sent_by_hand(
         emulator.finish("unknown")
 
 
+async def test_what_is_decided_by_hand_stands(
+    emulator: Emulator, caller: Caller, receiver: Receiver
+) -> None:
+    """After `finish` neither of the reports that were planned contradicts its report."""
+    sms_id = (await caller.send(CallbackUrl=receiver.url)).json["SMSID"]
+    emulator.finish(sms_id, delivered=False)
+    assert (await receiver.next())["SendFailed"] == "1"
+    emulator.clock.advance(60)
+    emulator.resend_report(sms_id)
+    assert (await receiver.next())["SendFailed"] == "1"
+    assert await reported(emulator, 2) == [(5, 1, "200"), (5, 1, "200")]
+
+
+async def test_a_message_that_is_not_kept_any_more_is_reported(
+    emulator: Emulator, caller: Caller, receiver: Receiver
+) -> None:
+    """Clearing the messages does not take back the reports that are due."""
+    await caller.send(RequestId="r-1", CallbackUrl=receiver.url)
+    emulator.clear_messages()
+    emulator.clock.advance(10)
+    reports = [await receiver.next() for _ in "25"]
+    assert {report["RequestId"] for report in reports} == {"r-1"}
+
+
 async def test_a_report_can_come_twice(
     emulator: Emulator, caller: Caller, receiver: Receiver
 ) -> None:

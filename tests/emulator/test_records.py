@@ -2,7 +2,10 @@
 
 from datetime import UTC, datetime
 
+import pytest
+
 from esms_async.emulator import AcceptedMessage, Delivery, Operation, SeenRequest
+from esms_async.emulator.records import find_otp
 from tests.emulator.caller import CONTENT, PHONE
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
@@ -43,3 +46,22 @@ def test_the_repr_of_a_request_hides_fields_and_phone() -> None:
     assert PHONE not in repr(request)
     assert "686868" not in repr(request)
     assert "phone=None" in repr(SeenRequest(1, NOW, Operation.BALANCE, "POST", {}))
+
+
+@pytest.mark.parametrize(
+    ("content", "otp"),
+    [
+        (CONTENT, "686868"),
+        ("Ma xac thuc Shop cua ban la 1234", "1234"),
+        ("Hotline 19001234. Ma cua ban: 482913.", "482913"),
+        ("Mã 2026 hoặc 12345678", "2026"),
+        ("G-123456 is your code", None),
+        ("Ngay 23/11/2026, 500.000d, goi 0901 888 484 luc 12:3045", None),
+        ("123 va 123456789", None),
+        ("AB123456 1234X", None),
+        ("", None),
+    ],
+)
+def test_the_code_in_a_text_is_found(content: str, otp: str | None) -> None:
+    """Six digits that stand alone come first, then four to eight; dates and amounts are none."""
+    assert find_otp(content) == otp

@@ -1,0 +1,123 @@
+"""The pytest plugin: the fixtures `esms_emulator` and `esms_client`, for tests of apps that send.
+
+It is a module beside the package, so that pytest loads it without importing the package: whoever
+asks for no fixture of it pays nothing, and nothing is imported before coverage is measured.
+"""
+
+import sys
+from types import ModuleType
+from typing import TYPE_CHECKING, Final
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Generator
+
+    from esms_async import EsmsClient
+    from esms_async.emulator import Emulator
+
+_EMULATOR: Final = pytest.StashKey["Emulator"]()
+_ON_ASYNCIO: Final = "esms_async_on_pytest_asyncio"
+_LOOP_SCOPES: Final = ("function", "class", "module", "package", "session")
+# For a test that ends while it still sends: what hangs by a fault has no outcome to wait for.
+_GRACE: Final = 0.5
+
+
+@pytest.fixture
+def esms_emulator(request: pytest.FixtureRequest) -> "Generator[Emulator]":
+    """An emulator of the gateway on a free port, new for each test.
+
+    It serves in a thread of its own, for tests on any event loop and on none. A fault that is
+    armed and never strikes fails the test.
+    """
+    from esms_async.emulator.threaded import ThreadedEmulator  # noqa: PLC0415  # see the top
+
+    # With a seed, chance is the same in every run of a test.
+    with ThreadedEmulator(seed=0) as emulator:
+        request.node.stash[_EMULATOR] = emulator
+        yield emulator
+
+
+@pytest.fixture
+def esms_client(request: pytest.FixtureRequest) -> "EsmsClient":
+    """A client of `esms_emulator`, for tests that pytest-asyncio runs, or anyio on asyncio."""
+    client: EsmsClient = request.getfixturevalue(_client_fixture(request))
+    return client
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_call(item: pytest.Item) -> None:
+    """Fail a test that has passed, where a fault that it armed never struck."""
+    emulator = item.stash.get(_EMULATOR, None)
+    unused = [str(armed.fault) for armed in emulator.faults if not armed.used] if emulator else []
+    if unused:
+        pytest.fail(
+            f"armed in esms_emulator and never met by a request: {'; '.join(unused)}", pytrace=False
+        )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Add what pytest-asyncio needs, where it is in use."""
+    plugin = sys.modules.get("pytest_asyncio.plugin")
+    if config.pluginmanager.is_registered(plugin) and _knows_loop_scopes(config):
+        config.pluginmanager.register(_client_fixtures_of_pytest_asyncio(), _ON_ASYNCIO)
+
+
+def _knows_loop_scopes(config: pytest.Config) -> bool:
+    try:
+        config.getini("asyncio_default_test_loop_scope")
+    except ValueError:
+        return False
+    return True
+
+
+def _client_fixture(request: pytest.FixtureRequest) -> str:
+    """Return the name of the fixture that opens and closes a client on the loop of a test."""
+    marker = request.node.get_closest_marker("asyncio")
+    if marker is not None and request.config.pluginmanager.has_plugin(_ON_ASYNCIO):
+        default = request.config.getini("asyncio_default_test_loop_scope")
+        return f"_esms_client_{marker.kwargs.get('loop_scope') or default}"
+    if "anyio_backend" not in request.fixturenames:
+        pytest.fail(
+            "esms_client is for async tests that anyio or pytest-asyncio (from 0.26) runs; "
+            "elsewhere, make an EsmsClient with base_url=esms_emulator.url",
+            pytrace=False,
+        )
+    if request.getfixturevalue("anyio_backend_name") != "asyncio":
+        pytest.fail(
+            "esms_client runs on asyncio alone; have the fixture anyio_backend return 'asyncio'",
+            pytrace=False,
+        )
+    return "_esms_client"
+
+
+def _new_client_fixture() -> "Callable[[Emulator], AsyncGenerator[EsmsClient]]":
+    # New each time, for pytest-asyncio notes the scope of the loop on the function itself.
+    async def open_client(esms_emulator: "Emulator") -> "AsyncGenerator[EsmsClient]":
+        import asyncio  # noqa: PLC0415  # see the top
+        import contextlib  # noqa: PLC0415  # the same
+
+        from esms_async import Credentials, EsmsClient  # noqa: PLC0415  # the same
+
+        client = EsmsClient(Credentials("emulator", "emulator"), base_url=esms_emulator.url)
+        yield client
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_GRACE):
+                await client.aclose()
+
+    return open_client
+
+
+_esms_client = pytest.fixture(_new_client_fixture(), name="_esms_client")
+
+
+def _client_fixtures_of_pytest_asyncio() -> ModuleType:
+    """Return the fixture of a client for each loop that pytest-asyncio may run a test on."""
+    import pytest_asyncio  # noqa: PLC0415  # not everybody has it
+
+    plugin = ModuleType(_ON_ASYNCIO)
+    for scope in _LOOP_SCOPES:
+        name = f"_esms_client_{scope}"
+        fixture = pytest_asyncio.fixture(_new_client_fixture(), loop_scope=scope, name=name)
+        setattr(plugin, name, fixture)
+    return plugin

@@ -1,0 +1,98 @@
+"""The events of an emulator for those who follow it: places, what is gone, waiting."""
+
+import asyncio
+
+import pytest
+
+from esms_async.emulator import Clock, EventKind
+from esms_async.emulator.feed import Feed
+from esms_async.emulator.journal import Journal
+
+
+class Bench:
+    """A feed with its journal and clock."""
+
+    def __init__(self, size: int = 3) -> None:
+        self.journal = Journal(10)
+        self.clock = Clock(running=False)
+        self.feed = Feed(self.journal, self.clock, size)
+
+
+async def test_events_are_kept_by_their_places() -> None:
+    """After a place come the events since, oldest first, no more than asked for."""
+    bench = Bench()
+    assert bench.feed.after(0, 10) == []
+    bench.journal.note_state()
+    bench.clock.advance(1)
+    events = bench.feed.after(0, 10)
+    assert events is not None
+    assert [(place, event.kind) for place, event in events] == [
+        (1, EventKind.STATE),
+        (2, EventKind.STATE),
+    ]
+    assert (len(bench.feed.after(0, 1) or []), bench.feed.after(2, 10)) == (1, [])
+
+
+async def test_what_is_gone_is_said_to_be() -> None:
+    """Who comes too late, or names a place that is yet to come, is told None, not half of it."""
+    bench = Bench(size=3)
+    for _ in range(5):
+        bench.journal.note_state()
+    assert bench.feed.after(1, 10) is None
+    assert len(bench.feed.after(2, 10) or []) == 3
+    assert bench.feed.after(6, 10) is None
+
+
+async def test_a_reset_stands_for_all_that_was_before_it() -> None:
+    """A reset drops the events before it; whoever followed then is told of the reset instead."""
+    bench = Bench(size=2)
+    bench.journal.note_state()
+    bench.journal.note_state()
+    bench.journal.reset()
+    for place in (0, 1, 2):
+        (told,) = bench.feed.after(place, 10) or []
+        assert (told[0], told[1].kind) == (3, EventKind.RESET)
+    bench.journal.note_state()
+    assert len(bench.feed.after(0, 10) or []) == 2
+    bench.journal.note_state()
+    assert bench.feed.after(2, 10) is None
+    assert len(bench.feed.after(3, 10) or []) == 2
+
+
+@pytest.mark.parametrize("name", ["", "1", "-1", "other-1", "{epoch}-", "{epoch}-²", "{epoch}-x"])
+async def test_a_strange_event_id_has_no_place(name: str) -> None:
+    """An id of another emulator, or of none, is not taken for one of this feed."""
+    feed = Bench().feed
+    epoch = feed.name(0).partition("-")[0]
+    assert feed.find(name.format(epoch=epoch)) is None
+    assert feed.find(f"{epoch}-{'9' * 16}") is None
+    assert feed.find(feed.name(3)) == 3
+
+
+async def test_two_feeds_have_different_ids() -> None:
+    """An emulator that takes over the port of another gives no id that the other gave."""
+    assert Bench().feed.name(1) != Bench().feed.name(1)
+
+
+async def test_several_wait_for_the_same_event() -> None:
+    """One event wakes everyone; whom it finds awake need not wait."""
+    bench = Bench()
+    waiting = [asyncio.create_task(bench.feed.wait(0, 5)) for _ in range(2)]
+    await asyncio.sleep(0)
+    bench.journal.note_state()
+    assert await asyncio.gather(*waiting) == [True, True]
+    assert await bench.feed.wait(0, 5)
+    assert not await bench.feed.wait(1, 0.001)
+
+
+async def test_a_closed_feed_keeps_nobody_waiting() -> None:
+    """Closing wakes who waits, and whoever comes later; nothing is taken in any more."""
+    bench = Bench()
+    waiting = asyncio.create_task(bench.feed.wait(0, 60))
+    await asyncio.sleep(0)
+    bench.feed.close()
+    assert not await waiting
+    assert not await bench.feed.wait(0, 60)
+    bench.journal.note_state()
+    bench.clock.advance(1)
+    assert bench.feed.newest == 0

@@ -1,0 +1,148 @@
+"""An emulator in a thread: reached from any thread, with and without an event loop."""
+
+import asyncio
+import inspect
+import json
+import socket
+import threading
+import urllib.request
+
+import pytest
+
+from esms_async.emulator import AccountState, Emulator, Event, EventKind, Settings
+from esms_async.emulator.threaded import ThreadedEmulator
+from esms_async.errors import ConfigurationError, UsageError
+from tests.emulator.caller import PHONE, POST_SEND, Caller, send_fields
+
+# What reads, and what no thread but the emulator's calls.
+READERS = {"accepted", "aclose", "find", "mark", "start"}
+# What changes something, and tells of it by `_note_change`.
+TELLERS = {"clear_faults", "fault"}
+
+
+def send(emulator: Emulator, **changes: object) -> str:
+    """Send without any event loop; return the SMSID."""
+    data = json.dumps(send_fields(**changes)).encode()
+    with urllib.request.urlopen(emulator.url + POST_SEND, data=data) as answer:  # noqa: S310  # http
+        sms_id: str = json.load(answer)["SMSID"]
+        return sms_id
+
+
+def test_it_serves_who_has_no_event_loop() -> None:
+    """It answers a blocking call, and is read as any emulator, while it runs and afterwards."""
+    with ThreadedEmulator() as emulator:
+        sms_id = send(emulator, RequestId="r-1")
+        assert emulator.accepted("r-1") == 1
+        accepted = asyncio.run(emulator.wait_for(phone=PHONE))
+        seen = asyncio.run(emulator.wait_for_request(request_id="r-1"))
+        assert (accepted.sms_id, seen.sms_id) == (sms_id, sms_id)
+    assert [message.sms_id for message in emulator.messages] == [sms_id]
+    emulator.clear_messages()
+    assert emulator.messages == []
+
+
+async def test_it_serves_who_has_one() -> None:
+    """A coroutine waits for what comes over another loop, in both directions."""
+    with ThreadedEmulator() as emulator:
+        waiting = asyncio.create_task(emulator.wait_for(phone=PHONE))
+        async with Caller.to(emulator) as caller:
+            got = await caller.send()
+        assert (await waiting).sms_id == got.json["SMSID"]
+
+
+async def test_waiting_can_time_out_and_be_cancelled() -> None:
+    """The error is that of an emulator on the caller's own loop."""
+    with ThreadedEmulator() as emulator:
+        with pytest.raises(TimeoutError, match="s for a message; 0 requests came"):
+            await emulator.wait_for(timeout=0.01)
+        waiting = asyncio.create_task(emulator.wait_for())
+        await asyncio.sleep(0)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+
+
+def test_a_jump_of_its_clock_is_made_in_its_thread() -> None:
+    """Reports fall due at once, and are sent by the emulator's loop; so are those by hand."""
+    receiver = socket.create_server(("127.0.0.1", 0))
+    receiver.settimeout(5)
+    url = f"http://127.0.0.1:{receiver.getsockname()[1]}/"
+    heard: list[bytes] = []
+
+    def hear() -> None:
+        connection, _ = receiver.accept()
+        with connection:
+            heard.append(connection.recv(2000))
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+    settings = Settings(report_delay=3600)
+    with receiver, ThreadedEmulator(settings=settings) as emulator:
+        sms_id = send(emulator, CallbackUrl=url)
+        emulator.clock.advance(1800)
+        hear()
+        emulator.finish(sms_id)
+        hear()
+        emulator.resend_report(sms_id)
+        hear()
+    statuses = [b"SendStatus=2", b"SendStatus=5", b"SendStatus=5"]
+    assert all(status in request for status, request in zip(statuses, heard, strict=True))
+
+
+def test_listeners_are_called_in_its_thread() -> None:
+    """Whatever the test's own thread changes is told there, where a listener may change more."""
+    kinds: list[EventKind] = []
+    threads: set[str] = set()
+
+    def listen(event: Event) -> None:
+        kinds.append(event.kind)
+        threads.add(threading.current_thread().name)
+        if len(kinds) == 1:
+            emulator.balance = 7
+
+    with ThreadedEmulator() as emulator:
+        end = emulator.subscribe(listen)
+        emulator.fault("reset").disarm()
+        emulator.account = AccountState.LOCKED
+        emulator.clear_messages()
+        assert (emulator.balance, emulator.account) == (7, AccountState.LOCKED)
+        emulator.reset()
+        end()
+        emulator.clear_faults()
+    # Armed, and therein the balance; disarmed, locked, cleared; what a reset tells.
+    assert kinds[:5] == [*[EventKind.STATE] * 4, EventKind.RESET]
+    assert kinds.count(EventKind.RESET) == 2
+    assert threads == {"esms-emulator"}
+
+
+def test_a_port_that_is_taken_is_told_where_it_was_started() -> None:
+    """The error is raised in the thread of the caller, and nothing is left running."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        emulator = ThreadedEmulator(port=other.getsockname()[1])
+        with pytest.raises(ConfigurationError, match="cannot listen on"), emulator:
+            pass
+    assert "esms-emulator" not in {thread.name for thread in threading.enumerate()}
+
+
+async def test_it_runs_on_the_loop_of_its_caller_too() -> None:
+    """With `async with` it is an emulator like any other."""
+    async with ThreadedEmulator() as emulator, Caller.to(emulator) as caller:
+        waiting = asyncio.create_task(emulator.wait_for(phone=PHONE))
+        await caller.send()
+        emulator.clock.advance(1)
+        assert (await waiting).phone == PHONE
+
+
+def test_what_is_no_longer_running_has_no_url() -> None:
+    """Outside of its context the port is gone."""
+    with ThreadedEmulator() as emulator:
+        assert emulator.port
+    with pytest.raises(UsageError, match="not running"):
+        _ = emulator.port
+
+
+def test_whatever_changes_an_emulator_is_done_in_the_thread() -> None:
+    """No public method of the emulator was forgotten."""
+    methods = {
+        name for name, _ in inspect.getmembers(Emulator, inspect.isfunction) if name[0] != "_"
+    }
+    assert methods - READERS - TELLERS == methods & set(vars(ThreadedEmulator))

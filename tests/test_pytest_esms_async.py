@@ -1,0 +1,269 @@
+"""The pytest plugin, as real runs of pytest meet it."""
+
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+import pytest_esms_async
+
+pytest_plugins = ["pytester"]
+
+ASYNCIO = ("-p", "pytest_asyncio.plugin", "-o", "asyncio_default_fixture_loop_scope=function")
+# What runs the tests, and what marks them for it.
+AUTO = ((*ASYNCIO, "-o", "asyncio_mode=auto"), "")
+STRICT = (ASYNCIO, "pytestmark = pytest.mark.asyncio\n")
+ANYIO = (("-p", "anyio"), "pytestmark = pytest.mark.anyio\n")
+RUNNERS = {
+    "pytest-asyncio, auto": AUTO,
+    "pytest-asyncio, strict": STRICT,
+    "anyio": ANYIO,
+    "anyio beside pytest-asyncio": ((*STRICT[0], *ANYIO[0]), ANYIO[1]),
+    "pytest-asyncio beside anyio": ((*ANYIO[0], *STRICT[0]), STRICT[1]),
+}
+HEAD = """
+import asyncio
+import pytest
+from esms_async import EsmsClient, Message, OutcomeUnknown, RetryPolicy
+from esms_async.emulator import Emulator
+
+@pytest.fixture
+def anyio_backend():
+    return "asyncio"
+
+def a_message(phone="0911000001"):
+    return Message(phone, "686868 la ma xac minh")
+"""
+
+
+@pytest.fixture
+def run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> "Run":
+    """Runs pytest with this plugin, with those that are asked for, and with no other."""
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    monkeypatch.setenv("PYTHONPATH", str(Path(pytest_esms_async.__file__).parent))
+    return Run(pytester)
+
+
+class Run:
+    """Runs pytest in a process of its own, where warnings are errors."""
+
+    def __init__(self, pytester: pytest.Pytester) -> None:
+        self._pytester = pytester
+
+    def __call__(self, tests: str, *options: str, head: str = HEAD) -> pytest.RunResult:
+        """Run some tests."""
+        self._pytester.makepyfile(head + tests)
+        return self._pytester.runpytest_subprocess(
+            "-W", "error", "-p", "pytest_esms_async", *options, timeout=60
+        )
+
+
+def lines_with(result: pytest.RunResult, words: str) -> list[str]:
+    """Return the lines of a run that hold certain words, but those of its summary."""
+    summary = ("FAILED", "ERROR")
+    return [line for line in result.outlines if words in line and not line.startswith(summary)]
+
+
+@pytest.mark.parametrize("runner", RUNNERS)
+def test_the_fixtures_work_with_what_runs_async_tests(run: Run, runner: str) -> None:
+    """Client and emulator belong together, are new for each test, and serve fixtures too."""
+    options, mark = RUNNERS[runner]
+    result = run(
+        mark
+        + """
+@pytest.fixture
+def app_url(esms_emulator):
+    return esms_emulator.url
+
+@pytest.mark.parametrize("_", [1, 2])
+async def test_a_send(_, esms_client, esms_emulator, app_url):
+    assert isinstance(esms_client, EsmsClient)
+    assert isinstance(esms_emulator, Emulator)
+    assert esms_emulator.messages == []
+    assert app_url == esms_emulator.url
+    receipt = await esms_client.send(a_message())
+    accepted = await esms_emulator.wait_for(phone="0911000001")
+    assert accepted.sms_id == receipt.sms_id
+
+async def test_a_lost_answer(esms_client, esms_emulator):
+    esms_emulator.fault("reset,phase=after,times=1")
+    message = a_message()
+    receipt = await esms_client.send(message)
+    assert receipt.deduplicated
+    assert esms_emulator.accepted(message.request_id) == 1
+
+async def test_the_emulator_alone(esms_emulator):
+    async with EsmsClient.from_env(
+        {"ESMS_API_KEY": "k", "ESMS_SECRET_KEY": "s", "ESMS_BASE_URL": esms_emulator.url}
+    ) as client:
+        await client.send(a_message())
+
+async def test_the_client_alone(esms_client):
+    await esms_client.send(a_message())
+""",
+        *options,
+    )
+    result.assert_outcomes(passed=5)
+
+
+@pytest.mark.parametrize("scope", ["function", "class", "module", "package", "session"])
+def test_the_client_is_on_the_loop_of_its_test(run: Run, scope: str) -> None:
+    """On whatever loop pytest-asyncio runs a test, by mark or by setting, the client is closed."""
+    test = """
+class Test{number}:
+    {mark}
+    async def test_a_send(self, esms_client):
+        await esms_client.send(a_message())
+"""
+    by_mark = test.format(number=1, mark=f"@pytest.mark.asyncio(loop_scope='{scope}')")
+    by_setting = test.format(number=2, mark="@pytest.mark.asyncio")
+    result = run(by_mark + by_setting, *STRICT[0], "-o", f"asyncio_default_test_loop_scope={scope}")
+    result.assert_outcomes(passed=2)
+
+
+def test_a_sync_test_has_an_emulator_that_answers(run: Run) -> None:
+    """The emulator serves while a test blocks, and while the loop of an app runs elsewhere."""
+    result = run("""
+import urllib.request
+from esms_async import Credentials
+
+def test_a_blocking_call(esms_emulator):
+    body = b'{"ApiKey":"k","SecretKey":"s"}'
+    with urllib.request.urlopen(esms_emulator.url + "GetBalance_json", data=body) as answer:
+        assert b'"CodeResponse":"100"' in answer.read()
+
+def test_an_app_on_a_loop_of_its_own(esms_emulator):
+    async def app():
+        async with EsmsClient(Credentials("k", "s"), base_url=esms_emulator.url) as client:
+            return await client.send(a_message())
+
+    armed = esms_emulator.fault("http:503,times=1")
+    receipt = asyncio.run(app())
+    assert armed.used == 1
+    accepted = asyncio.run(esms_emulator.wait_for(phone="0911000001"))
+    assert accepted.sms_id == receipt.sms_id
+""")
+    result.assert_outcomes(passed=2)
+
+
+def test_a_fault_that_never_strikes_fails_the_test(run: Run) -> None:
+    """One line names it; a fault that struck, or was taken away, fails nothing."""
+    result = run(
+        """
+async def test_never_met(esms_emulator):
+    esms_emulator.fault("reset,phone=0911000001,times=1")
+    esms_emulator.fault("dlr:failed")
+
+async def test_met(esms_client, esms_emulator):
+    esms_emulator.fault("http:503,times=3")
+    await esms_client.send(a_message())
+
+async def test_taken_away(esms_emulator):
+    esms_emulator.fault("reset").disarm()
+    esms_emulator.fault("close")
+    esms_emulator.clear_faults()
+
+async def test_that_fails_by_itself(esms_emulator):
+    esms_emulator.fault("reset")
+    assert "this" == "that"
+""",
+        *AUTO[0],
+        "--no-header",
+    )
+    result.assert_outcomes(passed=2, failed=2)
+    (line,) = lines_with(result, "never met")
+    assert line == (
+        "armed in esms_emulator and never met by a request: reset,times=1,phone=091****001; "
+        "dlr:failed"
+    )
+
+
+@pytest.mark.parametrize("runner", RUNNERS)
+def test_nothing_hangs_or_leaks_at_the_end_of_a_test(run: Run, runner: str) -> None:
+    """A send that hangs, a page that is followed and a client that stays hold nothing up."""
+    options, mark = RUNNERS[runner]
+    result = run(
+        mark
+        + """
+import socket
+
+@pytest.fixture
+def browser():
+    with socket.socket() as connection:
+        yield connection
+
+async def test_a_send_that_hangs(esms_client, esms_emulator):
+    esms_emulator.fault("hang")
+    sending = asyncio.create_task(esms_client.send(a_message()))
+    await esms_emulator.wait_for_request()
+
+async def test_a_page_that_is_followed(browser, esms_emulator):
+    browser.connect(("127.0.0.1", esms_emulator.port))
+    browser.sendall(b"GET /_emulator/events HTTP/1.1\\r\\nHost: 127.0.0.1\\r\\n\\r\\n")
+    assert browser.recv(1000).startswith(b"HTTP/1.1 200")
+
+async def test_a_request_that_never_ends(browser, esms_emulator):
+    browser.connect(("127.0.0.1", esms_emulator.port))
+    browser.sendall(b"POST /MainService.svc/json/ HTTP/1.1\\r\\nContent-Length: 9\\r\\n")
+
+async def test_the_next_one(esms_client):
+    await esms_client.send(a_message())
+""",
+        *options,
+    )
+    result.assert_outcomes(passed=4)
+
+
+def test_esms_client_says_what_it_needs(run: Run) -> None:
+    """In a test that is not async, one line says what to do."""
+    result = run("def test_a_send(esms_client):\n    pass\n", *AUTO[0])
+    result.assert_outcomes(errors=1)
+    (line,) = lines_with(result, "esms_client is for async tests")
+    assert line.endswith("make an EsmsClient with base_url=esms_emulator.url")
+
+
+def test_trio_is_refused(run: Run) -> None:
+    """Where anyio runs a test on both of its backends, one line says that trio is none."""
+    result = run(
+        ANYIO[1] + "async def test_a_send(esms_client):\n    await esms_client.send(a_message())\n",
+        *ANYIO[0],
+        head=HEAD.replace("def anyio_backend", "def another_backend"),
+    )
+    result.assert_outcomes(passed=1, errors=1)
+    (line,) = lines_with(result, "esms_client runs on asyncio alone")
+    assert line.endswith("have the fixture anyio_backend return 'asyncio'")
+
+
+def test_a_pytest_asyncio_that_is_too_old_breaks_nothing(
+    run: Run, pytester: pytest.Pytester
+) -> None:
+    """Whoever has one is told so when asking for a client, and not before."""
+    (pytester.mkpydir("pytest_asyncio") / "plugin.py").touch()
+    result = run(
+        "@pytest.mark.asyncio\ndef test_a_send(esms_client):\n    pass\n\n"
+        "def test_another():\n    pass\n",
+        *("-p", "pytest_asyncio.plugin", "-o", "markers=asyncio"),
+    )
+    result.assert_outcomes(passed=1, errors=1)
+    assert lines_with(result, "pytest-asyncio (from 0.26)")
+
+
+@pytest.mark.parametrize("options", [(), AUTO[0], ANYIO[0]])
+def test_who_asks_for_no_fixture_imports_nothing(run: Run, options: tuple[str, ...]) -> None:
+    """Neither the package nor aiohttp is loaded by the plugin alone."""
+    result = run(
+        "import sys\n\ndef test_it():\n    assert not {'aiohttp', 'esms_async'} & {*sys.modules}\n",
+        *options,
+        head="",
+    )
+    result.assert_outcomes(passed=1)
+
+
+def test_pytest_finds_it_by_itself() -> None:
+    """The package as installed names the plugin as one."""
+    try:
+        files = metadata.distribution("esms_async")
+    except metadata.PackageNotFoundError:
+        pytest.skip("the package runs from its checkout, not installed")
+    (point,) = files.entry_points.select(group="pytest11")
+    assert point.load() is pytest_esms_async
