@@ -2,15 +2,21 @@
 
 from esms_async.client import EsmsClient
 from esms_async.codes import CODES, Code, Scope
+from esms_async.delivery.reports import DeliveryReport, DeliveryState
 from esms_async.errors import (
     AccountRejected,
     ConfigurationError,
     DuplicateRequestId,
     EsmsError,
     InvalidMessage,
+    InvalidReport,
     LedgerError,
     NotSent,
     OutcomeUnknown,
+    QueryAccountRejected,
+    QueryError,
+    QueryRejected,
+    QueryUnanswered,
     Rejected,
     RequestIdConflict,
     RequestIdExpired,
@@ -18,6 +24,8 @@ from esms_async.errors import (
     UsageError,
 )
 from esms_async.fanout import SendMany
+from esms_async.hooks import Hook
+from esms_async.matching import Finding
 from esms_async.messages import (
     Attempt,
     Credentials,
@@ -27,7 +35,16 @@ from esms_async.messages import (
     Receipt,
     Status,
 )
+from esms_async.reconciling import Reconciled, Reconciliation
 from esms_async.request_ids import derive_request_id, new_request_id
+from esms_async.results import (
+    Balance,
+    Receiver,
+    SendResult,
+    SendStatus,
+    SentMessage,
+    SmsStatus,
+)
 from esms_async.retry import RetryPolicy
 from esms_async.text import Alphabet, TextSize, measure
 from esms_async.version import __version__
@@ -37,20 +54,33 @@ __all__ = [
     "AccountRejected",
     "Alphabet",
     "Attempt",
+    "Balance",
     "Code",
     "ConfigurationError",
     "Credentials",
+    "DeliveryReport",
+    "DeliveryState",
     "DuplicateRequestId",
     "EsmsClient",
     "EsmsError",
     "Evidence",
+    "Finding",
+    "Hook",
     "InvalidMessage",
+    "InvalidReport",
     "LedgerError",
     "Message",
     "NotSent",
     "Outcome",
     "OutcomeUnknown",
+    "QueryAccountRejected",
+    "QueryError",
+    "QueryRejected",
+    "QueryUnanswered",
     "Receipt",
+    "Receiver",
+    "Reconciled",
+    "Reconciliation",
     "Rejected",
     "RequestIdConflict",
     "RequestIdExpired",
@@ -58,6 +88,10 @@ __all__ = [
     "Scope",
     "SendError",
     "SendMany",
+    "SendResult",
+    "SendStatus",
+    "SentMessage",
+    "SmsStatus",
     "Status",
     "TextSize",
     "UsageError",

@@ -2,27 +2,38 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterable, Iterable, Mapping
+from collections.abc import AsyncIterable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from types import TracebackType
-from typing import Self, TypedDict, Unpack
+from typing import TYPE_CHECKING, Self, TypedDict, Unpack
 
 import aiohttp
 
+from esms_async.asking import Questions
 from esms_async.checks import check_count, check_type
 from esms_async.errors import (
     ConfigurationError,
     InvalidMessage,
     SendError,
+    UsageError,
 )
+from esms_async.events import Events
 from esms_async.fanout import SendMany
+from esms_async.hooks import Hook
 from esms_async.ledger.base import Ledger
 from esms_async.messages import Credentials, Message, Receipt, check_callback_url
+from esms_async.observing import observed
 from esms_async.outcome import History
-from esms_async.protocol import Dumps, Loads, SendEncoder, read_json
+from esms_async.protocol import CallbackUrl, Dumps, Loads, SendEncoder, read_json
+from esms_async.reconciling import Reconciliation, reconcile
 from esms_async.recording import RecordedSend, Recorder
+from esms_async.repeats import Repeats
 from esms_async.retry import RetryPolicy
 from esms_async.sending import Gateway, Limiter, LogicalSend
 from esms_async.transport import DEFAULT_BASE_URL, Transport
+
+if TYPE_CHECKING:
+    from esms_async.emulated import EmulatedClient, EmulatedOptions
 
 _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"", "0", "false", "no", "off"})
@@ -36,14 +47,16 @@ class ClientOptions(TypedDict, total=False):
     retry: RetryPolicy
     limiter: Limiter | None
     ledger: Ledger | None
+    hooks: Sequence[Hook]
     sandbox: bool
-    callback_url: str | None
+    callback_url: CallbackUrl | None
+    trackable: bool
     max_connections: int
     dumps: Dumps | None
     loads: Loads
 
 
-class EsmsClient:
+class EsmsClient(Questions):
     """Sends messages through one eSMS account, each at most once.
 
     A client can be made anywhere and is used inside one event loop; connections are opened by
@@ -62,8 +75,12 @@ class EsmsClient:
         ledger: Where what is known of each send is kept, so that neither a crash nor a second
             process sends a message twice. One that is not open yet is opened and closed by the
             client; one that is open stays its owner's.
+        hooks: What is told of each send as it goes on: metrics, traces, a log of your own.
         sandbox: True has the gateway check messages without sending or charging them.
-        callback_url: Where delivery is reported, for messages that name no place themselves.
+        callback_url: Where delivery is reported, for messages that name no place themselves: a
+            URL, or a function that gives each message its own, as `CallbackSigner.at` makes it.
+        trackable: True sends the RequestId as campaign id, for messages that name none
+            themselves, so that `reconcile` can find them in the gateway's list.
         max_connections: How many connections the client's own session opens at most.
         dumps: Writes a JSON object, as text or bytes, in place of the package's own writer.
         loads: Reads JSON from bytes, in place of the standard library.
@@ -81,8 +98,10 @@ class EsmsClient:
         retry: RetryPolicy = RetryPolicy(),  # noqa: B008  # a frozen value
         limiter: Limiter | None = None,
         ledger: Ledger | None = None,
+        hooks: Sequence[Hook] = (),
         sandbox: bool = False,
-        callback_url: str | None = None,
+        callback_url: CallbackUrl | None = None,
+        trackable: bool = False,
         max_connections: int = 100,
         dumps: Dumps | None = None,
         loads: Loads = read_json,
@@ -98,11 +117,13 @@ class EsmsClient:
                 credentials,
                 sandbox=sandbox,
                 callback_url=_checked_callback_url(callback_url),
+                trackable=trackable,
                 dumps=dumps,
             ),
             loads,
             retry,
             limiter,
+            Events(hooks),
         )
         self._recorder = None if ledger is None else Recorder(ledger, credentials.secret_key)
         self._under_way: dict[str, LogicalSend] = {}
@@ -134,6 +155,28 @@ class EsmsClient:
             options.setdefault("base_url", base_url)
         options.setdefault("sandbox", _read_switch(environ, "ESMS_SANDBOX"))
         return cls(credentials, **options)
+
+    @staticmethod
+    def emulated(
+        **options: Unpack["EmulatedOptions"],
+    ) -> AbstractAsyncContextManager["EmulatedClient"]:
+        """Start an emulator in this process, and make a client for it; no SMS leaves the machine.
+
+        Args:
+            **options: Keyword arguments of the client, except `base_url`; and `emulator`, an
+                Emulator that is set up in another way than by default and not started yet, with
+                `credentials`, where it takes those of its account alone.
+
+        Returns:
+            An async context manager that gives the client; its `emulator` is the emulator.
+
+        Raises:
+            ConfigurationError: On entering: a value cannot work; the error names it.
+        """
+        # Who sends real messages never loads the emulator.
+        from esms_async.emulated import emulated_client  # noqa: PLC0415  # as said above
+
+        return emulated_client(**options)
 
     def __repr__(self) -> str:
         return f"EsmsClient(base_url={self._transport.base_url!r})"
@@ -188,6 +231,11 @@ class EsmsClient:
     ) -> SendMany:
         """Send a stream of messages, some at a time, and give their outcomes as they come.
 
+        A RequestId that comes again is one send and two outcomes: the second shares the receipt
+        or the refusal of the first, resumes it where it may have been accepted, and is sent
+        where nothing of it was accepted. The latest 10 000 RequestIds are remembered; of one
+        that comes again after that, the ledger or the gateway tells (`DuplicateRequestId`).
+
         Args:
             messages: The messages, pulled one at a time as places become free.
             concurrency: How many sends are under way at most.
@@ -200,7 +248,32 @@ class EsmsClient:
             ConfigurationError: `concurrency` is no int of at least 1.
             TypeError: `messages` cannot be iterated.
         """
-        return SendMany(self.send, messages, concurrency=concurrency, ordered=ordered)
+        send = Repeats(self.send, self.resume).send
+        return SendMany(send, messages, concurrency=concurrency, ordered=ordered)
+
+    async def reconcile(self, request_ids: Iterable[str] | None = None) -> Reconciliation:
+        """Look for unsettled sends in the gateway's list, and settle in the ledger what is found.
+
+        A send is found by its RequestId as campaign id (see `trackable`), its phone and its time.
+        One that is not found stays unknown: absence from the list never proves that nothing was
+        sent.
+
+        Args:
+            request_ids: Those of the sends to look for; all unsettled ones of the ledger by
+                default. Of a `deduplicated` receipt it finds the SMSID.
+
+        Returns:
+            What is known now, and what remains unknown.
+
+        Raises:
+            UsageError: The client has no ledger, or is closed.
+            QueryError: The list could not be had; nothing was settled.
+            LedgerError: The ledger can't be used.
+        """
+        if self._recorder is None:
+            raise UsageError("the client has no ledger to reconcile; give it one")
+        self._open_gateway()
+        return await reconcile(await self._recorder.opened(), self.sent, request_ids)
 
     async def aclose(self) -> None:
         """Bring what is in flight to its outcome, then close the connections.
@@ -248,7 +321,7 @@ class EsmsClient:
         self._under_way[key] = send
         result: Receipt | SendError | None = None
         try:
-            result = await send.run()
+            result = await observed(send, self._gateway.events)
         except SendError as error:
             result = error
             raise
@@ -292,9 +365,9 @@ def _read_switch(environ: Mapping[str, str], name: str) -> bool:
     return value in _TRUE
 
 
-def _checked_callback_url(callback_url: str | None) -> str | None:
+def _checked_callback_url(callback_url: CallbackUrl | None) -> CallbackUrl | None:
     try:
-        if callback_url is not None:
+        if callback_url is not None and not callable(callback_url):
             check_callback_url(callback_url)
     except InvalidMessage as error:
         raise ConfigurationError(str(error)) from None

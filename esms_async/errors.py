@@ -5,6 +5,7 @@
 | `NotSent` | nothing of the message ever left this machine | anything, another channel too |
 | `Rejected` and its subclasses | the gateway refused it | mend it, and make a new Message |
 | `OutcomeUnknown` | it may have been accepted | `resume()` the same Message, never send anew |
+| `QueryError` and its subclasses | a question was not answered; it sends nothing | ask again |
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     from esms_async.messages import Attempt, Message
 
-_E = TypeVar("_E", bound="SendError")
+_E = TypeVar("_E", bound="EsmsError")
 
 
 class EsmsError(Exception):
@@ -28,7 +29,7 @@ class EsmsError(Exception):
 
 
 class ConfigurationError(EsmsError, ValueError):
-    """A client, a policy or credentials were given a value that cannot work."""
+    """A client, a call, a policy or credentials were given a value that cannot work."""
 
 
 class UsageError(EsmsError, RuntimeError):
@@ -57,6 +58,10 @@ class InvalidMessage(EsmsError, ValueError):
 
     def __str__(self) -> str:
         return f"{self.field}: {self.problem}"
+
+
+class InvalidReport(EsmsError, ValueError):
+    """What came as a delivery report can't be read as one."""
 
 
 class SendError(EsmsError):
@@ -177,6 +182,60 @@ class RequestIdExpired(SendError):
     ) -> None:
         super().__init__(message, attempts, reason)
         self.since = since
+
+
+class QueryError(EsmsError):
+    """A question to the gateway got no answer that helps. Nothing was sent or changed by it.
+
+    Attributes:
+        operation: The operation that was asked for, without the keys.
+        reason: One line that says what happened, free of secrets.
+    """
+
+    def __init__(self, operation: str, reason: str) -> None:
+        super().__init__(reason)
+        self.operation = operation
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.operation}: {self.reason}"
+
+    def __reduce__(self) -> tuple[Callable[..., Self], tuple[Any, ...]]:
+        return _restore, (type(self), self.args, self.__dict__)
+
+
+class QueryUnanswered(QueryError, ConnectionError):
+    """No answer that can be read came within the attempts and the deadline.
+
+    Attributes:
+        retry_after: The pause that the last answer asks for, in seconds, or None.
+    """
+
+    def __init__(self, operation: str, reason: str, retry_after: float | None = None) -> None:
+        super().__init__(operation, reason)
+        self.retry_after = retry_after
+
+
+class QueryRejected(QueryError):
+    """The gateway, or the service in front of it, refused to answer.
+
+    Attributes:
+        code: The gateway's code, or None where an HTTP status alone refused the request.
+        status: The HTTP status of the answer.
+        detail: The gateway's own words, with whatever could be a secret masked.
+    """
+
+    def __init__(
+        self, operation: str, *, code: str | None, status: int, detail: str | None = None
+    ) -> None:
+        super().__init__(operation, _rejection_reason(code, status, detail))
+        self.code = code
+        self.status = status
+        self.detail = detail
+
+
+class QueryAccountRejected(QueryRejected):
+    """The account can't ask: keys, IP address or a lock. Every other question would meet it too."""
 
 
 def _rejection_reason(code: str | None, status: int | None, detail: str | None) -> str:

@@ -109,10 +109,10 @@ class Request:
     __slots__ = ("asked", "body", "built", "written")
 
     def __init__(self, body: bytes) -> None:
-        self.body = body
-        self.asked = False
-        self.built = False
-        self.written = False
+        self.body: bytes = body
+        self.asked: bool = False
+        self.built: bool = False
+        self.written: bool = False
 
     @property
     def may_have_arrived(self) -> bool:

@@ -196,7 +196,13 @@ class _Crew:
         while (pulled := await self._pull()) is not None:
             place, message = pulled
             self._hire()
-            place.outcome = await self._deliver(message)
+            try:
+                place.outcome = await self._deliver(message)
+            except Exception as error:
+                error.add_note(f"raised by the send of {message!r}")
+                if self._ordered:
+                    self._places.remove(place)
+                raise
             if not self._ordered:
                 self._places.append(place)
             _wake(self._progress)

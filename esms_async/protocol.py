@@ -5,7 +5,6 @@ Vietnamese twin "Tin Voice OTP", and "Table of error codes".
 """
 
 import json
-import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -14,7 +13,7 @@ from typing import Final, cast
 
 import attrs
 
-from esms_async.codes import CODES
+from esms_async.fields import LONGEST_SMS_ID, as_code, as_sms_id, as_words, find
 from esms_async.messages import VIETNAM_TIME, Credentials, Evidence, Message
 from esms_async.outcome import evidence_of_code, evidence_of_status
 
@@ -25,10 +24,10 @@ Dumps = Callable[[Mapping[str, str]], bytes | str]
 """Writes a flat object as JSON."""
 Loads = Callable[[bytes], object]
 """Reads JSON; raises an Exception of any kind where it can't."""
+CallbackUrl = str | Callable[[Message], str]
+"""A CallbackUrl, or what gives each message its own."""
 
 _FIXED_NUMBER = "8"
-_CODE = re.compile(r"[0-9]{1,6}")
-_LONGEST_SMS_ID = 200
 _ACCEPTED_HEAD = b'{"CodeResult":"100","CountRegenerate":0,"SMSID":"'
 _quote = json.encoder.encode_basestring_ascii
 _decode = json.JSONDecoder().decode
@@ -62,6 +61,7 @@ class SendEncoder:
         credentials: The account's keys; there is no header authentication.
         sandbox: True has the gateway check messages without sending or charging them.
         callback_url: Where delivery is reported, for a message that names no place itself.
+        trackable: True sends the RequestId as campaign id, for a message that has none itself.
         dumps: Writes a flat object as JSON.
     """
 
@@ -70,9 +70,11 @@ class SendEncoder:
         credentials: Credentials,
         *,
         sandbox: bool = False,
-        callback_url: str | None = None,
+        callback_url: CallbackUrl | None = None,
+        trackable: bool = False,
         dumps: Dumps | None = None,
     ) -> None:
+        self._trackable = trackable
         self._callback_url = callback_url
         self._dumps = dumps
         self._constant = {
@@ -101,8 +103,10 @@ class SendEncoder:
         }
         if message.campaign_id is not None:
             fields["campaignid"] = message.campaign_id
+        elif self._trackable:
+            fields["campaignid"] = message.request_id
         if (report_to := message.callback_url or self._callback_url) is not None:
-            fields["CallbackUrl"] = report_to
+            fields["CallbackUrl"] = report_to if isinstance(report_to, str) else report_to(message)
         if message.send_at is not None:
             fields["SendDate"] = f"{message.send_at.astimezone(VIETNAM_TIME):%Y-%m-%d %H:%M:%S}"
         if self._dumps is None:
@@ -161,12 +165,12 @@ def decode_send(status: int, body: bytes, *, loads: Loads = read_json) -> Answer
 
 
 def _decode_object(by_status: Evidence | None, status: int, answer: dict[object, object]) -> Answer:
-    written = _field(answer, "CodeResult")
-    if written is None and _field(answer, "error") is not None:
+    written = find(answer, "CodeResult")
+    if written is None and find(answer, "error") is not None:
         # "Invalid request": the documents file it under a connection error; whether the message
         # was taken is unknown, whatever the status.
         return Answer(Evidence.MAY_HAVE_ARRIVED, status, problem="the answer is an error object")
-    code = _code(written)
+    code = as_code(written)
     if code is None:
         return _unreadable(by_status, status, "the answer holds no CodeResult")
     if by_status is not None:
@@ -175,8 +179,8 @@ def _decode_object(by_status: Evidence | None, status: int, answer: dict[object,
         evidence_of_code(code),
         status,
         code,
-        _sms_id(_field(answer, "SMSID")),
-        _words(_field(answer, "ErrorMessage")),
+        as_sms_id(find(answer, "SMSID")),
+        as_words(find(answer, "ErrorMessage")),
     )
 
 
@@ -212,7 +216,7 @@ def _accepted(status: int, body: bytes) -> str | None:
     """
     if status == HTTPStatus.OK and body.startswith(_ACCEPTED_HEAD) and body.endswith(b'"}'):
         sms_id = body[len(_ACCEPTED_HEAD) : -2]
-        if sms_id.isalnum() and len(sms_id) <= _LONGEST_SMS_ID:
+        if sms_id.isalnum() and len(sms_id) <= LONGEST_SMS_ID:
             return sms_id.decode()
     return None
 
@@ -225,36 +229,3 @@ def _unreadable(by_status: Evidence | None, status: int, problem: str) -> Answer
 
 def _refused(by_status: Evidence, status: int) -> Answer:
     return Answer(by_status, status, problem=f"HTTP status {status}")
-
-
-def _field(answer: dict[object, object], name: str) -> object:
-    """Return a field whatever the case of its name; pages differ in it."""
-    if (value := answer.get(name)) is not None:
-        return value
-    folded = name.casefold()
-    for key, value in answer.items():
-        if isinstance(key, str) and key.casefold() == folded:
-            return value
-    return None
-
-
-def _code(value: object) -> str | None:
-    """Return a code that came as a string or as a number."""
-    if isinstance(value, str):
-        code = value.strip()
-        return code if code in CODES or _CODE.fullmatch(code) else None
-    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1_000_000:
-        return str(value)
-    return None
-
-
-def _sms_id(value: object) -> str | None:
-    if isinstance(value, str):
-        return value if 0 < len(value) <= _LONGEST_SMS_ID and value.isprintable() else None
-    if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 10**30:
-        return str(value)
-    return None
-
-
-def _words(value: object) -> str | None:
-    return value if isinstance(value, str) and value else None

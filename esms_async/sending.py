@@ -2,12 +2,14 @@
 
 import asyncio
 import copy
+import logging
 import time
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
 
 import attrs
 
+from esms_async.budget import RetryBudget
 from esms_async.codes import Scope, lookup
 from esms_async.errors import (
     AccountRejected,
@@ -18,6 +20,7 @@ from esms_async.errors import (
     RequestIdConflict,
     SendError,
 )
+from esms_async.events import Events
 from esms_async.exchange import Reply, Request, TransportFailure
 from esms_async.messages import Attempt, Credentials, Evidence, Message, Receipt
 from esms_async.outcome import History, Verdict, extend, judge
@@ -25,6 +28,8 @@ from esms_async.protocol import SEND_OPERATION, Answer, Loads, SendEncoder, deco
 from esms_async.redaction import redact
 from esms_async.retry import RetryPolicy, leaves_outcome_open, pursue
 from esms_async.transport import Transport
+
+_logger = logging.getLogger("esms_async")
 
 Limiter = AbstractAsyncContextManager[object]
 """Holds back an attempt until it may be made: aiolimiter's AsyncLimiter, a semaphore."""
@@ -40,6 +45,11 @@ class Gateway:
     loads: Loads
     retry: RetryPolicy
     limiter: Limiter | None
+    events: Events
+    budget: RetryBudget = attrs.field(
+        init=False,
+        default=attrs.Factory(lambda gateway: RetryBudget(gateway.retry.budget), takes_self=True),
+    )
 
 
 class LogicalSend:
@@ -54,6 +64,7 @@ class LogicalSend:
         message: The message.
         history: What its attempts so far leave possible.
         attempts: The attempts of this call, in order.
+        is_observed: True where attempts that were accepted are told of, too.
     """
 
     __slots__ = (
@@ -64,6 +75,7 @@ class LogicalSend:
         "_last_start",
         "attempts",
         "history",
+        "is_observed",
         "message",
     )
 
@@ -72,9 +84,10 @@ class LogicalSend:
     _last_start: float
 
     def __init__(self, gateway: Gateway, message: Message, history: History) -> None:
-        self.message = message
-        self.history = history
+        self.message: Message = message
+        self.history: History = history
         self.attempts: tuple[Attempt, ...] = ()
+        self.is_observed: bool = False
         self._gateway = gateway
         self._landed: asyncio.Future[Receipt | SendError | None] | None = None
 
@@ -97,11 +110,14 @@ class LogicalSend:
         self._body = gateway.encode(self.message)
         try:
             try:
-                return await self._attempt(started)
+                receipt = await self._attempt(started)
             except SendError as error:
                 if not leaves_outcome_open(error):
                     raise
                 failure = error
+            else:
+                gateway.budget.reward()
+                return receipt
             return await self._pursue(failure, started)
         except asyncio.CancelledError as cancelled:
             cancelled.__cause__ = self.left_open("cancelled")
@@ -115,6 +131,7 @@ class LogicalSend:
                 self.attempt_again,
                 started=started,
                 give_up_at=self._last_start,
+                budget=self._gateway.budget,
                 sleep=asyncio.sleep,
             )
         except SendError:
@@ -205,12 +222,17 @@ class LogicalSend:
             raise TransportFailure(
                 "the limiter gave no place before the deadline", may_have_arrived=False
             ) from None
+        except Exception as error:
+            # The limiter is the caller's own; what is true of the message must not get lost.
+            raise TransportFailure(
+                f"the limiter failed: {type(error).__name__}", may_have_arrived=False
+            ) from error
         try:
             gateway = self._gateway
             time_limit = min(gateway.retry.attempt_timeout, self._deadline - time.monotonic())
             return await gateway.transport.post(SEND_OPERATION, request, time_limit=time_limit)
         finally:
-            await limiter.__aexit__(None, None, None)
+            await _leave(limiter)
 
     def _record(
         self,
@@ -231,6 +253,8 @@ class LogicalSend:
             asked_to_wait,
         )
         self.attempts += (attempt,)
+        if self.is_observed or evidence is not Evidence.ACCEPTED:
+            self._gateway.events.attempted(self.message, len(self.attempts), attempt)
         self.history = extend(history, evidence)
         return judge(history, evidence)
 
@@ -307,6 +331,14 @@ def rejection(
     """
     kind = Rejected if code is None else _REJECTIONS.get(lookup(code).scope, Rejected)
     return kind(message, attempts, code=code, status=status, sms_id=sms_id, detail=detail)
+
+
+async def _leave(limiter: Limiter) -> None:
+    """Give a place back; an error of that must not hide what became of the request."""
+    try:
+        await limiter.__aexit__(None, None, None)
+    except Exception as error:  # noqa: BLE001  # the limiter is the caller's own
+        _logger.warning("the limiter failed after an attempt: %s", type(error).__name__)
 
 
 def _no_answer(problem: str, *, may_have_arrived: bool) -> Answer:

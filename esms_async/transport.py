@@ -2,7 +2,7 @@
 
 import asyncio
 import ipaddress
-from typing import Final
+from typing import Final, TypeVar
 
 import aiohttp
 from yarl import URL
@@ -17,6 +17,11 @@ from esms_async.exchange import (
     is_plain,
     post_through,
 )
+from esms_async.fetch import fetch
+from esms_async.messages import Credentials
+from esms_async.reads import Question
+
+_T = TypeVar("_T")
 
 DEFAULT_BASE_URL: Final = "https://rest.esms.vn/MainService.svc/json/"
 """The folder of the gateway's operations."""
@@ -95,6 +100,40 @@ class Transport:
         raise TransportFailure(
             problem, may_have_arrived=request.may_have_arrived and not never_built
         )
+
+    async def ask(
+        self, question: Question[_T], credentials: Credentials, *, time_limit: float
+    ) -> Reply:
+        """Ask a question, which changes nothing wherever it fails.
+
+        Args:
+            question: The question.
+            credentials: The account's keys.
+            time_limit: Seconds, from asking for a connection to the last byte of the answer.
+
+        Returns:
+            The answer, whatever its status; redirects are not followed.
+
+        Raises:
+            TransportFailure: No complete answer came.
+            UsageError: The session is closed, or belongs to another event loop.
+        """
+        session = self._opened()
+        if session.closed:
+            raise UsageError("the session is closed")
+        url = self._urls.get(question.operation) or self._url_of(question.operation)
+        try:
+            async with asyncio.timeout(time_limit):
+                return await fetch(
+                    session, url, question, credentials, middlewares=self._middlewares
+                )
+        except TransportFailure:
+            raise
+        except TimeoutError:
+            problem = f"no answer within {time_limit:.3g} s"
+        except Exception as error:  # noqa: BLE001  # whatever it is, the question can be asked again
+            problem = _describe(error)
+        raise TransportFailure(problem, may_have_arrived=True)
 
     def _url_of(self, operation: str) -> URL:
         url = self._urls[operation] = self._base_url.join(URL(operation))

@@ -1,8 +1,10 @@
 """The gateway's code table: every documented code, and whom it concerns."""
 
+from unicodedata import normalize
+
 import pytest
 
-from esms_async import CODES, Code, Scope
+from esms_async import CODES, Scope
 from esms_async.codes import lookup
 
 # "Send fixed number with cheap price" and "Table of error codes": what a fixed-number send meets.
@@ -40,18 +42,34 @@ def test_the_table_is_whole() -> None:
     [*OF_A_SEND.items(), *((code, Scope.OTHER) for code in OF_OTHER_PRODUCTS)],
 )
 def test_whom_a_code_concerns(code: str, scope: Scope) -> None:
-    """Each code has its scope, and a meaning in one plain line."""
+    """Each code has its scope, and a meaning and advice in one plain line each."""
     row = lookup(code)
     assert (row.code, row.scope) == (code, scope)
     assert row is CODES[code]
-    assert row.meaning.isprintable()
-    assert len(row.meaning) > 10
+    for text in (row.meaning, row.meaning_vi, row.advice, row.advice_vi):
+        assert text.isprintable()
+        assert len(text) > 10
+
+
+@pytest.mark.parametrize("code", [*CODES, "999"])
+def test_each_language_is_its_own(code: str) -> None:
+    """The Vietnamese words have diacritics and are composed (NFC), the English ones are ASCII."""
+    row = lookup(code)
+    for english in (row.meaning, row.advice):
+        assert english.isascii()
+    for vietnamese in (row.meaning_vi, row.advice_vi):
+        assert not vietnamese.isascii()
+        assert normalize("NFC", vietnamese) == vietnamese
+    for advice in (row.advice, row.advice_vi):
+        assert advice.endswith(".")
 
 
 @pytest.mark.parametrize("code", ["0", "999", "123456", "0100", "", "abc"])
 def test_unlisted_codes_pass_through(code: str) -> None:
     """A code that no page lists keeps its number, tells nothing else, and stays unlisted."""
-    assert lookup(code) == Code(code, Scope.OTHER, "a code that no page of the gateway lists")
+    row = lookup(code)
+    assert (row.code, row.scope) == (code, Scope.OTHER)
+    assert row.meaning == "a code that no page of the gateway lists"
     assert code not in CODES
 
 

@@ -396,9 +396,11 @@ async def test_one_task_iterates_a_stream() -> None:
     assert len(await collect(outcomes)) == 1
 
 
-async def test_an_unexpected_error_of_a_send_ends_the_stream() -> None:
+@pytest.mark.parametrize("ordered", [False, True])
+async def test_an_unexpected_error_of_a_send_ends_the_stream(*, ordered: bool) -> None:
     """An error that is none of this package's is raised once what is in flight is done."""
-    sent = messages(10)
+    source = Source(messages(10))
+    sent = source.items
 
     async def send(message: Message) -> Receipt:
         await asyncio.sleep(0)
@@ -407,10 +409,12 @@ async def test_an_unexpected_error_of_a_send_ends_the_stream() -> None:
         return Receipt(message.request_id)
 
     handed = []
-    with pytest.raises(ZeroDivisionError):
-        async for outcome in stream(send, sent, concurrency=4):
+    with pytest.raises(ZeroDivisionError) as caught:
+        async for outcome in stream(send, source, concurrency=4, ordered=ordered):
             handed.append(outcome)  # noqa: PERF401  # what came before the error counts
     assert all(outcome.ok for outcome in handed)
+    assert len(handed) == source.pulled - 1
+    assert caught.value.__notes__ == [f"raised by the send of {sent[3]!r}"]
 
 
 async def test_a_task_cancelled_from_outside_ends_the_stream_without_losing_an_outcome() -> None:

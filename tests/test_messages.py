@@ -20,11 +20,16 @@ from esms_async import (
     EsmsError,
     Evidence,
     InvalidMessage,
+    InvalidReport,
     LedgerError,
     Message,
     NotSent,
     Outcome,
     OutcomeUnknown,
+    QueryAccountRejected,
+    QueryError,
+    QueryRejected,
+    QueryUnanswered,
     Receipt,
     Rejected,
     RequestIdConflict,
@@ -361,6 +366,14 @@ STATUSES: dict[type[EsmsError], tuple[EsmsError, Status]] = {
     DuplicateRequestId: (DuplicateRequestId(FULL, (), code="124", status=200), Status.REJECTED),
     RequestIdConflict: (RequestIdConflict(*_LOST), Status.INVALID),
     RequestIdExpired: (RequestIdExpired(*_LOST, NOON), Status.UNKNOWN),
+    InvalidReport: (InvalidReport("why"), Status.INVALID),
+    QueryError: (QueryError("GetBalance", "why"), Status.INVALID),
+    QueryUnanswered: (QueryUnanswered("GetBalance", "why"), Status.INVALID),
+    QueryRejected: (QueryRejected("GetBalance", code="108", status=200), Status.INVALID),
+    QueryAccountRejected: (
+        QueryAccountRejected("GetBalance", code="101", status=200),
+        Status.INVALID,
+    ),
 }
 
 

@@ -32,6 +32,7 @@ from esms_async import (
     RetryPolicy,
     SendError,
 )
+from esms_async.budget import RetryBudget
 from esms_async.retry import Wait, leaves_outcome_open, pursue
 from tests.factories import a_message
 
@@ -65,11 +66,13 @@ class Pursuit:
 
     Attributes:
         script: What each attempt after the first ends with; the last one repeats.
+        budget: What each further attempt is taken from; boundless unless a test says so.
         made: How many attempts were made, the first one included.
         slept: The pauses, in seconds.
     """
 
     script: Sequence[object]
+    budget: RetryBudget = attrs.Factory(lambda: RetryBudget(None))
     made: int = 1
     slept: list[float] = attrs.Factory(list[float])
 
@@ -98,6 +101,7 @@ class Pursuit:
             self.attempt,
             started=now - age,
             give_up_at=now + left,
+            budget=self.budget,
             sleep=self.sleep,
         )
 
@@ -430,8 +434,8 @@ async def test_concurrent_sends_do_not_mix(is_async: bool) -> None:
 
 
 async def test_cancellation_while_pausing() -> None:
-    """A send cancelled in a pause makes no further attempt."""
-    pausing = asyncio.Event()
+    """A send cancelled in a pause makes no further attempt, and takes none from the budget."""
+    pausing, budget = asyncio.Event(), RetryBudget(3)
 
     async def pause(_: float) -> None:
         pausing.set()
@@ -446,14 +450,75 @@ async def test_cancellation_while_pausing() -> None:
             pursuit.attempt,
             started=now,
             give_up_at=now + 1e6,
+            budget=budget,
             sleep=pause,
         )
     )
     await pausing.wait()
+    assert budget.left == 2
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
     assert pursuit.made == 1
+    assert budget.left == 3
+
+
+@pytest.mark.parametrize("failure", OPEN.values(), ids=OPEN)
+async def test_an_empty_budget_ends_the_send(failure: SendError) -> None:
+    """Without a retry left a send ends at once with what is true of it, and says why."""
+    pursuit = Pursuit(["receipt"], RetryBudget(0))
+    with pytest.raises(type(failure), match="the retry budget is used up") as caught:
+        await pursuit.run(RetryPolicy(), failure)
+    assert caught.value.__cause__ is failure
+    assert caught.value.reason.startswith(failure.reason)
+    assert (caught.value.message, caught.value.attempts) == (failure.message, failure.attempts)
+    assert (pursuit.made, pursuit.slept) == (1, [])
+
+
+async def test_the_budget_may_end_a_send_between_retries() -> None:
+    """What the last attempt that was made left open is what the send ends with."""
+    pursuit = Pursuit([not_sent(), unknown(0.0), "receipt"], RetryBudget(2))
+    with pytest.raises(OutcomeUnknown, match="budget") as caught:
+        await pursuit.run(RetryPolicy(), not_sent())
+    assert len(caught.value.attempts) == 1
+    assert pursuit.made == 3
+
+
+@pytest.mark.parametrize(
+    ("script", "left"),
+    [
+        pytest.param(["receipt"], 9, id="accepted"),
+        pytest.param([unknown(), not_sent(), "receipt"], 7, id="accepted later"),
+        pytest.param([not_sent(), unknown(), not_sent(), unknown()], 5, id="given up"),
+        pytest.param([REJECTION], 8, id="rejected"),
+    ],
+)
+async def test_what_a_send_takes_from_the_budget(script: list[object], left: float) -> None:
+    """Each retry takes one, and the one that is accepted gives its own back."""
+    budget = RetryBudget(9)
+    await asyncio.wait(
+        [asyncio.ensure_future(Pursuit(script, budget).run(RetryPolicy(), not_sent()))]
+    )
+    assert budget.left == left
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [
+        RetryPolicy(attempts=1),
+        RetryPolicy(retry=tenacity.retry_never),
+        RetryPolicy(wait=tenacity.wait_fixed(1e7)),
+    ],
+    ids=["attempts", "retry object", "deadline"],
+)
+async def test_a_retry_that_is_not_made_takes_nothing(policy: RetryPolicy) -> None:
+    """Where the policy ends the send, the budget is not asked, and not blamed."""
+    for budget in (RetryBudget(1), RetryBudget(0)):
+        failure = not_sent()
+        with pytest.raises(NotSent) as caught:
+            await Pursuit(["receipt"], budget).run(policy, failure)
+        assert caught.value is failure
+        assert budget.left in (0, 1)
 
 
 @pytest.mark.parametrize(
@@ -489,6 +554,14 @@ def test_bad_attempts(value: object) -> None:
         RetryPolicy(attempts=value)  # type: ignore[arg-type]  # the wrong types are the point
 
 
+@pytest.mark.parametrize("value", [0, -1, 1.0, "5", True, math.inf], ids=repr)
+def test_bad_budgets(value: object) -> None:
+    """A budget that is no int of at least 1, and not None, is refused by name."""
+    with pytest.raises(ConfigurationError, match="budget must be an int of at least 1"):
+        RetryPolicy(budget=value)  # type: ignore[arg-type]  # the wrong types are the point
+    assert RetryPolicy(budget=None).budget is None
+
+
 @pytest.mark.parametrize("field", ["stop", "wait", "retry"])
 @pytest.mark.parametrize("value", [5, "x", 0, False], ids=repr)
 def test_bad_tenacity_objects(field: str, value: object) -> None:
@@ -514,3 +587,4 @@ def test_the_defaults() -> None:
     policy = RetryPolicy()
     assert (policy.attempts, policy.deadline, policy.attempt_timeout) == (5, 30.0, 10.0)
     assert (policy.stop, policy.wait, policy.retry) == (None, None, None)
+    assert policy.budget == 1000

@@ -1,6 +1,7 @@
 """No key, secret, one-time code or full phone number shows anywhere, whatever fails."""
 
 import asyncio
+import contextlib
 import copy
 import logging
 import pickle
@@ -10,15 +11,22 @@ import warnings
 from collections.abc import Iterator
 
 import pytest
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from esms_async import (
     EsmsClient,
     EsmsError,
+    Hook,
     InvalidMessage,
     Message,
     Outcome,
     RetryPolicy,
 )
+from esms_async.otel import OpenTelemetryHook
 from tests.factories import API_KEY, CREDENTIALS, SECRET_KEY, a_message
 from tests.scripted_gateway import Exchange, ScriptedGateway, Step
 from tests.test_promises import FAULTS
@@ -131,6 +139,36 @@ async def test_nothing_secret_is_told_of_a_failure(
     words += [str(warning.message) for warning in caught]
     words += [everything_logged.text, repr(message), repr(CREDENTIALS)]
     assert_secret("\n".join(words))
+
+
+@pytest.mark.parametrize("step", [*MAY_HAVE_ARRIVED, *FAULTS, *ECHOES], ids=name_of)
+async def test_nothing_secret_is_in_log_records_and_spans(
+    gateway: ScriptedGateway, everything_logged: pytest.LogCaptureFixture, step: Step
+) -> None:
+    """Neither the extra fields of the log nor the attributes of spans and metrics hold a secret."""
+
+    class Broken(Hook):
+        def on_attempt(self, *, message: Message, **_: object) -> None:
+            raise LookupError(message.phone, message.content)
+
+    exporter, reader = InMemorySpanExporter(), InMemoryMetricReader()
+    tracers, meters = TracerProvider(), MeterProvider([reader])
+    tracers.add_span_processor(SimpleSpanProcessor(exporter))
+    telemetry = OpenTelemetryHook(tracer_provider=tracers, meter_provider=meters)
+    gateway.script.append(step)
+    async with EsmsClient(
+        CREDENTIALS, base_url=gateway.url, retry=ONE_TRY, hooks=[Broken(), telemetry]
+    ) as client:
+        with contextlib.suppress(EsmsError):
+            await client.send(a_message(PHONE, f"{CODE} la ma xac minh"))
+    records = [str(vars(record)) for record in everything_logged.records]
+    spans = [span.to_json() for span in exporter.get_finished_spans()]
+    assert len(spans) == 1
+    assert any("esms_outcome" in record for record in records)
+    assert any("Broken.on_attempt failed: LookupError" in record for record in records)
+    assert_secret("\n".join([*records, *spans, str(reader.get_metrics_data())]))
+    tracers.shutdown()
+    meters.shutdown()
 
 
 async def test_nothing_secret_is_told_of_a_cancellation(
