@@ -9,6 +9,7 @@ import attrs
 
 from esms_async.checks import check_seconds
 from esms_async.errors import LedgerError
+from esms_async.handover import Turn
 from esms_async.messages import Message
 from esms_async.settlement import WINDOW, Claim, Entry, News, Settlement
 
@@ -74,6 +75,30 @@ class Ledger(Protocol):
         """
         ...
 
+    async def begin_report(self, request_id: str, state: str, lease: float) -> Turn:
+        """Ask to hand a delivery report on, before the application is told of it.
+
+        Args:
+            request_id: The RequestId of the message, which the ledger need not hold.
+            state: What the report says became of it. Reports of one message and state are one.
+            lease: For how many seconds nobody else may hand it on.
+
+        Returns:
+            What to do. Where the report may be handed on, the turn is stored.
+        """
+        ...
+
+    async def end_report(self, request_id: str, state: str, turn: int, *, success: bool) -> None:
+        """Record how a turn at handing a report on has ended.
+
+        Args:
+            request_id: The RequestId of the message.
+            state: What the report says became of it.
+            turn: The number of the turn.
+            success: True where the report was handed on, and need not be again.
+        """
+        ...
+
     async def look_up(self, request_id: str) -> Entry | None:
         """Return the entry of a RequestId, or None."""
         ...
@@ -87,15 +112,15 @@ class Ledger(Protocol):
         ...
 
     async def prune(self, older_than: float, *, unsettled: bool = False) -> int:
-        """Forget entries that did not change for a time.
+        """Forget entries, and reports that were handed on, that did not change for a time.
 
         Args:
             older_than: Seconds. Forget no sooner than the same Message can still be sent again:
-                a send of a forgotten one is a new send.
+                a send of a forgotten one is a new send. The same goes for its reports.
             unsettled: True forgets open entries too.
 
         Returns:
-            How many were forgotten.
+            How many entries were forgotten.
         """
         ...
 

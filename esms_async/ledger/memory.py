@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 
 from esms_async.checks import check_seconds
+from esms_async.handover import Handover, Turn, begin, end, new_handover
 from esms_async.ledger.base import LedgerBase, LedgerOptions
 from esms_async.messages import Message
 from esms_async.settlement import Claim, Entry, Settlement, State, claim, new_entry, settle
@@ -37,6 +38,7 @@ class MemoryLedger(LedgerBase):
         self._clock = clock
         # In the order of their last change, so that the oldest are found without a search.
         self._entries: dict[str, Entry] = {}
+        self._handovers: dict[tuple[str, str], Handover] = {}
         self._open = False
 
     @property
@@ -81,6 +83,25 @@ class MemoryLedger(LedgerBase):
         self._put(entry, known)
         return entry
 
+    async def begin_report(self, request_id: str, state: str, lease: float) -> Turn:
+        """Ask to hand a delivery report on."""
+        self.require_open()
+        now, key = self._clock(), (request_id, state)
+        self._forget_oldest_handovers(now)
+        fresh = new_handover(request_id, state, now=now, lease=lease)
+        known = self._handovers.get(key)
+        turn = begin(known, fresh, now=now)
+        self._put_handover(key, turn.handover, known)
+        return turn
+
+    async def end_report(self, request_id: str, state: str, turn: int, *, success: bool) -> None:
+        """Record how a turn at handing a report on has ended."""
+        self.require_open()
+        key = (request_id, state)
+        if (known := self._handovers.get(key)) is not None:
+            ended = end(known, turn, success=success, now=self._clock())
+            self._put_handover(key, ended, known)
+
     async def look_up(self, request_id: str) -> Entry | None:
         """Return the entry of a RequestId, or None."""
         self.require_open()
@@ -99,7 +120,7 @@ class MemoryLedger(LedgerBase):
             yield entry
 
     async def prune(self, older_than: float, *, unsettled: bool = False) -> int:
-        """Forget entries that did not change for a time."""
+        """Forget entries and reports that did not change for a time."""
         self.require_open()
         before = self._clock() - older_than
         old = [
@@ -109,12 +130,27 @@ class MemoryLedger(LedgerBase):
         ]
         for request_id in old:
             del self._entries[request_id]
+        for key in [key for key, each in self._handovers.items() if each.until < before]:
+            del self._handovers[key]
         return len(old)
 
     def _put(self, entry: Entry, known: Entry | None) -> None:
         if entry is not known:
             self._entries.pop(entry.request_id, None)
             self._entries[entry.request_id] = entry
+
+    def _put_handover(
+        self, key: tuple[str, str], handover: Handover, known: Handover | None
+    ) -> None:
+        if handover is not known:
+            self._handovers.pop(key, None)
+            self._handovers[key] = handover
+
+    def _forget_oldest_handovers(self, now: float) -> None:
+        """Look at the two oldest, which keeps up with one report adding one."""
+        for key, handover in list(itertools.islice(self._handovers.items(), 2)):
+            if handover.until < now - self._keep:
+                del self._handovers[key]
 
     def _forget_oldest(self, now: float) -> None:
         """Look at the two oldest entries, which keeps up with one claim adding one.

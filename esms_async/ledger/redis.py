@@ -10,8 +10,10 @@ from typing import Final
 
 from esms_async.checks import check_seconds
 from esms_async.errors import ConfigurationError, LedgerError, UsageError
+from esms_async.handover import Answer, Handover, Stage, Turn
 from esms_async.ledger.base import LedgerBase, LedgerOptions
 from esms_async.ledger.redis_batches import RedisAddress, RedisBatches
+from esms_async.ledger.redis_report_scripts import BEGIN, END, FORGET
 from esms_async.ledger.redis_scripts import CLAIM, LEARNT, PRUNE, SETTLE, Script
 from esms_async.messages import Message
 from esms_async.settlement import Claim, Decision, Entry, Settlement, State, new_entry
@@ -20,8 +22,9 @@ _logger = logging.getLogger("esms_async")
 
 _WEEK: Final = 7 * 24 * 3600.0
 _PAGE: Final = 500
-# No RequestId holds this character, so the key is no entry's.
-_OPEN_ONES: Final = "#open"
+# No RequestId holds this character, so a key with it is no entry's.
+_MARK: Final = "#"
+_OPEN_ONES: Final = f"{_MARK}open"
 _GLOB_SPECIALS: Final = re.compile(r"[\\*?\[\]]")
 
 
@@ -44,9 +47,9 @@ class RedisLedger(LedgerBase):
         url: `redis://`, `rediss://` or `unix://`, with the options that redis-py takes in a URL.
         prefix: What the ledger's keys begin with. Ledgers that share a database need prefixes of
             which none begins with another.
-        keep: For how many seconds a settled entry is kept after its last change. A send of the
-            same Message after that is a new one. An open entry stays until it is settled or
-            pruned: forgotten, it could be sent a second time.
+        keep: For how many seconds a settled entry, or a report that was handed on, is kept after
+            its last change. A send of the same Message after that is a new one. An open entry
+            stays until it is settled or pruned: forgotten, it could be sent a second time.
         options: What all ledgers are told alike.
         clock: The time in seconds since the epoch; None for the server's.
 
@@ -88,7 +91,7 @@ class RedisLedger(LedgerBase):
         """
         if self._batches is not None:
             raise UsageError(f"the ledger on Redis {self._address} is open already")
-        batches = RedisBatches(self._address, (CLAIM, SETTLE, PRUNE))
+        batches = RedisBatches(self._address, (CLAIM, SETTLE, PRUNE, BEGIN, END, FORGET))
         try:
             await batches.run("PING")
             await batches.load_scripts()
@@ -139,6 +142,17 @@ class RedisLedger(LedgerBase):
         reply = await self._opened().run(*command)
         return None if reply is None else _entry(request_id, json.loads(reply))
 
+    async def begin_report(self, request_id: str, state: str, lease: float) -> Turn:
+        """Ask to hand a delivery report on."""
+        command = self._command(BEGIN, _report(request_id, state), lease=lease)
+        answer, fields = json.loads(await self._opened().run(*command))
+        return Turn(Answer(answer), _handover(request_id, state, fields))
+
+    async def end_report(self, request_id: str, state: str, turn: int, *, success: bool) -> None:
+        """Record how a turn at handing a report on has ended."""
+        command = self._command(END, _report(request_id, state), turn=str(turn), success=success)
+        await self._opened().run(*command)
+
     async def look_up(self, request_id: str) -> Entry | None:
         """Return the entry of a RequestId, or None."""
         fields = await self._opened().run("HGETALL", self._prefix + request_id)
@@ -157,17 +171,18 @@ class RedisLedger(LedgerBase):
         """Iterate over all entries, in no particular order; one that changes may come twice."""
         cursor = None
         while cursor != 0:
-            cursor, page = await self._scanned_page(cursor or 0)
+            cursor, page, _ = await self._scanned_page(cursor or 0)
             found = await asyncio.gather(*map(self.look_up, page))
             for entry in filter(None, found):
                 yield entry
 
     async def prune(self, older_than: float, *, unsettled: bool = False) -> int:
-        """Forget entries that did not change for a time."""
+        """Forget entries and reports that did not change for a time."""
         forgotten, cursor = 0, None
         while cursor != 0:
-            cursor, page = await self._scanned_page(cursor or 0)
+            cursor, page, reports = await self._scanned_page(cursor or 0)
             forgotten += await self._forget(page, older_than, unsettled=unsettled)
+            await self._run_each(FORGET, reports, older_than=older_than)
         # An entry that somebody deleted by hand is still in the set of the open ones.
         page = await self._open_page()
         while page:
@@ -176,12 +191,14 @@ class RedisLedger(LedgerBase):
         return forgotten
 
     async def _forget(self, request_ids: list[str], older_than: float, *, unsettled: bool) -> int:
-        batches = self._opened()
-        commands = (
-            self._command(PRUNE, request_id, older_than=older_than, unsettled=unsettled)
-            for request_id in request_ids
+        return sum(
+            await self._run_each(PRUNE, request_ids, older_than=older_than, unsettled=unsettled)
         )
-        return sum(await asyncio.gather(*(batches.run(*command) for command in commands)))
+
+    async def _run_each(self, script: Script, names: list[str], **told: object) -> list[int]:
+        batches = self._opened()
+        commands = (self._command(script, name, **told) for name in names)
+        return await asyncio.gather(*(batches.run(*command) for command in commands))
 
     async def _open_page(self, after: str | None = None) -> list[str]:
         """Return the next RequestIds in the set of the open ones."""
@@ -191,24 +208,25 @@ class RedisLedger(LedgerBase):
         )
         return page
 
-    async def _scanned_page(self, cursor: int) -> tuple[int, list[str]]:
-        """Return some RequestIds, and where to go on, which is 0 at the end."""
+    async def _scanned_page(self, cursor: int) -> tuple[int, list[str], list[str]]:
+        """Return where to go on, which is 0 at the end, some RequestIds, and some reports."""
         pattern = _GLOB_SPECIALS.sub(r"\\\g<0>", self._prefix) + "*"
         cursor, keys = await self._opened().run(
             "SCAN", str(cursor), "MATCH", pattern, "COUNT", str(_PAGE)
         )
-        request_ids = [key.removeprefix(self._prefix) for key in keys]
-        return cursor, [request_id for request_id in request_ids if request_id != _OPEN_ONES]
+        names = [key.removeprefix(self._prefix) for key in keys]
+        request_ids = [name for name in names if _MARK not in name]
+        return cursor, request_ids, [name for name in names if name.find(_MARK) > 0]
 
-    def _command(self, script: Script, request_id: str, **told: object) -> tuple[str, ...]:
+    def _command(self, script: Script, name: str, **told: object) -> tuple[str, ...]:
         now = {} if self._clock is None else {"now": repr(self._clock())}
         return (
             "EVALSHA",
             script.digest,
             "2",
-            self._prefix + request_id,
+            self._prefix + name,
             self._prefix + _OPEN_ONES,
-            json.dumps({"request_id": request_id, "keep": self._keep, **now, **told}),
+            json.dumps({"request_id": name, "keep": self._keep, **now, **told}),
         )
 
     def _opened(self) -> RedisBatches:
@@ -241,6 +259,17 @@ async def _warn_of_loss(address: RedisAddress, batches: RedisBatches) -> None:
             "appendonly to yes",
             address,
         )
+
+
+def _report(request_id: str, state: str) -> str:
+    """Return what the key of a report ends with."""
+    return f"{request_id}{_MARK}{state}"
+
+
+def _handover(request_id: str, state: str, fields: Mapping[str, str]) -> Handover:
+    """Return the handover whose fields were stored."""
+    stage, turn, until = fields["stage"], fields["turn"], fields["until"]
+    return Handover(request_id, state, Stage(stage), int(turn), float(until))
 
 
 # The scripts put in the time.

@@ -11,18 +11,24 @@ ones in their order. A reply is one JSON text, which is read faster than one of 
 
 import hashlib
 import json
+from collections.abc import Mapping
 from string import Template
 from typing import Final
 
 import attrs
 
-from esms_async.settlement import CLAIMS, SETTLEMENTS, Decision, News, Settlement, State
+from esms_async.settlement import (
+    CLAIMS,
+    KEY_ID_LENGTH,
+    SETTLEMENTS,
+    Decision,
+    News,
+    Settlement,
+    State,
+)
 
 LEARNT: Final = tuple(field.name for field in attrs.fields(Settlement) if field.name != "news")
 """The fields of an entry that news of it may bring."""
-
-# How many digits of a fingerprint, which is stored in hexadecimal, name the key it was made with.
-_KEY_ID_DIGITS = 8
 
 
 @attrs.frozen
@@ -59,16 +65,17 @@ _WORDS: Final = {
     "CLAIMS": _claims(),
     "SETTLEMENTS": _settlements(),
     "LEARNT": f"{{{', '.join(map(json.dumps, LEARNT))}}}",
-    "KEY_ID_DIGITS": str(_KEY_ID_DIGITS),
+    # A fingerprint is stored in hexadecimal.
+    "KEY_ID_DIGITS": str(2 * KEY_ID_LENGTH),
     **{f"STATE_{state.name}": json.dumps(state) for state in State},
     **{f"NEWS_{news.name}": json.dumps(news) for news in News},
     **{f"DECISION_{decision.name}": json.dumps(decision) for decision in Decision},
 }
 
-# Every script has two keys, those of the entry and of the set of open ones, and one argument: a
-# JSON text of what it is told, always with for how many milliseconds to `keep` a settled entry,
+# Every script has two keys, the second of which is that of the set of open ones, and one argument:
+# a JSON text of what it is told, always with for how many milliseconds to `keep` what is settled,
 # and with the time `now` where it is not the server's.
-_COMMON = """
+_BEGINNING = """
 local key, open_ones = KEYS[1], KEYS[2]
 local told = cjson.decode(ARGV[1])
 
@@ -77,7 +84,9 @@ local function clock()
   local time = redis.call('TIME')
   return string.format('%d.%06d', time[1], time[2])
 end
+"""
 
+_COMMON = """
 local function find()
   local flat, entry = redis.call('HGETALL', key), {}
   if #flat == 0 then return nil end
@@ -123,9 +132,19 @@ end
 """
 
 
-def _script(body: str) -> Script:
-    text = Template(_COMMON + body).substitute(_WORDS)
+def make_script(body: str, words: Mapping[str, str]) -> Script:
+    """Return a script.
+
+    Args:
+        body: What it does after it has read what it is told.
+        words: What stands in the places that the body marks with `$`.
+    """
+    text = Template(_BEGINNING + body).substitute(words)
     return Script(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
+
+
+def _script(body: str) -> Script:
+    return make_script(_COMMON + body, _WORDS)
 
 
 CLAIM: Final = _script("""

@@ -10,7 +10,10 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Final
 
+import attrs
+
 from esms_async.errors import LedgerError, UsageError
+from esms_async.handover import Handover, Stage, Turn, begin, end, new_handover
 from esms_async.ledger.base import LedgerBase, LedgerOptions
 from esms_async.ledger.sqlite_batches import Batches, Claiming, Settling
 from esms_async.ledger.sqlite_rows import SELECT, find, read
@@ -40,6 +43,23 @@ _MIGRATIONS: Final = (
         detail TEXT
     )
     """,
+    """
+    CREATE TABLE reports (
+        request_id TEXT NOT NULL,
+        state TEXT NOT NULL,
+        stage TEXT NOT NULL,
+        turn INTEGER NOT NULL,
+        until REAL NOT NULL,
+        PRIMARY KEY (request_id, state)
+    ) WITHOUT ROWID
+    """,
+)
+
+_SELECT_REPORT = (
+    "SELECT request_id, state, stage, turn, until FROM reports WHERE request_id = ? AND state = ?"
+)
+_REPLACE_REPORT = (
+    "INSERT OR REPLACE INTO reports (request_id, state, stage, turn, until) VALUES (?, ?, ?, ?, ?)"
 )
 _PAGE = 500
 
@@ -111,6 +131,29 @@ class SqliteLedger(LedgerBase):
         """Record what became of a claim."""
         return await self._opened().run(Settling(request_id, generation, settlement))
 
+    async def begin_report(self, request_id: str, state: str, lease: float) -> Turn:
+        """Ask to hand a delivery report on; what is begun is on disk."""
+
+        def operation(connection: sqlite3.Connection) -> Turn:
+            now = self._clock()
+            fresh = new_handover(request_id, state, now=now, lease=lease)
+            known = _find_report(connection, request_id, state)
+            turn = begin(known, fresh, now=now)
+            _put_report(connection, turn.handover, known)
+            return turn
+
+        return await self._opened().run(operation)
+
+    async def end_report(self, request_id: str, state: str, turn: int, *, success: bool) -> None:
+        """Record how a turn at handing a report on has ended."""
+
+        def operation(connection: sqlite3.Connection) -> None:
+            if (known := _find_report(connection, request_id, state)) is not None:
+                ended = end(known, turn, success=success, now=self._clock())
+                _put_report(connection, ended, known)
+
+        await self._opened().run(operation)
+
     async def look_up(self, request_id: str) -> Entry | None:
         """Return the entry of a RequestId, or None."""
         return await self._opened().run(lambda connection: find(connection, request_id))
@@ -126,13 +169,14 @@ class SqliteLedger(LedgerBase):
             yield entry
 
     async def prune(self, older_than: float, *, unsettled: bool = False) -> int:
-        """Forget entries that did not change for a time."""
+        """Forget entries and reports that did not change for a time."""
         before = self._clock() - older_than
         where = "updated_at < ?" if unsettled else f"updated_at < ? AND state != '{State.OPEN}'"
         statement = f"DELETE FROM sends WHERE {where}"  # noqa: S608  # no outside text in it
 
         def operation(connection: sqlite3.Connection) -> int:
             self._batches.forget()
+            connection.execute("DELETE FROM reports WHERE until < ?", (before,))
             return connection.execute(statement, (before,)).rowcount
 
         return await self._opened().run(operation)
@@ -153,6 +197,19 @@ class SqliteLedger(LedgerBase):
 def _page(connection: sqlite3.Connection, where: str, after: str) -> list[Entry]:
     rows = connection.execute(f"{SELECT} WHERE {where} ORDER BY request_id LIMIT ?", (after, _PAGE))
     return [read(row) for row in rows]
+
+
+def _find_report(connection: sqlite3.Connection, request_id: str, state: str) -> Handover | None:
+    row = connection.execute(_SELECT_REPORT, (request_id, state)).fetchone()
+    if row is None:
+        return None
+    request_id, state, stage, turn, until = row
+    return Handover(request_id, state, Stage(stage), turn, until)
+
+
+def _put_report(connection: sqlite3.Connection, handover: Handover, known: Handover | None) -> None:
+    if handover is not known:
+        connection.execute(_REPLACE_REPORT, attrs.astuple(handover))
 
 
 def _connect(path: Path) -> sqlite3.Connection:

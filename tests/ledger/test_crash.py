@@ -202,7 +202,7 @@ async def test_redis_gone_in_the_middle_sends_nothing_unclaimed() -> None:
             away = await asyncio.gather(*map(client.send, messages), return_exceptions=True)
             assert {type(result).__name__ for result in away} == {"LedgerError"}
             assert len(gateway.requests) == before
-            server.start()
+            await asyncio.to_thread(server.start)
             for _ in range(5):
                 await asyncio.gather(*map(client.send, messages), return_exceptions=True)
         assert all(gateway.accepted(message.request_id) == 1 for message in messages)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from esms_async import LedgerError, UsageError
+from esms_async.handover import Answer
 from esms_async.ledger import Decision, News, Settlement, SqliteLedger, State
 from esms_async.ledger.base import LedgerOptions
 from esms_async.ledger.sqlite import APPLICATION_ID
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from esms_async.ledger.sqlite_writer import SqliteWriter
 
 ACCEPTED = Settlement(News.ACCEPTED, sms_id="d8e0")
+# As the release wrote it that knew no reports.
+VERSION_1 = Path(__file__).parent / "samples" / "version-1.ledger"
 
 
 async def claim(ledger: SqliteLedger) -> str:
@@ -62,10 +65,31 @@ async def test_the_file_is_durable_and_known_as_a_ledger(tmp_path: Path) -> None
             ("journal_mode", "wal"),
             ("synchronous", 2),
             ("application_id", APPLICATION_ID),
-            ("user_version", 1),
+            ("user_version", 2),
         ]:
             found = await writer.run(functools.partial(_pragma, name=pragma))
             assert found == (value,)
+
+
+async def test_a_file_of_version_1_is_brought_up_to_date(tmp_path: Path) -> None:
+    """Its entries stay as they are, and reports can be handed on from then on."""
+    path = tmp_path / "ledger.db"
+    path.write_bytes(VERSION_1.read_bytes())
+    for answer in (Answer.GO, Answer.DONE):
+        async with SqliteLedger(path) as ledger:
+            entries = [entry async for entry in ledger.entries()]
+            assert [(entry.request_id, entry.state) for entry in entries] == [
+                ("accepted", State.ACCEPTED),
+                ("open", State.OPEN),
+                ("rejected", State.REJECTED),
+            ]
+            assert (entries[0].sms_id, entries[0].updated_at) == ("d8e0", 1_800_000_005.0)
+            assert (entries[2].code, entries[2].detail) == ("108", "malformed")
+            turn = await ledger.begin_report("open", "delivered", 10)
+            assert turn.answer is answer
+            await ledger.end_report("open", "delivered", turn.handover.turn, success=True)
+            version = await ledger._opened().run(functools.partial(_pragma, name="user_version"))
+            assert version == (2,)
 
 
 async def test_a_second_process_is_told_that_the_file_is_in_use(tmp_path: Path) -> None:

@@ -1,0 +1,206 @@
+"""A delivery report as a value, read from the query that the gateway sends.
+
+"Callback Url" on developers.esms.vn names the parameters. Their letter case differs from page to
+page, so it does not matter here.
+"""
+
+import enum
+import re
+from collections.abc import Iterable, Mapping
+from decimal import Decimal
+from typing import Final, Self, cast
+from urllib.parse import parse_qsl
+
+import attrs
+
+from esms_async.errors import InvalidReport
+from esms_async.phone import mask_phone
+from esms_async.request_ids import REQUEST_ID
+
+# The gateway's own are some 250 characters; those of Zalo, with an error text, may be longer.
+_LONGEST_QUERY: Final = 8192
+_MOST_PARAMETERS: Final = 64
+_LONGEST_WORD: Final = 200
+
+_COUNT: Final = re.compile(r"[0-9]{1,9}")
+_PRICE: Final = re.compile(r"[0-9]{1,12}(\.[0-9]{1,6})?")
+_BROKEN_ESCAPE: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
+
+# Field SendStatus; 0 is composing, 1 awaiting approval, 2 waiting to be sent, 7 sent.
+_REFUSED: Final = 4
+_FINISHED: Final = 5
+
+# Field telcoid.
+_OPERATORS: Final[Mapping[str, str]] = {
+    "1": "Viettel",
+    "2": "MobiFone",
+    "3": "VinaPhone",
+    "4": "Vietnamobile",
+    "5": "Gmobile",
+    "6": "Itel",
+    "7": "Reddi",
+}
+
+
+class DeliveryState(enum.StrEnum):
+    """What became of a message that the gateway had accepted."""
+
+    DELIVERED = "delivered"
+    """The phone got it."""
+    FAILED = "failed"
+    """The phone did not get it, and will not."""
+    PENDING = "pending"
+    """It is on its way."""
+    REFUSED = "refused"
+    """The gateway accepted the request, and refused the message later."""
+
+
+def _masked(phone: str | None) -> str:
+    return repr(None if phone is None else mask_phone(phone))
+
+
+@attrs.frozen(kw_only=True)
+class DeliveryReport:
+    """What the gateway tells of a message that it has accepted.
+
+    Attributes:
+        request_id: The message's RequestId, or None where the report does not name it.
+        sms_id: The gateway's SMSID, or None where the report does not name it.
+        state: What became of the message.
+        send_status: The gateway's SendStatus, which `state` is made from.
+        succeeded: How many phones got it.
+        failed: How many phones did not.
+        sent: How many messages were handed to the operator, or None.
+        receivers: How many phones it was for, or None.
+        price: What it costs in dong, or None.
+        operator: The name of the phone's operator; the gateway's number for it where the name is
+            not known; or None.
+        phone: The phone number as the gateway writes it, or None.
+    """
+
+    request_id: str | None
+    sms_id: str | None
+    state: DeliveryState
+    send_status: int
+    succeeded: int = 0
+    failed: int = 0
+    sent: int | None = None
+    receivers: int | None = None
+    price: Decimal | None = None
+    operator: str | None = None
+    phone: str | None = attrs.field(default=None, repr=_masked)
+
+    @property
+    def delivered(self) -> bool:
+        """True where the phone got the message."""
+        return self.state is DeliveryState.DELIVERED
+
+    @property
+    def final(self) -> bool:
+        """True where nothing else is to come."""
+        return self.state is not DeliveryState.PENDING
+
+    @classmethod
+    def from_query(cls, query: Mapping[str, str] | str) -> Self:
+        """Read a report.
+
+        Args:
+            query: The query of the gateway's request, as it came or as its parameters. Unknown
+                parameters are passed over, and so is what is optional and can't be read.
+
+        Returns:
+            The report.
+
+        Raises:
+            InvalidReport: It says nothing of whose message it is, or of what became of it, or is
+                cut off, damaged or contradicts itself.
+        """
+        fields = _read_fields(_parameters(query))
+        request_id = fields.get("requestid") or None
+        if request_id is not None and not REQUEST_ID.fullmatch(request_id):
+            raise InvalidReport("RequestId is none that this package sends")
+        sms_id = _word(fields, "smsid")
+        if request_id is None and sms_id is None:
+            raise InvalidReport("it names neither a RequestId nor an SMSID")
+        send_status = _required_count(fields, "SendStatus")
+        succeeded, failed = 0, 0
+        if send_status == _FINISHED:
+            succeeded = _required_count(fields, "SendSuccess")
+            failed = _required_count(fields, "SendFailed")
+        telco_id = _word(fields, "telcoid")
+        return cls(
+            request_id=request_id,
+            sms_id=sms_id,
+            state=_state(send_status, succeeded, failed),
+            send_status=send_status,
+            succeeded=succeeded,
+            failed=failed,
+            sent=_count(fields, "totalsent"),
+            receivers=_count(fields, "totalreceiver"),
+            price=_price(fields, "totalprice"),
+            operator=None if telco_id is None else _OPERATORS.get(telco_id, telco_id),
+            phone=_word(fields, "phonenumber"),
+        )
+
+
+def _state(send_status: int, succeeded: int, failed: int) -> DeliveryState:
+    """Return what a status says; one that no page names is on its way to another."""
+    if send_status == _REFUSED:
+        return DeliveryState.REFUSED
+    if failed:
+        return DeliveryState.FAILED
+    return DeliveryState.DELIVERED if succeeded else DeliveryState.PENDING
+
+
+def _parameters(query: object) -> Iterable[tuple[object, object]]:
+    if isinstance(query, Mapping):
+        return cast("Mapping[object, object]", query).items()
+    if not isinstance(query, str):
+        raise InvalidReport(f"it is a {type(query).__name__}, not a query")
+    if len(query) > _LONGEST_QUERY:
+        raise InvalidReport(f"it has {len(query)} characters, which is too long for a report")
+    if _BROKEN_ESCAPE.search(query):
+        raise InvalidReport("a percent sign in it stands before no two hexadecimal digits")
+    try:
+        return parse_qsl(
+            query, keep_blank_values=True, errors="strict", max_num_fields=_MOST_PARAMETERS
+        )
+    except ValueError:
+        raise InvalidReport("it has too many parameters, or is not UTF-8") from None
+
+
+def _read_fields(parameters: Iterable[tuple[object, object]]) -> dict[str, str]:
+    """Return the values by their names in lower case.
+
+    Raises:
+        InvalidReport: A name comes twice with two values, so that none of them can be trusted.
+    """
+    fields: dict[str, str] = {}
+    for name, value in parameters:
+        if isinstance(name, str) and isinstance(value, str):
+            key, text = name.lower(), value.strip()
+            if fields.setdefault(key, text) != text:
+                raise InvalidReport("a parameter comes twice, with two values")
+    return fields
+
+
+def _required_count(fields: Mapping[str, str], name: str) -> int:
+    value = fields.get(name.lower())
+    if value is None or not _COUNT.fullmatch(value):
+        raise InvalidReport(f"{name} {'is missing' if value is None else 'is no number'}")
+    return int(value)
+
+
+def _count(fields: Mapping[str, str], key: str) -> int | None:
+    value = fields.get(key, "")
+    return int(value) if _COUNT.fullmatch(value) else None
+
+
+def _price(fields: Mapping[str, str], key: str) -> Decimal | None:
+    value = fields.get(key, "")
+    return Decimal(value) if _PRICE.fullmatch(value) else None
+
+
+def _word(fields: Mapping[str, str], key: str) -> str | None:
+    value = fields.get(key, "")
+    return value if 0 < len(value) <= _LONGEST_WORD and value.isprintable() else None

@@ -1,0 +1,141 @@
+"""What proves that a delivery report was asked for: a signature in the path of the CallbackUrl.
+
+The gateway signs nothing, and its report is a GET that anybody can make who finds the URL. So the
+last segment of the path of each message's CallbackUrl says which message it is for, until when,
+and that only a holder of the secret can have written it. It stands in the path, for the query is
+the gateway's to write.
+"""
+
+import hmac
+import re
+import time
+from collections.abc import Callable
+from typing import Final
+
+from esms_async.checks import check_seconds
+from esms_async.errors import ConfigurationError, InvalidMessage
+from esms_async.messages import Message, check_callback_url
+from esms_async.request_ids import REQUEST_ID
+
+_TWO_DAYS: Final = 48 * 3600.0
+_SHORTEST_SECRET: Final = 16
+_KEY_ID_LENGTH: Final = 4
+_MAC_LENGTH: Final = 16
+# RequestId, end of its validity, key, signature; only the first can hold a dot.
+_SEGMENT: Final = re.compile(
+    rf"(?P<signed>(?P<request_id>{REQUEST_ID.pattern})\.(?P<until>[0-9a-f]{{1,12}}))"
+    rf"\.(?P<key_id>[0-9a-f]{{{2 * _KEY_ID_LENGTH}}})\.(?P<mac>[0-9a-f]{{{2 * _MAC_LENGTH}}})"
+)
+_LATEST: Final = 16**12 - 1
+_LONGEST_SEGMENT: Final = 50 + 12 + 2 * _KEY_ID_LENGTH + 2 * _MAC_LENGTH + 3
+
+
+class CallbackSigner:
+    """Signs the CallbackUrl of each message, and tells a genuine one from others.
+
+    Args:
+        secret: The secret to sign with, at least 16 characters that nobody can guess. All
+            replicas that send or receive have the same.
+        *older: Earlier secrets, whose signatures are still good: to rotate, put a new one first
+            and keep the old one here for as long as `lifetime`.
+        lifetime: For how many seconds a signature is good, from the moment on at which the
+            message is sent. A ledger must remember reports for as long.
+        clock: The time in seconds since the epoch.
+
+    Raises:
+        ConfigurationError: A secret is too short, or `lifetime` is no duration.
+    """
+
+    def __init__(
+        self,
+        secret: str,
+        *older: str,
+        lifetime: float = _TWO_DAYS,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        check_seconds("lifetime", lifetime)
+        keys = [_derive_key(each) for each in (secret, *older)]
+        self._keys = {_key_id(key): key for key in reversed(keys)}
+        self._key = keys[0]
+        self._lifetime = lifetime
+        self._clock = clock
+
+    def at(self, url: str) -> Callable[[Message], str]:
+        """Return what `EsmsClient` takes as `callback_url`.
+
+        Args:
+            url: Where the receiver is found from outside, such as
+                `https://shop.example/esms/reports`.
+
+        Returns:
+            A function that gives each message its signed CallbackUrl below that address.
+
+        Raises:
+            ConfigurationError: It is no URL that the gateway can call, or has a query.
+        """
+        try:
+            check_callback_url(url)
+            base = url.rstrip("/") + "/"
+            check_callback_url(base + "x" * _LONGEST_SEGMENT)
+        except InvalidMessage as error:
+            raise ConfigurationError(str(error)) from None
+        if "?" in base or "#" in base:
+            raise ConfigurationError("callback_url: must have no query and no fragment")
+        return lambda message: base + self.sign(message)
+
+    def sign(self, message: Message) -> str:
+        """Return the segment that stands for a message at the end of its CallbackUrl.
+
+        Args:
+            message: The message; where it is to be sent later, the signature is good for longer.
+
+        Returns:
+            At most 105 characters that mean nothing special in a path.
+        """
+        begin = self._clock()
+        if message.send_at is not None:
+            begin = max(begin, message.send_at.timestamp())
+        until = int(min(begin + self._lifetime, _LATEST))
+        signed = f"{message.request_id}.{until:x}"
+        return f"{signed}.{_key_id(self._key)}.{_mac(self._key, signed)}"
+
+    def read(self, segment: str) -> str | None:
+        """Return whose report a request may bring.
+
+        Args:
+            segment: The last segment of the path that was called.
+
+        Returns:
+            The RequestId; None where the segment was not signed with one of the secrets, was
+            altered, or is too old.
+        """
+        match = _SEGMENT.fullmatch(segment)
+        if match is None:
+            return None
+        # The id of a key is no secret: which of them there are may show in the time it takes.
+        key = self._keys.get(match["key_id"])
+        if key is None or not hmac.compare_digest(_mac(key, match["signed"]), match["mac"]):
+            return None
+        return None if int(match["until"], 16) < self._clock() else match["request_id"]
+
+    def __repr__(self) -> str:
+        return f"<CallbackSigner, keys {', '.join(self._keys)}>"
+
+
+def _derive_key(secret: object) -> bytes:
+    if not isinstance(secret, str) or len(secret) < _SHORTEST_SECRET:
+        raise ConfigurationError(
+            f"secret must be a str of at least {_SHORTEST_SECRET} characters; make one with "
+            'python -c "import secrets; print(secrets.token_urlsafe())"'
+        )
+    return hmac.digest(
+        secret.encode("utf-8", "surrogatepass"), b"esms_async callback, version 1", "sha256"
+    )
+
+
+def _key_id(key: bytes) -> str:
+    return hmac.digest(key, b"key id", "sha256")[:_KEY_ID_LENGTH].hex()
+
+
+def _mac(key: bytes, signed: str) -> str:
+    return hmac.digest(key, signed.encode(), "sha256")[:_MAC_LENGTH].hex()

@@ -1,0 +1,228 @@
+"""The example services, end to end: pages, server processes, the ledger, and the gateway."""
+
+import asyncio
+import random
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import aiohttp
+import pytest
+
+from esms_async.emulator import Emulator, Settings
+from tests.delivery.services import Service, click, new_page, request_id_of
+
+if sys.platform == "win32":
+    pytest.skip("a socket cannot be handed to a process there", allow_module_level=True)
+
+from tests.ledger.redis_server import RedisServer
+
+PHONE = "0911000001"
+QUICK_REPORTS = Settings(report_delay=0.05)
+
+
+@pytest.fixture(params=["fastapi", "aiohttp"])
+def make_service(
+    request: pytest.FixtureRequest, tmp_path: Path
+) -> Callable[[Emulator], AbstractAsyncContextManager[Service]]:
+    """Start an example service beside a gateway."""
+
+    @asynccontextmanager
+    async def start(gateway: Emulator) -> AsyncIterator[Service]:
+        environ = {"ESMS_BASE_URL": gateway.url}
+        if request.param == "aiohttp":
+            environ["LEDGER"] = str(tmp_path / "otp.ledger")
+        else:
+            server: RedisServer = request.getfixturevalue("redis_server")
+            # Each run has a database of its own, for the example has no prefix of its own.
+            environ["REDIS_URL"] = f"{server.url}/{random.randrange(2, 16)}"  # noqa: S311  # no secret
+        async with Service(request.param, tmp_path, environ) as service:
+            yield service
+
+    return start
+
+
+StartService = Callable[[Emulator], AbstractAsyncContextManager[Service]]
+
+
+async def wait_for_reports(service: Service, count: int) -> None:
+    """Wait until the handler has got a number of reports."""
+    async with asyncio.timeout(20):
+        while service.reports().total() < count:  # noqa: ASYNC110  # another process writes them
+            await asyncio.sleep(0.02)
+
+
+async def test_a_code_is_sent_once_and_reported_once(make_service: StartService) -> None:
+    """Two clicks are one message, whose code is six digits, and whose delivery is told once."""
+    challenge = uuid4()
+    async with (
+        Emulator(settings=QUICK_REPORTS, faults=["dlr:twice"]) as gateway,
+        make_service(gateway) as service,
+        new_page() as page,
+    ):
+        answers = await asyncio.gather(*(click(page, service, PHONE, challenge) for _ in range(2)))
+        assert answers == [(202, {"request_id": request_id_of(challenge)})] * 2
+        (message,) = gateway.messages
+        assert message.phone == PHONE
+        assert message.content[:6].isdigit()
+        await wait_for_reports(service, 1)
+        async with asyncio.timeout(20):
+            while len(gateway.reports) < 4:  # noqa: ASYNC110  # each twice, also what comes before
+                await asyncio.sleep(0.02)
+        assert {report.result for report in gateway.reports} == {"200"}
+        assert service.reports() == {(message.request_id, "delivered"): 1}
+        # Whoever calls the service's path without a signature finds nothing there.
+        forged = f"{service.url}/esms/reports/{message.request_id}?SendStatus=4"
+        async with page.get(forged) as response:
+            assert response.status == 404
+
+
+@pytest.mark.parametrize(
+    ("fault", "status", "again"),
+    [
+        ("http:429,phase=before", 504, 202),
+        ("code:103", 503, 202),
+        ("code:201", 422, 422),
+        ("reset,phase=after", 202, 202),
+    ],
+)
+async def test_outcomes_have_their_statuses(
+    make_service: StartService, fault: str, status: int, again: int
+) -> None:
+    """A page learns what is true of its message, and asking again is safe."""
+    challenge = uuid4()
+    async with (
+        Emulator() as gateway,
+        make_service(gateway) as service,
+        new_page() as page,
+    ):
+        armed = gateway.fault(fault)
+        answer, told = await click(page, service, PHONE, challenge)
+        assert (answer, "detail" in told) == (status, status != 202)
+        armed.disarm()
+        answer, _ = await click(page, service, PHONE, challenge)
+        assert answer == again
+        assert gateway.accepted(request_id_of(challenge)) == int(again == 202)
+
+
+async def test_a_page_that_asks_for_nonsense_is_told(make_service: StartService) -> None:
+    """A number that is none, a challenge that is none, and one that is another phone's."""
+    challenge = uuid4()
+    async with (
+        Emulator() as gateway,
+        make_service(gateway) as service,
+        new_page() as page,
+    ):
+        assert (await click(page, service, "12", challenge))[0] == 422
+        assert (await click(page, service, PHONE, "none"))[0] == 422
+        assert (await click(page, service, PHONE, challenge))[0] == 202
+        assert (await click(page, service, "0911000002", challenge))[0] == 409
+        assert len(gateway.messages) == 1
+
+
+async def test_a_gateway_that_is_away_is_a_503(make_service: StartService) -> None:
+    """Nothing was sent, so the page may use another way."""
+    async with Emulator() as gateway, make_service(gateway) as service:
+        await gateway.aclose()
+        async with new_page() as page:
+            assert (await click(page, service, PHONE, uuid4()))[0] == 503
+
+
+# The storm.
+
+OTPS = 300
+CLIENTS = 50
+FAULTS = [
+    "reset,phase=after,p=0.08",
+    "close,phase=before,p=0.05",
+    "truncate:0.5,phase=after,p=0.04",
+    "http:503,phase=after,p=0.04",
+    "dlr:twice,p=0.15",
+    "dlr:early,p=0.15",
+    "dlr:failed,p=0.15",
+]
+
+
+async def get_code(page: aiohttp.ClientSession, service: Service, number: int) -> UUID:
+    """Click twice at once, and again for as long as the code is not accepted."""
+    phone, challenge = f"0911{number:06}", uuid4()
+    for _ in range(40):
+        clicks = (click(page, service, phone, challenge) for _ in range(2))
+        answers = await asyncio.gather(*clicks, return_exceptions=True)
+        told = {answer[0] for answer in answers if not isinstance(answer, BaseException)}
+        assert told <= {202, 503, 504}, told
+        if 202 in told:
+            return challenge
+        await asyncio.sleep(0.05)
+    raise AssertionError(f"no code was accepted for the page of number {number}")
+
+
+@pytest.mark.endurance
+async def test_two_workers_that_are_killed_send_and_report_each_code_once(tmp_path: Path) -> None:
+    """Double clicks, faults, early and repeated reports, and a kill half-way: each OTP once.
+
+    The gateway repeats a report on timeout alone. So those whose connection the kill cut are
+    brought again by hand, as they are by whoever asks the gateway for the status of a message.
+    """
+    settings = Settings(report_delay=0.3, max_messages=10_000, max_requests=100_000)
+    with RedisServer({"appendonly": "yes", "appendfsync": "always"}) as redis:
+        async with (
+            Emulator(faults=FAULTS, seed=7, settings=settings) as gateway,
+            Service(
+                "fastapi",
+                tmp_path,
+                {"ESMS_BASE_URL": gateway.url, "REDIS_URL": redis.url},
+                workers=2,
+            ) as service,
+            new_page() as page,
+        ):
+            numbers = iter(range(OTPS))
+            challenges: list[UUID] = []
+            half_way = asyncio.Event()
+
+            async def visit() -> None:
+                for number in numbers:
+                    challenges.append(await get_code(page, service, number))
+                    if len(challenges) >= OTPS // 2:
+                        half_way.set()
+
+            async with asyncio.TaskGroup() as visits:
+                for _ in range(CLIENTS):
+                    visits.create_task(visit())
+                await half_way.wait()
+                await service.end(signal.SIGKILL)
+                await service.start()
+
+            by_id = {message.request_id: message for message in gateway.messages}
+            assert len(gateway.messages) == len(by_id) == len(challenges) == OTPS
+            assert set(map(request_id_of, challenges)) == set(by_id)
+            expected = {
+                (message.request_id or "", "delivered" if message.delivery.delivered else "failed")
+                for message in gateway.messages
+            }
+            await settle_reports(gateway, service, expected)
+
+            reports = service.reports()
+            assert set(reports) == expected
+            # Between the handler's success and its record there is a moment in which a kill
+            # makes the report come again; it does so under another process.
+            again = [request_id for (request_id, _), count in reports.items() if count > 1]
+            assert all(len(service.workers_told(request_id)) == 2 for request_id in again)
+            assert len(again) <= 3
+            assert reports.total() == OTPS + len(again)
+
+
+async def settle_reports(
+    gateway: Emulator, service: Service, expected: set[tuple[str, str]]
+) -> None:
+    """Wait until every report is handed on; those that the kill cut are brought again."""
+    cut = {report.sms_id for report in gateway.reports if report.result not in ("200", "timeout")}
+    for message in gateway.messages:
+        if message.sms_id in cut:
+            gateway.finish(message.sms_id, delivered=message.delivery.delivered)
+    async with asyncio.timeout(60):
+        while set(service.reports()) != expected:  # noqa: ASYNC110  # other processes write them
+            await asyncio.sleep(0.1)
