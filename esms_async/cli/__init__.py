@@ -2,7 +2,7 @@
 
 import sys
 
-_EXTRA = {"click", "rich"}
+_EXTRA = {"aiolimiter", "click", "rich"}
 
 
 def main() -> int:

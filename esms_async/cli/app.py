@@ -1,7 +1,5 @@
-"""The command line: its options, and how a command that can't go on says so."""
+"""The command line: its commands and their options."""
 
-import asyncio
-import contextlib
 import io
 import sys
 from collections.abc import Callable, Coroutine, Sequence
@@ -9,22 +7,32 @@ from typing import TypeVar
 
 import click
 
+from esms_async.cli import account
 from esms_async.cli import ledger as commands
+from esms_async.cli.again import command_line
 from esms_async.cli.bulk import bulk
-from esms_async.cli.debug import traceback_without_values
+from esms_async.cli.completion import completion_script
 from esms_async.cli.dry_run import dry_run as check_rows
+from esms_async.cli.emulator import EmulatorOptions, serve
 from esms_async.cli.errors import ExitCode
 from esms_async.cli.gateway import GatewayChoice
 from esms_async.cli.job import BulkOptions, default_batch
-from esms_async.cli.screen import Screen, printable, silence
+from esms_async.cli.ledger_choice import choose_ledger, is_url
+from esms_async.cli.rate import Rate
+from esms_async.cli.running import NAME, complain, run_job, standard_output_failed
+from esms_async.cli.screen import Screen
 from esms_async.cli.send import SendOptions, send
 from esms_async.cli.template import Template, column_name
-from esms_async.errors import EsmsError
+from esms_async.cli.worker import worker
+from esms_async.emulator.server import DEFAULT_BALANCE
 from esms_async.redaction import redact
 from esms_async.version import __version__
 
 _F = TypeVar("_F", bound=Callable[..., object])
-_NAME = "esms-async"
+# Every command takes it, and the error that needs it names it.
+_DEBUG = click.option("--debug", is_flag=True, hidden=True, help="Show where an error comes from.")
+# What shells complete; whether it can be read is found out, and told, by who reads it.
+_PATH = click.Path(readable=False, allow_dash=True)
 
 
 class _Command(click.Command):
@@ -42,7 +50,7 @@ class _Command(click.Command):
 def _gateway_options(command: _F) -> _F:
     """Add the options that say which gateway a command uses."""
     for option in (
-        click.option("--debug", is_flag=True, help="Show where an error comes from."),
+        _DEBUG,
         click.option("--json", "as_json", is_flag=True, help="Print one JSON object at the end."),
         click.option("--sandbox", is_flag=True, help="Have messages checked, not sent."),
         click.option("--base-url", metavar="URL", help="Another address of the gateway."),
@@ -55,17 +63,16 @@ def _gateway_options(command: _F) -> _F:
 
 
 @click.group(
-    name=_NAME,
+    name=NAME,
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-@click.version_option(__version__, prog_name=_NAME, message="%(prog)s %(version)s")
+@click.version_option(__version__, prog_name=NAME, message="%(prog)s %(version)s")
 @click.pass_context
 def _group(ctx: click.Context) -> int:
     """Send OTP messages through eSMS.vn, each phone at most once.
 
-    The account's keys are read from ESMS_API_KEY and ESMS_SECRET_KEY; with --emulator none are
-    needed, and no SMS leaves this machine.
+    The keys are in ESMS_API_KEY and ESMS_SECRET_KEY; --emulator needs none.
 
     Exit codes: 0 all accepted, 1 some not, 2 wrong use or unreadable input, 3 the account can't
     send, 130 interrupted.
@@ -76,8 +83,8 @@ def _group(ctx: click.Context) -> int:
 
 
 @_group.command("bulk", cls=_Command, short_help="Send a message to every row of a file.")
-@click.argument("file")
-@click.option("--content", metavar="TEXT", help="Template, as '{code} is your code'.")
+@click.argument("file", type=_PATH)
+@click.option("--content", metavar="TEXT", help="As '{code} is it' [default: column content].")
 @click.option("--batch", metavar="NAME", help="Name of this sending [default: the file's].")
 @click.option("--key", metavar="COLUMN", help="Column that tells the rows apart.")
 @click.option(
@@ -88,7 +95,11 @@ def _group(ctx: click.Context) -> int:
     show_default=True,
     help="Sends under way at most.",
 )
-@click.option("--results", metavar="OUT", help="List every row in OUT.csv or OUT.jsonl.")
+@click.option("--rate", metavar="N[/s]", help="Requests a second at most; N/m a minute.")
+@click.option("--ledger", type=_PATH, metavar="PATH", help="Ledger [default: FILE.ledger].")
+@click.option("--no-ledger", is_flag=True, help="Keep none: a second run begins anew.")
+@click.option("--retry-rejected", is_flag=True, help="Send anew what the ledger has as rejected.")
+@click.option("--results", type=_PATH, metavar="OUT", help="List all rows in OUT.csv or OUT.jsonl.")
 @click.option("--dry-run", is_flag=True, help="Check and measure every row, send nothing.")
 @click.option("--quiet", is_flag=True, help="Show neither progress nor refused rows.")
 @_gateway_options
@@ -99,6 +110,10 @@ def _bulk(
     batch: str | None,
     key: str | None,
     concurrency: int,
+    rate: str | None,
+    ledger: str | None,
+    no_ledger: bool,
+    retry_rejected: bool,
     results: str | None,
     dry_run: bool,
     quiet: bool,
@@ -110,29 +125,43 @@ def _bulk(
     as_json: bool,
     debug: bool,
 ) -> int:
-    """Send a message to every row of FILE, or of standard input (-).
-
-    FILE is CSV with a header (columns phone and content, or those that --content names) or
-    JSON Lines, in UTF-8. The same row of the same batch keeps its RequestId.
-    """
+    """Send a message to every row of FILE, CSV with a header or JSON Lines; - is standard input."""
+    context = click.get_current_context()
 
     def job(screen: Screen) -> Coroutine[object, object, ExitCode]:
+        choice = GatewayChoice(emulator, fault, seed, base_url, sandbox)
+        choice.check()
+        template = None if content is None else Template.parse(content)
+        batch_is_new = not batch and file == "-"
+        name = batch or default_batch(file)
+        # A text without a field is what is sent, and a URL may hold a password.
+        secret = (template is not None and not template.fields) or is_url(ledger or "")
         options = BulkOptions(
             file=file,
-            template=None if content is None else Template.parse(content),
+            template=template,
             key=None if key is None else column_name(key),
-            batch=batch or default_batch(file),
-            batch_is_new=not batch and file == "-",
+            batch=name,
+            batch_is_new=batch_is_new,
             concurrency=concurrency,
+            rate=None if rate is None else Rate.parse(rate),
+            ledger=choose_ledger(
+                file,
+                ledger,
+                refused=no_ledger,
+                sandbox=choice.asks_for_sandbox(),
+                emulator=emulator,
+            ),
+            retry_rejected=retry_rejected,
             results=results,
             json=as_json,
             quiet=quiet,
+            again=None
+            if secret
+            else command_line(context, *(("--batch", name) if batch_is_new else ())),
         )
-        choice = GatewayChoice(emulator, fault, seed, base_url, sandbox)
-        choice.check()
         return check_rows(options, screen) if dry_run else bulk(options, choice, screen)
 
-    return _run(job, as_json=as_json, debug=debug)
+    return run_job(job, as_json=as_json, debug=debug)
 
 
 @_group.command("send", cls=_Command, short_help="Send one message.")
@@ -166,7 +195,56 @@ def _send(
         choice = GatewayChoice(emulator, fault, seed, base_url, sandbox)
         return send(SendOptions(phone, text, request_id, resume, as_json), choice, screen)
 
-    return _run(job, as_json=as_json, debug=debug)
+    return run_job(job, as_json=as_json, debug=debug)
+
+
+def _add_question(
+    name: str,
+    ask: Callable[..., Coroutine[object, object, ExitCode]],
+    words: str,
+    *parameters: Callable[[Callable[..., int]], Callable[..., int]],
+) -> None:
+    """Add a command that asks the gateway, and sends nothing."""
+
+    def command(
+        *,
+        emulator: bool,
+        fault: tuple[str, ...],
+        seed: int | None,
+        base_url: str | None,
+        sandbox: bool,
+        as_json: bool,
+        debug: bool,
+        **asked: str,
+    ) -> int:
+        choice = GatewayChoice(emulator, fault, seed, base_url, sandbox)
+        return run_job(
+            lambda screen: ask(choice=choice, screen=screen, as_json=as_json, **asked),
+            as_json=as_json,
+            debug=debug,
+        )
+
+    for parameter in parameters:
+        command = parameter(command)
+    short = f"{words.partition(';')[0].rstrip('.')}."
+    add = _group.command(name, cls=_Command, help=words, short_help=short)
+    add(_gateway_options(command))
+
+
+_add_question("balance", account.balance, "Show what is on the account, in dong.")
+_add_question(
+    "status",
+    account.status,
+    "Show what became of the message with SMSID; exit with 1 where that is not known, or not yet.",
+    click.argument("sms_id", metavar="SMSID"),
+)
+_add_question(
+    "reconcile",
+    account.reconcile,
+    "Settle in a ledger what may have been accepted and the gateway lists; exit with 1 where "
+    "something remains unknown.",
+    click.option("--ledger", "place", type=_PATH, required=True, metavar="PATH", help="Ledger."),
+)
 
 
 @_group.group("ledger", short_help="Look at what a ledger knows of each send.")
@@ -178,98 +256,129 @@ def _ledger() -> None:
 
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON, one object a line.")
-_DEBUG = click.option("--debug", is_flag=True, help="Show where an error comes from.")
 
 
-@_ledger.command("show", cls=_Command, short_help="Show one send.")
-@click.argument("ledger")
+def _ledger_command(name: str, short_help: str) -> Callable[[Callable[..., int]], click.Command]:
+    """Make a function a command that takes a ledger first."""
+    command = _ledger.command(name, cls=_Command, short_help=short_help)
+    place = click.argument("ledger", type=_PATH)
+    return lambda function: command(place(_DEBUG(function)))
+
+
+@_ledger_command("show", "Show one send.")
 @click.argument("request_id")
 @_JSON
-@_DEBUG
 def _show(*, ledger: str, request_id: str, as_json: bool, debug: bool) -> int:
     """Show what LEDGER holds of the send with REQUEST_ID; exit with 1 where it holds nothing."""
-    return _run(
+    return run_job(
         lambda screen: commands.show(ledger, request_id, screen, as_json=as_json),
         as_json=as_json,
         debug=debug,
     )
 
 
-@_ledger.command("unsettled", cls=_Command, short_help="List what may have been accepted.")
-@click.argument("ledger")
+@_ledger_command("unsettled", "List what may have been accepted.")
 @_JSON
-@_DEBUG
 def _unsettled(*, ledger: str, as_json: bool, debug: bool) -> int:
     """List the sends in LEDGER that may have been accepted; exit with 1 where there are any."""
-    return _run(
+    return run_job(
         lambda screen: commands.unsettled(ledger, screen, as_json=as_json),
         as_json=as_json,
         debug=debug,
     )
 
 
-@_ledger.command("prune", cls=_Command, short_help="Forget old sends.")
-@click.argument("ledger")
+@_ledger_command("prune", "Forget old sends.")
 @click.option("--older-than", default="30d", show_default=True, metavar="TIME", help="As 12h.")
 @click.option("--unsettled", is_flag=True, help="Forget those too that may have been accepted.")
-@_DEBUG
 def _prune(*, ledger: str, older_than: str, unsettled: bool, debug: bool) -> int:
     """Forget the sends in LEDGER that did not change for a time.
 
     A message that is sent again after that is sent as a new one.
     """
-    return _run(
+    return run_job(
         lambda screen: commands.prune(ledger, older_than, screen, unsettled=unsettled),
         as_json=False,
         debug=debug,
     )
 
 
-@_ledger.command("export", cls=_Command, short_help="Print every send.")
-@click.argument("ledger")
+@_ledger_command("export", "Print every send.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV, not JSON.")
-@_DEBUG
 def _export(*, ledger: str, as_csv: bool, debug: bool) -> int:
     """Print every send in LEDGER, one JSON object a line."""
-    return _run(
+    return run_job(
         lambda screen: commands.export(ledger, screen, as_csv=as_csv), as_json=True, debug=debug
     )
 
 
+@_group.command("completion", cls=_Command, short_help="Print what has a shell complete this.")
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def _completion(*, shell: str) -> int:
+    """Print the script that has SHELL complete the commands and options of esms-async.
+
+    Have the shell read it when it starts, as with this line in ~/.bashrc or ~/.zshrc:
+
+      source <(esms-async completion bash)
+
+    or for fish, once: esms-async completion fish > ~/.config/fish/completions/esms-async.fish
+    """
+    click.echo(completion_script(_group, shell, NAME))
+    return ExitCode.ACCEPTED
+
+
+@_group.command(
+    "emulator",
+    cls=_Command,
+    short_help="Run a gateway that sends no SMS.",
+    context_settings={"show_default": True},
+)
+@click.option("--port", type=click.IntRange(0, 65535), default=8026, help="0 takes a free one.")
+@click.option("--balance", type=click.IntRange(0), default=DEFAULT_BALANCE, help="In dong.")
+@click.option("--fault", multiple=True, metavar="SPEC", help="Arm a fault, as reset,times=1.")
+@click.option("--seed", type=int, metavar="N", help="Make chance in faults repeatable.")
+@click.option("--dlr-delay", default="1s", metavar="TIME", help="Until delivery is reported.")
+@click.option("--max-messages", type=click.IntRange(1), default=5000, help="How many are kept.")
+@click.option("--api-key", envvar="ESMS_EMULATOR_API_KEY", metavar="K", help="Take no other.")
+@click.option("--secret-key", envvar="ESMS_EMULATOR_SECRET_KEY", metavar="S", help="The same.")
+@_DEBUG
+def _emulator(
+    *,
+    port: int,
+    balance: int,
+    fault: tuple[str, ...],
+    seed: int | None,
+    dlr_delay: str,
+    max_messages: int,
+    api_key: str | None,
+    secret_key: str | None,
+    debug: bool,
+) -> int:
+    """Run a gateway on this machine, from which no SMS leaves, until Ctrl-C or SIGTERM.
+
+    The first line that it prints is its URL, for ESMS_BASE_URL. Keys are better given by
+    ESMS_EMULATOR_API_KEY and ESMS_EMULATOR_SECRET_KEY: others can read a command line.
+    """
+    options = EmulatorOptions(
+        port, balance, fault, seed, dlr_delay, max_messages, api_key, secret_key
+    )
+    return run_job(lambda screen: serve(options, screen), as_json=True, debug=debug)
+
+
+@_group.command("worker", cls=_Command, short_help="Send what others put into a queue.")
+@_DEBUG
+def _worker(*, debug: bool) -> int:
+    """Send what others put into a queue, until SIGTERM or Ctrl-C.
+
+    It is set by environment variables: ESMS_BROKER_URL, ESMS_LEDGER_URL, ESMS_API_KEY and
+    ESMS_SECRET_KEY; optionally ESMS_BASE_URL, ESMS_QUEUE, ESMS_QUEUE_KEY, ESMS_RATE,
+    ESMS_CONCURRENCY, ESMS_ATTEMPTS and ESMS_DEADLINE. Run one for each processor.
+    """
+    return run_job(worker, as_json=False, debug=debug)
+
+
 def _standard_input() -> str:
     return sys.stdin.buffer.read().decode("utf-8", "surrogateescape").rstrip("\r\n")
-
-
-def _run(
-    job: Callable[[Screen], Coroutine[object, object, ExitCode]], *, as_json: bool, debug: bool
-) -> int:
-    """Run a job, and tell in one line what ended it."""
-    try:
-        return asyncio.run(job(Screen(for_program=as_json)))
-    except Exception as error:  # noqa: BLE001  # a person gets one line, whatever it is
-        if debug:
-            sys.stderr.write(traceback_without_values(error))
-        if isinstance(error, EsmsError):
-            _complain(str(error))
-            return ExitCode.MISUSED
-        if isinstance(error, OSError) and error.strerror:
-            return _standard_output_failed(error)
-        # Its own words could hold anything, a one-time code too.
-        _complain(f"an error of this program ({type(error).__name__}); --debug shows where")
-        return ExitCode.REFUSED
-
-
-def _standard_output_failed(error: OSError) -> int:
-    # Any file of the job has an error of its own.
-    silence(sys.stdout)
-    _complain(f"cannot write: {error.strerror}")
-    return ExitCode.MISUSED
-
-
-def _complain(problem: str) -> None:
-    with contextlib.suppress(BrokenPipeError):
-        sys.stderr.write(f"{_NAME}: {printable(problem)}\n")
-        sys.stderr.flush()
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -286,16 +395,16 @@ def run(arguments: Sequence[str]) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
     try:
-        code = _group.main(list(arguments), prog_name=_NAME, standalone_mode=False)
+        code = _group.main(list(arguments), prog_name=NAME, standalone_mode=False)
     except click.ClickException as error:
         # What was typed may be a phone number, or a text without quotes.
         context = error.ctx if isinstance(error, click.UsageError) else None
         hint = f"; see {context.command_path} --help" if context else ""
-        _complain(redact(error.format_message().rstrip(".")) + hint)
+        complain(redact(error.format_message().rstrip(".")) + hint)
         return ExitCode.MISUSED
     except (click.Abort, KeyboardInterrupt):
-        _complain("interrupted")
+        complain("interrupted")
         return ExitCode.INTERRUPTED
     except OSError as error:
-        return _standard_output_failed(error)
+        return standard_output_failed(error)
     return int(code)

@@ -1,18 +1,20 @@
 """Sends every row of a file, and says of each what became of it."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import nullcontext
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing, nullcontext
 
 from esms_async.cli import report
+from esms_async.cli.delivery import Courier, Deliver
 from esms_async.cli.errors import ExitCode, InputError
 from esms_async.cli.gateway import Connection, GatewayChoice, connect
 from esms_async.cli.interrupt import Stopping, on_interrupt
 from esms_async.cli.job import BulkOptions, Rows, open_rows
 from esms_async.cli.progress import Pace, shown
+from esms_async.cli.report import GatewayCount
 from esms_async.cli.results import RowResult
 from esms_async.cli.screen import Screen
-from esms_async.errors import AccountRejected
+from esms_async.errors import AccountRejected, EsmsError, LedgerError
 from esms_async.messages import Message, Status
 
 
@@ -28,17 +30,35 @@ async def bulk(options: BulkOptions, choice: GatewayChoice, screen: Screen) -> E
         The exit code.
 
     Raises:
-        EsmsError: The options, the keys, the input or the file of results can't be used.
+        EsmsError: The options, the keys, the input, the ledger or the file of results can't be
+            used.
     """
+    options.check()
     stopping = Stopping(screen)
     screen.on_break(stopping.break_off)
+    ledger, rate = options.ledger.make(), options.rate
+    concurrency = options.concurrency if rate is None else rate.bounded(options.concurrency)
     try:
         with on_interrupt(stopping.interrupt):
             async with (
-                connect(choice, max_connections=options.concurrency) as connection,
-                open_rows(options, connection.secret, stopping.halt) as rows,
+                # It is opened once the input is, and closed once the client has settled all.
+                nullcontext() if ledger is None else aclosing(ledger),
+                connect(
+                    choice, max_connections=concurrency, rate=rate, ledger=ledger
+                ) as connection,
+                open_rows(options, connection.secret, stopping.halt, ledger) as rows,
             ):
-                return await _Sending(options, connection, rows, stopping, screen).run()
+                _announce(options, connection, screen)
+                witness = connection.witness
+                courier = Courier(
+                    connection.client,
+                    ledger,
+                    concurrency=concurrency,
+                    retry_rejected=options.retry_rejected,
+                    expect=witness.expect if witness else lambda _: None,
+                )
+                job = _Job(options, courier.deliver, rows, stopping, screen)
+                return await job.run(lambda: witness.count if witness else None)
     except asyncio.CancelledError:
         if not stopping.ended_job:
             raise
@@ -46,96 +66,111 @@ async def bulk(options: BulkOptions, choice: GatewayChoice, screen: Screen) -> E
         return ExitCode.INTERRUPTED
 
 
-class _Sending:
-    """One run over the rows."""
+def _announce(options: BulkOptions, connection: Connection, screen: Screen) -> None:
+    """Say what is about to be done, the emulator's warning first."""
+    if connection.seed is not None:
+        screen.banner(connection.url, connection.seed)
+    if options.ledger.line:
+        screen.say(options.ledger.line)
+    if connection.seed is None:
+        screen.banner(connection.url, None)
+    source = "standard input" if options.file == "-" else options.file
+    screen.say(f"Sending {source} as batch {options.batch!r}")
+
+
+class _Job:
+    """One run over the rows, whoever delivers their messages."""
 
     def __init__(
         self,
         options: BulkOptions,
-        connection: Connection,
+        deliver: Deliver,
         rows: Rows,
         stopping: Stopping,
         screen: Screen,
     ) -> None:
         self._options = options
-        self._connection = connection
+        self._deliver = deliver
         self._rows = rows
         self._record = rows.record
         self._stopping = stopping
         self._screen = screen
         self._row_numbers: dict[str, int] = {}
         self._rejection: AccountRejected | None = None
+        self._failure: EsmsError | None = None
 
-    async def run(self) -> ExitCode:
-        """Send the rows and report."""
-        options, connection = self._options, self._connection
-        self._screen.banner(connection.url, connection.seed)
-        source = "standard input" if options.file == "-" else options.file
-        self._screen.say(f"Sending {source} as batch {options.batch!r}")
+    async def run(self, emulated: Callable[[], GatewayCount | None]) -> ExitCode:
+        """Send the rows and report; `emulated` tells what an emulated gateway counts."""
         pace = Pace(self._record.tally, lambda: self._rows.fraction, lambda: self._rows.pulled)
-        async with nullcontext() if options.quiet else shown(pace, self._screen.progress):
-            unreadable = await self._send()
-        self._report(pace.seconds)
-        if failure := unreadable or self._record.failure:
+        async with nullcontext() if self._options.quiet else shown(pace, self._screen.progress):
+            await self._send()
+        self._report(pace.seconds, emulated())
+        if failure := self._failure or self._record.failure:
             raise failure
         return self._exit_code()
 
-    async def _send(self) -> InputError | None:
-        """Send until something ends the rows; return why they could not be read, if so."""
-        stream = self._connection.client.send_many(
-            self._messages(), concurrency=self._options.concurrency
-        )
+    async def _send(self) -> None:
+        """Send until the rows end, or something ends them."""
+        stream = self._deliver(self._messages())
         self._stopping.guard(stream)
-        async with stream:
+        async with aclosing(stream):
             try:
                 async for outcome in stream:
                     row = self._row_numbers.pop(outcome.message.request_id)
                     self._record.add(RowResult.of_outcome(row, outcome))
+                    if isinstance(outcome.error, LedgerError) and self._failure is None:
+                        # What can't be claimed is not sent, and the next row would fare the same.
+                        self._failure = outcome.error
+                        self._stopping.halt()
             except AccountRejected as rejection:
                 self._rejection = rejection
             except InputError as error:
-                return error
-        return None
+                self._failure = error
 
     async def _messages(self) -> AsyncIterator[Message]:
-        witness = self._connection.witness
         async for row, message in self._rows.messages():
             self._row_numbers[message.request_id] = row
-            if witness is not None:
-                witness.expect(message.request_id)
             yield message
 
-    def _report(self, seconds: float) -> None:
+    def _report(self, seconds: float, emulated: GatewayCount | None) -> None:
         options, record, screen = self._options, self._record, self._screen
-        witness = self._connection.witness
-        counted = None if witness is None else witness.count
-        report.print_outcomes(screen, record.tally, seconds, gateway=counted)
+        report.print_outcomes(screen, record.tally, seconds, gateway=emulated)
         if not options.quiet:
             report.print_refusals(screen, record.refusals, record.tally, options.results)
-        self._tell_how_to_go_on()
+        self._tell_how_to_go_on(emulated=emulated is not None)
         if options.json:
             screen.put_json(report.summary(record.tally, seconds))
 
-    def _tell_how_to_go_on(self) -> None:
+    def _tell_how_to_go_on(self, *, emulated: bool) -> None:
         options, tally, screen = self._options, self._record.tally, self._screen
+        stopped = self._rejection is not None or self._stopping.requested
         if self._rejection is not None:
             screen.say(f"Stopped, for the account can't send: {self._rejection.reason}.")
         elif self._stopping.requested:
             screen.say("Interrupted.")
-        elif not (tally[Status.UNKNOWN] or tally[Status.NOT_SENT]):
-            return
-        if self._rejection is not None or self._stopping.requested:
-            screen.say(f"Nothing after row {tally.last_row} was sent.")
+        if stopped:
+            screen.say(f"This run sent nothing after row {tally.last_row}.")
+        if stopped or self._failure or tally[Status.UNKNOWN] or tally[Status.NOT_SENT]:
+            screen.say(self._way_to_go_on(emulated=emulated))
+            if options.again is not None:
+                screen.say_command(options.again)
+        elif tally[Status.REJECTED] and options.ledger.place and not options.retry_rejected:
+            screen.say("With --retry-rejected, the same command sends the rejected rows anew.")
+
+    def _way_to_go_on(self, *, emulated: bool) -> str:
+        options = self._options
         again = "the same command again"
         if options.batch_is_new:
             again = f"it again with --batch {options.batch}"
-        if self._connection.witness is None:
-            screen.say(
-                f"To go on, run {again} within 23 hours: the gateway refuses (code 124) what it "
-                "has accepted already, so no phone gets a message twice."
-            )
-        else:
-            screen.say(f"To go on, run {again}; a new emulator has accepted nothing yet.")
+        if options.ledger.place is not None:
+            soon = " within 23 hours" if self._record.tally[Status.UNKNOWN] else ""
+            return f"To go on, run {again}{soon}; it sends only what is not settled."
+        if emulated:
+            return f"To go on, run {again}; a new emulator has accepted nothing yet."
+        return (
+            f"To go on, run {again} within 23 hours: the gateway refuses (code 124) what it "
+            "has accepted already, so no phone gets a message twice."
+        )
 
     def _exit_code(self) -> ExitCode:
         if self._rejection is not None:

@@ -1,17 +1,20 @@
 """The gateway that a command sends to: the real one, another address, or an emulator asked for."""
 
+import logging
 import os
 from collections import Counter
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Generator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from typing import Final
 
 import attrs
 
 from esms_async.cli.errors import InputError
+from esms_async.cli.rate import Rate
 from esms_async.cli.report import GatewayCount
 from esms_async.client import ClientOptions, EsmsClient, credentials_from_env
 from esms_async.emulator import Emulator, Event
+from esms_async.ledger import Ledger
 from esms_async.messages import Credentials
 from esms_async.retry import RetryPolicy
 from esms_async.transport import DEFAULT_BASE_URL
@@ -19,6 +22,7 @@ from esms_async.transport import DEFAULT_BASE_URL
 # The emulator takes any keys, and is never shown those of a real account.
 _EMULATED: Final = Credentials("emulator", "emulator")
 _ENOUGH_FOR_ANY_FILE: Final = 10**15
+_NO: Final = frozenset({"", "0", "false", "no", "off"})
 
 # Within the same deadline, a command tries more often than a server with a person waiting.
 _PATIENT = RetryPolicy(attempts=8, backoff_max=2.0)
@@ -52,6 +56,20 @@ class GatewayChoice:
             raise InputError("--emulator and --base-url exclude each other")
         if not self.emulator and (self.faults or self.seed is not None):
             raise InputError("--fault and --seed are for --emulator; add it")
+
+    def asks_for_sandbox(self, environ: Mapping[str, str] = os.environ) -> bool:
+        """Tell whether messages are to be checked and not sent.
+
+        Args:
+            environ: What may ask for it too.
+
+        Returns:
+            True where the option or the variable does. What the variable holds is judged by the
+            client; here no word that could mean yes may be taken for a no.
+        """
+        if self.sandbox or self.emulator:
+            return self.sandbox
+        return environ.get("ESMS_SANDBOX", "").strip().lower() not in _NO
 
 
 @attrs.frozen
@@ -112,13 +130,20 @@ class Witness:
 
 @asynccontextmanager
 async def connect(
-    choice: GatewayChoice, *, max_connections: int = 1, environ: Mapping[str, str] = os.environ
+    choice: GatewayChoice,
+    *,
+    max_connections: int = 1,
+    rate: Rate | None = None,
+    ledger: Ledger | None = None,
+    environ: Mapping[str, str] = os.environ,
 ) -> AsyncGenerator[Connection]:
     """Make a client for the gateway that was chosen, and start an emulator where one was.
 
     Args:
         choice: The choice.
-        max_connections: How many connections the client opens at most.
+        max_connections: How many connections the client opens, and sends there are, at most.
+        rate: How fast it sends, or None for as fast as it can.
+        ledger: The client's ledger, or None.
         environ: Where the account's keys are.
 
     Yields:
@@ -129,20 +154,35 @@ async def connect(
         ConfigurationError: The keys are missing, or another value cannot work.
     """
     choice.check()
-    options = ClientOptions(max_connections=max_connections, retry=_PATIENT)
+    options = ClientOptions(max_connections=max_connections, retry=_PATIENT, ledger=ledger)
+    if rate is not None:
+        options["limiter"] = rate.limiter()
+        options["retry"] = rate.allow_for(_PATIENT, max_connections)
     if choice.sandbox:
         options["sandbox"] = True
-    if choice.emulator:
-        async with Emulator(
-            faults=choice.faults, seed=choice.seed, balance=_ENOUGH_FOR_ANY_FILE
-        ) as emulator:
-            options["base_url"] = emulator.url
-            async with EsmsClient(_EMULATED, **options) as client:
-                secret = _EMULATED.secret_key
-                yield Connection(client, emulator.url, secret, emulator.seed, Witness(emulator))
-        return
-    keys = credentials_from_env(environ)
-    url = choice.base_url or environ.get("ESMS_BASE_URL") or DEFAULT_BASE_URL
-    options["base_url"] = url
-    async with EsmsClient.from_env(environ, **options) as client:
-        yield Connection(client, url, keys.secret_key)
+    with _outcomes_off_the_screen():
+        if choice.emulator:
+            async with Emulator(
+                faults=choice.faults, seed=choice.seed, balance=_ENOUGH_FOR_ANY_FILE
+            ) as emulator:
+                options["base_url"] = emulator.url
+                async with EsmsClient(_EMULATED, **options) as client:
+                    secret = _EMULATED.secret_key
+                    yield Connection(client, emulator.url, secret, emulator.seed, Witness(emulator))
+            return
+        keys = credentials_from_env(environ)
+        url = choice.base_url or environ.get("ESMS_BASE_URL") or DEFAULT_BASE_URL
+        options["base_url"] = url
+        async with EsmsClient.from_env(environ, **options) as client:
+            yield Connection(client, url, keys.secret_key)
+
+
+@contextmanager
+def _outcomes_off_the_screen() -> Generator[None]:
+    """Keep the log of outcomes, which nobody has set up, off a screen that tells of each itself."""
+    log, nowhere = logging.getLogger("esms_async.outcomes"), logging.NullHandler()
+    log.addHandler(nowhere)
+    try:
+        yield
+    finally:
+        log.removeHandler(nowhere)

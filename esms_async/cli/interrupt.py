@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import cast
 
+from esms_async.cli.delivery import Outcomes
 from esms_async.cli.screen import Screen
-from esms_async.fanout import SendMany
 
 _SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
 _LAST_WORD = 2
@@ -67,17 +67,17 @@ class Stopping:
     """
 
     def __init__(self, screen: Screen) -> None:
-        self.requested = False
-        self.ended_job = False
+        self.requested: bool = False
+        self.ended_job: bool = False
         self._screen = screen
         self._silent = False
         self._loop = asyncio.get_running_loop()
         # It is made inside the job, so that there is one.
         self._job = cast("asyncio.Task[object]", asyncio.current_task())
-        self._stream: SendMany | None = None
+        self._stream: Outcomes | None = None
         self._halting: set[asyncio.Task[None]] = set()
 
-    def guard(self, stream: SendMany) -> None:
+    def guard(self, stream: Outcomes) -> None:
         """Halt a stream from now on, instead of ending the job."""
         self._stream = stream
 

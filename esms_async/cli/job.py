@@ -10,12 +10,15 @@ import attrs
 
 from esms_async.cli.errors import InputError, InvalidField
 from esms_async.cli.identity import RowIds
+from esms_async.cli.ledger_choice import LedgerChoice
+from esms_async.cli.rate import Rate
 from esms_async.cli.reader import RowReader
 from esms_async.cli.report import Refusals
 from esms_async.cli.results import ResultsFile, RowResult, Tally
 from esms_async.cli.rows import Row, UnreadableRow
 from esms_async.cli.template import Template
 from esms_async.errors import InvalidMessage
+from esms_async.ledger import Ledger
 from esms_async.messages import Message
 from esms_async.phone import normalize_phone
 from esms_async.text import normalize_text
@@ -35,9 +38,13 @@ class BulkOptions:
         batch: The name of the batch.
         batch_is_new: True where that name was just made up.
         concurrency: How many sends are under way at most.
+        rate: How fast to send, or None for as fast as the gateway answers.
+        ledger: The ledger that is kept, if any.
+        retry_rejected: True sends the rows anew that the ledger holds as rejected.
         results: The path of the file that lists every row, or None.
         json: True prints the counts as JSON on standard output.
         quiet: True shows neither progress nor refused rows.
+        again: The command line that goes on with the job, or None where it can't be shown.
     """
 
     file: str
@@ -46,9 +53,26 @@ class BulkOptions:
     batch: str = "batch"
     batch_is_new: bool = False
     concurrency: int = 64
+    rate: Rate | None = None
+    ledger: LedgerChoice = attrs.Factory(LedgerChoice)
+    retry_rejected: bool = False
     results: str | None = None
     json: bool = False
     quiet: bool = False
+    again: str | None = None
+
+    def check(self) -> None:
+        """Refuse options that do not go together.
+
+        Raises:
+            InputError: They don't; the error says which.
+        """
+        if self.retry_rejected and self.ledger.place is None:
+            raise InputError("--retry-rejected needs the ledger that knows what was rejected")
+        if self.batch_is_new and self.ledger.place is not None:
+            raise InputError(
+                "--ledger needs --batch NAME with standard input: by it the rows are known again"
+            )
 
     @property
     def needed(self) -> tuple[str, ...]:
@@ -116,8 +140,8 @@ class Record:
     """
 
     def __init__(self, results: ResultsFile | None, on_failure: Callable[[], None]) -> None:
-        self.tally = Tally()
-        self.refusals = Refusals()
+        self.tally: Tally = Tally()
+        self.refusals: Refusals = Refusals()
         self.failure: InputError | None = None
         self._results = results
         self._on_failure = on_failure
@@ -147,7 +171,7 @@ class Rows:
         self, options: BulkOptions, reader: RowReader, ids: RowIds, record: Record
     ) -> None:
         self.record = record
-        self.pulled = 0
+        self.pulled: int = 0
         self._options = options
         self._reader = reader
         self._ids = ids
@@ -188,25 +212,35 @@ class Rows:
 
 @asynccontextmanager
 async def open_rows(
-    options: BulkOptions, secret: str, on_failure: Callable[[], None]
+    options: BulkOptions,
+    secret: str,
+    on_failure: Callable[[], None],
+    ledger: Ledger | None = None,
 ) -> AsyncGenerator[Rows]:
-    """Open the input, then the file of results.
+    """Open the input, then the ledger, then the file of results.
+
+    No input, no ledger is made; and a ledger that another run is using keeps the results of that
+    run from being written over.
 
     Args:
         options: Which they are.
         secret: The account's secret key, for the RequestIds.
         on_failure: Called where the file of results can't be written on.
+        ledger: The ledger, which stays the caller's to close; None where there is none.
 
     Yields:
         The rows.
 
     Raises:
-        InputError: One of them can't be used.
+        InputError: The input or the file of results can't be used.
+        LedgerError: The ledger can't.
     """
     async with await RowReader.open(options.file, options.needed) as reader:
+        if ledger is not None:
+            await ledger.open()
         with (
             RowIds(options.batch, secret) as ids,
-            ResultsFile.open(options.results, source=options.file)
+            ResultsFile.open(options.results, kept=(options.file, options.ledger.place))
             if options.results
             else nullcontext() as results,
         ):

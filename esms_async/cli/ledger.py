@@ -4,7 +4,7 @@ import csv
 import io
 import re
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -12,11 +12,11 @@ from typing import Final
 import attrs
 
 from esms_async.cli.errors import ExitCode, InputError
+from esms_async.cli.ledger_choice import is_url, ledger_at
 from esms_async.cli.screen import Screen
-from esms_async.ledger import Entry, Ledger, SqliteLedger
+from esms_async.ledger import Entry, Ledger
 from esms_async.phone import mask_phone
 
-_REDIS = ("redis://", "rediss://", "unix://")
 _SHOWN: Final = tuple(
     field.name for field in attrs.fields(Entry) if field.name not in ("fingerprint", "content")
 )
@@ -117,23 +117,16 @@ async def export(place: str, screen: Screen, *, as_csv: bool) -> ExitCode:
 
 @asynccontextmanager
 async def _opened(place: str) -> AsyncGenerator[Ledger, None]:
-    ledger = _ledger(place)
-    await ledger.open()
-    try:
+    """Open a ledger that is there already: a command that looks must not make one."""
+    async with aclosing(_existing(place)) as ledger:
+        await ledger.open()
         yield ledger
-    finally:
-        await ledger.aclose()
 
 
-def _ledger(place: str) -> Ledger:
-    """Return a ledger that is there already; a command that looks must not make one."""
-    if place.startswith(_REDIS):
-        from esms_async.ledger import RedisLedger  # noqa: PLC0415  # it needs an extra
-
-        return RedisLedger(place)
-    if Path(place).is_file():
-        return SqliteLedger(place)
-    raise InputError(f"there is no ledger {place}; name its file, or a redis:// URL")
+def _existing(place: str) -> Ledger:
+    if not is_url(place) and not Path(place).is_file():
+        raise InputError(f"there is no ledger {place}; name its file, or a redis:// URL")
+    return ledger_at(place)
 
 
 def _described(entry: Entry) -> dict[str, object]:

@@ -33,7 +33,7 @@ class LineSplitter:
     """
 
     def __init__(self) -> None:
-        self.consumed = 0
+        self.consumed: int = 0
         self._rest = b""
         self._rest_is_too_long = False
 

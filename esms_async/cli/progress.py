@@ -12,7 +12,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from esms_async.cli.results import Tally
+from esms_async.cli.results import ALREADY_DONE, Tally
 from esms_async.messages import Status
 
 _SECONDS_BETWEEN_LINES = 5.0
@@ -62,9 +62,11 @@ class Pace:
     def seconds_left(self) -> float | None:
         """How long the rest will take at this pace, or None where nobody knows."""
         done, expected = self.tally.total, self.expected
-        if not done or expected is None:
+        # What earlier runs have done goes by so fast that it tells nothing of the rest.
+        done_now = done - self.tally[ALREADY_DONE]
+        if not done_now or expected is None:
             return None
-        return self.seconds * max(0, expected - done) / done
+        return self.seconds * max(0, expected - done) / done_now
 
 
 @asynccontextmanager
@@ -145,7 +147,9 @@ def live_lines(pace: Pace) -> RenderableType:
         first.add_column(no_wrap=True)
     first.add_row(bar, f"{_done(pace)} done", f"{pace.rate:,.0f}/s", _left(pace))
     second = Text(
-        "  ".join(f"{word} {count:,}" for word, count in _counts(pace.tally)), no_wrap=True
+        "  ".join(f"{word} {count:,}" for word, count in _counts(pace.tally)),
+        no_wrap=True,
+        overflow="ellipsis",
     )
     return Group(first, second)
 
@@ -167,11 +171,15 @@ def _left(pace: Pace) -> str:
 
 
 def _counts(tally: Tally) -> list[tuple[str, int]]:
-    return [
+    always = [
         ("accepted", tally[Status.ACCEPTED]),
         ("retried", tally.retried),
         ("rejected", tally[Status.REJECTED]),
-        ("not sent", tally[Status.NOT_SENT]),
         ("unknown", tally[Status.UNKNOWN]),
+    ]
+    seldom = [
+        ("already done", tally[ALREADY_DONE]),
+        ("not sent", tally[Status.NOT_SENT]),
         ("invalid", tally[Status.INVALID]),
     ]
+    return [*always, *((word, count) for word, count in seldom if count)]

@@ -8,7 +8,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from esms_async.cli.results import CHECKED, RowResult, Tally
+from esms_async.cli.results import ALREADY_DONE, CHECKED, RowResult, Tally
 from esms_async.cli.screen import Screen, printable
 from esms_async.messages import Status
 
@@ -78,7 +78,7 @@ def summary(tally: Tally, seconds: float) -> dict[str, int | float]:
         "total": tally.total,
         "accepted": tally[Status.ACCEPTED],
         "deduplicated": tally.deduplicated,
-        "already_done": 0,
+        "already_done": tally[ALREADY_DONE],
         "rejected": tally[Status.REJECTED],
         "not_sent": tally[Status.NOT_SENT],
         "unknown": tally[Status.UNKNOWN],
@@ -106,6 +106,8 @@ def print_outcomes(
     table.add_row("accepted", _count(tally[Status.ACCEPTED], "green"))
     table.add_row("  of these retried", _count(tally.retried), style="dim")
     table.add_row("  of these deduplicated", _count(tally.deduplicated), style="dim")
+    if tally[ALREADY_DONE]:
+        table.add_row("already done", _count(tally[ALREADY_DONE], "green"))
     table.add_row("rejected", _count(tally[Status.REJECTED], "red"))
     table.add_row("not sent", _count(tally[Status.NOT_SENT], "red"))
     table.add_row("unknown", _count(tally[Status.UNKNOWN], "bold red"))

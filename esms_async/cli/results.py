@@ -3,7 +3,7 @@
 import csv
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -18,6 +18,9 @@ from esms_async.phone import mask_phone, normalize_phone
 
 CHECKED: Final = "checked"
 """The outcome of a row that a dry run found nothing wrong with."""
+
+ALREADY_DONE: Final = "already_done"
+"""What an accepted row is counted as that the ledger holds as accepted by an earlier run."""
 
 
 @attrs.frozen
@@ -51,6 +54,13 @@ class RowResult:
         """True where it took more than one request."""
         return self.attempts > 1
 
+    @property
+    def kind(self) -> str:
+        """What it is counted as: its outcome, or `ALREADY_DONE`."""
+        # Only a ledger knows of an acceptance for which no request was made.
+        earlier = self.outcome == Status.ACCEPTED and not self.attempts
+        return ALREADY_DONE if earlier else self.outcome
+
     @classmethod
     def of_outcome(cls, row: int, outcome: Outcome) -> Self:
         """Tell what became of a message that was sent, or was to be.
@@ -64,22 +74,25 @@ class RowResult:
         """
         receipt, error = outcome.receipt, outcome.error
         attempts: tuple[Attempt, ...] = ()
-        sms_id, reason = None, ""
+        request_id, sms_id, code, reason = outcome.message.request_id, None, None, ""
+        # The RequestId is that which was sent with: of a retry, it is not the message's own.
         if receipt is not None:
-            attempts, sms_id = receipt.attempts, receipt.sms_id
+            attempts, request_id, sms_id = receipt.attempts, receipt.request_id, receipt.sms_id
         elif isinstance(error, SendError):
-            attempts, reason = error.attempts, error.reason
-            sms_id = error.sms_id if isinstance(error, Rejected) else None
+            attempts, request_id, reason = error.attempts, error.request_id, error.reason
+            if isinstance(error, Rejected):
+                sms_id, code = error.sms_id, error.code
         else:
             reason = str(error)
-        message = outcome.message
+        if attempts:
+            code = attempts[-1].code
         return cls(
             row,
-            mask_phone(message.phone),
-            message.request_id,
+            mask_phone(outcome.message.phone),
+            request_id,
             outcome.status.value,
             sms_id or "",
-            (attempts[-1].code if attempts else None) or "",
+            code or "",
             len(attempts),
             reason,
             receipt is not None and receipt.deduplicated,
@@ -122,7 +135,7 @@ def _shown(phone: str) -> str:
 
 
 class Tally:
-    """The counts of a job.
+    """The counts of a job. Those of accepted rows leave out what earlier runs have done.
 
     Attributes:
         deduplicated: How many of the accepted were learnt of by code 124.
@@ -131,16 +144,16 @@ class Tally:
     """
 
     def __init__(self) -> None:
-        self.deduplicated = 0
-        self.retried = 0
-        self.last_row = 0
+        self.deduplicated: int = 0
+        self.retried: int = 0
+        self.last_row: int = 0
         self._outcomes: Counter[str] = Counter()
 
     def add(self, result: RowResult) -> None:
         """Count one more result."""
-        self._outcomes[result.outcome] += 1
+        self._outcomes[result.kind] += 1
         self.last_row = max(self.last_row, result.row)
-        if result.outcome == Status.ACCEPTED:
+        if result.kind == Status.ACCEPTED:
             self.deduplicated += result.deduplicated
             self.retried += result.retried
 
@@ -154,13 +167,13 @@ class Tally:
 
     @property
     def sent(self) -> int:
-        """How many rows were given to the client."""
-        return self.total - self[Status.INVALID] - self[CHECKED]
+        """How many rows this run sent, or tried to."""
+        return self.total - self[Status.INVALID] - self[CHECKED] - self[ALREADY_DONE]
 
     @property
     def faultless(self) -> bool:
         """True where every row was accepted, or in a dry run found good."""
-        return self.total == self[Status.ACCEPTED] + self[CHECKED]
+        return self.total == self[Status.ACCEPTED] + self[ALREADY_DONE] + self[CHECKED]
 
 
 class ResultsFile:
@@ -178,12 +191,12 @@ class ResultsFile:
         self._csv = None if is_json else csv.writer(file, lineterminator="\n")
 
     @classmethod
-    def open(cls, path: str, *, source: str) -> Self:
+    def open(cls, path: str, *, kept: Iterable[str | None]) -> Self:
         """Open the file, and empty it where it exists.
 
         Args:
             path: Its path, which ends in `.csv` or `.jsonl`.
-            source: The path of the input, which it must not be.
+            kept: The paths of what it must not be: the input, and the ledger if there is one.
 
         Returns:
             The file.
@@ -196,8 +209,8 @@ class ResultsFile:
         if suffix not in (".csv", ".jsonl"):
             raise InputError(f"--results {path} must end in .csv or .jsonl")
         try:
-            if _is_same(target, Path(source)):
-                raise InputError(f"--results {path} is the input; name another file")
+            if any(_is_same(target, Path(other)) for other in kept if other is not None):
+                raise InputError(f"--results {path} is the input or the ledger; name another file")
             file = target.open("w", encoding="utf-8", newline="")
         except OSError as error:
             raise _unwritable(path, error) from None

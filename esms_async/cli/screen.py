@@ -69,12 +69,16 @@ class Screen:
     def __init__(self, *, for_program: bool = False) -> None:
         self._out = Outlet(sys.stdout)
         self._err = Outlet(sys.stderr)
-        self.progress = _console(self._err)
-        self.human = self.progress if for_program else _console(self._out)
+        self.progress: Console = _console(self._err)
+        self.human: Console = self.progress if for_program else _console(self._out)
 
     def say(self, line: str, style: str = "") -> None:
         """Print one line for a person."""
         _print(self.human, Text(printable(line), style))
+
+    def say_command(self, line: str) -> None:
+        """Print a command line for a person, to be copied: only the terminal itself breaks it."""
+        self.human.print(Text(f"  {printable(line)}"), soft_wrap=True)
 
     def warn(self, line: str) -> None:
         """Print one line on standard error."""

@@ -1,6 +1,7 @@
 """How the tests start the command, in a process of its own."""
 
 import asyncio
+import csv
 import os
 import subprocess
 import sys
@@ -74,3 +75,14 @@ def write_recipients(path: Path, count: int) -> str:
     """Write a file of good rows, and return its path."""
     rows = (f"{phone},{number:06d} la ma" for number, phone in enumerate(phones(count)))
     return write_csv(path, rows)
+
+
+def listed_in(path: Path) -> list[dict[str, str]]:
+    """The rows of a file of results."""
+    with path.open(encoding="utf-8", newline="") as file:
+        return [*csv.DictReader(file)]
+
+
+def words(out: str) -> list[str]:
+    """The lines with what is in them, without the spaces of a table."""
+    return [" ".join(line.split()) for line in out.splitlines() if line.strip()]

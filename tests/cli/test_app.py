@@ -5,8 +5,10 @@ import io
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
 
 import esms_async.cli.app
@@ -22,12 +24,18 @@ def test_the_version_is_told() -> None:
     assert (done.returncode, done.stdout) == (0, f"esms-async {__version__}\n")
 
 
-@pytest.mark.parametrize("command", [(), ("bulk",), ("send",)])
-def test_help_fits_a_screen(command: tuple[str, ...]) -> None:
+def _commands(command: click.Command, *words: str) -> Iterator[tuple[str, ...]]:
+    yield words
+    if isinstance(command, click.Group):
+        for name, below in command.commands.items():
+            yield from _commands(below, *words, name)
+
+
+@pytest.mark.parametrize("command", [*_commands(esms_async.cli.app._group)])
+def test_help_fits_a_screen(command: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
     """The help of every command has at most 24 lines of 80 columns."""
-    done = run(*command, "--help")
-    lines = done.stdout.splitlines()
-    assert done.returncode == 0
+    assert run_here([*command, "--help"]) == 0
+    lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("Usage: esms-async")
     assert len(lines) <= 24
     assert max(map(len, lines)) <= 80
@@ -58,6 +66,11 @@ _SECRET_WORDS = ("686868", "xac", "0901888484")
         (["bulk", "a", "--content", "{x"], "the template has a brace at position 1"),
         (["bulk", "a", "--fault", "reset"], "--fault and --seed are for --emulator; add it"),
         (["bulk", "a", "--dry-run", "--seed", "1"], "--fault and --seed are for --emulator"),
+        (["bulk", "a", "--rate", "50/d"], "--rate takes a number, and /s, /m or /h, as in 50/s"),
+        (["bulk", "a", "--ledger", "b", "--no-ledger"], "--ledger and --no-ledger exclude each"),
+        (["bulk", "a", "--ledger", "b", "--sandbox"], "the sandbox sends nothing that a ledger"),
+        (["bulk", "-", "--ledger", "b"], "--ledger needs --batch NAME with standard input"),
+        (["bulk", "a", "--retry-rejected", "--no-ledger"], "needs the ledger that knows what was"),
         (["bulk", "a", "--emulator", "--fault", "x"], "there is no fault 'x'; there are reset"),
         (["bulk", "a", "--base-url", "http://esms.example"], "base_url must be https://"),
         (["send", "028 3822 7345", "686868", "--emulator"], "phone: <13 characters> is not a V"),
@@ -108,7 +121,7 @@ def _run_without(module: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize("package", ["click", "rich"])
+@pytest.mark.parametrize("package", ["aiolimiter", "click", "rich"])
 def test_a_missing_extra_is_one_line(package: str) -> None:
     """Without the extra the command says how to get it, and exits with 2."""
     done = _run_without(package)

@@ -1,33 +1,28 @@
 """The command `bulk`."""
 
 import asyncio
-import csv
 import json
 import os
 import pty
 import re
-import signal
+import shlex
 import socket
 import sys
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from esms_async.cli.app import run as run_here
-from esms_async.cli.bulk import bulk
-from esms_async.cli.errors import ExitCode
-from esms_async.cli.gateway import GatewayChoice
-from esms_async.cli.job import BulkOptions
-from esms_async.cli.screen import Screen
 from esms_async.emulator import Emulator
 from tests.cli.support import (
     KEYS,
     environment,
     finish,
+    listed_in,
     phones,
     run,
     start,
+    words,
     write_csv,
     write_recipients,
 )
@@ -35,23 +30,6 @@ from tests.factories import ONE_ATTEMPT
 
 _EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "recipients.csv"
 _NO_SMS = "EMULATOR: NO SMS LEAVES THIS MACHINE"
-
-
-def _listed(path: Path) -> list[dict[str, str]]:
-    with path.open(encoding="utf-8", newline="") as file:
-        return [*csv.DictReader(file)]
-
-
-def _words(out: str) -> list[str]:
-    """The lines with what is in them, without the spaces of a table."""
-    return [" ".join(line.split()) for line in out.splitlines() if line.strip()]
-
-
-@pytest.fixture
-async def emulator() -> AsyncIterator[Emulator]:
-    """A gateway of the test's own, which the command takes for the real one."""
-    async with Emulator() as running:
-        yield running
 
 
 def test_the_example_is_sent(tmp_path: Path) -> None:
@@ -63,7 +41,7 @@ def test_the_example_is_sent(tmp_path: Path) -> None:
         extra={},
     )
     assert (done.returncode, done.stderr) == (1, "")
-    lines = _words(done.stdout)
+    lines = words(done.stdout)
     assert lines[0] == _NO_SMS
     assert lines[2].endswith("recipients.csv as batch 'recipients'")
     counts = dict(line.rsplit(" ", 1) for line in lines[3:11])
@@ -74,7 +52,7 @@ def test_the_example_is_sent(tmp_path: Path) -> None:
     assert "By the gateway's own count: 119 accepted, 0 reached a phone twice" in lines
     assert sum(line.startswith("row ") for line in lines) == 7
     assert lines[-1] == f"and 8 more; {listed} lists every row"
-    rows = _listed(listed)
+    rows = listed_in(listed)
     assert sorted(int(row["row"]) for row in rows) == [*range(2, 136)]
     assert {row["code"] for row in rows if row["outcome"] == "rejected"} == {"201"}
 
@@ -93,7 +71,7 @@ def test_all_accepted_is_zero(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     """Where every row is accepted the table ends the report, and the exit code is 0."""
     path = write_recipients(tmp_path / "a.csv", 100)
     assert run_here(["bulk", path, "--emulator", "--concurrency", "500"]) == 0
-    lines = _words(capsys.readouterr().out)
+    lines = words(capsys.readouterr().out)
     assert lines[-1] == "By the gateway's own count: 100 accepted, 0 reached a phone twice"
 
 
@@ -176,14 +154,15 @@ def test_json_lines_are_sent_from_standard_input() -> None:
 
 
 async def test_the_same_batch_is_never_sent_twice(emulator: Emulator, tmp_path: Path) -> None:
-    """Run again, a file gives the gateway ids that it knows: every phone keeps its one message."""
+    """Run again without a ledger, a file gives the gateway ids that it knows, which it refuses."""
     path = write_recipients(tmp_path / "a.csv", 50)
     for code in (0, 1):
-        running = await start("bulk", path, "--base-url", emulator.url, "--json")
+        running = await start("bulk", path, "--base-url", emulator.url, "--json", "--no-ledger")
         counts = json.loads((await finish(running))[0])
         assert running.returncode == code
     assert (counts["accepted"], counts["rejected"]) == (0, 50)
     assert emulator.mark() == 50
+    assert sorted(tmp_path.iterdir()) == [Path(path)]
     running = await start("bulk", path, "--base-url", emulator.url, "--batch", "other", "--json")
     await finish(running)
     assert emulator.mark() == 100
@@ -228,9 +207,23 @@ async def test_an_account_that_cannot_send_stops_the_job(
     assert counts["total"] == counts["accepted"] + counts["rejected"]
     told = " ".join(err.split())
     assert "Stopped, for the account can't send: rejected with code 103: the balance" in told
-    assert f"Nothing after row {counts['total'] + 1} was sent." in told
+    assert f"This run sent nothing after row {counts['total'] + 1}." in told
     again = "run the same command again" if file == "a.csv" else "run it again with --batch "
     assert f"To go on, {again}" in told
+    # Which is what the last line does, once the balance is topped up.
+    emulator.balance = 10**9
+    _, _, command, *arguments = shlex.split(err.splitlines()[-1])
+    assert (command, ("--batch" in arguments)) == (path if file == "a.csv" else "-", file == "-")
+    content = os.open(path, os.O_RDONLY)
+    running = await start("bulk", command, *arguments, stdin=content)
+    os.close(content)
+    counts = json.loads((await finish(running))[0])
+    assert emulator.mark() == 500
+    if file == "a.csv":
+        assert running.returncode == 0
+        assert (counts["accepted"], counts["already_done"]) == (460, 40)
+    else:
+        assert (counts["accepted"], counts["rejected"]) == (460, 40)
 
 
 def test_a_new_emulator_knows_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -250,123 +243,20 @@ def test_what_is_not_sent_can_be_sent_again(
     with socket.create_server(("127.0.0.1", 0)) as gone:
         url = f"http://127.0.0.1:{gone.getsockname()[1]}/"
     path = write_csv(tmp_path / "a.csv", ["0901888484,a"])
-    assert run_here(["bulk", path, "--base-url", url]) == 1
-    out = capsys.readouterr().out
-    assert "not sent 1" in _words(out)
-    assert "row 2  not sent  ClientConnectorError" in out
-    assert "within 23 hours: the gateway refuses (code 124)" in out
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-async def test_an_interrupt_finishes_what_is_in_flight(
-    emulator: Emulator, tmp_path: Path, number: signal.Signals
-) -> None:
-    """Nothing more is pulled, each send has its outcome, and everything is written."""
-    emulator.fault("delay:100ms")
-    listed = tmp_path / "out.csv"
-    path = write_recipients(tmp_path / "a.csv", 1000)
-    running = await start(
-        *("bulk", path, "--base-url", emulator.url, "--concurrency", "4"),
-        *("--results", str(listed)),
-    )
-    await emulator.wait_for_request(count=6)
-    running.send_signal(number)
-    out, err = await finish(running)
-    assert running.returncode == 130
-    assert err.startswith("Stopping: waiting for what is in flight")
-    rows = _listed(listed)
-    assert {row["outcome"] for row in rows} == {"accepted"}
-    assert 6 <= len(rows) == emulator.mark() <= 20
-    assert f"Interrupted. Nothing after row {len(rows) + 1} was sent." in " ".join(_words(out))
-
-
-async def test_a_second_interrupt_stops_at_once(emulator: Emulator, tmp_path: Path) -> None:
-    """What hangs is given up, and is told of as unknown."""
-    emulator.fault("hang,phase=after")
-    listed = tmp_path / "out.csv"
-    path = write_recipients(tmp_path / "a.csv", 1000)
-    running = await start(
-        *("bulk", path, "--base-url", emulator.url, "--concurrency", "4"),
-        *("--results", str(listed)),
-    )
-    assert running.stderr is not None
-    await emulator.wait_for_request(count=4)
-    running.send_signal(signal.SIGINT)
-    assert (await asyncio.wait_for(running.stderr.readline(), 10)).startswith(b"Stopping: waiting")
-    running.send_signal(signal.SIGINT)
-    await finish(running)
-    assert running.returncode == 130
-    assert [row["outcome"] for row in _listed(listed)] == ["unknown"] * 4
-
-
-async def test_a_slow_pipe_holds_up_nothing(emulator: Emulator) -> None:
-    """A row is sent while the next one is waited for, and an interrupt meanwhile ends the job."""
-    running = await start(
-        "bulk", "-", "--base-url", emulator.url, "--json", stdin=asyncio.subprocess.PIPE
-    )
-    assert running.stdin is not None
-    assert running.stdout is not None
-    running.stdin.write(b"phone,content\n0901888484,a\n")
-    await emulator.wait_for()
-    running.send_signal(signal.SIGINT)
-    counts = json.loads(await asyncio.wait_for(running.stdout.readline(), 10))
-    assert (counts["total"], counts["accepted"]) == (1, 1)
-    assert await asyncio.wait_for(running.wait(), 10) == 130
-    running.stdin.close()
-
-
-async def test_an_interrupt_before_the_first_row_ends_the_job(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    """While the header is waited for, there is nothing to finish."""
-    reader, writer = os.pipe()
-    before = signal.getsignal(signal.SIGTERM)
-    options = BulkOptions(f"/dev/fd/{reader}")
-    job = asyncio.ensure_future(bulk(options, GatewayChoice(emulator=True), Screen()))
-    while signal.getsignal(signal.SIGTERM) is before:  # noqa: ASYNC110  # nothing tells of it
-        await asyncio.sleep(0)
-    os.kill(os.getpid(), signal.SIGTERM)
-    assert await job is ExitCode.INTERRUPTED
-    assert capsys.readouterr().err == "Interrupted: nothing was sent\n"
-    os.close(writer)
-    os.close(reader)
-
-
-async def test_who_runs_the_job_can_cancel_it() -> None:
-    """A cancellation that is no interrupt stays a cancellation."""
-    reader, writer = os.pipe()
-    options = BulkOptions(f"/dev/fd/{reader}")
-    job = asyncio.ensure_future(bulk(options, GatewayChoice(emulator=True), Screen()))
-    await asyncio.sleep(0)
-    job.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await job
-    os.close(writer)
-    os.close(reader)
-
-
-@pytest.mark.parametrize("merged", [False, True])
-async def test_a_reader_that_goes_away_ends_the_job_quietly(
-    emulator: Emulator,
-    tmp_path: Path,
-    merged: bool,  # a parameter of a test
-) -> None:
-    """With `| head` nothing is complained of, and no process is left that sends on."""
-    emulator.fault("delay:50ms")
-    path = write_recipients(tmp_path / "a.csv", 1000)
-    reader, writer = os.pipe()
-    os.close(reader)
-    running = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "esms_async", "bulk", path, "--base-url", emulator.url),
-        stdout=writer,
-        stderr=writer if merged else asyncio.subprocess.PIPE,
-        env=environment(),
-    )
-    os.close(writer)
-    _, err = await finish(running)
-    assert running.returncode == 130
-    assert not err
-    assert emulator.mark() <= 200
+    for more, told in [
+        (["--no-ledger"], "within 23 hours: the gateway refuses (code 124)"),
+        ([], "To go on, run the same command again; it sends only what is not settled."),
+        (["--content", "no field"], "only what is not settled.\n"),
+    ]:
+        arguments = ["bulk", path, *more, "--base-url", url]
+        assert run_here(arguments) == 1
+        out = capsys.readouterr().out
+        assert "not sent 1" in words(out)
+        assert "row 2  not sent  ClientConnectorError" in out
+        assert told in out
+        # A text without a field is what is sent, and is not shown.
+        assert (shlex.join(["esms-async", *arguments]) in out) is ("no field" not in arguments)
+        assert "no field" not in out
 
 
 async def test_a_terminal_shows_the_job_live(emulator: Emulator, tmp_path: Path) -> None:

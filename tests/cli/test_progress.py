@@ -53,8 +53,8 @@ def test_the_whole_is_estimated_from_what_was_read() -> None:
     job.settle(50, "rejected")
     job.now = 100.0
     assert plain_line(pace) == (
-        "1,000 of about 4,000 done, 10/s, accepted 900, retried 900, rejected 50, not sent 0, "
-        "unknown 0, invalid 50, 0:05:00 left"
+        "1,000 of about 4,000 done, 10/s, accepted 900, retried 900, rejected 50, unknown 0, "
+        "invalid 50, 0:05:00 left"
     )
 
 
@@ -74,14 +74,26 @@ def test_two_lines_fit_the_terminal(width: int, fraction: float | None) -> None:
     """With counts of six digits nothing is cut, and nothing wraps."""
     job = _Job(fraction=fraction, pulled=999_999)
     pace = job.pace()
-    job.tally._outcomes["accepted"] = 999_999
+    job.tally._outcomes["accepted"] = job.tally._outcomes["already_done"] = 999_999
     job.now = 100.0
     first, second = _shown(pace, width)
     assert len(first) <= width
     assert len(second) <= width
-    assert "999,999" in first
+    assert "1,999,998" in first
     assert "10,000/s" in first
-    assert second.startswith("accepted 999,999  retried 0  rejected 0  not sent 0  unknown 0")
+    assert second == "accepted 999,999  retried 0  rejected 0  unknown 0  already done 999,999"
+
+
+def test_what_was_done_before_tells_nothing_of_the_rest() -> None:
+    """On a resume the time left goes by what this run has done."""
+    job = _Job(fraction=1.0, pulled=1000)
+    pace = job.pace()
+    job.settle(900, attempts=0)
+    job.now = 10.0
+    assert (pace.rate, pace.seconds_left) == (0, None)
+    job.settle(10)
+    assert (pace.rate, pace.seconds_left) == (1, 90)
+    assert "already done 900" in plain_line(pace)
 
 
 async def test_without_a_terminal_a_plain_line_comes_now_and_then(

@@ -1,8 +1,10 @@
 """What a job ends with."""
 
+from datetime import UTC, datetime
+
 import pytest
 
-from esms_async import Message, Outcome, Receipt, Rejected
+from esms_async import Attempt, Evidence, Message, Outcome, Receipt, Rejected
 from esms_async.cli import report
 from esms_async.cli.report import GatewayCount, Parts, Refusals
 from esms_async.cli.results import RowResult, Tally
@@ -12,7 +14,7 @@ _MESSAGE = Message("0901888484", "686868 la ma", request_id="id")
 
 
 def _result(row: int, outcome: str, error: str = "") -> RowResult:
-    return RowResult(row, "090****484", "id", outcome, error=error)
+    return RowResult(row, "090****484", "id", outcome, attempts=1, error=error)
 
 
 def _tally(**counts: int) -> Tally:
@@ -26,13 +28,15 @@ def _tally(**counts: int) -> Tally:
 def test_the_summary_names_every_count() -> None:
     """The object for programs has these keys, in this order, and no other."""
     tally = _tally(accepted=4, rejected=3, not_sent=2, unknown=1, invalid=5)
-    receipt = Receipt("id", deduplicated=True)
-    tally.add(RowResult.of_outcome(1, Outcome(_MESSAGE, receipt)))
+    attempt = Attempt(datetime.now(UTC), 0.1, Evidence.DUPLICATE, 200, "124")
+    for attempts in ((attempt,), ()):
+        receipt = Receipt("id", deduplicated=True, attempts=attempts)
+        tally.add(RowResult.of_outcome(1, Outcome(_MESSAGE, receipt)))
     assert [*report.summary(tally, 1.23456).items()] == [
-        ("total", 16),
+        ("total", 17),
         ("accepted", 5),
         ("deduplicated", 1),
-        ("already_done", 0),
+        ("already_done", 1),
         ("rejected", 3),
         ("not_sent", 2),
         ("unknown", 1),
@@ -44,17 +48,19 @@ def test_the_summary_names_every_count() -> None:
 def test_the_table_fits_the_screen(capsys: pytest.CaptureFixture[str]) -> None:
     """Each count stands on a line of its own, with the time, the rate and the gateway's count."""
     tally = _tally(accepted=12_345, rejected=3, not_sent=2, unknown=1, invalid=5)
+    tally.add(RowResult(1, "090****484", "id", "accepted"))
     report.print_outcomes(Screen(), tally, 2.0, gateway=GatewayCount(12_346, 0))
     lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
     assert [line for line in lines if line] == [
         "accepted 12,345",
         "of these retried 0",
         "of these deduplicated 0",
+        "already done 1",
         "rejected 3",
         "not sent 2",
         "unknown 1",
         "invalid 5",
-        "total 12,356",
+        "total 12,357",
         "2.00 s, 6,176 msgs/s",
         "By the gateway's own count: 12,346 accepted, 0 reached a phone twice",
     ]

@@ -19,10 +19,11 @@ from esms_async import (
     RequestIdConflict,
 )
 from esms_async.cli.errors import InputError
-from esms_async.cli.results import CHECKED, ResultsFile, RowResult, Tally
+from esms_async.cli.results import ALREADY_DONE, CHECKED, ResultsFile, RowResult, Tally
 from esms_async.errors import EsmsError, LedgerError
 
 _MESSAGE = Message("0901888484", "686868 la ma", request_id="id")
+_RETRY = Message("0901888484", "686868 la ma", request_id="retry")
 _LOST = Attempt(datetime.now(UTC), 0.1, Evidence.MAY_HAVE_ARRIVED)
 _TOOK = Attempt(datetime.now(UTC), 0.1, Evidence.ACCEPTED, 200, "100")
 _SEEN = Attempt(datetime.now(UTC), 0.1, Evidence.DUPLICATE, 200, "124")
@@ -53,6 +54,23 @@ _REFUSED = Attempt(datetime.now(UTC), 0.1, Evidence.MESSAGE_REJECTED, 200, "201"
                 "d8e0",
                 "201",
                 1,
+                "rejected with code 201: the content holds a blocked word",
+            ),
+        ),
+        (
+            Outcome(_MESSAGE, Receipt("retry", "d8e0")),
+            RowResult(2, "090****484", "retry", "accepted", "d8e0", "", 0),
+        ),
+        (
+            Outcome(_MESSAGE, error=Rejected(_RETRY, (), code="201", status=200)),
+            RowResult(
+                2,
+                "090****484",
+                "retry",
+                "rejected",
+                "",
+                "201",
+                0,
                 "rejected with code 201: the content holds a blocked word",
             ),
         ),
@@ -102,14 +120,15 @@ def test_a_tally_counts_every_kind() -> None:
     receipt = Receipt("id", deduplicated=True, attempts=attempts)
     tally.add(RowResult.of_outcome(2, Outcome(_MESSAGE, receipt)))
     tally.add(RowResult.checked(3, _MESSAGE))
+    tally.add(RowResult.of_outcome(5, Outcome(_MESSAGE, Receipt("id", deduplicated=True))))
     assert tally.faultless
     for error in errors:
         tally.add(RowResult.of_outcome(4, Outcome(_MESSAGE, error=error)))
     assert not tally.faultless
-    assert (tally.total, tally.sent, tally.last_row) == (7, 5, 9)
+    assert (tally.total, tally.sent, tally.last_row) == (8, 5, 9)
     assert (tally["accepted"], tally.retried, tally.deduplicated) == (2, 1, 1)
     assert [tally[word] for word in ("rejected", "invalid", "not_sent", "unknown")] == [1] * 4
-    assert tally[CHECKED] == 1
+    assert (tally[CHECKED], tally[ALREADY_DONE]) == (1, 1)
 
 
 _RESULT = RowResult(2, "090****484", "id", "rejected", "", "201", 2, 'a word, "as told"')
@@ -129,7 +148,7 @@ def test_csv_results(tmp_path: Path) -> None:
     """A row is in the file as soon as it is written, before the file is closed."""
     path = tmp_path / "out.csv"
     path.write_text("of an earlier run\n", encoding="utf-8")
-    with ResultsFile.open(str(path), source="-") as results:
+    with ResultsFile.open(str(path), kept=()) as results:
         assert path.read_text(encoding="utf-8").strip() == ",".join(_LINE)
         results.write(_RESULT)
         with path.open(encoding="utf-8", newline="") as file:
@@ -139,7 +158,7 @@ def test_csv_results(tmp_path: Path) -> None:
 def test_json_results(tmp_path: Path) -> None:
     """A .jsonl file has one object a line."""
     path = tmp_path / "out.JSONL"
-    with ResultsFile.open(str(path), source=str(tmp_path / "in.csv")) as results:
+    with ResultsFile.open(str(path), kept=[str(tmp_path / "in.csv"), None]) as results:
         results.write(_RESULT)
         results.write(_RESULT)
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -150,8 +169,8 @@ def test_json_results(tmp_path: Path) -> None:
     ("name", "problem"),
     [
         ("out.txt", "must end in .csv or .jsonl"),
-        ("in.csv", "is the input; name another file"),
-        ("link.csv", "is the input; name another file"),
+        ("in.csv", "is the input or the ledger; name another file"),
+        ("link.csv", "is the input or the ledger; name another file"),
         ("none/out.csv", "No such file or directory"),
         ("full.csv", "No space left on device"),
     ],
@@ -163,7 +182,7 @@ def test_a_file_that_cannot_be_written_is_an_error(tmp_path: Path, name: str, pr
     (tmp_path / "link.csv").symlink_to(source)
     (tmp_path / "full.csv").symlink_to("/dev/full")
     with pytest.raises(InputError, match=problem):
-        ResultsFile.open(str(tmp_path / name), source=str(source))
+        ResultsFile.open(str(tmp_path / name), kept=[str(source), None])
     assert source.read_text(encoding="utf-8") == "phone,content\n"
 
 
@@ -172,7 +191,7 @@ def test_a_full_disk_is_an_error_of_the_row(tmp_path: Path) -> None:
     path = tmp_path / "full.jsonl"
     path.symlink_to("/dev/full")
     with (
-        ResultsFile.open(str(path), source="-") as results,
+        ResultsFile.open(str(path), kept=()) as results,
         pytest.raises(InputError, match="No space left on device"),
     ):
         results.write(_RESULT)

@@ -1,0 +1,171 @@
+"""Asks the gateway: what is on the account, what became of a message, and of unknown sends."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from decimal import Decimal
+from typing import Final
+
+import attrs
+
+from esms_async.cli.errors import ExitCode
+from esms_async.cli.gateway import GatewayChoice, connect
+from esms_async.cli.ledger import (
+    _opened,  # pyright: ignore[reportPrivateUsage]  # the one rule of opening a ledger to look at it
+)
+from esms_async.cli.screen import Screen
+from esms_async.client import EsmsClient
+from esms_async.errors import QueryAccountRejected, QueryError
+from esms_async.ledger import Ledger
+from esms_async.matching import Finding, masked
+from esms_async.reconciling import Reconciled
+from esms_async.results import SendStatus, SmsStatus
+
+_WHY_UNKNOWN: Final[Mapping[Finding | None, str]] = {
+    Finding.FOUND: "listed, but the ledger has forgotten it meanwhile",
+    Finding.ABSENT: "not listed, which proves nothing",
+    Finding.SIMILAR: "messages to this phone are listed, none of them with its request id",
+    Finding.AMBIGUOUS: "several listed messages have its request id",
+    Finding.UNDECIDED: "listed, but the gateway has not taken it, or refuses it",
+}
+
+
+async def balance(choice: GatewayChoice, screen: Screen, *, as_json: bool) -> ExitCode:
+    """Print what is on the account.
+
+    Args:
+        choice: The gateway.
+        screen: Where to report.
+        as_json: True prints one JSON object on standard output.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        EsmsError: The options or the keys can't be used.
+    """
+
+    async def ask(client: EsmsClient) -> ExitCode:
+        found = await client.balance()
+        screen.say(f"balance {found.amount:,f} dong")
+        if as_json:
+            screen.put_json({"balance": _number(found.amount), "user_id": found.user_id})
+        return ExitCode.ACCEPTED
+
+    return await _ask(choice, screen, ask)
+
+
+async def status(sms_id: str, choice: GatewayChoice, screen: Screen, *, as_json: bool) -> ExitCode:
+    """Print what became of a message.
+
+    Args:
+        sms_id: Its SMSID.
+        choice: The gateway.
+        screen: Where to report.
+        as_json: True prints one JSON object on standard output.
+
+    Returns:
+        REFUSED where the gateway does not know it.
+
+    Raises:
+        EsmsError: The SMSID, the options or the keys can't be used.
+    """
+
+    async def ask(client: EsmsClient) -> ExitCode:
+        found = await client.status(sms_id)
+        if found is None:
+            screen.say(f"not known, or not known yet (SMSID {sms_id})")
+        else:
+            screen.say(f"{_word(found)} (SMSID {found.sms_id})")
+        if as_json:
+            screen.put_json(_described(found or SmsStatus(sms_id, None), known=found is not None))
+        return ExitCode.REFUSED if found is None else ExitCode.ACCEPTED
+
+    return await _ask(choice, screen, ask)
+
+
+async def reconcile(
+    place: str, choice: GatewayChoice, screen: Screen, *, as_json: bool
+) -> ExitCode:
+    """Settle what a ledger holds as unknown, as far as the gateway's list tells of it.
+
+    Args:
+        place: The file or the URL of the ledger.
+        choice: The gateway.
+        screen: Where to report.
+        as_json: True prints one JSON object on standard output.
+
+    Returns:
+        REFUSED where something remains unknown.
+
+    Raises:
+        EsmsError: The ledger, the options or the keys can't be used.
+    """
+
+    async def ask(client: EsmsClient) -> ExitCode:
+        found = await client.reconcile()
+        for one in (*found.settled, *found.unknown):
+            screen.say(_line(one))
+        screen.say(f"{len(found.settled)} settled, {len(found.unknown)} unknown")
+        if as_json:
+            screen.put_json(
+                {
+                    "settled": [_reconciled(one) for one in found.settled],
+                    "unknown": [_reconciled(one) for one in found.unknown],
+                }
+            )
+        return ExitCode.REFUSED if found.unknown else ExitCode.ACCEPTED
+
+    async with _opened(place) as ledger:
+        return await _ask(choice, screen, ask, ledger)
+
+
+async def _ask(
+    choice: GatewayChoice,
+    screen: Screen,
+    ask: Callable[[EsmsClient], Awaitable[ExitCode]],
+    ledger: Ledger | None = None,
+) -> ExitCode:
+    """Ask the gateway that was chosen, and say where it does not answer."""
+    async with connect(choice, ledger=ledger) as connection:
+        screen.banner(connection.url, connection.seed)
+        try:
+            return await ask(connection.client)
+        except QueryError as error:
+            screen.warn(str(error))
+            refused = isinstance(error, QueryAccountRejected)
+            return ExitCode.ACCOUNT_REJECTED if refused else ExitCode.REFUSED
+
+
+def _word(found: SmsStatus) -> str:
+    if found.delivered is not None:
+        return "delivered" if found.delivered else "failed"
+    if isinstance(found.send_status, SendStatus):
+        return found.send_status.name.lower().replace("_", " ")
+    return f"status {'not told' if found.send_status is None else found.send_status}"
+
+
+def _described(found: SmsStatus, *, known: bool) -> dict[str, object]:
+    price = None if found.price is None else _number(found.price)
+    told = {**attrs.asdict(found), "price": price}
+    return {"known": known, "final": found.final, "delivered": found.delivered, **told}
+
+
+def _line(one: Reconciled) -> str:
+    told = _reconciled(one)
+    if one.settled:
+        return f"accepted {told['phone']} (SMSID {told['sms_id']}, request id {one.request_id})"
+    why = _WHY_UNKNOWN[one.finding]
+    return f"unknown {told['phone'] or 'a phone'}: {why} (request id {one.request_id})"
+
+
+def _reconciled(one: Reconciled) -> dict[str, object]:
+    return {
+        "request_id": one.request_id,
+        "phone": None if one.entry is None else masked(one.entry.phone),
+        "finding": one.finding,
+        "sms_id": None if one.entry is None else one.entry.sms_id,
+        "listed": [line.sms_id for line in one.lines],
+    }
+
+
+def _number(amount: Decimal) -> int | float:
+    return int(amount) if amount == int(amount) else float(amount)

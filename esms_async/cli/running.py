@@ -1,0 +1,68 @@
+"""Runs a job, and says in one line what ended it."""
+
+import asyncio
+import contextlib
+import sys
+from collections.abc import Callable, Coroutine
+from typing import Final
+
+from esms_async.cli.debug import traceback_without_values
+from esms_async.cli.errors import ExitCode
+from esms_async.cli.screen import Screen, printable, silence
+from esms_async.errors import EsmsError
+
+NAME: Final = "esms-async"
+"""The name of the program."""
+
+
+def run_job(
+    job: Callable[[Screen], Coroutine[object, object, ExitCode]], *, as_json: bool, debug: bool
+) -> int:
+    """Run a job, and tell a person what ended it where it could not go on.
+
+    Args:
+        job: The job.
+        as_json: True where standard output is for a program.
+        debug: True shows where an error comes from.
+
+    Returns:
+        The exit code.
+    """
+    try:
+        return asyncio.run(job(Screen(for_program=as_json)))
+    except Exception as error:  # noqa: BLE001  # a person gets one line, whatever it is
+        if debug:
+            sys.stderr.write(traceback_without_values(error))
+        if isinstance(error, EsmsError):
+            complain(str(error))
+            return ExitCode.MISUSED
+        if isinstance(error, OSError) and error.strerror:
+            return standard_output_failed(error)
+        # Its own words could hold anything, a one-time code too.
+        complain(f"an error of this program ({type(error).__name__}); --debug shows where")
+        return ExitCode.REFUSED
+
+
+def standard_output_failed(error: OSError) -> int:
+    """Tell that standard output can't be written; any file of a job has an error of its own.
+
+    Args:
+        error: Why.
+
+    Returns:
+        The exit code.
+    """
+    silence(sys.stdout)
+    complain(f"cannot write: {error.strerror}")
+    return ExitCode.MISUSED
+
+
+def complain(problem: str) -> None:
+    """Print one line on standard error, whether or not anybody reads it.
+
+    Args:
+        problem: What is wrong.
+    """
+    with contextlib.suppress(BrokenPipeError):
+        sys.stderr.write(f"{NAME}: {printable(problem)}\n")
+        sys.stderr.flush()

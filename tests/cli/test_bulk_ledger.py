@@ -1,0 +1,259 @@
+"""The command `bulk` with a ledger: what is done stays done, and what is not goes on."""
+
+import json
+import shlex
+from pathlib import Path
+
+import pytest
+
+from esms_async import Message
+from esms_async.cli.app import run as run_here
+from esms_async.emulator import Emulator
+from esms_async.errors import LedgerError
+from esms_async.ledger import Claim, SqliteLedger
+from tests.cli.support import finish, listed_in, run, start, write_csv, write_recipients
+from tests.ledger.redis_server import RedisServer
+
+_COUNTS = ("accepted", "already_done", "rejected", "not_sent", "unknown", "invalid")
+
+
+class _Bulk:
+    """The command with its fixed arguments, run again and again."""
+
+    def __init__(self, path: str, *arguments: str) -> None:
+        self._arguments = ("bulk", path, *arguments)
+        self.out = ""
+        self.err = ""
+
+    async def run(self, *more: str, stdin: Path | None = None) -> tuple[int | None, dict[str, int]]:
+        """Run it to its end; return its exit code, and those of its counts that are not 0."""
+        if stdin is None:
+            running = await start(*self._arguments, "--json", *more)
+        else:
+            with stdin.open("rb") as file:
+                running = await start(*self._arguments, "--json", *more, stdin=file.fileno())
+        self.out, self.err = await finish(running)
+        counts = json.loads(self.out) if self.out else {}
+        return running.returncode, {name: counts[name] for name in _COUNTS if counts.get(name)}
+
+
+async def test_the_same_command_sends_only_what_is_not_settled(
+    emulator: Emulator, tmp_path: Path
+) -> None:
+    """A row that was accepted is never sent again, and the results list it all the same."""
+    path, listed = write_recipients(tmp_path / "a.csv", 20), tmp_path / "out.csv"
+    bulk = _Bulk(path, "--base-url", emulator.url, "--results", str(listed))
+    assert await bulk.run() == (0, {"accepted": 20})
+    assert bulk.err.splitlines()[0] == f"Ledger: {path}.ledger"
+    first = {(row["row"], row["request_id"], row["sms_id"]) for row in listed_in(listed)}
+    write_recipients(tmp_path / "a.csv", 25)
+    assert await bulk.run() == (0, {"accepted": 5, "already_done": 20})
+    assert emulator.mark() == 25
+    rows = listed_in(listed)
+    assert len(rows) == 25
+    assert first < {(row["row"], row["request_id"], row["sms_id"]) for row in rows}
+    assert {row["outcome"] for row in rows} == {"accepted"}
+    assert sum(row["attempts"] == "0" for row in rows) == 20
+
+
+async def test_standard_input_keeps_a_ledger_that_is_named(
+    emulator: Emulator, tmp_path: Path
+) -> None:
+    """Without one a line says so; with one, and the name of the batch, it is taken up again."""
+    file = Path(write_recipients(tmp_path / "a.csv", 5))
+    bulk = _Bulk("-", "--base-url", emulator.url, "--batch", "today")
+    assert await bulk.run(stdin=file) == (0, {"accepted": 5})
+    assert bulk.err.startswith("No ledger: standard input is no file to keep one beside")
+    emulator.reset()
+    kept = ("--ledger", str(tmp_path / "kept.ledger"))
+    assert await bulk.run(*kept, stdin=file) == (0, {"accepted": 5})
+    assert await bulk.run(*kept, stdin=file) == (0, {"already_done": 5})
+
+
+def test_an_emulator_keeps_a_ledger_only_where_one_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A ledger of what no phone has got is one that was asked for; the warning stays first."""
+    path, kept = write_recipients(tmp_path / "a.csv", 3), tmp_path / "kept"
+    arguments = ["bulk", path, "--emulator", "--fault", "code:201,times=1"]
+    assert run_here(arguments) == 1
+    assert sorted(tmp_path.iterdir()) == [Path(path)]
+    capsys.readouterr()
+    arguments += ["--ledger", str(kept)]
+    assert run_here([*arguments, "--concurrency", "1"]) == 1
+    out = capsys.readouterr().out
+    assert out.startswith("EMULATOR: NO SMS LEAVES THIS MACHINE\n")
+    assert f"\nLedger: {kept}\n" in out
+    assert out.endswith("With --retry-rejected, the same command sends the rejected rows anew.\n")
+    assert run_here(["bulk", path, "--emulator", "--ledger", str(kept), "--retry-rejected"]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "already done 2" in out
+    assert "1 accepted, 0 reached a phone twice" in out
+
+
+async def test_the_sandbox_leaves_nothing_behind(emulator: Emulator, tmp_path: Path) -> None:
+    """What was only checked can be sent for real after that."""
+    path = write_recipients(tmp_path / "a.csv", 3)
+    bulk = _Bulk(path, "--base-url", emulator.url)
+    assert await bulk.run("--sandbox") == (0, {"accepted": 3})
+    assert emulator.mark() == 0
+    assert await bulk.run() == (0, {"accepted": 3})
+    assert emulator.mark() == 3
+
+
+async def test_rejected_rows_are_sent_anew_on_request(emulator: Emulator, tmp_path: Path) -> None:
+    """They stay rejected until then, and what was sent anew is known in every later run."""
+    path, listed = write_recipients(tmp_path / "a.csv", 10), tmp_path / "out.csv"
+    emulator.fault("code:201,times=4")
+    bulk = _Bulk(path, "--base-url", emulator.url, "--results", str(listed))
+    assert await bulk.run() == (1, {"accepted": 6, "rejected": 4})
+    assert await bulk.run() == (1, {"already_done": 6, "rejected": 4})
+    assert {row["code"] for row in listed_in(listed) if row["outcome"] == "rejected"} == {"201"}
+    assert await bulk.run("--retry-rejected") == (0, {"accepted": 4, "already_done": 6})
+    for more in ((), ("--retry-rejected",)):
+        assert await bulk.run(*more) == (0, {"already_done": 10})
+    request_ids = {row["request_id"] for row in listed_in(listed)}
+    assert request_ids == {message.request_id for message in emulator.messages}
+    assert len(request_ids) == emulator.mark() == 10
+
+
+async def test_what_another_run_has_sent_without_the_ledger_is_not_sent_anew(
+    emulator: Emulator, tmp_path: Path
+) -> None:
+    """A row that the gateway calls a duplicate has arrived, whatever the ledger knows."""
+    bulk = _Bulk(write_recipients(tmp_path / "a.csv", 5), "--base-url", emulator.url)
+    assert await bulk.run("--no-ledger") == (0, {"accepted": 5})
+    for more in ((), ("--retry-rejected",)):
+        assert await bulk.run(*more) == (1, {"rejected": 5})
+    assert emulator.mark() == 5
+
+
+async def test_a_key_that_comes_twice_is_sent_once(emulator: Emulator, tmp_path: Path) -> None:
+    """The second row with a key is invalid, names the first, and stays so in each run."""
+    rows = ["0901888484,a,7", "0901888485,b,8", "0901888486,c,7"]
+    path = write_csv(tmp_path / "a.csv", rows, "phone,content,order")
+    listed = tmp_path / "out.csv"
+    options = ("--base-url", emulator.url, "--key", "order", "--results", str(listed))
+    bulk = _Bulk(path, *options)
+    assert await bulk.run() == (1, {"accepted": 2, "invalid": 1})
+    assert await bulk.run() == (1, {"already_done": 2, "invalid": 1})
+    (refused,) = (row for row in listed_in(listed) if row["outcome"] == "invalid")
+    assert (refused["row"], refused["error"]) == (
+        "4",
+        "order: is that of row 2 too, which goes first",
+    )
+    assert [message.content for message in emulator.messages] == ["a", "b"]
+
+
+@pytest.mark.parametrize("code", ["101", "103"])
+async def test_an_account_that_is_mended_goes_on(
+    emulator: Emulator, tmp_path: Path, code: str
+) -> None:
+    """Wrong keys and an empty balance stop the job within its concurrency; later it finishes."""
+    path = write_recipients(tmp_path / "a.csv", 200)
+    if code == "103":
+        emulator.balance = 850 * 30
+    else:
+        emulator.fault("code:101,skip=30")
+    bulk = _Bulk(path, "--base-url", emulator.url, "--concurrency", "8")
+    exit_code, counts = await bulk.run()
+    assert (exit_code, counts["accepted"]) == (3, 30)
+    assert emulator.mark() == 30
+    # What was in flight, and no row after it.
+    assert len(emulator.requests) <= 30 + 8
+    assert f"Stopped, for the account can't send: rejected with code {code}" in " ".join(
+        bulk.err.split()
+    )
+    emulator.balance = 10**9
+    emulator.clear_faults()
+    again = shlex.split(bulk.err.splitlines()[-1])
+    assert again[:3] == ["esms-async", "bulk", path]
+    assert await bulk.run() == (0, {"accepted": 170, "already_done": 30})
+    assert emulator.mark() == 200
+
+
+async def test_a_ledger_in_use_harms_nothing(emulator: Emulator, tmp_path: Path) -> None:
+    """A second run of the same command ends at once, and leaves the results of the first alone."""
+    path, listed = write_recipients(tmp_path / "a.csv", 3), tmp_path / "out.csv"
+    bulk = _Bulk(path, "--base-url", emulator.url, "--results", str(listed))
+    await bulk.run()
+    before = listed.read_bytes()
+    async with SqliteLedger(f"{path}.ledger"):
+        assert await bulk.run() == (2, {})
+    (line,) = bulk.err.splitlines()
+    assert line.endswith("is in use by another process; end it, or use another file")
+    assert listed.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("ledger", "results", "problem"),
+    [
+        ("a.csv", "out.csv", "is not a ledger"),
+        ("kept.csv", "kept.csv", "is the input or the ledger; name another file"),
+        ("none/a.ledger", "out.csv", "No such file or directory"),
+    ],
+)
+def test_files_do_not_write_over_each_other(
+    tmp_path: Path, ledger: str, results: str, problem: str
+) -> None:
+    """A ledger that is the input, and results that are the ledger, are one line each."""
+    path = write_recipients(tmp_path / "a.csv", 1)
+    content = Path(path).read_bytes()
+    named = (str(tmp_path / ledger), str(tmp_path / results))
+    done = run("bulk", path, "--emulator", "--ledger", named[0], "--results", named[1])
+    assert (done.returncode, done.stdout) == (2, "")
+    (line,) = done.stderr.splitlines()
+    assert problem in line
+    assert Path(path).read_bytes() == content
+
+
+def test_an_input_that_cannot_be_read_makes_no_ledger(tmp_path: Path) -> None:
+    """A file without a header is an error before there is anything to keep."""
+    path = write_csv(tmp_path / "a.csv", [], header="0901888484,686868")
+    assert run("bulk", path).returncode == 2
+    assert sorted(tmp_path.iterdir()) == [Path(path)]
+
+
+def test_a_ledger_that_fails_stops_the_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where nothing can be claimed any more nothing is sent, and the same command goes on later."""
+    path, kept = write_recipients(tmp_path / "a.csv", 200), tmp_path / "kept"
+    arguments = ["bulk", path, "--concurrency", "4", "--ledger", str(kept), "--emulator", "--json"]
+    claim, claims = SqliteLedger.claim, 0
+
+    async def fail(ledger: SqliteLedger, message: Message, fingerprint: bytes, **_: bool) -> Claim:
+        nonlocal claims
+        claims += 1
+        if claims > 20:
+            raise LedgerError("the ledger can't be used: database or disk is full")
+        return await claim(ledger, message, fingerprint)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(SqliteLedger, "claim", fail)
+        assert run_here(arguments) == 2
+    out, err = capsys.readouterr()
+    counts = json.loads(out)
+    assert counts["accepted"] == 20
+    assert 1 <= counts["not_sent"] <= 12
+    *_, command, problem = err.splitlines()
+    assert problem == "esms-async: the ledger can't be used: database or disk is full"
+    assert command == f"  {shlex.join(['esms-async', *arguments])}"
+    assert run_here(arguments) == 0
+    counts = json.loads(capsys.readouterr().out)
+    assert (counts["accepted"], counts["already_done"]) == (180, 20)
+
+
+async def test_a_ledger_can_be_on_redis(emulator: Emulator, tmp_path: Path) -> None:
+    """A redis:// URL names a ledger as a file does, and shows without what opens it."""
+    path = write_recipients(tmp_path / "a.csv", 5)
+    with RedisServer({"appendonly": "yes", "maxmemory-policy": "noeviction"}) as server:
+        bulk = _Bulk(path, "--base-url", emulator.url, "--ledger", server.url)
+        emulator.fault("code:103,skip=3")
+        exit_code, counts = await bulk.run("--concurrency", "1")
+        assert (exit_code, counts) == (3, {"accepted": 3, "rejected": 1})
+        assert bulk.err.startswith("Ledger: redis://")
+        assert bulk.err.endswith("it sends only what is not settled.\n")
+        emulator.clear_faults()
+        assert await bulk.run() == (0, {"accepted": 2, "already_done": 3})
+    assert sorted(tmp_path.iterdir()) == [Path(path)]

@@ -1,0 +1,82 @@
+"""How fast a job may send."""
+
+import asyncio
+import time
+from pathlib import Path
+
+import pytest
+
+from esms_async import RetryPolicy
+from esms_async.cli.errors import InputError
+from esms_async.cli.rate import Rate
+from esms_async.emulator import Emulator
+from tests.cli.support import finish, start, write_recipients
+
+
+@pytest.mark.parametrize(
+    ("written", "per_second"),
+    [("50", 50), ("50/s", 50), ("0.5", 0.5), ("600/m", 10), ("36/h", 0.01)],
+)
+def test_a_rate_is_a_second_s_or_says_so(written: str, per_second: float) -> None:
+    """A number alone is a second's; minutes and hours can be named."""
+    assert Rate.parse(written).per_second == pytest.approx(per_second)
+
+
+@pytest.mark.parametrize("written", ["", "0", "0/m", "-1", "fast", "1/d", "1/2s", "50 /s", "1e3"])
+def test_what_is_no_rate_is_refused(written: str) -> None:
+    """The error shows what a rate looks like."""
+    with pytest.raises(InputError, match="as in 50/s or 600/m"):
+        Rate.parse(written)
+
+
+@pytest.mark.parametrize("per_second", [0.01, 1, 50, 1000])
+async def test_no_burst_goes_through(per_second: float) -> None:
+    """At once there pass the requests of a moment, and one at least."""
+    limiter = Rate(per_second).limiter()
+    passed = 0
+    while limiter.has_capacity():
+        await limiter.acquire()
+        passed += 1
+    # The limiter's clock goes on meanwhile.
+    assert passed <= max(1, per_second * 0.06)
+    assert limiter.max_rate / limiter.time_period == pytest.approx(per_second)
+
+
+@pytest.mark.parametrize(
+    ("per_second", "concurrency"), [(0.01, 1), (0.5, 5), (1, 10), (50, 64), (1000, 64)]
+)
+def test_a_turn_comes_before_the_deadline(per_second: float, concurrency: int) -> None:
+    """No more sends are under way than the deadline leaves time to wait for, at every attempt."""
+    rate = Rate(per_second)
+    assert rate.bounded(64) == concurrency
+    policy = rate.allow_for(RetryPolicy(attempts=3, deadline=30), concurrency)
+    assert policy.deadline == pytest.approx(30 + 3 * concurrency / per_second)
+
+
+async def test_a_rate_below_one_a_second_is_no_deadline(tmp_path: Path) -> None:
+    """Where each request waits for seconds, each is sent all the same."""
+    async with Emulator(faults=["http:503,times=1"]) as emulator:
+        path = write_recipients(tmp_path / "a.csv", 2)
+        started = time.monotonic()
+        running = await start("bulk", path, "--base-url", emulator.url, "--rate", "60/m")
+        await asyncio.wait_for(finish(running), 30)
+        assert running.returncode == 0
+        # Three requests, of which each but the first waits for a second.
+        assert time.monotonic() - started >= 2
+        assert len(emulator.requests) == 3
+
+
+@pytest.mark.endurance
+async def test_a_rate_holds_at_the_gateway(tmp_path: Path) -> None:
+    """Of 500 rows at 50 a second, with retries, no second sees more than 60 requests."""
+    async with Emulator(faults=["http:503,p=0.1"], seed=7) as emulator:
+        path = write_recipients(tmp_path / "a.csv", 500)
+        running = await start(
+            *("bulk", path, "--base-url", emulator.url, "--rate", "50", "--concurrency", "200")
+        )
+        await asyncio.wait_for(running.communicate(), 120)
+        assert running.returncode == 0
+        times = [request.at.timestamp() for request in emulator.requests]
+    assert len(times) > 500
+    busiest = max(sum(start <= at < start + 1 for at in times) for start in times)
+    assert busiest <= 60
