@@ -13,6 +13,7 @@ from rich.console import Console
 
 from benchmarks.compare import CALM_KEY, SCENARIOS, Effort, compare
 from benchmarks.contestants import CONTESTANTS
+from benchmarks.distributed import WORKERS, measure_cost
 from benchmarks.machine import describe
 from benchmarks.parts import Thoroughness, measure_parts
 from benchmarks.picture import draw
@@ -139,6 +140,21 @@ def storm_command(*, seed: int, messages: int, quick: bool) -> None:
     show(Results(describe(choose_cores()), _today(), storm=rows), _console())
     if not client_is_right(rows):
         raise click.exceptions.Exit(1)
+
+
+@main.command("distributed")
+@_quick
+def distributed_command(*, quick: bool) -> None:
+    """Messages per second of workers on a queue, over those of one process by itself.
+
+    It starts a NATS and a Redis server of its own.
+    """
+    with _measuring() as tell:
+        cost = measure_cost(300 if quick else 10_000, choose_cores(), tell)
+    click.echo(
+        f"one process: {cost.local:.0f} messages/s; {WORKERS} workers on NATS and Redis: "
+        f"{cost.distributed:.0f} messages/s; ratio {cost.distributed / cost.local:.2f}"
+    )
 
 
 @main.command("all")

@@ -1,0 +1,195 @@
+"""One rate of sends for any number of processes, kept on a Redis server."""
+
+import asyncio
+import logging
+import time
+from collections import deque
+from types import TracebackType
+from typing import TYPE_CHECKING, Final, cast
+
+import attrs
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from esms_async.checks import check_seconds
+from esms_async.errors import ConfigurationError, LedgerError, UsageError
+from esms_async.ledger.redis_batches import RedisAddress
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
+_logger = logging.getLogger("esms_async")
+
+_FIRST_PAUSE: Final = 0.05
+_LONGEST_PAUSE: Final = 1.0
+_DEFAULT_BURST_SECONDS: Final = 0.1
+
+# The generic cell rate algorithm without credit for idle time: the key holds when the next place
+# is due, in µs of the server's clock. The answer is how far ahead the first of the places is.
+_RESERVE: Final = """
+local time = redis.call('TIME')
+local now = time[1] * 1000000 + time[2]
+local first = math.max(tonumber(redis.call('GET', KEYS[1]) or '0'), now)
+local following = first + ARGV[1] * ARGV[2]
+redis.call(
+  'SET', KEYS[1], string.format('%.0f', following),
+  'PX', string.format('%.0f', math.ceil((following - now) / 1000) + 1000)
+)
+return string.format('%.0f', first - now)
+"""
+
+
+@attrs.frozen
+class _Place:
+    """The right to one send, on `time.monotonic()`.
+
+    The moment at which it is due lies between the two, for nobody knows how long the server's
+    answer took. It is used after `due`, and counts as late from `earliest` on.
+    """
+
+    due: float
+    earliest: float
+
+
+class RedisLimiter:
+    """Holds back attempts so that all processes together keep to one rate.
+
+    Attempts are given places in one row, `1 / rate` seconds apart on the server's clock, first
+    come, first served; a process that many wait in takes up to `burst` places at a time, and asks
+    for more when they are used, so that processes take turns. Idle time earns nothing. A place
+    that its process comes to too late is given up, so that in any span of time no more than
+    `rate * span + burst + 1` attempts start.
+
+    A wait that is cancelled leaves its place to the next attempt of the same process. A place for
+    which the process has no use lapses: it can't be given back without moving those that others
+    hold behind it, and a lapsed place only makes the rate lower.
+
+    While the server is away nobody is given a place: attempts wait until their deadline, and are
+    NotSent. A server that forgets the row when it restarts gives out anew the places that
+    processes still hold, `burst` of each process at most.
+
+    Give it to `EsmsClient(limiter=...)` of any number of clients in one event loop. It connects
+    when it is first waited for; whoever made it closes it, as `contextlib.aclosing` does.
+
+    Args:
+        url: `redis://`, `rediss://` or `unix://`, with the options that redis-py takes in a URL.
+        rate: Attempts a second, of all processes that use the same key.
+        burst: By how many attempts the rate may be exceeded in any span of time; None for a tenth
+            of a second's worth, and at least 1. It is what lets a process be late: one that
+            is often late by more than `burst / rate` seconds sends less than its share.
+        key: The key on the server, one for each account.
+
+    Raises:
+        ConfigurationError: A value cannot work; the error names it.
+    """
+
+    def __init__(
+        self, url: str, rate: float, *, burst: float | None = None, key: str = "esms:rate"
+    ) -> None:
+        check_seconds("rate", rate)
+        burst = max(1.0, rate * _DEFAULT_BURST_SECONDS) if burst is None else burst
+        check_seconds("burst", burst)
+        if not key:
+            raise ConfigurationError("key must not be empty")
+        try:
+            self._address = RedisAddress(url)
+        except LedgerError as error:
+            raise ConfigurationError(str(error)) from None
+        self._interval = 1 / rate
+        self._tolerance = burst / rate
+        self._most_at_once = max(1, int(burst))
+        self._key = key
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._places: deque[_Place] = deque()
+        self._clerk: asyncio.Task[None] | None = None
+        self._server: Redis | None = None
+        self._pause = _FIRST_PAUSE
+        self._closed = False
+
+    async def __aenter__(self) -> None:
+        if self._closed:
+            raise UsageError("the RedisLimiter is closed")
+        loop = asyncio.get_running_loop()
+        turn: asyncio.Future[None] = loop.create_future()
+        self._waiting.append(turn)
+        if self._clerk is None:
+            self._clerk = loop.create_task(self._serve())
+        await turn
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Leave at once: a place is used up by what begins in it."""
+
+    async def aclose(self) -> None:
+        """Close the connection; who still waits is told by UsageError."""
+        self._closed = True
+        if self._clerk is not None:
+            self._clerk.cancel()
+            await asyncio.wait([self._clerk])
+        for turn in self._waiting:
+            if not turn.done():
+                turn.set_exception(UsageError("the RedisLimiter was closed"))
+        server, self._server = self._server, None
+        if server is not None:
+            await server.connection_pool.disconnect()
+
+    async def _serve(self) -> None:
+        """Give a place to each who waits, in turn, until nobody does."""
+        try:
+            while self._somebody_waits():
+                place = self._next_place()
+                if place is None:
+                    await self._reserve()
+                elif (ahead := place.due - time.monotonic()) > 0:
+                    await asyncio.sleep(ahead)
+                else:
+                    self._places.popleft()
+                    turn = self._waiting.popleft()
+                    turn.set_result(None)
+        finally:
+            self._clerk = None
+
+    def _somebody_waits(self) -> bool:
+        """Forget those in front who wait no more, and tell whether anybody is left."""
+        while self._waiting and self._waiting[0].done():
+            del self._waiting[0]
+        return bool(self._waiting)
+
+    def _next_place(self) -> _Place | None:
+        """Return the first place that is not too late to be used."""
+        too_late = time.monotonic() - self._tolerance
+        while self._places and self._places[0].earliest < too_late:
+            self._places.popleft()
+        return self._places[0] if self._places else None
+
+    async def _reserve(self) -> None:
+        """Reserve places for those who wait, or pause where the server is away."""
+        count = min(len(self._waiting), self._most_at_once)
+        asked = time.monotonic()
+        try:
+            ahead = await self._ask(count)
+        except (RedisError, OSError) as error:
+            _logger.warning(
+                "the limiter on Redis %s can't be used (%s); sends wait for it",
+                self._address,
+                type(error).__name__,
+            )
+            await asyncio.sleep(self._pause)
+            self._pause = min(2 * self._pause, _LONGEST_PAUSE)
+            return
+        told = time.monotonic()
+        self._pause = _FIRST_PAUSE
+        offsets = (ahead + number * self._interval for number in range(count))
+        self._places.extend(_Place(told + offset, asked + offset) for offset in offsets)
+
+    async def _ask(self, count: int) -> float:
+        """Ask the server for some places; return in how many seconds the first is due."""
+        if self._server is None:
+            self._server = Redis(connection_pool=self._address.pool())
+        interval = repr(self._interval * 1e6)
+        reply = self._server.eval(_RESERVE, 1, self._key, str(count), interval)
+        return int(await cast("Awaitable[str]", reply)) / 1e6

@@ -1,0 +1,216 @@
+"""What a worker tells of a message: its outcome as JSON, and back as it would have been raised."""
+
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Final, Self, cast
+
+import attrs
+
+from esms_async.errors import (
+    EsmsError,
+    InvalidMessage,
+    NotSent,
+    OutcomeUnknown,
+    Rejected,
+    RequestIdConflict,
+    RequestIdExpired,
+    SendError,
+)
+from esms_async.messages import Attempt, Evidence, Message, Outcome, Receipt, Status
+from esms_async.sending import rejection
+from esms_async.workers.payload import UnreadablePayload
+
+_ACCEPTED: Final = "accepted"
+_UNREADABLE: Final = "unreadable"
+_KINDS: Final = (RequestIdExpired, RequestIdConflict, Rejected, OutcomeUnknown, NotSent)
+
+
+@attrs.frozen
+class Report:
+    """What became of one queued message. It holds neither content nor phone.
+
+    Attributes:
+        request_id: The RequestId of the message.
+        status: What became of it, in one word.
+        kind: What was raised by the send, by name; `accepted` where nothing was.
+        run: Which run of its batch had it sent, or None.
+        sms_id: The SMSID, where it is known.
+        deduplicated: True where acceptance was learnt from code 124.
+        code: The gateway's code of the rejection, or None.
+        http_status: The HTTP status of the rejection, or None.
+        detail: The gateway's own words on the rejection, or None.
+        reason: Why it was not accepted, in one line.
+        since: The first moment at which an attempt of an expired message may have arrived.
+        attempts: Every attempt, in order.
+    """
+
+    request_id: str
+    status: Status
+    kind: str
+    run: int | None = None
+    sms_id: str | None = None
+    deduplicated: bool = False
+    code: str | None = None
+    http_status: int | None = None
+    detail: str | None = None
+    reason: str = ""
+    since: datetime | None = None
+    attempts: tuple[Attempt, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        """True where the gateway accepted the message."""
+        return self.status is Status.ACCEPTED
+
+    @classmethod
+    def of(cls, outcome: Outcome, run: int | None = None) -> Self:
+        """Tell of a message that a worker has sent, or tried to.
+
+        Args:
+            outcome: Its outcome.
+            run: Which run of its batch had it sent.
+
+        Returns:
+            The report.
+        """
+        request_id, receipt, error = outcome.message.request_id, outcome.receipt, outcome.error
+        if receipt is not None:
+            return cls(
+                request_id,
+                outcome.status,
+                _ACCEPTED,
+                run,
+                receipt.sms_id,
+                receipt.deduplicated,
+                attempts=receipt.attempts,
+            )
+        refusal = error.rejection if isinstance(error, OutcomeUnknown) else error
+        sms_id = code = http_status = detail = None
+        if isinstance(refusal, Rejected):
+            sms_id, code = refusal.sms_id, refusal.code
+            http_status, detail = refusal.status, refusal.detail
+        return cls(
+            request_id,
+            outcome.status,
+            next((kind.__name__ for kind in _KINDS if isinstance(error, kind)), _UNREADABLE),
+            run,
+            sms_id,
+            code=code,
+            http_status=http_status,
+            detail=detail,
+            reason=error.reason if isinstance(error, SendError) else str(error),
+            since=error.since if isinstance(error, RequestIdExpired) else None,
+            attempts=error.attempts if isinstance(error, SendError) else (),
+        )
+
+    @classmethod
+    def of_unreadable(cls, error: UnreadablePayload) -> Self:
+        """Tell of what came out of the queue and is no message.
+
+        Args:
+            error: What is wrong with it.
+
+        Returns:
+            The report.
+        """
+        return cls(
+            error.request_id or "", Status.INVALID, _UNREADABLE, error.run, reason=error.problem
+        )
+
+    def outcome(self, message: Message) -> Outcome:
+        """Return the outcome as a send in this process would have told it.
+
+        Args:
+            message: The message that the report is of.
+
+        Returns:
+            The outcome.
+        """
+        if self.ok:
+            return Outcome(
+                message,
+                Receipt(self.request_id, self.sms_id, self.deduplicated, self.attempts),
+            )
+        return Outcome(message, error=self._error(message))
+
+    def _error(self, message: Message) -> EsmsError:
+        match self.kind:
+            case "Rejected":
+                return self._rejection(message)
+            case "NotSent":
+                return NotSent(message, self.attempts, self.reason)
+            case "RequestIdConflict":
+                return RequestIdConflict(message, self.attempts, self.reason)
+            case "RequestIdExpired" if self.since is not None:
+                return RequestIdExpired(message, self.attempts, self.reason, self.since)
+            case "OutcomeUnknown":
+                refused = self.code is not None or self.http_status is not None
+                return OutcomeUnknown(
+                    message,
+                    self.attempts,
+                    self.reason,
+                    self._rejection(message) if refused else None,
+                )
+            case _:
+                return InvalidMessage("message", f"the worker could not read it: {self.reason}")
+
+    def _rejection(self, message: Message) -> Rejected:
+        return rejection(
+            message,
+            self.attempts,
+            code=self.code,
+            status=self.http_status,
+            sms_id=self.sms_id,
+            detail=self.detail,
+        )
+
+    def dump(self) -> str:
+        """Write the report down as JSON."""
+        fields = attrs.asdict(self, filter=_says_something, value_serializer=_plain)
+        return json.dumps(fields, ensure_ascii=False)
+
+    @classmethod
+    def load(cls, text: str) -> Self:
+        """Read a report that was written down.
+
+        Args:
+            text: The JSON.
+
+        Returns:
+            The report.
+
+        Raises:
+            ValueError: It is none.
+        """
+        try:
+            fields: dict[str, object] = json.loads(text)
+            fields["status"] = Status(cast("str", fields["status"]))
+            if "since" in fields:
+                fields["since"] = _moment(fields["since"])
+            attempts = cast("list[dict[str, object]]", fields.get("attempts", []))
+            fields["attempts"] = tuple(_attempt(attempt) for attempt in attempts)
+            return cls(**fields)  # type: ignore[arg-type]  # as they were written
+        except (KeyError, TypeError, AttributeError, ValueError):
+            raise ValueError("a report of a worker that can't be read") from None
+
+
+def _says_something(attribute: "attrs.Attribute[object]", value: object) -> bool:
+    return value != attribute.default
+
+
+def _plain(_: object, __: object, value: object) -> object:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return value.value if isinstance(value, Evidence) else value
+
+
+def _moment(value: object) -> datetime:
+    return datetime.fromisoformat(cast("str", value))
+
+
+def _attempt(fields: Mapping[str, object]) -> Attempt:
+    told = dict(fields)
+    told["started_at"] = _moment(told["started_at"])
+    told["evidence"] = Evidence(told["evidence"])
+    return Attempt(**told)  # type: ignore[arg-type]  # as they were written
