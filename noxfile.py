@@ -19,6 +19,11 @@ EXTRAS = ",".join(PYPROJECT["project"]["optional-dependencies"])
 
 DIST = Path("dist")
 COVERAGE = Path(".cache/coverage").resolve()
+DOCS = Path(".cache/docs")
+
+# Times in the sdist and the wheel: of the release where its workflow says so.
+REPRODUCIBLE = {"SOURCE_DATE_EPOCH": os.environ.get("SOURCE_DATE_EPOCH", "1700000000")}
+LARGEST_BUILD = 1_000_000
 
 # pyenv shows an interpreter only to those who have selected it; the sessions want every one.
 _PYENV = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"), "versions")
@@ -36,10 +41,15 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def types(session: nox.Session) -> None:
-    """Check the types, by mypy everywhere and by pyright in the package."""
+    """Check the types: mypy everywhere, pyright in the package, and three checkers as callers."""
     session.install(*_group("types"), "--editable", f".[{EXTRAS}]")
+    python = str(Path(session.bin, "python"))
     session.run("mypy")
-    session.run("pyright", "--pythonpath", str(Path(session.bin, "python")))
+    session.run("pyright", "--pythonpath", python)
+    session.run("pyright", "--pythonpath", python, "tests/typing")
+    session.run("pyright", "--verifytypes", "esms_async", "--ignoreexternal")
+    strict = ("--preset", "strict", "--error", "unused-type-ignore")
+    session.run("pyrefly", "check", *strict, "--python-interpreter-path", python, "tests/typing")
 
 
 @nox.session
@@ -50,12 +60,29 @@ def layers(session: nox.Session) -> None:
 
 
 @nox.session
+def docs(session: nox.Session) -> None:
+    """Build the documentation; a warning, a name that resolves to nothing included, is an error."""
+    session.install(*_group("docs"), f".[{EXTRAS}]")
+    strict = ("--fail-on-warning", "--keep-going", "--nitpicky", "--fresh-env", "--quiet")
+    session.run("sphinx-build", *strict, "-d", str(DOCS / "doctrees"), "docs", str(DOCS / "html"))
+    session.log(f"Open {DOCS / 'html' / 'index.html'}")
+
+
+@nox.session
 def wheel(session: nox.Session) -> None:
-    """Build the sdist, and from it the wheel that the tests run on, and check what it holds."""
+    """Build the sdist, and from it the wheel that the tests run on, twice, and check both."""
     session.install(*_group("wheel"))
-    shutil.rmtree(DIST, ignore_errors=True)
-    session.run("python", "-m", "build", "--outdir", str(DIST))
+    again = Path(session.create_tmp(), "dist")
+    for folder in (DIST, again):
+        shutil.rmtree(folder, ignore_errors=True)
+        session.run("python", "-m", "build", "--outdir", str(folder), env=REPRODUCIBLE)
     session.run("check-wheel-contents", str(DIST))
+    session.run("twine", "check", "--strict", *map(str, DIST.iterdir()))
+    for built in DIST.iterdir():
+        if built.read_bytes() != (again / built.name).read_bytes():
+            session.error(f"{built.name} differs from one build to the next")
+        if built.stat().st_size > LARGEST_BUILD:
+            session.error(f"{built.name} has {built.stat().st_size} bytes")
 
 
 @nox.session(python=PYTHONS, requires=["wheel"])
@@ -80,6 +107,13 @@ def coverage(session: nox.Session) -> None:
     session.env["COVERAGE_FILE"] = str(COVERAGE / "data")
     session.run("coverage", "combine")
     session.run("coverage", "report")
+
+
+@nox.session(default=False)
+def audit(session: nox.Session) -> None:
+    """Ask the advisory service about all that the package and its extras install."""
+    session.install(*_group("audit"), f".[{EXTRAS}]")
+    session.run("pip-audit", "--local")
 
 
 @nox.session(default=False)

@@ -1,0 +1,65 @@
+"""How Sphinx builds the documentation; `nox -s docs` calls it."""
+
+import builtins
+import sys
+from pathlib import Path
+
+from pygments.lexers import TextLexer
+from sphinx.application import Sphinx
+
+import esms_async
+
+sys.path.append(str(Path(__file__).parent / "extensions"))
+
+project = "esms_async"
+author = "The esms_async authors"
+project_copyright = author
+version = release = esms_async.__version__
+language = "en"
+
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "sphinx_click",
+    "error_codes",
+    "public_names",
+]
+exclude_patterns = ["examples"]
+
+html_theme = "furo"
+html_title = f"esms_async {release}"
+html_copy_source = False
+html_show_sphinx = False
+
+myst_enable_extensions = ["colon_fence", "deflist"]
+myst_heading_anchors = 3
+
+autodoc_default_options = {"members": True, "show-inheritance": True}
+autodoc_member_order = "bysource"
+autodoc_class_signature = "mixed"
+autodoc_preserve_defaults = True
+autodoc_typehints_format = "short"
+python_use_unqualified_type_names = True
+python_maximum_signature_line_length = 88
+napoleon_google_docstring = True
+napoleon_numpy_docstring = False
+napoleon_use_ivar = True
+
+# A word in backticks links to what it names, and is code where it names nothing of the package.
+default_role = "py:obj"
+
+# The build needs no network, so what lies outside the package is shown without a link.
+_OUTSIDE = "|".join(
+    sorted({*sys.stdlib_module_names, "aiohttp", "attrs", "fastapi", "opentelemetry", "redis"})
+)
+nitpick_ignore_regex = [
+    ("py:obj", ".*"),
+    ("py:.*", rf"({_OUTSIDE}|starlette|taskiq|tenacity)(\..+)?"),
+    ("py:.*", "|".join(dir(builtins))),
+]
+
+
+def setup(app: Sphinx) -> None:
+    """Show CSV, which Pygments does not know, as it is."""
+    app.add_lexer("csv", TextLexer)

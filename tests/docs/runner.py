@@ -1,0 +1,216 @@
+"""Runs the code blocks of one page, in order, in a folder of their own."""
+
+import ast
+import asyncio
+import configparser
+import contextlib
+import csv
+import doctest
+import json
+import os
+import shlex
+import shutil
+import signal
+import sys
+import tomllib
+from importlib import metadata
+from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from tests.docs.blocks import ROOT, Block
+
+_TIME_LIMIT = 60.0
+_SEPARATORS = {"|", "||", "&&", ";", "&"}
+# What a page may call besides the command itself.
+_PROGRAMS = {"cat", "cp", "curl", "echo", "esms-async", "head", "printf", "python", "timeout"}
+_TOOLS = {"nox", "pre-commit", "uvicorn"}
+_ENDED_BY_INTERRUPT = {0, -signal.SIGINT, 128 + signal.SIGINT}
+
+
+class Runner(contextlib.AsyncExitStack):
+    """Runs the blocks of a page. What they leave running ends with the runner.
+
+    Args:
+        folder: The folder to run in.
+        base_url: The emulator to send to.
+    """
+
+    def __init__(self, folder: Path, base_url: str) -> None:
+        super().__init__()
+        self._folder = folder
+        self._earlier = ""
+        self._draining: list[asyncio.Future[bytes]] = []
+        shutil.copytree(ROOT / "docs" / "examples", folder / "docs" / "examples")
+        programs = str(Path(sys.executable).parent)
+        self._environ = {
+            name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")
+        } | {
+            "ESMS_API_KEY": "an-api-key",
+            "ESMS_SECRET_KEY": "a-secret-key",
+            "ESMS_BASE_URL": base_url,
+            "PATH": os.pathsep.join([programs, os.environ["PATH"]]),
+            "PYTHONPATH": str(folder),
+            "COLUMNS": "100",
+        }
+
+    async def run(self, block: Block) -> None:
+        """Run a block.
+
+        Args:
+            block: The block.
+
+        Raises:
+            AssertionError: It does not do what its page says.
+        """
+        if "file" in block.marks:
+            (self._folder / block.marks["file"]).write_text(block.text, encoding="utf-8")
+        try:
+            match block.language:
+                case "python":
+                    await self._run_python(block)
+                case "console":
+                    await self._run_console(block)
+                case _:
+                    _read_data(block)
+        except (AssertionError, SyntaxError, ValueError) as error:
+            raise AssertionError(f"{block.place}: {error}") from error
+
+    async def _run_python(self, block: Block) -> None:
+        if "fragment" in block.marks:
+            compile(block.text, block.place, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+            return
+        text = self._earlier + block.text if "continued" in block.marks else block.text
+        self._earlier = text
+        name = block.marks.get("file", "program.py")
+        (self._folder / name).write_text(text, encoding="utf-8")
+        command = f"python {name}"
+        if any(getattr(each, "name", "").startswith("test_") for each in ast.parse(text).body):
+            options = "-q -p no:cacheprovider -o asyncio_mode=auto -o python_files=*.py"
+            command = f"python -m pytest {options} {name}"
+        await self._run_command(command, None, block)
+
+    async def _run_console(self, block: Block) -> None:
+        for command, expected in _commands(block.text):
+            for part in command.split(" && "):
+                words = shlex.split(part)
+                if words[0] == "export":
+                    self._environ |= [word.partition("=")[::2] for word in words[1:]]
+                elif not _is_set_up(words):
+                    _check_programs(part)
+                    await self._run_command(part.removeprefix(".venv/bin/"), expected, block)
+
+    async def _run_command(self, command: str, expected: str | None, block: Block) -> None:
+        process = await asyncio.create_subprocess_exec(
+            "bash",
+            "-c",
+            f"set -o pipefail; {command}" if "|" in command else f"exec {command}",
+            cwd=self._folder,
+            env=self._environ,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        if "background" in block.marks:
+            await self._leave_running(process, block.marks["background"])
+            return
+        async with asyncio.timeout(_TIME_LIMIT):
+            output = (await process.communicate())[0].decode()
+        assert process.returncode == block.exit_code, f"exit {process.returncode}\n{output}"
+        if expected is not None:
+            flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+            same = doctest.OutputChecker().check_output(expected, output, flags)
+            assert same, f"{command} printed\n{output}\nand not\n{expected}"
+
+    async def _leave_running(self, process: asyncio.subprocess.Process, words: str) -> None:
+        assert process.stdout is not None
+        self.push_async_callback(_end, process)
+        printed: list[str] = []
+        async with asyncio.timeout(_TIME_LIMIT):
+            while not printed or words not in printed[-1]:
+                line = await process.stdout.readline()
+                assert line, f"it ended without printing {words!r}: {''.join(printed)}"
+                printed.append(line.decode())
+        self._draining.append(asyncio.ensure_future(process.stdout.read()))
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    """Interrupt a process that was left running, and see that it takes that for its end."""
+    with contextlib.suppress(ProcessLookupError):
+        process.send_signal(signal.SIGINT)
+    async with asyncio.timeout(_TIME_LIMIT):
+        exit_code = await process.wait()
+    assert exit_code in _ENDED_BY_INTERRUPT, f"a server left running ended with {exit_code}"
+
+
+def _read_data(block: Block) -> None:
+    match block.language:
+        case "text":
+            pass
+        case "json":
+            json.loads(block.text)
+        case "toml":
+            tomllib.loads(block.text)
+        case "ini":
+            configparser.ConfigParser(interpolation=None).read_string(block.text)
+        case "csv":
+            lengths = {len(row) for row in csv.reader(block.text.splitlines())}
+            assert len(lengths) == 1, "its rows differ in length"
+        case other:
+            raise AssertionError(f"nobody knows how to run {other or 'a block without language'}")
+
+
+def _commands(text: str) -> list[tuple[str, str | None]]:
+    """Return the commands of a block, each with what it must print, if the block tells."""
+    lines = text.replace("\\\n", " ").splitlines()
+    if not any(line.startswith("$ ") for line in lines):
+        return [(line, None) for line in lines if line.strip()]
+    assert lines[0].startswith("$ "), "the first line is no command"
+    commands: list[tuple[str, str | None]] = []
+    for line in lines:
+        if line.startswith("$ "):
+            commands.append((line.removeprefix("$ "), None))
+        else:
+            command, printed = commands[-1]
+            commands[-1] = command, f"{printed or ''}{line.replace('…', '...')}\n"
+    return commands
+
+
+def _is_set_up(words: list[str]) -> bool:
+    """Tell whether a command only sets up; what it names must exist."""
+    match [words[0].removeprefix(".venv/bin/"), *words[1:]]:
+        case ["python3", "-m", "venv", _]:
+            return True
+        case ["pip", "install", *rest]:
+            for word in rest:
+                if not word.startswith("-"):
+                    _check_requirement(word)
+            return True
+        case ["nox", *rest]:
+            noxfile = (ROOT / "noxfile.py").read_text(encoding="utf-8")
+            for word in rest[: rest.index("--") if "--" in rest else None]:
+                assert word.startswith("-") or f"\ndef {word}(" in noxfile, f"no session {word}"
+            return True
+    return False
+
+
+def _check_requirement(word: str) -> None:
+    requirement = Requirement(f"esms_async{word[1:]}" if word.startswith(".") else word)
+    name = canonicalize_name(requirement.name)
+    if name == "esms-async":
+        extras = metadata.metadata("esms_async").get_all("Provides-Extra", [])
+        assert requirement.extras <= set(extras), f"no such extra in {word}"
+        return
+    required = metadata.requires("esms_async") or []
+    known = {canonicalize_name(Requirement(each).name) for each in required}
+    assert name in known | _TOOLS, f"{name} is nothing that this package knows of"
+
+
+def _check_programs(command: str) -> None:
+    at_start = True
+    for token in shlex.shlex(command, posix=True, punctuation_chars=True):
+        if at_start and "=" not in token:
+            program = token.removeprefix(".venv/bin/")
+            assert program in _PROGRAMS | _TOOLS, f"nobody knows how to run {program}"
+        at_start = token in _SEPARATORS

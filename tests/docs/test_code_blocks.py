@@ -1,0 +1,121 @@
+"""Every code block of the documentation runs, and does what its page says."""
+
+import fcntl
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from esms_async.emulator import Emulator
+from tests.docs.blocks import PAGES, ROOT, read_blocks
+from tests.docs.runner import Runner
+
+
+async def run_page(text: str, page: str, folder: Path) -> None:
+    """Run the blocks of a page against an emulator of its own."""
+    blocks = read_blocks(text, page)
+    async with Emulator() as gateway, Runner(folder, gateway.url) as runner:
+        for block in blocks:
+            await runner.run(block)
+
+
+@pytest.fixture
+def text(page: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The text of a page; one at a time where it has servers, whose ports are those it names."""
+    text = page.read_text(encoding="utf-8")
+    with (tmp_path_factory.getbasetemp().parent / "servers.lock").open("w") as lock:
+        if "background=" in text:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield text
+
+
+@pytest.mark.endurance
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+async def test_page(page: Path, text: str, tmp_path: Path) -> None:
+    """Every code block of the page runs, in order."""
+    await run_page(text, str(page.relative_to(ROOT)), tmp_path)
+
+
+BAD_BLOCKS = {
+    "a language that nobody runs": ("```perl\nprint 1\n```", "how to run perl"),
+    "no language": ("```\nx = 1\n```", "without language"),
+    "an indented block": ("text\n\n    x = 1\n", "without language"),
+    "a hidden block": ("```{code-block} python\nx = 1\n```", "no such mark: {'python'}"),
+    "a mark that is none": ("```python skip\nx = 1\n```", "no such mark"),
+    "a program that fails": ("```python\n1 / 0\n```", "ZeroDivisionError"),
+    "a test that fails": ("```python\ndef test_it() -> None:\n    assert 0\n```", "1 failed"),
+    "a fragment that is no Python": ("```python fragment\nawait =\n```", "invalid syntax"),
+    "a program unknown here": ("```console\n$ rm -r x\n```", "how to run rm"),
+    "the same behind a pipe": ("```console\n$ echo x | rm -r x\n```", "how to run rm"),
+    "another exit code": ("```console\n$ esms-async nothing\n```", "exit 2"),
+    "another output": ("```console\n$ echo one\ntwo\n```", "printed\none"),
+    "output before any command": ("```console\none\n$ echo one\n```", "no command"),
+    "an extra that does not exist": ("```console\n$ pip install .[x]\n```", "no such extra"),
+    "a package from elsewhere": ("```console\n$ pip install esms\n```", "esms is nothing"),
+    "a session that does not exist": ("```console\n$ nox -s x\n```", "no session x"),
+    "a server that ends": ("```console background=up\n$ echo down\n```", "without printing 'up'"),
+    "JSON that is none": ("```json\n{\n```", "Expecting"),
+    "TOML that is none": ("```toml\n=\n```", "Invalid"),
+    "a ragged CSV": ("```csv\na,b\nc\n```", "differ in length"),
+}
+
+
+@pytest.mark.parametrize(("text", "problem"), BAD_BLOCKS.values(), ids=BAD_BLOCKS)
+async def test_a_bad_block_fails(text: str, problem: str, tmp_path: Path) -> None:
+    """A block that does not do what it says, or that nobody knows how to run, fails its page."""
+    with pytest.raises(AssertionError) as caught:
+        await run_page(text, "page.md", tmp_path)
+    assert "page.md:" in str(caught.value)
+    assert problem in str(caught.value)
+
+
+GOOD_PAGE = """\
+```python file=app.py
+ANSWER = 42
+```
+
+```python
+import app
+import os
+assert os.environ["ESMS_BASE_URL"].startswith("http://127.0.0.1:")
+```
+
+```python continued
+print(app.ANSWER)
+```
+
+```python
+async def test_it() -> None:
+    assert True
+```
+
+```console background=listening
+$ python -u -c 'print("listening"); import signal; signal.pause()'
+```
+
+```console
+$ export WORD=seven
+$ python -c 'import os; print(os.environ["WORD"], 8)' | cat
+seven …
+$ echo one && echo one
+one
+```
+
+<!-- next block: exit=2 -->
+```console
+.venv/bin/esms-async nothing
+```
+
+```ini
+[Service]
+ExecStart=true
+```
+
+```toctree
+```
+"""
+
+
+async def test_a_good_page_passes(tmp_path: Path) -> None:
+    """Files, continuations, tests, servers, exports and printed words work as the table says."""
+    await run_page(GOOD_PAGE.replace("```toctree\n", "```{toctree}\n"), "page.md", tmp_path)

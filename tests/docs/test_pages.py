@@ -1,0 +1,118 @@
+"""The pages hold what they must: both languages of the README, and every public name once."""
+
+import importlib
+import pkgutil
+import re
+from collections import Counter
+from pathlib import Path
+from unicodedata import normalize
+
+import pytest
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
+
+import esms_async
+from tests.docs.blocks import PAGES, ROOT, read_blocks
+
+READMES = ("README.md", "README.vi.md")
+REFERENCE = ROOT / "docs" / "reference" / "api.md"
+
+# `.. autoclass:: X` documents X of the current module, `.. automodule::` all that is public in it.
+_DIRECTIVE = re.compile(r"^\.\. (\w+):: +([\w.]+)$", re.MULTILINE)
+
+
+def tokens(page: str) -> list[Token]:
+    """The Markdown of a page at the top of the repository."""
+    return MarkdownIt().enable("table").parse((ROOT / page).read_text(encoding="utf-8"))
+
+
+def test_the_readmes_have_the_same_code() -> None:
+    """The English and the Vietnamese README have the same code blocks, in the same order."""
+    english, vietnamese = (
+        [
+            (block.language, block.marks, block.text)
+            for block in read_blocks((ROOT / page).read_text(encoding="utf-8"), page)
+        ]
+        for page in READMES
+    )
+    assert vietnamese == english
+    assert english
+
+
+@pytest.mark.parametrize("kind", ["heading_open", "tr_open", "list_item_open"])
+def test_the_readmes_have_the_same_parts(kind: str) -> None:
+    """Headings, rows of tables and items of lists are as many in one language as in the other."""
+    english, vietnamese = (
+        Counter(token.tag for token in tokens(page) if token.type == kind) for page in READMES
+    )
+    assert vietnamese == english
+    assert english.total() > 1
+
+
+def test_the_readmes_link_each_other() -> None:
+    """Each README begins with a link to the other language."""
+    for page, other in (READMES, READMES[::-1]):
+        head = (ROOT / page).read_text(encoding="utf-8").split("\n\n")[1]
+        assert f"]({other})" in head
+
+
+def test_vietnamese_is_composed() -> None:
+    """The Vietnamese README is in Unicode NFC, so that words of it can be searched for."""
+    text = (ROOT / "README.vi.md").read_text(encoding="utf-8")
+    assert normalize("NFC", text) == text
+
+
+def public_objects() -> dict[str, object]:
+    """Every public object, under each name by which it can be imported."""
+    modules = [
+        importlib.import_module(module.name)
+        for module in pkgutil.walk_packages(esms_async.__path__, "esms_async.")
+        if not re.search(r"\.(__main__|cli)\b", module.name)
+    ]
+    return {
+        f"{module.__name__}.{name}": getattr(module, name)
+        for module in (esms_async, *modules)
+        for name in getattr(module, "__all__", ())
+    }
+
+
+def documented_names() -> list[str]:
+    """The names that the reference documents."""
+    names: list[str] = []
+    current = ""
+    for directive, argument in _DIRECTIVE.findall(REFERENCE.read_text(encoding="utf-8")):
+        if directive == "currentmodule":
+            current = f"{argument}."
+        elif directive == "automodule":
+            module = importlib.import_module(argument)
+            names += [f"{argument}.{name}" for name in module.__all__]
+        else:
+            names.append(argument if argument.startswith("esms_async.") else current + argument)
+    return names
+
+
+def test_the_reference_has_everything_once() -> None:
+    """The reference documents every public object, under one of the names that it can have."""
+    public = public_objects()
+    documented = Counter(id(public[name]) for name in documented_names() if name in public)
+    missing = [name for name, thing in public.items() if id(thing) not in documented]
+    assert missing == [], "document them in docs/reference/api.md"
+    twice = [name for name, thing in public.items() if documented[id(thing)] > 1]
+    assert twice == [], "document each once in docs/reference/api.md"
+
+
+def test_every_setting_is_described() -> None:
+    """The page of settings names every environment variable that the package reads."""
+    code = "".join(
+        path.read_text(encoding="utf-8") for path in Path(esms_async.__path__[0]).rglob("*.py")
+    )
+    page = (ROOT / "docs" / "reference" / "settings.md").read_text(encoding="utf-8")
+    variables = set(re.findall(r'"(ESMS_[A-Z_]+)"', code))
+    assert variables == set(re.findall(r"`(ESMS_[A-Z_]+)`", page))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_between_pages_lead_somewhere(page: Path) -> None:
+    """A link to a file of the repository leads to one that is there."""
+    targets = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8"))
+    assert [target for target in targets if not (page.parent / target).exists()] == []

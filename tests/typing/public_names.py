@@ -1,0 +1,153 @@
+"""The types that a caller's editor shows for the public names."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from datetime import datetime
+from typing import assert_type
+
+import aiohttp
+import tenacity
+from aiolimiter import AsyncLimiter
+
+from esms_async import (
+    CODES,
+    AccountRejected,
+    Attempt,
+    Code,
+    Credentials,
+    DuplicateRequestId,
+    EsmsClient,
+    EsmsError,
+    Evidence,
+    InvalidMessage,
+    Message,
+    NotSent,
+    Outcome,
+    OutcomeUnknown,
+    Receipt,
+    Rejected,
+    RequestIdConflict,
+    RequestIdExpired,
+    RetryPolicy,
+    Scope,
+    SendError,
+    SendMany,
+    Status,
+    TextSize,
+    derive_request_id,
+    measure,
+    new_request_id,
+)
+from esms_async.emulator import AcceptedMessage, Emulator
+from esms_async.ledger import Claim, Entry, Ledger, MemoryLedger, RedisLedger, SqliteLedger, State
+
+
+def words(message: Message) -> None:
+    """What is made before anything is sent."""
+    assert_type(message.phone, str)
+    assert_type(message.content, str)
+    assert_type(message.request_id, str)
+    assert_type(message.unicode, bool)
+    assert_type(message.campaign_id, str | None)
+    assert_type(message.send_at, datetime | None)
+    assert_type(message.expires_at, datetime | None)
+    assert_type(message.renewed(), Message)
+    assert_type(new_request_id(), str)
+    assert_type(derive_request_id("login", 7, b"x"), str)
+    assert_type(measure("text"), TextSize)
+    assert_type(CODES, Mapping[str, Code])
+    assert_type(CODES["100"].scope, Scope)
+    assert_type(CODES["100"].meaning_vi, str)
+
+
+class Client(EsmsClient):
+    """A caller's own."""
+
+
+def clients(keys: Credentials, session: aiohttp.ClientSession) -> None:
+    """How a client is made, a subclass included, and what it takes."""
+    assert_type(EsmsClient.from_env(), EsmsClient)
+    assert_type(Client.from_env({"ESMS_API_KEY": "k"}, sandbox=True), Client)
+    EsmsClient(keys, session=session, limiter=AsyncLimiter(10, 1), ledger=MemoryLedger())
+    EsmsClient(keys, limiter=asyncio.Semaphore(3), ledger=SqliteLedger("a"))
+    EsmsClient(keys, ledger=RedisLedger("redis://localhost"))
+    stop = tenacity.stop_after_attempt(3) | tenacity.stop_after_delay(5)
+    wait = tenacity.wait_fixed(1) + tenacity.wait_random(0, 1)
+    EsmsClient(keys, retry=RetryPolicy(stop=stop, wait=wait, retry=tenacity.retry_always))
+
+
+async def sends(esms: EsmsClient, message: Message) -> None:
+    """What the calls give."""
+    assert_type(await esms.send(message), Receipt)
+    assert_type(await esms.resume(message), Receipt)
+    async with esms as opened:
+        assert_type(opened, EsmsClient)
+    receipt = await esms.send(message)
+    assert_type(receipt.request_id, str)
+    assert_type(receipt.sms_id, str | None)
+    assert_type(receipt.deduplicated, bool)
+    assert_type(receipt.attempts, tuple[Attempt, ...])
+    assert_type(receipt.attempts[0].evidence, Evidence)
+    assert_type(receipt.attempts[0].duration, float)
+
+
+async def streams(esms: EsmsClient, messages: list[Message], more: AsyncIterator[Message]) -> None:
+    """A stream of outcomes, from both kinds of iterables."""
+    assert_type(esms.send_many(messages, concurrency=3, ordered=True), SendMany)
+    async with esms.send_many(more) as outcomes:
+        async for outcome in outcomes:
+            assert_type(outcome, Outcome)
+            assert_type(outcome.ok, bool)
+            assert_type(outcome.status, Status)
+            assert_type(outcome.receipt, Receipt | None)
+            assert_type(outcome.error, EsmsError | None)
+        await outcomes.aclose(cancel=True)
+
+
+async def errors(esms: EsmsClient, message: Message) -> None:
+    """What the errors carry, and what they are besides."""
+    try:
+        await esms.send(message)
+    except (AccountRejected, DuplicateRequestId) as error:
+        assert_type(error.code, str | None)
+    except Rejected as error:
+        assert_type(error.status, int | None)
+        assert_type(error.sms_id, str | None)
+        assert_type(error.detail, str | None)
+    except OutcomeUnknown as error:
+        assert_type(error.rejection, Rejected | None)
+    except RequestIdExpired as error:
+        assert_type(error.since, datetime)
+    except SendError as error:
+        assert_type(error.message, Message)
+        assert_type(error.request_id, str)
+        assert_type(error.attempts, tuple[Attempt, ...])
+        assert_type(error.reason, str)
+    except InvalidMessage as error:
+        assert_type(error.field, str)
+        assert_type(error.problem, str)
+
+
+def cousins(not_sent: NotSent, conflict: RequestIdConflict) -> tuple[ConnectionError, ValueError]:
+    """Errors that have a cousin in the standard library are of its kind."""
+    return not_sent, conflict
+
+
+async def ledgers(ledger: Ledger, message: Message) -> None:
+    """A ledger of any kind."""
+    assert_type(await ledger.claim(message, b""), Claim)
+    assert_type(await ledger.look_up("id"), Entry | None)
+    assert_type(await ledger.prune(3600.0), int)
+    async for entry in ledger.unsettled():
+        assert_type(entry.state, State)
+    async with SqliteLedger("a") as opened:
+        assert_type(opened, SqliteLedger)
+
+
+async def emulators() -> None:
+    """The emulator."""
+    async with Emulator(faults=["reset"]) as gateway:
+        assert_type(gateway.url, str)
+        assert_type(gateway.messages, list[AcceptedMessage])
+        assert_type(gateway.accepted("id"), int)
+        assert_type(await gateway.wait_for(phone="0901888484"), AcceptedMessage)
