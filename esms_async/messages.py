@@ -256,11 +256,9 @@ class Message:
         )
 
 
-class Evidence(enum.Enum):
+# A StrEnum, for the hash of a plain Enum is computed in Python, and the tables ask for it.
+class Evidence(enum.StrEnum):
     """What one attempt proves about its message."""
-
-    # Members are compared by identity; the hash that an Enum brings is computed in Python.
-    __hash__ = object.__hash__
 
     ACCEPTED = "accepted"
     """Code 100."""

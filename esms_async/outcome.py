@@ -23,11 +23,8 @@ from esms_async.codes import CODES, Scope
 from esms_async.messages import Evidence
 
 
-class History(enum.Enum):
+class History(enum.StrEnum):
     """What the earlier attempts of a message leave possible."""
-
-    # Members are compared by identity; the hash that an Enum brings is computed in Python.
-    __hash__ = object.__hash__
 
     CLEAN = "clean"
     """No earlier attempt can have reached the gateway."""

@@ -28,7 +28,7 @@ from esms_async.transport import Transport
 from tests.factories import CREDENTIALS, ONE_ATTEMPT, QUICK, a_message
 from tests.scripted_gateway import ACCEPTED, Exchange, ScriptedGateway, Step
 
-IMPATIENT = RetryPolicy(attempts=1, attempt_timeout=0.15)
+IMPATIENT = RetryPolicy(attempts=1, attempt_timeout=0.5)
 
 
 async def reset(exchange: Exchange) -> None:

@@ -1,10 +1,9 @@
 """The gateway that a command sends to: the real one, another address, or an emulator asked for."""
 
-import logging
 import os
 from collections import Counter
-from collections.abc import AsyncGenerator, Generator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
 from typing import Final
 
 import attrs
@@ -154,35 +153,26 @@ async def connect(
         ConfigurationError: The keys are missing, or another value cannot work.
     """
     choice.check()
-    options = ClientOptions(max_connections=max_connections, retry=_PATIENT, ledger=ledger)
+    # By its RequestId as campaign id, `reconcile` finds a send whose outcome stayed unknown.
+    options = ClientOptions(
+        max_connections=max_connections, retry=_PATIENT, ledger=ledger, trackable=True
+    )
     if rate is not None:
         options["limiter"] = rate.limiter()
         options["retry"] = rate.allow_for(_PATIENT, max_connections)
     if choice.sandbox:
         options["sandbox"] = True
-    with _outcomes_off_the_screen():
-        if choice.emulator:
-            async with Emulator(
-                faults=choice.faults, seed=choice.seed, balance=_ENOUGH_FOR_ANY_FILE
-            ) as emulator:
-                options["base_url"] = emulator.url
-                async with EsmsClient(_EMULATED, **options) as client:
-                    secret = _EMULATED.secret_key
-                    yield Connection(client, emulator.url, secret, emulator.seed, Witness(emulator))
-            return
-        keys = credentials_from_env(environ)
-        url = choice.base_url or environ.get("ESMS_BASE_URL") or DEFAULT_BASE_URL
-        options["base_url"] = url
-        async with EsmsClient.from_env(environ, **options) as client:
-            yield Connection(client, url, keys.secret_key)
-
-
-@contextmanager
-def _outcomes_off_the_screen() -> Generator[None]:
-    """Keep the log of outcomes, which nobody has set up, off a screen that tells of each itself."""
-    log, nowhere = logging.getLogger("esms_async.outcomes"), logging.NullHandler()
-    log.addHandler(nowhere)
-    try:
-        yield
-    finally:
-        log.removeHandler(nowhere)
+    if choice.emulator:
+        async with Emulator(
+            faults=choice.faults, seed=choice.seed, balance=_ENOUGH_FOR_ANY_FILE
+        ) as emulator:
+            options["base_url"] = emulator.url
+            async with EsmsClient(_EMULATED, **options) as client:
+                secret = _EMULATED.secret_key
+                yield Connection(client, emulator.url, secret, emulator.seed, Witness(emulator))
+        return
+    keys = credentials_from_env(environ)
+    url = choice.base_url or environ.get("ESMS_BASE_URL") or DEFAULT_BASE_URL
+    options["base_url"] = url
+    async with EsmsClient.from_env(environ, **options) as client:
+        yield Connection(client, url, keys.secret_key)

@@ -212,5 +212,5 @@ def _moment(value: object) -> datetime:
 def _attempt(fields: Mapping[str, object]) -> Attempt:
     told = dict(fields)
     told["started_at"] = _moment(told["started_at"])
-    told["evidence"] = Evidence(told["evidence"])
+    told["evidence"] = Evidence(cast("str", told["evidence"]))
     return Attempt(**told)  # type: ignore[arg-type]  # as they were written

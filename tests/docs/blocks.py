@@ -7,7 +7,7 @@
 | `python fragment` | is compiled, no more |
 | `console` | its commands run, one after the other; what stands below a `$` line must be printed |
 | `text` | nothing: it is what somebody sees |
-| `csv`, `ini`, `json`, `toml` | must be readable |
+| `csv`, `ini`, `json`, `toml`, `yaml` | must be readable |
 
 Further marks: `file=NAME` keeps the block as a file for those that follow; `exit=N` says with which
 exit code it ends; `background=WORDS` leaves it running to the end of the page, and goes on once it

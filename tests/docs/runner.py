@@ -16,6 +16,7 @@ import tomllib
 from importlib import metadata
 from pathlib import Path
 
+import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -26,7 +27,7 @@ _SEPARATORS = {"|", "||", "&&", ";", "&"}
 # What a page may call besides the command itself.
 _PROGRAMS = {"cat", "cp", "curl", "echo", "esms-async", "head", "printf", "python", "timeout"}
 _TOOLS = {"nox", "pre-commit", "uvicorn"}
-_ENDED_BY_INTERRUPT = {0, -signal.SIGINT, 128 + signal.SIGINT}
+_TERMINATED = {0, -signal.SIGTERM, 128 + signal.SIGTERM}
 
 
 class Runner(contextlib.AsyncExitStack):
@@ -74,7 +75,7 @@ class Runner(contextlib.AsyncExitStack):
                     await self._run_console(block)
                 case _:
                     _read_data(block)
-        except (AssertionError, SyntaxError, ValueError) as error:
+        except (AssertionError, SyntaxError, ValueError, yaml.YAMLError) as error:
             raise AssertionError(f"{block.place}: {error}") from error
 
     async def _run_python(self, block: Block) -> None:
@@ -130,18 +131,22 @@ class Runner(contextlib.AsyncExitStack):
         async with asyncio.timeout(_TIME_LIMIT):
             while not printed or words not in printed[-1]:
                 line = await process.stdout.readline()
-                assert line, f"it ended without printing {words!r}: {''.join(printed)}"
+                if not line:
+                    await process.wait()
+                    told = "".join(printed)
+                    raise AssertionError(f"it ended without printing {words!r}: {told}")
                 printed.append(line.decode())
         self._draining.append(asyncio.ensure_future(process.stdout.read()))
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:
-    """Interrupt a process that was left running, and see that it takes that for its end."""
-    with contextlib.suppress(ProcessLookupError):
-        process.send_signal(signal.SIGINT)
+    """Ask a process that was left running to end, and see that it does."""
+    if process.returncode is not None:
+        return
+    process.terminate()
     async with asyncio.timeout(_TIME_LIMIT):
         exit_code = await process.wait()
-    assert exit_code in _ENDED_BY_INTERRUPT, f"a server left running ended with {exit_code}"
+    assert exit_code in _TERMINATED, f"a server left running ended with {exit_code}"
 
 
 def _read_data(block: Block) -> None:
@@ -150,6 +155,8 @@ def _read_data(block: Block) -> None:
             pass
         case "json":
             json.loads(block.text)
+        case "yaml":
+            yaml.safe_load(block.text)
         case "toml":
             tomllib.loads(block.text)
         case "ini":

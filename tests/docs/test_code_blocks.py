@@ -54,6 +54,7 @@ BAD_BLOCKS = {
     "a package from elsewhere": ("```console\n$ pip install esms\n```", "esms is nothing"),
     "a session that does not exist": ("```console\n$ nox -s x\n```", "no session x"),
     "a server that ends": ("```console background=up\n$ echo down\n```", "without printing 'up'"),
+    "YAML that is none": ("```yaml\na: [\n```", "expected the node content"),
     "JSON that is none": ("```json\n{\n```", "Expecting"),
     "TOML that is none": ("```toml\n=\n```", "Invalid"),
     "a ragged CSV": ("```csv\na,b\nc\n```", "differ in length"),
