@@ -94,7 +94,10 @@ def tests(session: nox.Session) -> None:
 @nox.session(python=PYTHONS[0], requires=["wheel"])
 def oldest(session: nox.Session) -> None:
     """Run the tests with the oldest dependencies that the package allows."""
-    constraints = Path(session.create_tmp(), "oldest.txt")
+    # Not in a folder that nox makes for the session: it would be that of temporary files, too, and
+    # put the projects that tests make inside this one.
+    constraints = COVERAGE.with_name("oldest.txt")
+    constraints.parent.mkdir(parents=True, exist_ok=True)
     constraints.write_text("\n".join(_lower_bounds()), encoding="utf-8")
     session.log(f"Oldest allowed: {', '.join(_lower_bounds())}")
     _run_tests(session, "--constraint", str(constraints), once=False)

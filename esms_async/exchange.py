@@ -35,6 +35,7 @@ HEADERS: Final = CIMultiDictProxy(
 """What every request says of its sender and of the answer it wants."""
 
 _CONTENT_TYPE = "application/json"
+_UNASKED = "an answer came that nobody had asked for"
 _MOST_BODY = 64 * 1024
 _NO_TIMEOUT = aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None)
 # Linux tells a half-closed connection by this event, the BSDs by POLLHUP alone.
@@ -104,15 +105,17 @@ class Request:
         asked: True once a session was asked to post it.
         built: True once the session has made an HTTP request of it.
         written: True once its bytes were handed to a connection.
+        withdrawn: True once it is not to be written any more.
     """
 
-    __slots__ = ("asked", "body", "built", "written")
+    __slots__ = ("asked", "body", "built", "withdrawn", "written")
 
     def __init__(self, body: bytes) -> None:
         self.body: bytes = body
         self.asked: bool = False
         self.built: bool = False
         self.written: bool = False
+        self.withdrawn: bool = False
 
     @property
     def may_have_arrived(self) -> bool:
@@ -145,8 +148,10 @@ class _Payload(aiohttp.BytesPayload):
     async def write_with_length(
         self, writer: AbstractStreamWriter, content_length: int | None
     ) -> None:
-        """Write the body, unless the connection is already known to be dead."""
-        refuse_dead(writer.transport)
+        """Write the body, unless the connection is known to be unfit for it."""
+        if self._request.withdrawn:
+            raise ConnectionResetError(_UNASKED)
+        refuse_unfit(writer.transport)
         self._request.written = True
         await super().write_with_length(writer, content_length)
 
@@ -185,11 +190,19 @@ async def post_through(
         middlewares=middlewares,
     )
     try:
+        _refuse_unasked(request)
         body = await _read(response.content)
     except BaseException:
         response.close()
         raise
     return _reply(response.status, response.headers, body)
+
+
+def _refuse_unasked(request: Request) -> None:
+    """Refuse an answer that was there before its request, which is then not written any more."""
+    if request.built and not request.written:
+        request.withdrawn = True
+        raise ConnectionResetError(_UNASKED)
 
 
 class DirectPost:
@@ -233,7 +246,7 @@ class DirectPost:
             protocol = connection.protocol
             assert protocol is not None  # noqa: S101  # it has not been released yet
             protocol.set_response_params(read_until_eof=True, auto_decompress=False)
-            transport = refuse_dead(protocol.transport)
+            transport = refuse_unfit(protocol.transport)
             request.written = True
             transport.write(b"%b%d\r\n\r\n%b" % (self._head, len(request.body), request.body))
             message, payload = await protocol.read()
@@ -254,11 +267,12 @@ def _write_head(url: URL, host: str) -> bytes:
     return f"POST {url.raw_path_qs} HTTP/1.1\r\n{lines}Content-Length: ".encode()
 
 
-def refuse_dead(transport: asyncio.WriteTransport | None) -> asyncio.WriteTransport:
-    """Refuse a connection that the peer has already closed, which the loop may not know yet.
+def refuse_unfit(transport: asyncio.WriteTransport | None) -> asyncio.WriteTransport:
+    """Refuse a connection that cannot carry one request and its answer, before anything is written.
 
     A connection that sat in the pool and was closed by the gateway meanwhile would swallow the
-    request and leave its fate open; not writing to it leaves it certain.
+    request and leave its fate open; not writing to it leaves it certain. One over which something
+    came that nobody asked for would give that for the answer.
 
     Args:
         transport: The connection's transport, or None where it is gone.
@@ -267,14 +281,17 @@ def refuse_dead(transport: asyncio.WriteTransport | None) -> asyncio.WriteTransp
         The transport.
 
     Raises:
-        ConnectionResetError: The connection is dead.
+        ConnectionResetError: The connection is unfit.
     """
     if transport is None or transport.is_closing() or _peer_has_closed(transport):
         raise ConnectionResetError("the connection was closed while it was idle")
+    if getattr(transport.get_protocol(), "should_close", False):
+        raise ConnectionResetError(_UNASKED)
     return transport
 
 
 def _peer_has_closed(transport: asyncio.WriteTransport) -> bool:
+    """Tell whether the peer has closed a connection, which the event loop may not know yet."""
     connection = transport.get_extra_info("socket")
     if connection is None or not hasattr(select, "poll"):
         return False

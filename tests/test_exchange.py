@@ -14,7 +14,7 @@ from aioresponses import aioresponses
 
 from esms_async import EsmsClient
 from esms_async import exchange as exchange_module
-from esms_async.exchange import is_plain, refuse_dead
+from esms_async.exchange import is_plain, refuse_unfit
 from esms_async.protocol import SEND_OPERATION
 from tests.factories import CREDENTIALS, ONE_ATTEMPT, a_message
 from tests.scripted_gateway import ACCEPTED, Exchange, ScriptedGateway
@@ -165,13 +165,16 @@ async def test_where_a_dead_connection_cannot_be_told_it_is_taken_for_alive(
         def is_closing(self) -> bool:
             return False
 
+        def get_protocol(self) -> asyncio.Protocol:
+            return asyncio.Protocol()
+
     if lacking == "poll":
         monkeypatch.delattr(select, "poll")
     pipe = Pipe(extra={"socket": None if lacking == "socket" else object()})
-    assert refuse_dead(pipe) is pipe
+    assert refuse_unfit(pipe) is pipe
 
 
 async def test_a_connection_that_is_gone_is_refused() -> None:
     """A connection without a transport takes no request."""
     with pytest.raises(ConnectionResetError, match="while it was idle"):
-        refuse_dead(None)
+        refuse_unfit(None)

@@ -466,7 +466,7 @@ async def test_a_handshake_that_hangs_is_not_sent(gateway: ScriptedGateway) -> N
     gateway.script.append(hang)
     url = gateway.url.replace("http://", "https://")
     async with EsmsClient(CREDENTIALS, base_url=url, retry=IMPATIENT) as client:
-        await expect_not_sent(client, "no answer within 0.15 s")
+        await expect_not_sent(client, "no answer within 0.5 s")
 
 
 async def test_waiting_for_a_connection_of_the_pool_is_not_sent(gateway: ScriptedGateway) -> None:
@@ -479,7 +479,7 @@ async def test_waiting_for_a_connection_of_the_pool_is_not_sent(gateway: Scripte
     ):
         first = asyncio.create_task(patient.send(a_message()))
         await gateway.hanging.wait()
-        await expect_not_sent(client, "no answer within 0.15 s")
+        await expect_not_sent(client, "no answer within 0.5 s")
         first.cancel()
         with pytest.raises(asyncio.CancelledError) as caught:
             await first
@@ -556,6 +556,35 @@ async def test_a_send_over_a_closed_idle_connection_needs_one_retry(
         Evidence.NOTHING_LEFT,
         Evidence.ACCEPTED,
     ]
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["at-once", "late"])
+async def test_an_answer_that_nobody_asked_for_answers_no_other_request(
+    gateway: ScriptedGateway, session: aiohttp.ClientSession | None, late: bool
+) -> None:
+    """What comes behind an answer is not taken for the answer to the next request."""
+    told = asyncio.Event()
+
+    async def answer_twice(exchange: Exchange) -> None:
+        exchange.answer(exchange.accept())
+        if late:
+            await exchange.writer.drain()
+            await told.wait()
+        exchange.answer(ACCEPTED)
+
+    async def refuse(exchange: Exchange) -> None:
+        exchange.answer(b'{"CodeResult":"99","CountRegenerate":0}')
+
+    gateway.script.extend([answer_twice, refuse])
+    async with a_client(gateway, QUICK, session) as client:
+        await client.send(a_message())
+        told.set()
+        for _ in range(20):
+            await asyncio.sleep(0.001)
+        with pytest.raises(Rejected) as caught:
+            await client.send(a_message())
+    assert caught.value.code == "99"
+    assert gateway.connections == 2
 
 
 @pytest.mark.parametrize(
