@@ -6,18 +6,23 @@ import select
 import ssl
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Self, cast
 
 import aiohttp
 import pytest
 import trustme
 from aioresponses import aioresponses
+from yarl import URL
 
 from esms_async import EsmsClient
 from esms_async import exchange as exchange_module
-from esms_async.exchange import is_plain, refuse_unfit
+from esms_async.exchange import Request, is_plain, post_through, refuse_unfit
 from esms_async.protocol import SEND_OPERATION
 from tests.factories import CREDENTIALS, ONE_ATTEMPT, a_message
 from tests.scripted_gateway import ACCEPTED, Exchange, ScriptedGateway
+
+if TYPE_CHECKING:
+    from aiohttp.abc import AbstractStreamWriter
 
 
 def a_client(gateway: ScriptedGateway, session: aiohttp.ClientSession | None = None) -> EsmsClient:
@@ -178,3 +183,46 @@ async def test_a_connection_that_is_gone_is_refused() -> None:
     """A connection without a transport takes no request."""
     with pytest.raises(ConnectionResetError, match="while it was idle"):
         refuse_unfit(None)
+
+
+class HastySession:
+    """What a session is that has the answer before it has written the request."""
+
+    def __init__(self) -> None:
+        self.data: aiohttp.BytesPayload | None = None
+        self.closed = False
+
+    async def post(self, _url: URL, *, data: aiohttp.BytesPayload, **_options: object) -> Self:
+        """Build the request, and answer."""
+        assert data.size
+        self.data = data
+        return self
+
+    def close(self) -> None:
+        """Note that the answer was thrown away."""
+        self.closed = True
+
+
+class CountingWriter:
+    """The writing side of a connection, which counts what is written."""
+
+    transport = None
+    written = 0
+
+    async def write(self, chunk: bytes) -> None:
+        """Count."""
+        self.written += len(chunk)
+
+
+async def test_a_request_that_was_answered_beforehand_is_not_written_any_more() -> None:
+    """A task of the session that would still write it is refused, and writes nothing."""
+    session, writer, request = HastySession(), CountingWriter(), Request(b"{}")
+    with pytest.raises(ConnectionResetError):
+        await post_through(
+            cast("aiohttp.ClientSession", session), URL("http://gateway/"), request, middlewares=()
+        )
+    assert session.closed
+    assert session.data is not None
+    with pytest.raises(ConnectionResetError):
+        await session.data.write_with_length(cast("AbstractStreamWriter", writer), 2)
+    assert (writer.written, request.may_have_arrived) == (0, False)
