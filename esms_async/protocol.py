@@ -5,10 +5,10 @@ Vietnamese twin "Tin Voice OTP", and "Table of error codes".
 """
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from http import HTTPStatus
 from typing import Final, cast
 
 import attrs
@@ -28,7 +28,9 @@ CallbackUrl = str | Callable[[Message], str]
 """A CallbackUrl, or what gives each message its own."""
 
 _FIXED_NUMBER = "8"
-_ACCEPTED_HEAD = b'{"CodeResult":"100","CountRegenerate":0,"SMSID":"'
+_ACCEPTED = re.compile(
+    rb'\{"CodeResult":"100","CountRegenerate":0,"SMSID":"([0-9A-Za-z-]{1,%d})"\}' % LONGEST_SMS_ID
+)
 _quote = json.encoder.encode_basestring_ascii
 _decode = json.JSONDecoder().decode
 
@@ -214,10 +216,8 @@ def _accepted(status: int, body: bytes) -> str | None:
     Nearly every answer has this form, and to know it again takes a fifth of the time that it
     takes to read it as JSON, which would say the same.
     """
-    if status == HTTPStatus.OK and body.startswith(_ACCEPTED_HEAD) and body.endswith(b'"}'):
-        sms_id = body[len(_ACCEPTED_HEAD) : -2]
-        if sms_id.isalnum() and len(sms_id) <= LONGEST_SMS_ID:
-            return sms_id.decode()
+    if status == 200 and (match := _ACCEPTED.fullmatch(body)) is not None:
+        return match[1].decode()
     return None
 
 
