@@ -14,7 +14,7 @@ from esms_async.settlement import Claim, Entry, Settlement, claim, new_entry, se
 _MOST_REMEMBERED = 10_000
 
 
-@attrs.frozen(eq=False)
+@attrs.define(eq=False)
 class Claiming(Job[Claim]):
     """Asks to send a message."""
 
@@ -23,7 +23,7 @@ class Claiming(Job[Claim]):
     resume: bool
 
 
-@attrs.frozen(eq=False)
+@attrs.define(eq=False)
 class Settling(Job[Entry | None]):
     """Tells what became of a claim."""
 

@@ -5,6 +5,7 @@ import contextlib
 import queue
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -27,6 +28,10 @@ _Submitted = tuple[Work, "asyncio.Future[object]"]
 
 # A commit waits for the disk; more jobs than this share one only at the price of their latency.
 _LARGEST_BATCH = 512
+# Where many wait at once, as many again are about to: with a moment's patience they share the next
+# commit. PostgreSQL knows the same as commit_siblings and commit_delay, here in seconds.
+_SIBLINGS = 8
+_COMMIT_DELAY = 0.001
 
 
 class SqliteWriter:
@@ -112,6 +117,8 @@ class SqliteWriter:
             jobs, last = self._gather()
             if jobs:
                 _resolve(self._commit(connection, jobs))
+            if len(jobs) >= _SIBLINGS:
+                time.sleep(_COMMIT_DELAY)
 
     def _gather(self) -> tuple[list[_Submitted], bool]:
         """Return the jobs that have gathered, at least one, and whether the last one is seen."""
