@@ -26,7 +26,7 @@ from esms_async.observing import observed
 from esms_async.outcome import History
 from esms_async.protocol import CallbackUrl, Dumps, Loads, SendEncoder, read_json
 from esms_async.reconciling import Reconciliation, reconcile
-from esms_async.recording import RecordedSend, Recorder
+from esms_async.recording import Destination, RecordedSend, Recorder
 from esms_async.repeats import Repeats
 from esms_async.retry import RetryPolicy
 from esms_async.sending import Gateway, Limiter, LogicalSend
@@ -125,7 +125,13 @@ class EsmsClient(Questions):
             limiter,
             Events(hooks),
         )
-        self._recorder = None if ledger is None else Recorder(ledger, credentials.secret_key)
+        self._recorder = (
+            None
+            if ledger is None
+            else Recorder(
+                ledger, credentials.secret_key, _destination(self._transport, sandbox=sandbox)
+            )
+        )
         self._under_way: dict[str, LogicalSend] = {}
         self._closed = False
         self._idle = asyncio.Event()
@@ -356,6 +362,12 @@ def credentials_from_env(environ: Mapping[str, str]) -> Credentials:
     if missing := [name for name in names if not environ.get(name)]:
         raise ConfigurationError(f"set the environment variable {' and '.join(missing)}")
     return Credentials(*(environ[name] for name in names))
+
+
+def _destination(transport: Transport, *, sandbox: bool) -> Destination:
+    if sandbox:
+        return Destination.SANDBOX
+    return Destination.LOOPBACK if transport.is_loopback else Destination.GATEWAY
 
 
 def _read_switch(environ: Mapping[str, str], name: str) -> bool:

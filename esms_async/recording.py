@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import enum
 import logging
 from datetime import UTC, datetime
 
@@ -36,15 +37,31 @@ _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 5.0
 
 
+class Destination(enum.StrEnum):
+    """Where the sends of a client go. What was accepted in one place never reached another."""
+
+    GATEWAY = "the gateway"
+    SANDBOX = "the sandbox"
+    LOOPBACK = "a loopback address, as an emulator has"
+
+
 class Recorder:
     """The ledger of one client, and what is still to be written into it.
 
     A settlement that fails is no reason to withhold the outcome: it is tried again in the
     background, for until it succeeds the ledger says "it may have been accepted", which is true.
+
+    Args:
+        ledger: The ledger.
+        secret: The account's SecretKey.
+        destination: Where the sends go. A ledger holds those of one destination: a message that
+            an emulator has accepted is still to be sent.
     """
 
-    def __init__(self, ledger: Ledger, secret: str) -> None:
+    def __init__(self, ledger: Ledger, secret: str, destination: Destination) -> None:
         self.ledger = ledger
+        self._destination = destination
+        self._is_ours = False
         self._key = fingerprint_key(secret)
         self._opening = asyncio.Lock()
         self._closing = asyncio.Event()
@@ -55,13 +72,33 @@ class Recorder:
         """Return what tells the message from others with its RequestId."""
         return fingerprint(message, self._key)
 
+    @property
+    def is_ready(self) -> bool:
+        """True once the ledger is known to be open, and to hold what goes where these sends go."""
+        return self._is_ours and self.ledger.is_open
+
     async def opened(self) -> Ledger:
-        """Return the ledger, opened first if nobody has."""
+        """Return the ledger, opened first if nobody has.
+
+        Raises:
+            LedgerError: It can't be used, or holds sends that went elsewhere.
+        """
         async with self._opening:
             if not self.ledger.is_open:
                 await self.ledger.open()
                 self._owns_ledger = True
+            if not self._is_ours:
+                await self._take()
         return self.ledger
+
+    async def _take(self) -> None:
+        kept = await self.ledger.keep_fact("destination", self._destination.value)
+        if kept != self._destination:
+            raise LedgerError(
+                f"the ledger holds what was sent to {kept}; give another one for what is sent to "
+                f"{self._destination}"
+            )
+        self._is_ours = True
 
     async def record(self, claimed: Entry, settlement: Settlement) -> Entry | None:
         """Settle a claim, at once or else in the background, and return the entry as known."""
@@ -195,7 +232,7 @@ class RecordedSend(LogicalSend):
         fingerprint = recorder.fingerprint(message)
         resume = self.history is History.AMBIGUOUS
         try:
-            ledger = recorder.ledger if recorder.ledger.is_open else await recorder.opened()
+            ledger = recorder.ledger if recorder.is_ready else await recorder.opened()
             return await ledger.claim(message, fingerprint, resume=resume)
         except asyncio.CancelledError as cancelled:
             cancelled.__cause__ = OutcomeUnknown(

@@ -64,6 +64,11 @@ class Transport:
         """The folder of the operations, with its last slash."""
         return str(self._base_url)
 
+    @property
+    def is_loopback(self) -> bool:
+        """True where the requests stay on this machine."""
+        return _is_loopback(self._base_url.host or "")
+
     async def post(self, operation: str, request: Request, *, time_limit: float) -> Reply:
         """Send a request and read the whole answer.
 

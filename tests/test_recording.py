@@ -25,6 +25,7 @@ from esms_async import (
 )
 from esms_async.ledger import Claim, Entry, MemoryLedger, Settlement, SqliteLedger, State
 from esms_async.settlement import WINDOW
+from esms_async.transport import DEFAULT_BASE_URL
 from tests.factories import CREDENTIALS, ONE_ATTEMPT, QUICK, a_message
 from tests.ledger.conftest import Clock
 from tests.scripted_gateway import DUPLICATE, Exchange, ScriptedGateway, Step
@@ -439,6 +440,29 @@ async def test_a_client_opens_and_closes_a_ledger_that_nobody_opened(
         await asyncio.gather(*(client.send(a_message()) for _ in range(10)))
         assert ledger.is_open
     assert not ledger.is_open
+
+
+@pytest.mark.parametrize("owned", [True, False], ids=["opened-by-the-client", "open"])
+async def test_a_ledger_holds_what_was_sent_to_one_place(
+    gateway: ScriptedGateway, tmp_path: Path, owned: bool
+) -> None:
+    """What an emulator or the sandbox accepted is not taken for sent to the gateway."""
+    message, path = a_message(), tmp_path / "ledger.db"
+    sandboxed = EsmsClient(
+        CREDENTIALS, base_url=gateway.url, sandbox=True, ledger=SqliteLedger(path)
+    )
+    async with sandboxed as client:
+        await client.send(message)
+    ledger = SqliteLedger(path)
+    if not owned:
+        await ledger.open()
+    for base_url, place in ((gateway.url, "a loopback address"), (DEFAULT_BASE_URL, "the gateway")):
+        async with EsmsClient(CREDENTIALS, base_url=base_url, ledger=ledger) as client:
+            for _ in range(2):
+                with pytest.raises(LedgerError, match=f"sent to the sandbox.* to {place}"):
+                    await client.send(message)
+    await ledger.aclose()
+    assert len(gateway.bodies) == 1
 
 
 async def test_an_open_ledger_stays_its_owners(ledger: MemoryLedger, a_client: MakeClient) -> None:

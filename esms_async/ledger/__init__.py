@@ -3,7 +3,7 @@
 import importlib
 from typing import TYPE_CHECKING
 
-from esms_async.ledger.base import Ledger, LedgerBase
+from esms_async.ledger.base import Ledger, LedgerBase, LedgerOptions
 from esms_async.ledger.memory import MemoryLedger
 from esms_async.settlement import Claim, Decision, Entry, News, Settlement, State
 
@@ -23,6 +23,7 @@ __all__ = [
     "Entry",
     "Ledger",
     "LedgerBase",
+    "LedgerOptions",
     "MemoryLedger",
     "News",
     "Settlement",

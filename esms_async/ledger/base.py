@@ -99,6 +99,18 @@ class Ledger(Protocol):
         """
         ...
 
+    async def keep_fact(self, name: str, value: str) -> str:
+        """Keep a fact about the ledger itself, unless one of that name is kept already.
+
+        Args:
+            name: What it is about, such as where the sends go.
+            value: What to keep, for as long as the ledger is.
+
+        Returns:
+            What is kept: the value, or that of whoever came first.
+        """
+        ...
+
     async def look_up(self, request_id: str) -> Entry | None:
         """Return the entry of a RequestId, or None."""
         ...

@@ -39,6 +39,7 @@ class MemoryLedger(LedgerBase):
         # In the order of their last change, so that the oldest are found without a search.
         self._entries: dict[str, Entry] = {}
         self._handovers: dict[tuple[str, str], Handover] = {}
+        self._facts: dict[str, str] = {}
         self._open = False
 
     @property
@@ -101,6 +102,11 @@ class MemoryLedger(LedgerBase):
         if (known := self._handovers.get(key)) is not None:
             ended = end(known, turn, success=success, now=self._clock())
             self._put_handover(key, ended, known)
+
+    async def keep_fact(self, name: str, value: str) -> str:
+        """Keep a fact about the ledger itself, unless one of that name is kept already."""
+        self.require_open()
+        return self._facts.setdefault(name, value)
 
     async def look_up(self, request_id: str) -> Entry | None:
         """Return the entry of a RequestId, or None."""

@@ -25,6 +25,7 @@ _PAGE: Final = 500
 # No RequestId holds this character, so a key with it is no entry's.
 _MARK: Final = "#"
 _OPEN_ONES: Final = f"{_MARK}open"
+_FACTS: Final = f"{_MARK}facts"
 _GLOB_SPECIALS: Final = re.compile(r"[\\*?\[\]]")
 
 
@@ -152,6 +153,13 @@ class RedisLedger(LedgerBase):
         """Record how a turn at handing a report on has ended."""
         command = self._command(END, _report(request_id, state), turn=str(turn), success=success)
         await self._opened().run(*command)
+
+    async def keep_fact(self, name: str, value: str) -> str:
+        """Keep a fact about the ledger itself, unless one of that name is kept already."""
+        batches, key = self._opened(), self._prefix + _FACTS
+        await batches.run("HSETNX", key, name, value)
+        kept: str = await batches.run("HGET", key, name)
+        return kept
 
     async def look_up(self, request_id: str) -> Entry | None:
         """Return the entry of a RequestId, or None."""

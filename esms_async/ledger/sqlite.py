@@ -53,6 +53,7 @@ _MIGRATIONS: Final = (
         PRIMARY KEY (request_id, state)
     ) WITHOUT ROWID
     """,
+    "CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
 )
 
 _SELECT_REPORT = (
@@ -153,6 +154,16 @@ class SqliteLedger(LedgerBase):
                 _put_report(connection, ended, known)
 
         await self._opened().run(operation)
+
+    async def keep_fact(self, name: str, value: str) -> str:
+        """Keep a fact about the ledger itself, unless one of that name is kept already."""
+
+        def operation(connection: sqlite3.Connection) -> str:
+            connection.execute("INSERT OR IGNORE INTO facts VALUES (?, ?)", (name, value))
+            row = connection.execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()
+            return str(row[0])
+
+        return await self._opened().run(operation)
 
     async def look_up(self, request_id: str) -> Entry | None:
         """Return the entry of a RequestId, or None."""

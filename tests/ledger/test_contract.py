@@ -258,6 +258,22 @@ async def test_entries_outlive_a_reopening(make_ledger: Callable[[], Ledger], cl
     await second.aclose()
 
 
+async def test_the_first_fact_of_a_name_is_kept(make_ledger: Callable[[], Ledger]) -> None:
+    """Whoever comes later is told what is kept, in this opening and in the next."""
+    first = make_ledger()
+    await first.open()
+    assert await first.keep_fact("destination", "here") == "here"
+    assert await first.keep_fact("destination", "there") == "here"
+    assert await first.keep_fact("another", "there") == "there"
+    await first.aclose()
+    second = make_ledger()
+    await second.open()
+    assert [entry async for entry in second.entries()] == []
+    assert await second.prune(0, unsettled=True) == 0
+    assert await second.keep_fact("destination", "there") == "here"
+    await second.aclose()
+
+
 async def test_a_ledger_that_is_not_open_says_so(make_ledger: Callable[[], Ledger]) -> None:
     """Before `open` and after `aclose` every call is refused in words."""
     ledger = make_ledger()
@@ -270,6 +286,8 @@ async def test_a_ledger_that_is_not_open_says_so(make_ledger: Callable[[], Ledge
             await ledger.look_up("x")
         with pytest.raises(LedgerError, match="not open"):
             await ledger.settle("x", 1, ACCEPTED)
+        with pytest.raises(LedgerError, match="not open"):
+            await ledger.keep_fact("x", "y")
         with pytest.raises(LedgerError, match="not open"):
             await ledger.prune(1)
         with pytest.raises(LedgerError, match="not open"):

@@ -65,7 +65,7 @@ async def test_the_file_is_durable_and_known_as_a_ledger(tmp_path: Path) -> None
             ("journal_mode", "wal"),
             ("synchronous", 2),
             ("application_id", APPLICATION_ID),
-            ("user_version", 2),
+            ("user_version", 3),
         ]:
             found = await writer.run(functools.partial(_pragma, name=pragma))
             assert found == (value,)
@@ -89,7 +89,7 @@ async def test_a_file_of_version_1_is_brought_up_to_date(tmp_path: Path) -> None
             assert turn.answer is answer
             await ledger.end_report("open", "delivered", turn.handover.turn, success=True)
             version = await ledger._opened().run(functools.partial(_pragma, name="user_version"))
-            assert version == (2,)
+            assert version == (3,)
 
 
 async def test_a_second_process_is_told_that_the_file_is_in_use(tmp_path: Path) -> None:
