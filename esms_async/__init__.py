@@ -1,6 +1,6 @@
 """Send OTP messages through eSMS.vn, each phone at most once, each outcome told as it is."""
 
-from esms_async.client import EsmsClient
+from esms_async.client import ClientOptions, EsmsClient
 from esms_async.codes import CODES, Code, Scope
 from esms_async.delivery.reports import DeliveryReport, DeliveryState
 from esms_async.errors import (
@@ -55,6 +55,7 @@ __all__ = [
     "Alphabet",
     "Attempt",
     "Balance",
+    "ClientOptions",
     "Code",
     "ConfigurationError",
     "Credentials",

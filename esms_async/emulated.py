@@ -9,6 +9,8 @@ from esms_async.emulator import Emulator
 from esms_async.errors import ConfigurationError
 from esms_async.messages import Credentials
 
+__all__ = ["EmulatedClient", "EmulatedOptions"]
+
 # An emulator takes any keys, and is never shown those of a real account.
 _KEYS: Final = Credentials("emulator", "emulator")
 

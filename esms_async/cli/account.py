@@ -8,9 +8,7 @@ import attrs
 
 from esms_async.cli.errors import ExitCode
 from esms_async.cli.gateway import GatewayChoice, connect
-from esms_async.cli.ledger import (
-    _opened,  # pyright: ignore[reportPrivateUsage]  # the one rule of opening a ledger to look at it
-)
+from esms_async.cli.ledger import opened
 from esms_async.cli.screen import Screen
 from esms_async.client import EsmsClient
 from esms_async.errors import QueryAccountRejected, QueryError
@@ -114,7 +112,7 @@ async def reconcile(
             )
         return ExitCode.REFUSED if found.unknown else ExitCode.ACCEPTED
 
-    async with _opened(place) as ledger:
+    async with opened(place) as ledger:
         return await _ask(choice, screen, ask, ledger)
 
 

@@ -3,12 +3,10 @@
 import io
 import sys
 from collections.abc import Callable, Coroutine, Sequence
-from typing import TypeVar
 
 import click
 
 from esms_async.cli import account
-from esms_async.cli import ledger as commands
 from esms_async.cli.again import command_line
 from esms_async.cli.bulk import bulk
 from esms_async.cli.completion import completion_script
@@ -18,6 +16,10 @@ from esms_async.cli.errors import ExitCode
 from esms_async.cli.gateway import GatewayChoice
 from esms_async.cli.job import BulkOptions, default_batch
 from esms_async.cli.ledger_choice import choose_ledger, is_url
+from esms_async.cli.ledger_commands import ledger_group
+from esms_async.cli.options import PATH, Command, debug_option, gateway_options
+from esms_async.cli.probe import probe_command
+from esms_async.cli.queued import awaited_rows, bulk_by_queue
 from esms_async.cli.rate import Rate
 from esms_async.cli.running import NAME, complain, run_job, standard_output_failed
 from esms_async.cli.screen import Screen
@@ -27,39 +29,6 @@ from esms_async.cli.worker import worker
 from esms_async.emulator.server import DEFAULT_BALANCE
 from esms_async.redaction import redact
 from esms_async.version import __version__
-
-_F = TypeVar("_F", bound=Callable[..., object])
-# Every command takes it, and the error that needs it names it.
-_DEBUG = click.option("--debug", is_flag=True, hidden=True, help="Show where an error comes from.")
-# What shells complete; whether it can be read is found out, and told, by who reads it.
-_PATH = click.Path(readable=False, allow_dash=True)
-
-
-class _Command(click.Command):
-    """A command that does not repeat surplus arguments: they are words of an unquoted text."""
-
-    allow_extra_args = True
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        rest = super().parse_args(ctx, args)
-        if ctx.args and not ctx.resilient_parsing:
-            raise click.UsageError("there are too many arguments; put quotes around each", ctx)
-        return rest
-
-
-def _gateway_options(command: _F) -> _F:
-    """Add the options that say which gateway a command uses."""
-    for option in (
-        _DEBUG,
-        click.option("--json", "as_json", is_flag=True, help="Print one JSON object at the end."),
-        click.option("--sandbox", is_flag=True, help="Have messages checked, not sent."),
-        click.option("--base-url", metavar="URL", help="Another address of the gateway."),
-        click.option("--seed", type=int, metavar="N", help="Make its faults repeatable."),
-        click.option("--fault", multiple=True, metavar="SPEC", help="Arm a fault in it; repeat."),
-        click.option("--emulator", is_flag=True, help="Use an emulator: no SMS leaves."),
-    ):
-        command = option(command)
-    return command
 
 
 @click.group(
@@ -82,8 +51,8 @@ def _group(ctx: click.Context) -> int:
     return ExitCode.MISUSED
 
 
-@_group.command("bulk", cls=_Command, short_help="Send a message to every row of a file.")
-@click.argument("file", type=_PATH)
+@_group.command("bulk", cls=Command, short_help="Send a message to every row of a file.")
+@click.argument("file", type=PATH)
 @click.option("--content", metavar="TEXT", help="As '{code} is it' [default: column content].")
 @click.option("--batch", metavar="NAME", help="Name of this sending [default: the file's].")
 @click.option("--key", metavar="COLUMN", help="Column that tells the rows apart.")
@@ -96,13 +65,14 @@ def _group(ctx: click.Context) -> int:
     help="Sends under way at most.",
 )
 @click.option("--rate", metavar="N[/s]", help="Requests a second at most; N/m a minute.")
-@click.option("--ledger", type=_PATH, metavar="PATH", help="Ledger [default: FILE.ledger].")
+@click.option("--ledger", type=PATH, metavar="PATH", help="Ledger [default: FILE.ledger].")
 @click.option("--no-ledger", is_flag=True, help="Keep none: a second run begins anew.")
 @click.option("--retry-rejected", is_flag=True, help="Send anew what the ledger has as rejected.")
-@click.option("--results", type=_PATH, metavar="OUT", help="List all rows in OUT.csv or OUT.jsonl.")
+@click.option("--results", type=PATH, metavar="OUT", help="List all rows in OUT.csv or OUT.jsonl.")
+@click.option("--broker", metavar="URL", help="Have the workers of a queue send.")
 @click.option("--dry-run", is_flag=True, help="Check and measure every row, send nothing.")
 @click.option("--quiet", is_flag=True, help="Show neither progress nor refused rows.")
-@_gateway_options
+@gateway_options
 def _bulk(
     *,
     file: str,
@@ -115,41 +85,38 @@ def _bulk(
     no_ledger: bool,
     retry_rejected: bool,
     results: str | None,
+    broker: str | None,
     dry_run: bool,
     quiet: bool,
-    emulator: bool,
-    fault: tuple[str, ...],
-    seed: int | None,
-    base_url: str | None,
-    sandbox: bool,
+    choice: GatewayChoice,
     as_json: bool,
     debug: bool,
 ) -> int:
-    """Send a message to every row of FILE, CSV with a header or JSON Lines; - is standard input."""
+    """Send to every row of FILE, CSV or JSON Lines; - is standard input."""
     context = click.get_current_context()
 
     def job(screen: Screen) -> Coroutine[object, object, ExitCode]:
-        choice = GatewayChoice(emulator, fault, seed, base_url, sandbox)
         choice.check()
         template = None if content is None else Template.parse(content)
         batch_is_new = not batch and file == "-"
         name = batch or default_batch(file)
         # A text without a field is what is sent, and a URL may hold a password.
         secret = (template is not None and not template.fields) or is_url(ledger or "")
+        secret = secret or "@" in (broker or "")
         options = BulkOptions(
             file=file,
             template=template,
             key=None if key is None else column_name(key),
             batch=name,
             batch_is_new=batch_is_new,
-            concurrency=concurrency,
+            concurrency=concurrency if broker is None else awaited_rows(context),
             rate=None if rate is None else Rate.parse(rate),
             ledger=choose_ledger(
                 file,
                 ledger,
                 refused=no_ledger,
                 sandbox=choice.asks_for_sandbox(),
-                emulator=emulator,
+                emulator=choice.emulator,
             ),
             retry_rejected=retry_rejected,
             results=results,
@@ -159,28 +126,28 @@ def _bulk(
             if secret
             else command_line(context, *(("--batch", name) if batch_is_new else ())),
         )
-        return check_rows(options, screen) if dry_run else bulk(options, choice, screen)
+        if dry_run:
+            return check_rows(options, screen)
+        if broker is not None:
+            return bulk_by_queue(options, broker, screen)
+        return bulk(options, choice, screen)
 
     return run_job(job, as_json=as_json, debug=debug)
 
 
-@_group.command("send", cls=_Command, short_help="Send one message.")
+@_group.command("send", cls=Command, short_help="Send one message.")
 @click.argument("phone")
 @click.argument("content")
 @click.option("--request-id", metavar="ID", help="The RequestId [default: a new one].")
 @click.option("--resume", is_flag=True, help="An earlier send with ID may have arrived.")
-@_gateway_options
+@gateway_options
 def _send(
     *,
     phone: str,
     content: str,
     request_id: str | None,
     resume: bool,
-    emulator: bool,
-    fault: tuple[str, ...],
-    seed: int | None,
-    base_url: str | None,
-    sandbox: bool,
+    choice: GatewayChoice,
     as_json: bool,
     debug: bool,
 ) -> int:
@@ -192,7 +159,6 @@ def _send(
 
     def job(screen: Screen) -> Coroutine[object, object, ExitCode]:
         text = _standard_input() if content == "-" else content
-        choice = GatewayChoice(emulator, fault, seed, base_url, sandbox)
         return send(SendOptions(phone, text, request_id, resume, as_json), choice, screen)
 
     return run_job(job, as_json=as_json, debug=debug)
@@ -208,16 +174,11 @@ def _add_question(
 
     def command(
         *,
-        emulator: bool,
-        fault: tuple[str, ...],
-        seed: int | None,
-        base_url: str | None,
-        sandbox: bool,
+        choice: GatewayChoice,
         as_json: bool,
         debug: bool,
         **asked: str,
     ) -> int:
-        choice = GatewayChoice(emulator, fault, seed, base_url, sandbox)
         return run_job(
             lambda screen: ask(choice=choice, screen=screen, as_json=as_json, **asked),
             as_json=as_json,
@@ -227,8 +188,8 @@ def _add_question(
     for parameter in parameters:
         command = parameter(command)
     short = f"{words.partition(';')[0].rstrip('.')}."
-    add = _group.command(name, cls=_Command, help=words, short_help=short)
-    add(_gateway_options(command))
+    add = _group.command(name, cls=Command, help=words, short_help=short)
+    add(gateway_options(command))
 
 
 _add_question("balance", account.balance, "Show what is on the account, in dong.")
@@ -241,78 +202,17 @@ _add_question(
 _add_question(
     "reconcile",
     account.reconcile,
-    "Settle in a ledger what may have been accepted and the gateway lists; exit with 1 where "
-    "something remains unknown.",
-    click.option("--ledger", "place", type=_PATH, required=True, metavar="PATH", help="Ledger."),
+    "Settle in a ledger unknown sends that the gateway lists; exit with 1 where something remains "
+    "unknown.",
+    click.option("--ledger", "place", type=PATH, required=True, metavar="PATH", help="Ledger."),
 )
 
 
-@_group.group("ledger", short_help="Look at what a ledger knows of each send.")
-def _ledger() -> None:
-    """Look at what a ledger knows of each send.
-
-    LEDGER is the file of an SQLite ledger, or the redis:// URL of one on Redis.
-    """
+_group.add_command(ledger_group)
+_group.add_command(probe_command)
 
 
-_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON, one object a line.")
-
-
-def _ledger_command(name: str, short_help: str) -> Callable[[Callable[..., int]], click.Command]:
-    """Make a function a command that takes a ledger first."""
-    command = _ledger.command(name, cls=_Command, short_help=short_help)
-    place = click.argument("ledger", type=_PATH)
-    return lambda function: command(place(_DEBUG(function)))
-
-
-@_ledger_command("show", "Show one send.")
-@click.argument("request_id")
-@_JSON
-def _show(*, ledger: str, request_id: str, as_json: bool, debug: bool) -> int:
-    """Show what LEDGER holds of the send with REQUEST_ID; exit with 1 where it holds nothing."""
-    return run_job(
-        lambda screen: commands.show(ledger, request_id, screen, as_json=as_json),
-        as_json=as_json,
-        debug=debug,
-    )
-
-
-@_ledger_command("unsettled", "List what may have been accepted.")
-@_JSON
-def _unsettled(*, ledger: str, as_json: bool, debug: bool) -> int:
-    """List the sends in LEDGER that may have been accepted; exit with 1 where there are any."""
-    return run_job(
-        lambda screen: commands.unsettled(ledger, screen, as_json=as_json),
-        as_json=as_json,
-        debug=debug,
-    )
-
-
-@_ledger_command("prune", "Forget old sends.")
-@click.option("--older-than", default="30d", show_default=True, metavar="TIME", help="As 12h.")
-@click.option("--unsettled", is_flag=True, help="Forget those too that may have been accepted.")
-def _prune(*, ledger: str, older_than: str, unsettled: bool, debug: bool) -> int:
-    """Forget the sends in LEDGER that did not change for a time.
-
-    A message that is sent again after that is sent as a new one.
-    """
-    return run_job(
-        lambda screen: commands.prune(ledger, older_than, screen, unsettled=unsettled),
-        as_json=False,
-        debug=debug,
-    )
-
-
-@_ledger_command("export", "Print every send.")
-@click.option("--csv", "as_csv", is_flag=True, help="Print CSV, not JSON.")
-def _export(*, ledger: str, as_csv: bool, debug: bool) -> int:
-    """Print every send in LEDGER, one JSON object a line."""
-    return run_job(
-        lambda screen: commands.export(ledger, screen, as_csv=as_csv), as_json=True, debug=debug
-    )
-
-
-@_group.command("completion", cls=_Command, short_help="Print what has a shell complete this.")
+@_group.command("completion", cls=Command, short_help="Print what has a shell complete this.")
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def _completion(*, shell: str) -> int:
     """Print the script that has SHELL complete the commands and options of esms-async.
@@ -329,7 +229,7 @@ def _completion(*, shell: str) -> int:
 
 @_group.command(
     "emulator",
-    cls=_Command,
+    cls=Command,
     short_help="Run a gateway that sends no SMS.",
     context_settings={"show_default": True},
 )
@@ -341,7 +241,7 @@ def _completion(*, shell: str) -> int:
 @click.option("--max-messages", type=click.IntRange(1), default=5000, help="How many are kept.")
 @click.option("--api-key", envvar="ESMS_EMULATOR_API_KEY", metavar="K", help="Take no other.")
 @click.option("--secret-key", envvar="ESMS_EMULATOR_SECRET_KEY", metavar="S", help="The same.")
-@_DEBUG
+@debug_option
 def _emulator(
     *,
     port: int,
@@ -365,8 +265,8 @@ def _emulator(
     return run_job(lambda screen: serve(options, screen), as_json=True, debug=debug)
 
 
-@_group.command("worker", cls=_Command, short_help="Send what others put into a queue.")
-@_DEBUG
+@_group.command("worker", cls=Command, short_help="Send what others put into a queue.")
+@debug_option
 def _worker(*, debug: bool) -> int:
     """Send what others put into a queue, until SIGTERM or Ctrl-C.
 

@@ -14,7 +14,7 @@ from esms_async.cli.progress import Pace, shown
 from esms_async.cli.report import GatewayCount
 from esms_async.cli.results import RowResult
 from esms_async.cli.screen import Screen
-from esms_async.errors import AccountRejected, EsmsError, LedgerError
+from esms_async.errors import AccountRejected, EsmsError, LedgerError, UsageError
 from esms_async.messages import Message, Status
 
 
@@ -57,7 +57,7 @@ async def bulk(options: BulkOptions, choice: GatewayChoice, screen: Screen) -> E
                     retry_rejected=options.retry_rejected,
                     expect=witness.expect if witness else lambda _: None,
                 )
-                job = _Job(options, courier.deliver, rows, stopping, screen)
+                job = Job(options, courier.deliver, rows, stopping, screen)
                 return await job.run(lambda: witness.count if witness else None)
     except asyncio.CancelledError:
         if not stopping.ended_job:
@@ -78,8 +78,16 @@ def _announce(options: BulkOptions, connection: Connection, screen: Screen) -> N
     screen.say(f"Sending {source} as batch {options.batch!r}")
 
 
-class _Job:
-    """One run over the rows, whoever delivers their messages."""
+class Job:
+    """One run over the rows, whoever delivers their messages.
+
+    Args:
+        options: What to do.
+        deliver: What takes messages to the gateway.
+        rows: The rows.
+        stopping: What may end the run early.
+        screen: Where to report.
+    """
 
     def __init__(
         self,
@@ -100,7 +108,17 @@ class _Job:
         self._failure: EsmsError | None = None
 
     async def run(self, emulated: Callable[[], GatewayCount | None]) -> ExitCode:
-        """Send the rows and report; `emulated` tells what an emulated gateway counts."""
+        """Send the rows and report.
+
+        Args:
+            emulated: Tells what an emulated gateway counts, or None.
+
+        Returns:
+            The exit code.
+
+        Raises:
+            EsmsError: The input, the ledger or the file of results failed on the way.
+        """
         pace = Pace(self._record.tally, lambda: self._rows.fraction, lambda: self._rows.pulled)
         async with nullcontext() if self._options.quiet else shown(pace, self._screen.progress):
             await self._send()
@@ -118,14 +136,16 @@ class _Job:
                 async for outcome in stream:
                     row = self._row_numbers.pop(outcome.message.request_id)
                     self._record.add(RowResult.of_outcome(row, outcome))
-                    if isinstance(outcome.error, LedgerError) and self._failure is None:
-                        # What can't be claimed is not sent, and the next row would fare the same.
-                        self._failure = outcome.error
+                    error = outcome.error
+                    if isinstance(error, (LedgerError, UsageError)) and self._failure is None:
+                        # The next row would fare the same: it can't be claimed, or another
+                        # process has taken the batch over.
+                        self._failure = error
                         self._stopping.halt()
             except AccountRejected as rejection:
                 self._rejection = rejection
-            except InputError as error:
-                self._failure = error
+            except InputError as failure:
+                self._failure = failure
 
     async def _messages(self) -> AsyncIterator[Message]:
         async for row, message in self._rows.messages():
@@ -154,7 +174,7 @@ class _Job:
             screen.say(self._way_to_go_on(emulated=emulated))
             if options.again is not None:
                 screen.say_command(options.again)
-        elif tally[Status.REJECTED] and options.ledger.place and not options.retry_rejected:
+        elif tally[Status.REJECTED] and options.can_retry_rejected:
             screen.say("With --retry-rejected, the same command sends the rejected rows anew.")
 
     def _way_to_go_on(self, *, emulated: bool) -> str:

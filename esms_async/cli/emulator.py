@@ -2,19 +2,15 @@
 
 import asyncio
 import signal
-from collections.abc import Generator
-from contextlib import contextmanager
-from types import FrameType
 
 import attrs
 
 from esms_async.cli.errors import ExitCode, InputError
 from esms_async.cli.screen import EMULATED, Screen
+from esms_async.cli.signals import on_signal
 from esms_async.emulator import Emulator, Settings
 from esms_async.emulator.faults import read_duration
 from esms_async.messages import Credentials
-
-_SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
 
 
 @attrs.frozen
@@ -66,7 +62,8 @@ async def serve(options: EmulatorOptions, screen: Screen) -> ExitCode:
             report_delay=_seconds(options.report_delay), max_messages=options.max_messages
         ),
     )
-    with _told_to_stop() as told:
+    told: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    with on_signal(told.set_result, times=1):
         async with emulator:
             screen.put_line(emulator.url)
             screen.warn(EMULATED)
@@ -88,35 +85,3 @@ def _seconds(written: str) -> float:
     if seconds is None:
         raise InputError(f"--dlr-delay takes a time such as 500ms, 2s or 5m, not {written!r}")
     return seconds
-
-
-@contextmanager
-def _told_to_stop() -> Generator[asyncio.Future[int]]:
-    """Give the number of the first signal that asks to stop; a second one acts as it always does.
-
-    Yields:
-        A future.
-    """
-    loop = asyncio.get_running_loop()
-    told: asyncio.Future[int] = loop.create_future()
-    before: dict[signal.Signals, object] = {}
-
-    def restore() -> None:
-        while before:
-            number, handler = before.popitem()
-            signal.signal(number, handler)  # type: ignore[arg-type]  # it is what signal gave
-
-    def handle(number: int, _: FrameType | None) -> None:
-        restore()
-        loop.call_soon_threadsafe(told.set_result, number)
-
-    for name in _SIGNALS:
-        number = getattr(signal, name, None)
-        # Under nohup the end of the terminal is ignored, and is to be so.
-        if number is None or (name == "SIGHUP" and signal.getsignal(number) is signal.SIG_IGN):
-            continue
-        before[number] = signal.signal(number, handle)
-    try:
-        yield told
-    finally:
-        restore()

@@ -1,17 +1,15 @@
-"""Ctrl-C, and what else asks a process to end: the signals, and what they do to a stream."""
+"""Ctrl-C, and what else asks a process to end: what it does to a job and to its stream."""
 
 import asyncio
-import signal
+import itertools
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from types import FrameType
 from typing import cast
 
 from esms_async.cli.delivery import Outcomes
 from esms_async.cli.screen import Screen
+from esms_async.cli.signals import on_signal
 
-_SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
-_LAST_WORD = 2
 _STOPPING = "Stopping: waiting for what is in flight; interrupt again to stop now"
 _STOPPING_NOW = "Stopping now"
 
@@ -26,36 +24,9 @@ def on_interrupt(told: Callable[[int], None]) -> Generator[None]:
     Yields:
         Nothing; what the signals did before is restored afterwards.
     """
-    loop = asyncio.get_running_loop()
-    before: dict[signal.Signals, object] = {}
-    count = 0
-
-    def restore() -> None:
-        while before:
-            number, handler = before.popitem()
-            signal.signal(number, handler)  # type: ignore[arg-type]  # it is what signal gave
-
-    def interrupt() -> None:
-        nonlocal count
-        count += 1
-        if count <= _LAST_WORD:
-            told(count)
-        if count >= _LAST_WORD:
-            restore()
-
-    def handle(_: int, __: FrameType | None) -> None:
-        loop.call_soon_threadsafe(interrupt)
-
-    for name in _SIGNALS:
-        number = getattr(signal, name, None)
-        # A job under nohup ignores the end of its terminal, and is to go on doing so.
-        if number is None or (name == "SIGHUP" and signal.getsignal(number) is signal.SIG_IGN):
-            continue
-        before[number] = signal.signal(number, handle)
-    try:
+    counts = itertools.count(1)
+    with on_signal(lambda _: told(next(counts)), times=2):
         yield
-    finally:
-        restore()
 
 
 class Stopping:

@@ -41,6 +41,7 @@ class BulkOptions:
         rate: How fast to send, or None for as fast as the gateway answers.
         ledger: The ledger that is kept, if any.
         retry_rejected: True sends the rows anew that the ledger holds as rejected.
+        by_queue: True where workers send.
         results: The path of the file that lists every row, or None.
         json: True prints the counts as JSON on standard output.
         quiet: True shows neither progress nor refused rows.
@@ -56,6 +57,7 @@ class BulkOptions:
     rate: Rate | None = None
     ledger: LedgerChoice = attrs.Factory(LedgerChoice)
     retry_rejected: bool = False
+    by_queue: bool = False
     results: str | None = None
     json: bool = False
     quiet: bool = False
@@ -73,6 +75,11 @@ class BulkOptions:
             raise InputError(
                 "--ledger needs --batch NAME with standard input: by it the rows are known again"
             )
+
+    @property
+    def can_retry_rejected(self) -> bool:
+        """Whether another run could send the rejected rows anew, as this one does not."""
+        return self.ledger.place is not None and not (self.retry_rejected or self.by_queue)
 
     @property
     def needed(self) -> tuple[str, ...]:

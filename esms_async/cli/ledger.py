@@ -24,6 +24,24 @@ _DURATION = re.compile(r"([0-9]{1,6})([smhd])")
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
+@asynccontextmanager
+async def opened(place: str) -> AsyncGenerator[Ledger, None]:
+    """Open a ledger that is there already: a command that looks must not make one.
+
+    Args:
+        place: The file or the URL of the ledger.
+
+    Yields:
+        The ledger.
+
+    Raises:
+        InputError: There is none.
+    """
+    async with aclosing(_existing(place)) as ledger:
+        await ledger.open()
+        yield ledger
+
+
 async def show(place: str, request_id: str, screen: Screen, *, as_json: bool) -> ExitCode:
     """Print what the ledger holds of one send.
 
@@ -36,7 +54,7 @@ async def show(place: str, request_id: str, screen: Screen, *, as_json: bool) ->
     Returns:
         REFUSED where the ledger holds nothing of it.
     """
-    async with _opened(place) as ledger:
+    async with opened(place) as ledger:
         entry = await ledger.look_up(request_id)
     if entry is None:
         screen.warn(f"the ledger holds no send with the request id {request_id}")
@@ -62,7 +80,7 @@ async def unsettled(place: str, screen: Screen, *, as_json: bool) -> ExitCode:
         REFUSED where there are any.
     """
     count = 0
-    async with _opened(place) as ledger:
+    async with opened(place) as ledger:
         async for entry in ledger.unsettled():
             count += 1
             if as_json:
@@ -86,7 +104,7 @@ async def prune(place: str, older_than: str, screen: Screen, *, unsettled: bool)
         ACCEPTED.
     """
     seconds = _read_duration(older_than)
-    async with _opened(place) as ledger:
+    async with opened(place) as ledger:
         count = await ledger.prune(seconds, unsettled=unsettled)
     screen.say(f"{count} forgotten")
     return ExitCode.ACCEPTED
@@ -105,7 +123,7 @@ async def export(place: str, screen: Screen, *, as_csv: bool) -> ExitCode:
     """
     if as_csv:
         screen.put_line(_csv_line(_SHOWN))
-    async with _opened(place) as ledger:
+    async with opened(place) as ledger:
         async for entry in ledger.entries():
             described = _described(entry)
             if as_csv:
@@ -113,14 +131,6 @@ async def export(place: str, screen: Screen, *, as_csv: bool) -> ExitCode:
             else:
                 screen.put_json(described)
     return ExitCode.ACCEPTED
-
-
-@asynccontextmanager
-async def _opened(place: str) -> AsyncGenerator[Ledger, None]:
-    """Open a ledger that is there already: a command that looks must not make one."""
-    async with aclosing(_existing(place)) as ledger:
-        await ledger.open()
-        yield ledger
 
 
 def _existing(place: str) -> Ledger:

@@ -135,7 +135,9 @@ class Gateway:
         for check in self._checks:
             if (refusal := check(send)) is not None:
                 self._note_refusal(send, refusal)
-                return refusal
+                if refusal.code is None:
+                    return refusal
+                return attrs.evolve(refusal, status=self._settings.rejection_status)
         if send.sandbox:
             if self._settings.sandbox_remembers_request_ids:
                 self._request_ids.use(send.request_id, self._time(), None)
@@ -349,7 +351,7 @@ class Gateway:
         return None
 
     def _check_request_id(self, send: _Send) -> Answer | None:
-        if not send.request_id or (
+        if not (send.request_id and self._settings.refuses_duplicates) or (
             send.sandbox and not self._settings.sandbox_remembers_request_ids
         ):
             return None

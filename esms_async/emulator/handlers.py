@@ -55,7 +55,7 @@ class Handlers:
             fields = wire.read_json(await read_body(request, self._settings.body_timeout))
             if fields is None:
                 # assumed: the page with which the service refuses what it cannot read.
-                return _respond(wire.page(400))
+                return _respond(wire.page(self._settings.unreadable_status))
             return await self._exchange(request.method, operation, fields)
 
         for path in (FOLDER + name, FOLDER + name + "/"):

@@ -77,6 +77,9 @@ class Settings:
     Args:
         checks: The order in which a send is checked; the first check that fails answers.
         dedup_window: How long a RequestId is remembered.
+        refuses_duplicates: True answers 124 to a RequestId that was used, for SmsType 8 too.
+        rejection_status: The HTTP status of an answer with a code other than 100.
+        unreadable_status: The HTTP status of the page that answers what is no JSON.
         rejection_uses_request_id: True has a rejected send use up its RequestId.
         sandbox_remembers_request_ids: True has sandbox sends use up theirs.
         sandbox_needs_balance: True refuses a sandbox send that the balance does not cover.
@@ -108,7 +111,10 @@ class Settings:
     checks: tuple[Check, ...] = attrs.field(default=tuple(Check), validator=_check_order)
     # "Send fixed number with cheap price", field RequestId: 24 hours.
     dedup_window: float = attrs.field(default=24 * 3600.0, validator=_check_seconds)
-    # assumed: the six that follow.
+    # assumed: the nine that follow.
+    refuses_duplicates: bool = True
+    rejection_status: int = attrs.field(default=200, validator=_check_status)
+    unreadable_status: int = attrs.field(default=400, validator=_check_status)
     rejection_uses_request_id: bool = False
     sandbox_remembers_request_ids: bool = False
     sandbox_needs_balance: bool = False

@@ -129,7 +129,7 @@ class NatsBroker(PullBasedJetStreamBroker):
             pull_consume_timeout=_PULL_SECONDS,
             max_reconnect_attempts=-1,
             reconnect_time_wait=_PAUSE,
-            error_cb=_note_error,
+            error_cb=self._note_error,
         )
         self._stopping = stopping
         self._held: dict[str, Msg] = {}
@@ -193,6 +193,11 @@ class NatsBroker(PullBasedJetStreamBroker):
                 await self.client.flush(_FLUSH_SECONDS)
         await super().shutdown()
 
+    async def _note_error(self, error: Exception) -> None:
+        # Who puts messages in is told by QueueError, once.
+        level = logging.WARNING if self.is_worker_process else logging.INFO
+        _logger.log(level, "NATS: %s", type(error).__name__)
+
     async def _acknowledge(self, message: Msg) -> None:
         self._held.pop(message.reply, None)
         await message.ack()
@@ -201,10 +206,6 @@ class NatsBroker(PullBasedJetStreamBroker):
         while self._held:
             _, message = self._held.popitem()
             await message.nak()
-
-
-async def _note_error(error: Exception) -> None:
-    _logger.warning("NATS: %s", type(error).__name__)
 
 
 def _rabbit_broker(settings: QueueSettings, stopping: asyncio.Event) -> "AioPikaBroker":

@@ -68,7 +68,7 @@ class _Run:
         self._batch = batch
         self._number = 0
         self._position = BEGINNING
-        self._accepted: dict[str, Report] = {}
+        self._accepted: dict[str, Receipt] = {}
         self._waiting: dict[str, asyncio.Future[Report]] = {}
         self._beginning = asyncio.Lock()
         self._stopping = asyncio.Event()
@@ -80,6 +80,8 @@ class _Run:
         async with self._beginning:
             if self._watch is None:
                 await self._begin()
+        if (accepted := self._accepted.get(message.request_id)) is not None:
+            return accepted
         outcome = (await self._report(message)).outcome(message)
         if outcome.receipt is None:
             assert outcome.error is not None  # noqa: S101  # an Outcome holds one of the two
@@ -97,14 +99,14 @@ class _Run:
         """Make void what earlier runs left in the queue, and read what they have done."""
         self._number = await self._outcomes.begin_run(self._batch)
         while page := await self._outcomes.read(self._batch, self._position, wait=False):
-            self._accepted.update((report.request_id, report) for _, report in page if report.ok)
+            for _, report in page:
+                if report.ok:
+                    self._accepted[report.request_id] = _earlier(report)
             self._position = page[-1][0]
         self._watch = asyncio.create_task(self._follow())
 
     async def _report(self, message: Message) -> Report:
         request_id = message.request_id
-        if (accepted := self._accepted.get(request_id)) is not None:
-            return accepted
         if (waiting := self._waiting.get(request_id)) is not None:
             return await asyncio.shield(waiting)
         told: asyncio.Future[Report] = asyncio.get_running_loop().create_future()
@@ -135,6 +137,11 @@ class _Run:
                 told.set_result(report)
         if not page and await self._outcomes.latest_run(self._batch) != self._number:
             raise UsageError(f"another process has taken over batch {self._batch!r}")
+
+
+def _earlier(report: Report) -> Receipt:
+    """Return the receipt of an earlier run: as from a ledger, with no attempt of this one."""
+    return Receipt(report.request_id, report.sms_id, report.deduplicated)
 
 
 def require_message(message: object) -> None:

@@ -47,6 +47,7 @@ class MessageQueue:
     def __init__(self, settings: QueueSettings) -> None:
         self._settings = settings
         self._broker, self._outcomes = make_worker_broker(settings)
+        self._away = False
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Self:
@@ -165,8 +166,8 @@ class MessageQueue:
 
         It is `EsmsClient.send_many` over the queue. When it is left early, or its process dies,
         what is in the queue is sent all the same. Called again with the same messages and batch
-        it goes on: what was accepted is told at once, and the rest is put in anew, which makes
-        void what of it is still in the queue.
+        it goes on: what was accepted is told at once, with no attempts, and the rest is put in
+        anew, which makes void what of it is still in the queue.
 
         Args:
             messages: The messages, pulled one at a time as places become free.
@@ -190,9 +191,14 @@ class MessageQueue:
         pause = _FIRST_PAUSE
         while True:
             try:
-                return await self._put(Queued(message, datetime.now(UTC), batch, run))
+                await self._put(Queued(message, datetime.now(UTC), batch, run))
             except QueueError as error:
-                _logger.warning("%s; trying again", error)
+                if not self._away:
+                    _logger.warning("%s; trying again until it does", error)
+                self._away = True
+            else:
+                self._away = False
+                return
             await asyncio.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
 

@@ -48,13 +48,6 @@ async def test_signals_that_come_at_once_are_told_twice() -> None:
     assert told == [1, 2]
 
 
-async def test_a_hangup_that_was_ignored_stays_ignored() -> None:
-    """A job under nohup outlives its terminal."""
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    with on_interrupt(lambda _: None):
-        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
-
-
 async def test_before_a_stream_the_job_ends(capsys: pytest.CaptureFixture[str]) -> None:
     """An interrupt while the input is waited for cancels the job."""
 
@@ -92,14 +85,24 @@ class _Sending:
         return Receipt(message.request_id)
 
 
+async def _under_way() -> tuple[_Sending, Stopping, "asyncio.Task[list[Status]]"]:
+    """Give a stream with three sends in flight, what stops it, and what collects its outcomes."""
+    sending, stopping = _Sending(), Stopping(Screen())
+    stopping.guard(sending.stream)
+    outcomes = asyncio.create_task(_collect(sending.stream))
+    await sending.full.wait()
+    return sending, stopping, outcomes
+
+
+async def _collect(stream: SendMany) -> list[Status]:
+    return [outcome.status async for outcome in stream]
+
+
 async def test_the_first_interrupt_lets_what_is_in_flight_finish(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Nothing more is pulled, every send has its outcome, and the person is told what goes on."""
-    sending, stopping = _Sending(), Stopping(Screen())
-    stopping.guard(sending.stream)
-    outcomes = asyncio.ensure_future(_collect(sending.stream))
-    await sending.full.wait()
+    sending, stopping, outcomes = await _under_way()
     stopping.interrupt(1)
     await asyncio.sleep(0)
     sending.go.set()
@@ -113,10 +116,7 @@ async def test_the_second_interrupt_gives_up_what_is_in_flight(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """What was under way is told of as what it is, at once."""
-    sending, stopping = _Sending(), Stopping(Screen())
-    stopping.guard(sending.stream)
-    outcomes = asyncio.ensure_future(_collect(sending.stream))
-    await sending.full.wait()
+    _, stopping, outcomes = await _under_way()
     stopping.interrupt(1)
     stopping.interrupt(2)
     assert await asyncio.wait_for(outcomes, 10) == [Status.UNKNOWN] * 3
@@ -127,16 +127,9 @@ async def test_a_reader_that_has_gone_stops_the_job_without_a_word(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Where nobody reads any more, the job stops as after an interrupt, and says nothing."""
-    sending, stopping = _Sending(), Stopping(Screen())
-    stopping.guard(sending.stream)
-    outcomes = asyncio.ensure_future(_collect(sending.stream))
-    await sending.full.wait()
+    sending, stopping, outcomes = await _under_way()
     await asyncio.to_thread(stopping.break_off)
     await asyncio.sleep(0)
     sending.go.set()
     assert await asyncio.wait_for(outcomes, 10) == [Status.ACCEPTED] * 3
     assert capsys.readouterr() == ("", "")
-
-
-async def _collect(stream: SendMany) -> list[Status]:
-    return [outcome.status async for outcome in stream]

@@ -26,7 +26,7 @@ _TIME_LIMIT = 60.0
 _SEPARATORS = {"|", "||", "&&", ";", "&"}
 # What a page may call besides the command itself.
 _PROGRAMS = {"cat", "cp", "curl", "echo", "esms-async", "head", "printf", "python", "timeout"}
-_TOOLS = {"nox", "pre-commit", "uvicorn"}
+_TOOLS = {"httpx2", "nox", "pre-commit", "pytest", "pytest-asyncio", "uvicorn"}
 _TERMINATED = {0, -signal.SIGTERM, 128 + signal.SIGTERM}
 
 

@@ -25,6 +25,8 @@ def test_the_defaults_work() -> None:
         ("dedup_window", "24h"),
         ("report_timeout", 0),
         ("invalid_status", 500),
+        ("rejection_status", 500),
+        ("unreadable_status", 404),
         ("sends_per_second", 0),
         ("price", -1),
         ("price", 8.5),

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from datetime import datetime
-from typing import assert_type
+from typing import Unpack, assert_type
 
 import aiohttp
 import tenacity
@@ -13,6 +13,7 @@ from esms_async import (
     CODES,
     AccountRejected,
     Attempt,
+    ClientOptions,
     Code,
     Credentials,
     DuplicateRequestId,
@@ -38,8 +39,18 @@ from esms_async import (
     measure,
     new_request_id,
 )
+from esms_async.emulated import EmulatedClient, EmulatedOptions
 from esms_async.emulator import AcceptedMessage, Emulator
-from esms_async.ledger import Claim, Entry, Ledger, MemoryLedger, RedisLedger, SqliteLedger, State
+from esms_async.ledger import (
+    Claim,
+    Entry,
+    Ledger,
+    LedgerOptions,
+    MemoryLedger,
+    RedisLedger,
+    SqliteLedger,
+    State,
+)
 
 
 def words(message: Message) -> None:
@@ -74,6 +85,13 @@ def clients(keys: Credentials, session: aiohttp.ClientSession) -> None:
     stop = tenacity.stop_after_attempt(3) | tenacity.stop_after_delay(5)
     wait = tenacity.wait_fixed(1) + tenacity.wait_random(0, 1)
     EsmsClient(keys, retry=RetryPolicy(stop=stop, wait=wait, retry=tenacity.retry_always))
+
+
+def our_client(**options: Unpack[ClientOptions]) -> EsmsClient:
+    """A caller's own function that passes the client's options on."""
+    assert_type(options.get("sandbox"), bool | None)
+    options.setdefault("retry", RetryPolicy(attempts=3))
+    return EsmsClient.from_env(None, **options)
 
 
 async def sends(esms: EsmsClient, message: Message) -> None:
@@ -140,7 +158,8 @@ async def ledgers(ledger: Ledger, message: Message) -> None:
     assert_type(await ledger.prune(3600.0), int)
     async for entry in ledger.unsettled():
         assert_type(entry.state, State)
-    async with SqliteLedger("a") as opened:
+    options = LedgerOptions(window=3600.0, store_phone=True)
+    async with SqliteLedger("a", options=options) as opened:
         assert_type(opened, SqliteLedger)
 
 
@@ -151,3 +170,10 @@ async def emulators() -> None:
         assert_type(gateway.messages, list[AcceptedMessage])
         assert_type(gateway.accepted("id"), int)
         assert_type(await gateway.wait_for(phone="0901888484"), AcceptedMessage)
+
+
+async def emulated_clients(**options: Unpack[EmulatedOptions]) -> None:
+    """A client with an emulator of its own."""
+    async with EsmsClient.emulated(**options) as esms:
+        assert_type(esms, EmulatedClient)
+        assert_type(esms.emulator, Emulator)

@@ -16,7 +16,7 @@ from tests.workers.support import environment
 @pytest.fixture(scope="session")
 def redis() -> Iterator[RedisServer]:
     """A Redis server."""
-    with RedisServer() as server:
+    with RedisServer({"appendonly": "yes", "maxmemory-policy": "noeviction"}) as server:
         yield server
 
 

@@ -1,0 +1,76 @@
+"""The command `ledger` and those below it, with their options."""
+
+from collections.abc import Callable
+
+import click
+
+from esms_async.cli import ledger as jobs
+from esms_async.cli.options import PATH, Command, debug_option
+from esms_async.cli.running import run_job
+
+
+@click.group("ledger", short_help="Look at what a ledger knows of each send.")
+def ledger_group() -> None:
+    """Look at what a ledger knows of each send.
+
+    LEDGER is the file of an SQLite ledger, or the redis:// URL of one on Redis.
+    """
+
+
+_json_option = click.option(
+    "--json", "as_json", is_flag=True, help="Print JSON, one object a line."
+)
+
+
+def _command(name: str, short_help: str) -> Callable[[Callable[..., int]], click.Command]:
+    """Make a function a command that takes a ledger first."""
+    command = ledger_group.command(name, cls=Command, short_help=short_help)
+    place = click.argument("place", metavar="LEDGER", type=PATH)
+    return lambda function: command(place(debug_option(function)))
+
+
+@_command("show", "Show one send.")
+@click.argument("request_id")
+@_json_option
+def _show(*, place: str, request_id: str, as_json: bool, debug: bool) -> int:
+    """Show what LEDGER holds of the send with REQUEST_ID; exit with 1 where it holds nothing."""
+    return run_job(
+        lambda screen: jobs.show(place, request_id, screen, as_json=as_json),
+        as_json=as_json,
+        debug=debug,
+    )
+
+
+@_command("unsettled", "List what may have been accepted.")
+@_json_option
+def _unsettled(*, place: str, as_json: bool, debug: bool) -> int:
+    """List the sends in LEDGER that may have been accepted; exit with 1 where there are any."""
+    return run_job(
+        lambda screen: jobs.unsettled(place, screen, as_json=as_json),
+        as_json=as_json,
+        debug=debug,
+    )
+
+
+@_command("prune", "Forget old sends.")
+@click.option("--older-than", default="30d", show_default=True, metavar="TIME", help="As 12h.")
+@click.option("--unsettled", is_flag=True, help="Forget those too that may have been accepted.")
+def _prune(*, place: str, older_than: str, unsettled: bool, debug: bool) -> int:
+    """Forget the sends in LEDGER that did not change for a time.
+
+    A message that is sent again after that is sent as a new one.
+    """
+    return run_job(
+        lambda screen: jobs.prune(place, older_than, screen, unsettled=unsettled),
+        as_json=False,
+        debug=debug,
+    )
+
+
+@_command("export", "Print every send.")
+@click.option("--csv", "as_csv", is_flag=True, help="Print CSV, not JSON.")
+def _export(*, place: str, as_csv: bool, debug: bool) -> int:
+    """Print every send in LEDGER, one JSON object a line."""
+    return run_job(
+        lambda screen: jobs.export(place, screen, as_csv=as_csv), as_json=True, debug=debug
+    )

@@ -1,0 +1,1 @@
+"""Tests of what finds out about the gateway."""
