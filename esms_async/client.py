@@ -205,8 +205,8 @@ class EsmsClient(Questions):
             RequestIdExpired: The ledger holds an attempt that may have been accepted too long
                 ago to send again; nothing was sent.
             LedgerError: The ledger can't be used; nothing was sent.
-            asyncio.CancelledError: The caller was cancelled; its `__cause__` is the NotSent or
-                the OutcomeUnknown that is true of the message.
+            asyncio.CancelledError: The caller was cancelled; its `__cause__` is what is true of
+                the message: NotSent, OutcomeUnknown, or the Rejected that had come.
         """
         return await self._deliver(message, History.CLEAN)
 
@@ -316,6 +316,7 @@ class EsmsClient(Questions):
     async def _deliver(self, message: Message, history: History) -> Receipt:
         """Send a message, unless a send of it is under way: then share the result of that one."""
         key = _require_message(message).request_id
+        self._transport.require_loop()
         while (under_way := self._under_way.get(key)) is not None:
             joined = await under_way.join(message, history)
             if isinstance(joined, Receipt):

@@ -30,13 +30,22 @@ class Deadline:
             self._task.cancel()
 
     def take_back(self) -> bool:
-        """Take back the cancellation that this deadline made.
+        """Take back the cancellation that this deadline made, if it has made one.
 
         Returns:
-            True where the CancelledError just caught is this deadline's alone; False where
-            somebody else has cancelled the task, and it must go on being cancelled.
+            True where nobody else has cancelled the task meanwhile. The CancelledError just
+            caught is this deadline's then, or that of something the task was waiting for;
+            otherwise the task must go on being cancelled.
         """
-        return self._struck and self._task.uncancel() <= self._cancelling
+        if self._struck:
+            self._struck = False
+            return self._task.uncancel() <= self._cancelling
+        return self._task.cancelling() <= self._cancelling
+
+    @property
+    def has_struck(self) -> bool:
+        """True once the time was up, until that is taken back."""
+        return self._struck
 
 
 class Deadlines:
@@ -64,8 +73,10 @@ class Deadlines:
         return deadline
 
     def end(self, deadline: Deadline) -> None:
-        """Forget a deadline: what it was for is over."""
+        """Forget a deadline: what it was for is over, in time or not."""
         self._pending.discard(deadline)
+        if deadline.has_struck:
+            deadline.take_back()
 
     def close(self) -> None:
         """Stop the timer."""

@@ -9,6 +9,7 @@ its pool.
 import asyncio
 import inspect
 import select
+import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Final
@@ -40,6 +41,7 @@ _MOST_BODY = 64 * 1024
 _NO_TIMEOUT = aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None)
 # Linux tells a half-closed connection by this event, the BSDs by POLLHUP alone.
 _PEER_CLOSED = getattr(select, "POLLRDHUP", 0)
+_READABLE = _PEER_CLOSED | getattr(select, "POLLIN", 0)
 
 
 # What a ClientSession does with a request, unless something stands in for it or wraps it.
@@ -64,8 +66,13 @@ def is_plain(session: aiohttp.ClientSession) -> bool:
     Returns:
         True where `DirectPost` does the same as the session would, sooner.
     """
+    return _IS_TESTED and _is_own(session) and not session.trace_configs
+
+
+def _is_own(session: aiohttp.ClientSession) -> bool:
+    """Tell whether a session is aiohttp's own, in no part replaced."""
     request = aiohttp.ClientSession._request  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # as above
-    return _IS_TESTED and _IS_OWN and request is _OWN_REQUEST and not session.trace_configs
+    return _IS_OWN and request is _OWN_REQUEST and type(session) is aiohttp.ClientSession
 
 
 @attrs.define
@@ -100,31 +107,45 @@ class TransportFailure(Exception):
 class Request:
     """The body of one request, and how far it has come.
 
+    Args:
+        body: The bytes.
+        not_after: When it is not to be written any more, on the monotonic clock; None is never.
+
     Attributes:
         body: The bytes.
-        asked: True once a session was asked to post it.
-        built: True once the session has made an HTTP request of it.
-        written: True once its bytes were handed to a connection.
+        built: True once a session has made an HTTP request of it.
+        out_of_sight: True once it was given to what stands in for a session of aiohttp's own.
+        writes: How often it was handed to a connection: more than once where a middleware of
+            the session repeats it.
         withdrawn: True once it is not to be written any more.
     """
 
-    __slots__ = ("asked", "body", "built", "withdrawn", "written")
+    __slots__ = ("body", "built", "not_after", "out_of_sight", "withdrawn", "writes")
 
-    def __init__(self, body: bytes) -> None:
+    def __init__(self, body: bytes, not_after: float | None = None) -> None:
         self.body: bytes = body
-        self.asked: bool = False
+        self.not_after: float | None = not_after
         self.built: bool = False
-        self.written: bool = False
+        self.out_of_sight: bool = False
+        self.writes: int = 0
         self.withdrawn: bool = False
 
     @property
     def may_have_arrived(self) -> bool:
         """False only as long as no byte of the request can have left this machine.
 
-        A request that was asked for but never built went through a session that is not
-        aiohttp's own machinery, a stand-in for one, of which nothing is known.
+        Of a stand-in for a session nothing is known, until it has aiohttp build the request.
         """
-        return self.written or (self.asked and not self.built)
+        return self.writes > 0 or (self.out_of_sight and not self.built)
+
+    def refuse_late(self) -> None:
+        """Refuse to be written once it is too late for that.
+
+        Raises:
+            TransportFailure: Nobody can use the message any more.
+        """
+        if self.not_after is not None and time.monotonic() >= self.not_after:
+            raise TransportFailure("expires_at has passed", may_have_arrived=False)
 
 
 class _Payload(aiohttp.BytesPayload):
@@ -152,7 +173,8 @@ class _Payload(aiohttp.BytesPayload):
         if self._request.withdrawn:
             raise ConnectionResetError(_UNASKED)
         refuse_unfit(writer.transport)
-        self._request.written = True
+        self._request.refuse_late()
+        self._request.writes += 1
         await super().write_with_length(writer, content_length)
 
 
@@ -161,7 +183,7 @@ async def post_through(
     url: URL,
     request: Request,
     *,
-    middlewares: tuple[aiohttp.ClientMiddlewareType, ...] | None,
+    middlewares: tuple[aiohttp.ClientMiddlewareType, ...],
 ) -> Reply:
     """Have a session post a request.
 
@@ -169,7 +191,7 @@ async def post_through(
         session: The session.
         url: Where to.
         request: The body.
-        middlewares: Those to use in place of the session's own, or None.
+        middlewares: Those to use in place of the session's own, which are among them.
 
     Returns:
         The answer, whatever its status; redirects are not followed.
@@ -178,16 +200,26 @@ async def post_through(
         TransportFailure: The answer is too large.
         Exception: Whatever the session raises.
     """
-    request.asked = True
+    request.out_of_sight = not _is_own(session)
+    payload = _Payload(request)
+
+    async def watch(
+        built: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
+        """Note a body that a middleware has put in the place of the payload, which would."""
+        if built.body is not payload:
+            request.writes += 1
+        return await handler(built)
+
     response = await session.post(
         url,
-        data=_Payload(request),
+        data=payload,
         headers=HEADERS,
         timeout=_NO_TIMEOUT,
         allow_redirects=False,
         raise_for_status=False,
         auto_decompress=False,
-        middlewares=middlewares,
+        middlewares=(*middlewares, watch) if middlewares else None,
     )
     try:
         _refuse_unasked(request)
@@ -200,7 +232,7 @@ async def post_through(
 
 def _refuse_unasked(request: Request) -> None:
     """Refuse an answer that was there before its request, which is then not written any more."""
-    if request.built and not request.written:
+    if request.built and not request.writes:
         request.withdrawn = True
         raise ConnectionResetError(_UNASKED)
 
@@ -247,7 +279,8 @@ class DirectPost:
             assert protocol is not None  # noqa: S101  # it has not been released yet
             protocol.set_response_params(read_until_eof=True, auto_decompress=False)
             transport = refuse_unfit(protocol.transport)
-            request.written = True
+            request.refuse_late()
+            request.writes += 1
             transport.write(b"%b%d\r\n\r\n%b" % (self._head, len(request.body), request.body))
             message, payload = await protocol.read()
             while 100 <= message.code < 200 and message.code != 101:
@@ -296,7 +329,9 @@ def _peer_has_closed(transport: asyncio.WriteTransport) -> bool:
     if connection is None or not hasattr(select, "poll"):
         return False
     poll = select.poll()
-    poll.register(connection.fileno(), _PEER_CLOSED)
+    # Whatever there is to read was not asked for, but over TLS it may be a session ticket.
+    is_encrypted = transport.get_extra_info("sslcontext") is not None
+    poll.register(connection.fileno(), _PEER_CLOSED if is_encrypted else _READABLE)
     return bool(poll.poll(0))
 
 

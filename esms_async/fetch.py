@@ -30,7 +30,7 @@ async def fetch(
     question: Question[_T],
     credentials: Credentials,
     *,
-    middlewares: tuple[aiohttp.ClientMiddlewareType, ...] | None,
+    middlewares: tuple[aiohttp.ClientMiddlewareType, ...],
 ) -> Reply:
     """Have a session ask a question.
 
@@ -39,7 +39,7 @@ async def fetch(
         url: The URL of the operation.
         question: The question.
         credentials: The account's keys.
-        middlewares: Those to use in place of the session's own, or None.
+        middlewares: Those to use in place of the session's own, which are among them.
 
     Returns:
         The answer, whatever its status; redirects are not followed.
@@ -53,8 +53,6 @@ async def fetch(
         body = aiohttp.BytesPayload(question.body(credentials), content_type="application/json")
     else:
         url = url.with_query(question.fields)
-        if middlewares is None:
-            middlewares = tuple(session._middlewares)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # no public name; a test pins it
         middlewares = (*middlewares, _with_query(keys(credentials)))
     async with session.request(
         "POST" if question.in_body else "GET",

@@ -84,9 +84,12 @@ class Recorder:
             LedgerError: It can't be used, or holds sends that went elsewhere.
         """
         async with self._opening:
-            if not self.ledger.is_open:
+            if not self.ledger.is_open and not self._closing.is_set():
                 await self.ledger.open()
                 self._owns_ledger = True
+            if self._closing.is_set():
+                await self._give_back()
+                raise LedgerError("the client is closed")
             if not self._is_ours:
                 await self._take()
         return self.ledger
@@ -129,9 +132,12 @@ class Recorder:
             while self._outstanding:
                 await asyncio.wait(self._outstanding)
         finally:
-            if self._owns_ledger:
-                self._owns_ledger = False
-                await self.ledger.aclose()
+            await self._give_back()
+
+    async def _give_back(self) -> None:
+        if self._owns_ledger:
+            self._owns_ledger = False
+            await self.ledger.aclose()
 
     async def _record_until_done(self, claimed: Entry, settlement: Settlement) -> None:
         pause = _FIRST_PAUSE
@@ -183,8 +189,11 @@ class RecordedSend(LogicalSend):
         Raises:
             LedgerError: The ledger can't be used; nothing was sent.
             SendError: As for a send without a ledger, or as the ledger holds it.
-            asyncio.CancelledError: As for a send without a ledger.
+            asyncio.CancelledError: As for a send without a ledger; its `__cause__` may also be
+                the rejection that had come.
         """
+        # Before the claim: where the caller's own hook fails, there is nothing to give back.
+        self.encode()
         claim = await self._claim()
         if claim.decision is Decision.RESUME:
             self.history = History.AMBIGUOUS
@@ -195,14 +204,20 @@ class RecordedSend(LogicalSend):
             receipt = await super().run()
         except SendError as error:
             return await self._record_failure(error)
-        except BaseException:
-            if self.history is History.CLEAN:
+        except (Exception, asyncio.CancelledError):
+            # On proof alone. Whatever else ends a task, such as SystemExit, leaves it open.
+            if not self.may_have_arrived:
                 self._recorder.record_later(self._claimed, Settlement(News.RELEASED))
             raise
         accepted = Settlement(
             News.ACCEPTED, sms_id=receipt.sms_id, deduplicated=receipt.deduplicated
         )
-        await self._recorder.record(self._claimed, accepted)
+        try:
+            await self._recorder.record(self._claimed, accepted)
+        except asyncio.CancelledError as cancelled:
+            self._recorder.record_later(self._claimed, accepted)
+            cancelled.__cause__ = self.left_open("cancelled while the ledger was being told")
+            raise
         return receipt
 
     async def attempt_again(self) -> Receipt:
@@ -242,7 +257,13 @@ class RecordedSend(LogicalSend):
 
     async def _record_failure(self, error: SendError) -> Receipt:
         """Record why a send failed, and tell what is true in the light of the ledger."""
-        entry = await self._recorder.record(self._claimed, _settlement(error))
+        settlement = _settlement(error)
+        try:
+            entry = await self._recorder.record(self._claimed, settlement)
+        except asyncio.CancelledError as cancelled:
+            self._recorder.record_later(self._claimed, settlement)
+            cancelled.__cause__ = error
+            raise
         if entry is not None and entry.state is State.ACCEPTED:
             return attrs.evolve(_receipt(entry), attempts=self.attempts)
         if entry is None or isinstance(error, OutcomeUnknown) or _is_final(error):

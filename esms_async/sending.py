@@ -73,13 +73,13 @@ class LogicalSend:
         "_gateway",
         "_landed",
         "_last_start",
+        "_request",
         "attempts",
         "history",
         "is_observed",
         "message",
     )
 
-    _body: bytes
     _deadline: float
     _last_start: float
 
@@ -89,6 +89,8 @@ class LogicalSend:
         self.attempts: tuple[Attempt, ...] = ()
         self.is_observed: bool = False
         self._gateway = gateway
+        self._body = b""
+        self._request: Request | None = None
         self._landed: asyncio.Future[Receipt | SendError | None] | None = None
 
     async def run(self) -> Receipt:
@@ -107,7 +109,7 @@ class LogicalSend:
         if self.message.expires_at is not None:
             until_expiry = (self.message.expires_at - datetime.now(UTC)).total_seconds()
             self._last_start = min(self._deadline, started + until_expiry)
-        self._body = gateway.encode(self.message)
+        self.encode()
         try:
             try:
                 receipt = await self._attempt(started)
@@ -122,6 +124,19 @@ class LogicalSend:
         except asyncio.CancelledError as cancelled:
             cancelled.__cause__ = self.left_open("cancelled")
             raise
+
+    def encode(self) -> None:
+        """Write the body of the requests, unless it is written already."""
+        self._body = self._body or self._gateway.encode(self.message)
+
+    @property
+    def may_have_arrived(self) -> bool:
+        """False only as long as no attempt can have reached the gateway."""
+        if self.history is History.AMBIGUOUS:
+            return True
+        if self._request is not None:
+            return self._request.may_have_arrived
+        return bool(self.attempts) and self.attempts[-1].evidence is not Evidence.NOTHING_LEFT
 
     async def _pursue(self, failure: SendError, started: float) -> Receipt:
         try:
@@ -192,7 +207,8 @@ class LogicalSend:
         if started >= self._last_start:
             raise self.left_open("the deadline or expires_at has passed")
         gateway, started_at = self._gateway, datetime.now(UTC)
-        request = Request(self._body)
+        not_after = None if self.message.expires_at is None else self._last_start
+        request = self._request = Request(self._body, not_after)
         asked_to_wait = None
         try:
             if gateway.limiter is None:
@@ -209,6 +225,9 @@ class LogicalSend:
         else:
             answer = decode_send(reply.status, reply.body, loads=gateway.loads)
             asked_to_wait = reply.retry_after
+            if request.writes > 1:
+                # A middleware of the session has made further attempts of this one.
+                self.history = History.AMBIGUOUS
         verdict = self._record(answer, started_at, started, asked_to_wait)
         if verdict is Verdict.ACCEPTED:
             return Receipt(self.message.request_id, answer.sms_id, attempts=self.attempts)
@@ -253,6 +272,7 @@ class LogicalSend:
             asked_to_wait,
         )
         self.attempts += (attempt,)
+        self._request = None
         if self.is_observed or evidence is not Evidence.ACCEPTED:
             self._gateway.events.attempted(self.message, len(self.attempts), attempt)
         self.history = extend(history, evidence)
@@ -285,7 +305,7 @@ class LogicalSend:
         Returns:
             NotSent, or OutcomeUnknown where an attempt may have arrived.
         """
-        if self.history is History.AMBIGUOUS:
+        if self.may_have_arrived:
             return OutcomeUnknown(
                 self.message, self.attempts, f"it may have been accepted: {problem}"
             )

@@ -26,16 +26,13 @@ _T = TypeVar("_T")
 DEFAULT_BASE_URL: Final = "https://rest.esms.vn/MainService.svc/json/"
 """The folder of the gateway's operations."""
 
-# What aiohttp raises before it builds a request or gets a connection for it.
+# What a stand-in for a session is believed, for aiohttp raises it before a connection is there.
 _BEFORE_ANY_WRITE = (
     aiohttp.ClientConnectorError,
     aiohttp.ClientHttpProxyError,
     aiohttp.ConnectionTimeoutError,
     aiohttp.InvalidURL,
     aiohttp.ServerFingerprintMismatch,
-    RuntimeError,
-    TypeError,
-    ValueError,
 )
 
 
@@ -52,8 +49,9 @@ class Transport:
         self._base_url = _check_base_url(base_url)
         self._session = session
         self._owns_session = session is None
-        self._middlewares = _without_cookies(session)
+        self._middlewares = _middlewares_of(session)
         self._max_connections = max_connections
+        self._closed = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._urls: dict[str, URL] = {}
         self._direct: dict[str, DirectPost] = {}
@@ -85,6 +83,8 @@ class Transport:
             UsageError: The transport belongs to another event loop.
         """
         session = self._opened()
+        if session.closed:
+            raise TransportFailure("the session is closed", may_have_arrived=False)
         deadline = self._deadlines.begin(time_limit)
         try:
             if self._owns_session and is_plain(session):
@@ -94,12 +94,17 @@ class Transport:
         except TransportFailure:
             raise
         except asyncio.CancelledError:
+            # aiohttp cancels those who wait for a place in a pool that is closed.
+            in_time = not deadline.has_struck
             if not deadline.take_back():
                 raise
-            problem, never_built = f"no answer within {time_limit:.3g} s", False
+            never_built = False
+            problem = f"no answer within {time_limit:.3g} s"
+            if in_time:
+                problem = "the session was closed"
         except Exception as error:  # noqa: BLE001  # the marker decides, not the exception's class
             problem = _describe(error)
-            never_built = isinstance(error, _BEFORE_ANY_WRITE) and not request.written
+            never_built = isinstance(error, _BEFORE_ANY_WRITE) and not request.writes
         finally:
             self._deadlines.end(deadline)
         raise TransportFailure(
@@ -123,6 +128,8 @@ class Transport:
             TransportFailure: No complete answer came.
             UsageError: The session is closed, or belongs to another event loop.
         """
+        if self._closed:
+            raise UsageError("the client is closed")
         session = self._opened()
         if session.closed:
             raise UsageError("the session is closed")
@@ -153,36 +160,51 @@ class Transport:
 
     async def aclose(self) -> None:
         """Close the session, if it is this transport's own, without waiting for its requests."""
+        self._closed = True
         self._deadlines.close()
         if self._session is not None and self._owns_session:
             await self._session.close()
 
-    def _opened(self) -> aiohttp.ClientSession:
+    def require_loop(self) -> None:
+        """Belong to the running event loop from now on.
+
+        Raises:
+            UsageError: The transport belongs to another one.
+        """
         loop = asyncio.get_running_loop()
-        if loop is self._loop and self._session is not None:
+        if loop is not self._loop:
+            if self._loop is not None:
+                raise UsageError(
+                    "this client is open on another event loop; make one for each loop"
+                )
+            self._loop = loop
+
+    def _opened(self) -> aiohttp.ClientSession:
+        self.require_loop()
+        if self._closed:
+            raise TransportFailure("the client is closed", may_have_arrived=False)
+        if self._session is not None:
             return self._session
-        if self._loop is not None:
-            raise UsageError("this client is open on another event loop; make one for each loop")
-        self._loop = loop
-        self._session = self._session or aiohttp.ClientSession(
+        self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=self._max_connections),
             cookie_jar=aiohttp.DummyCookieJar(),
         )
         return self._session
 
 
-def _without_cookies(
+def _middlewares_of(
     session: aiohttp.ClientSession | None,
-) -> tuple[aiohttp.ClientMiddlewareType, ...] | None:
-    """Return the middlewares that keep an injected session from sending the cookies it holds.
+) -> tuple[aiohttp.ClientMiddlewareType, ...]:
+    """Return the middlewares of an injected session, which naming any for a request replaces.
 
     ASP.NET may serialise requests that share a session cookie. A session's own jar cannot be
-    switched off for one request, so the header is taken out again, after the session's own
-    middlewares, which naming any for a request would replace.
+    switched off for one request, so behind its own middlewares the header is taken out again.
     """
-    if session is None or isinstance(session.cookie_jar, aiohttp.DummyCookieJar):
-        return None
+    if session is None:
+        return ()
     own = session._middlewares  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # no public name; a test pins it
+    if isinstance(session.cookie_jar, aiohttp.DummyCookieJar):
+        return tuple(own)
     return (*own, _drop_cookies)
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import socket
 import ssl
 import struct
@@ -141,6 +142,11 @@ class ScriptedGateway:
         """Send a FIN on every open connection at once, before any event loop can notice."""
         for writer in self._writers:
             writer.get_extra_info("socket").shutdown(socket.SHUT_WR)
+
+    def say(self, raw: bytes) -> None:
+        """Send bytes on every open connection at once, before any event loop can notice."""
+        for writer in self._writers:
+            os.write(writer.get_extra_info("socket").fileno(), raw)
 
     async def close_connections(self) -> None:
         """End every open connection."""

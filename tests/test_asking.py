@@ -230,7 +230,7 @@ async def test_a_client_that_is_closed_meanwhile() -> None:
         asking = asyncio.create_task(client.balance())
         await emulator.wait_for_request()
         await client.aclose()
-        with pytest.raises(UsageError, match="the session is closed"):
+        with pytest.raises(UsageError, match="the client is closed"):
             await asking
 
 

@@ -43,6 +43,36 @@ async def test_each_task_has_its_own_time() -> None:
     assert order == ["short", "long"]
 
 
+async def test_a_deadline_that_strikes_leaves_no_cancellation_behind() -> None:
+    """Where what was cancelled makes another error of it, the task goes on uncancelled."""
+    deadlines = Deadlines()
+    task = asyncio.current_task()
+    assert task is not None
+    deadline = deadlines.begin(0)
+    try:
+        await asyncio.Event().wait()
+    except asyncio.CancelledError:
+        pass
+    finally:
+        deadlines.end(deadline)
+    assert task.cancelling() == 0
+    deadlines.close()
+
+
+async def test_a_cancellation_that_nobody_made_is_taken_back() -> None:
+    """What the task waits for may be cancelled, which is no cancellation of the task."""
+    deadlines = Deadlines()
+    deadline = deadlines.begin(60)
+    place = asyncio.get_running_loop().create_future()
+    place.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await place
+    assert not deadline.has_struck
+    assert deadline.take_back()
+    deadlines.end(deadline)
+    deadlines.close()
+
+
 async def test_another_cancellation_is_passed_on() -> None:
     """A task that somebody cancels is cancelled, whatever time it had."""
     deadlines = Deadlines()

@@ -23,6 +23,7 @@ from esms_async import (
     RetryPolicy,
     Status,
 )
+from esms_async.exchange import Reply, Request
 from esms_async.ledger import Claim, Entry, MemoryLedger, Settlement, SqliteLedger, State
 from esms_async.settlement import WINDOW
 from esms_async.transport import DEFAULT_BASE_URL
@@ -30,6 +31,7 @@ from tests.factories import CREDENTIALS, ONE_ATTEMPT, QUICK, a_message
 from tests.ledger.conftest import Clock
 from tests.scripted_gateway import DUPLICATE, Exchange, ScriptedGateway, Step
 from tests.test_client import cancelled_with, hang, reset, take_and_reset, told
+from tests.test_hooks import Notes
 
 
 class FailingLedger(MemoryLedger):
@@ -95,6 +97,128 @@ async def state_of(ledger: MemoryLedger, message: Message) -> State | None:
     """Return what the ledger knows of a message."""
     entry = await ledger.look_up(message.request_id)
     return None if entry is None else entry.state
+
+
+class Ends(BaseException):
+    """What ends a program, as SystemExit does."""
+
+
+async def test_what_ends_the_program_leaves_the_entry_open(
+    gateway: ScriptedGateway, ledger: MemoryLedger
+) -> None:
+    """Only what is known not to have left is given back: the answer may have been code 100."""
+
+    def end(_: bytes) -> object:
+        raise Ends
+
+    message = a_message()
+    async with EsmsClient(CREDENTIALS, base_url=gateway.url, ledger=ledger, loads=end) as client:
+        with pytest.raises(Ends):
+            await client.send(message)
+    assert gateway.accepted[message.request_id] == 1
+    assert await state_of(ledger, message) is State.OPEN
+
+
+async def test_an_error_of_this_package_is_no_proof_that_nothing_left(
+    gateway: ScriptedGateway, ledger: MemoryLedger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever fails behind the write, the entry stays open and no hook is told otherwise."""
+    message, notes = a_message(), Notes()
+    async with EsmsClient(
+        CREDENTIALS, base_url=gateway.url, ledger=ledger, hooks=[notes]
+    ) as client:
+        post = client._transport.post
+
+        async def fail(operation: str, request: Request, *, time_limit: float) -> Reply:
+            await post(operation, request, time_limit=time_limit)
+            raise ZeroDivisionError
+
+        monkeypatch.setattr(client._transport, "post", fail)
+        with pytest.raises(ZeroDivisionError):
+            await client.send(message)
+    assert await state_of(ledger, message) is State.OPEN
+    assert isinstance(notes.outcomes[0].error, OutcomeUnknown)
+
+
+class SlowToSettle(MemoryLedger):
+    """A ledger whose first settlement never comes to its end."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.settling = asyncio.Event()
+
+    async def settle(
+        self, request_id: str, generation: int, settlement: Settlement
+    ) -> Entry | None:
+        """Hang, then settle."""
+        if not self.settling.is_set():
+            self.settling.set()
+            await asyncio.Event().wait()
+        return await super().settle(request_id, generation, settlement)
+
+
+@pytest.mark.parametrize(
+    ("answer", "cause", "state"),
+    [
+        (None, OutcomeUnknown, State.ACCEPTED),
+        (b'{"CodeResult":"108"}', Rejected, State.REJECTED),
+    ],
+    ids=["accepted", "rejected"],
+)
+async def test_a_send_cancelled_while_it_is_settled_tells_what_had_come(
+    gateway: ScriptedGateway, answer: bytes | None, cause: type[Exception], state: State
+) -> None:
+    """Neither the cause nor a hook says that nothing was sent, and the ledger learns the truth."""
+    if answer is not None:
+        gateway.script.append(told(answer))
+    ledger, message, notes = SlowToSettle(), a_message(), Notes()
+    async with EsmsClient(
+        CREDENTIALS, base_url=gateway.url, ledger=ledger, hooks=[notes]
+    ) as client:
+        sending = asyncio.create_task(client.send(message))
+        await ledger.settling.wait()
+        sending.cancel()
+        with pytest.raises(asyncio.CancelledError) as cancelled:
+            await sending
+        assert type(cancelled.value.__cause__) is cause
+        await client.aclose()
+    (outcome,) = notes.outcomes
+    assert type(outcome.error) is cause
+    await ledger.open()
+    assert await state_of(ledger, message) is state
+
+
+class OpensOnDemand(MemoryLedger):
+    """A ledger that opens when a test says so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked, self.allowed = asyncio.Event(), asyncio.Event()
+
+    async def open(self) -> None:
+        """Wait, and open."""
+        self.asked.set()
+        await self.allowed.wait()
+        await super().open()
+
+
+async def test_a_ledger_that_is_opened_too_late_is_closed_again(gateway: ScriptedGateway) -> None:
+    """Of two sends that wait for the ledger when the client is closed, none leaves it open."""
+    ledger = OpensOnDemand()
+    client = EsmsClient(CREDENTIALS, base_url=gateway.url, ledger=ledger)
+    sends = [asyncio.create_task(client.send(a_message())) for _ in range(2)]
+    await ledger.asked.wait()
+    closing = asyncio.create_task(client.aclose())
+    await asyncio.sleep(0)
+    closing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await closing
+    ledger.allowed.set()
+    for result in await asyncio.gather(*sends, return_exceptions=True):
+        assert isinstance(result, LedgerError)
+        assert "the client is closed" in str(result)
+    assert not ledger.is_open
+    assert gateway.connections == 0
 
 
 class SlowToOpen(MemoryLedger):
@@ -472,7 +596,7 @@ async def test_an_open_ledger_stays_its_owners(ledger: MemoryLedger, a_client: M
     assert ledger.is_open
 
 
-async def test_an_unexpected_error_releases_the_claim(
+async def test_an_unexpected_error_comes_before_the_claim(
     gateway: ScriptedGateway, ledger: MemoryLedger
 ) -> None:
     """A hook that fails before anything is sent leaves no doubt behind."""
@@ -484,7 +608,7 @@ async def test_an_unexpected_error_releases_the_claim(
     async with EsmsClient(CREDENTIALS, base_url=gateway.url, ledger=ledger, dumps=broken) as client:
         with pytest.raises(ZeroDivisionError):
             await client.send(message)
-    assert await state_of(ledger, message) is State.RELEASED
+    assert await ledger.look_up(message.request_id) is None
 
 
 async def test_equal_sends_share_one_claim(

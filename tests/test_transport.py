@@ -5,6 +5,7 @@ import gzip
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 
 import aiohttp
 import pytest
@@ -15,6 +16,7 @@ from esms_async import (
     ConfigurationError,
     EsmsClient,
     Evidence,
+    Message,
     NotSent,
     OutcomeUnknown,
     Rejected,
@@ -22,12 +24,15 @@ from esms_async import (
     SendError,
     UsageError,
 )
-from esms_async.exchange import Request
+from esms_async.exchange import Request, TransportFailure
+from esms_async.ledger import MemoryLedger
 from esms_async.protocol import SEND_OPERATION
+from esms_async.reads import ask_balance
 from esms_async.transport import Transport
 from tests.factories import CREDENTIALS, ONE_ATTEMPT, QUICK, a_message
 from tests.scripted_gateway import ACCEPTED, Exchange, ScriptedGateway, Step
 
+STALE = b'{"CodeResult":"100","CountRegenerate":0,"SMSID":"stale"}'
 IMPATIENT = RetryPolicy(attempts=1, attempt_timeout=0.5)
 
 
@@ -529,7 +534,7 @@ async def test_a_closed_injected_session_is_not_sent(gateway: ScriptedGateway) -
     async with EsmsClient(
         CREDENTIALS, base_url=gateway.url, session=session, retry=ONE_ATTEMPT
     ) as client:
-        await expect_not_sent(client, "RuntimeError")
+        await expect_not_sent(client, "the session is closed")
 
 
 async def test_a_connection_closed_while_idle_never_swallows_a_request(
@@ -587,9 +592,166 @@ async def test_an_answer_that_nobody_asked_for_answers_no_other_request(
     assert gateway.connections == 2
 
 
+async def test_an_answer_that_lies_unread_answers_no_other_request(
+    gateway: ScriptedGateway, session: aiohttp.ClientSession | None
+) -> None:
+    """What the event loop has not even read yet is not taken for the answer to a request."""
+    async with a_client(gateway, QUICK, session) as client:
+        await client.send(a_message())
+        gateway.say(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(STALE), STALE))
+        receipt = await client.send(a_message())
+    assert receipt.sms_id == "d8e0"
+    assert [attempt.evidence for attempt in receipt.attempts] == [
+        Evidence.NOTHING_LEFT,
+        Evidence.ACCEPTED,
+    ]
+
+
+async def test_a_message_that_expires_in_the_queue_for_a_connection_is_not_sent(
+    gateway: ScriptedGateway, session: aiohttp.ClientSession | None
+) -> None:
+    """`expires_at` holds at the moment of writing, not only at the start of the attempt."""
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def wait(exchange: Exchange) -> None:
+        begun.set()
+        await go_on.wait()
+        exchange.answer(exchange.accept())
+
+    gateway.script.append(wait)
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=1)) as narrow:
+        client = EsmsClient(
+            CREDENTIALS,
+            base_url=gateway.url,
+            session=None if session is None else narrow,
+            max_connections=1,
+            retry=ONE_ATTEMPT,
+        )
+        async with client:
+            first = asyncio.create_task(client.send(a_message()))
+            await begun.wait()
+            expires_at = datetime.now(UTC) + timedelta(milliseconds=50)
+            late = Message("0901888484", "too late", expires_at=expires_at)
+            second = asyncio.create_task(client.send(late))
+            while datetime.now(UTC) <= expires_at:  # noqa: ASYNC110  # only the clock can tell
+                await asyncio.sleep(0.01)
+            go_on.set()
+            await first
+            with pytest.raises(NotSent):
+                await second
+    assert len(gateway.bodies) == 1
+
+
+async def replace_body(
+    request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+) -> aiohttp.ClientResponse:
+    """Put the same text in the place of the body."""
+    body = request.body
+    assert isinstance(body, aiohttp.BytesPayload)
+    await request.update_body(bytes(body._value))
+    request.headers["Content-Type"] = "application/json"
+    return await handler(request)
+
+
+async def try_twice(
+    request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+) -> aiohttp.ClientResponse:
+    """Make the request again where the first answer is HTTP 503."""
+    response = await handler(request)
+    if response.status != 503:
+        return response
+    response.release()
+    return await handler(request)
+
+
+# The oldest aiohttp that is supported has no way for a middleware to replace the body.
+REPLACED = [[replace_body]] if hasattr(aiohttp.ClientRequest, "update_body") else []
+
+
+@pytest.mark.parametrize("wrap", [[], *REPLACED])
+async def test_what_a_middleware_sends_is_seen(
+    gateway: ScriptedGateway, wrap: list[aiohttp.ClientMiddlewareType]
+) -> None:
+    """Neither a body that is replaced nor a request that is repeated makes an outcome wrong."""
+
+    async def accept_and_fail(exchange: Exchange) -> None:
+        exchange.accept()
+        exchange.answer(b"", status=503)
+
+    async with (
+        aiohttp.ClientSession(middlewares=[*wrap, try_twice]) as session,
+        a_client(gateway, ONE_ATTEMPT, session) as client,
+    ):
+        assert (await client.send(a_message())).sms_id == "d8e0"
+        gateway.script.append(accept_and_fail)
+        repeated = await client.send(a_message())
+        assert repeated.deduplicated
+        gateway.script.append(after_acceptance(reset))
+        with pytest.raises(OutcomeUnknown):
+            await client.send(a_message())
+    assert set(gateway.accepted.values()) == {1}
+
+
+async def test_whoever_waits_for_a_connection_is_told_when_the_pool_is_closed(
+    gateway: ScriptedGateway,
+) -> None:
+    """Aiohttp cancels those who wait; nobody has cancelled the send, which was not sent."""
+
+    async def hang(exchange: Exchange) -> None:
+        await exchange.hang()
+
+    gateway.script.append(hang)
+    client = EsmsClient(CREDENTIALS, base_url=gateway.url, max_connections=1, retry=ONE_ATTEMPT)
+    sends = [asyncio.create_task(client.send(a_message())) for _ in range(3)]
+    await gateway.hanging.wait()
+    closing = asyncio.create_task(client.aclose())
+    await asyncio.sleep(0)
+    closing.cancel()
+    results = await asyncio.gather(*sends, return_exceptions=True)
+    assert [type(result) for result in results] == [OutcomeUnknown, NotSent, NotSent]
+    assert gateway.connections == 1
+
+
+async def test_a_closed_client_opens_nothing_any_more() -> None:
+    """A transport that was never opened stays closed."""
+    transport = Transport()
+    await transport.aclose()
+    with pytest.raises(TransportFailure, match="the client is closed") as caught:
+        await transport.post(SEND_OPERATION, Request(b"{}"), time_limit=1)
+    assert not caught.value.may_have_arrived
+    with pytest.raises(UsageError, match="the client is closed"):
+        await transport.ask(ask_balance(), CREDENTIALS, time_limit=1)
+    assert transport._session is None
+
+
+async def test_another_event_loop_joins_no_send_that_is_under_way(gateway: ScriptedGateway) -> None:
+    """The result of one loop is not handed to another, and nothing is claimed or sent there."""
+
+    async def hang(exchange: Exchange) -> None:
+        await exchange.hang()
+
+    gateway.script.append(hang)
+    message, ledger = a_message(), MemoryLedger()
+    async with EsmsClient(
+        CREDENTIALS, base_url=gateway.url, retry=ONE_ATTEMPT, ledger=ledger
+    ) as client:
+        sending = asyncio.create_task(client.send(message))
+        await gateway.hanging.wait()
+        for one in (message, a_message()):
+            with pytest.raises(UsageError, match="another event loop"):
+                await asyncio.to_thread(asyncio.run, client.send(one))
+        assert len([entry async for entry in ledger.entries()]) == 1
+        sending.cancel()
+        await asyncio.wait([sending])
+    assert len(gateway.bodies) == 1
+
+
 @pytest.mark.parametrize(
     ("error", "told"),
     [
+        (ValueError("x"), OutcomeUnknown),
+        (TypeError("x"), OutcomeUnknown),
+        (RuntimeError("x"), OutcomeUnknown),
         (aiohttp.ServerDisconnectedError(), OutcomeUnknown),
         (aiohttp.ClientOSError(104, "reset"), OutcomeUnknown),
         (aiohttp.InvalidURL("x"), NotSent),
