@@ -301,11 +301,19 @@ def fingerprint(message: Message, key: bytes) -> bytes:
         20 bytes: four that name the key, and 16 of an HMAC-SHA-256 over phone and content.
     """
     text = f"{message.phone}\n{message.content}".encode()
-    return _key_id(key) + _keyed(key)(text)[:_MAC_LENGTH]
+    return key_id(key) + _keyed(key)(text)[:_MAC_LENGTH]
 
 
 @functools.lru_cache(maxsize=16)
-def _key_id(key: bytes) -> bytes:
+def key_id(key: bytes) -> bytes:
+    """Return what names a key, and tells nothing of it.
+
+    Args:
+        key: A secret key of at most 64 bytes, as `fingerprint_key` makes it.
+
+    Returns:
+        The four bytes that the fingerprints begin with that were made with it.
+    """
     return _keyed(key)(b"key id")[:KEY_ID_LENGTH]
 
 

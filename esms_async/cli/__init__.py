@@ -19,4 +19,6 @@ def main() -> int:
             raise
         sys.stderr.write(f"esms-async: {missing} is missing; install esms_async[cli]\n")
         return 2
+    except KeyboardInterrupt:
+        return 130
     return run(sys.argv[1:])

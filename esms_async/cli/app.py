@@ -12,16 +12,24 @@ from esms_async.cli.bulk import bulk
 from esms_async.cli.completion import completion_script
 from esms_async.cli.dry_run import dry_run as check_rows
 from esms_async.cli.emulator import EmulatorOptions, serve
-from esms_async.cli.errors import ExitCode
+from esms_async.cli.errors import ExitCode, InputError
 from esms_async.cli.gateway import GatewayChoice
+from esms_async.cli.interrupt import interruptible
 from esms_async.cli.job import BulkOptions, default_batch
 from esms_async.cli.ledger_choice import choose_ledger, is_url
 from esms_async.cli.ledger_commands import ledger_group
+from esms_async.cli.lines import require_standard_input
 from esms_async.cli.options import PATH, Command, debug_option, gateway_options
 from esms_async.cli.probe import probe_command
 from esms_async.cli.queued import awaited_rows, bulk_by_queue
 from esms_async.cli.rate import Rate
-from esms_async.cli.running import NAME, complain, run_job, standard_output_failed
+from esms_async.cli.running import (
+    NAME,
+    check_standard_streams,
+    complain,
+    run_job,
+    standard_output_failed,
+)
 from esms_async.cli.screen import Screen
 from esms_async.cli.send import SendOptions, send
 from esms_async.cli.template import Template, column_name
@@ -66,7 +74,7 @@ def _group(ctx: click.Context) -> int:
 )
 @click.option("--rate", metavar="N[/s]", help="Requests a second at most; N/m a minute.")
 @click.option("--ledger", type=PATH, metavar="PATH", help="Ledger [default: FILE.ledger].")
-@click.option("--no-ledger", is_flag=True, help="Keep none: a second run begins anew.")
+@click.option("--no-ledger", is_flag=True, help="Keep none: a later run sends all anew.")
 @click.option("--retry-rejected", is_flag=True, help="Send anew what the ledger has as rejected.")
 @click.option("--results", type=PATH, metavar="OUT", help="List all rows in OUT.csv or OUT.jsonl.")
 @click.option("--broker", metavar="URL", help="Have the workers of a queue send.")
@@ -119,6 +127,8 @@ def _bulk(
                 emulator=choice.emulator,
             ),
             retry_rejected=retry_rejected,
+            sandbox=choice.asks_for_sandbox(),
+            dry_run=dry_run,
             results=results,
             json=as_json,
             quiet=quiet,
@@ -127,7 +137,7 @@ def _bulk(
             else command_line(context, *(("--batch", name) if batch_is_new else ())),
         )
         if dry_run:
-            return check_rows(options, screen)
+            return interruptible(check_rows(options, screen))
         if broker is not None:
             return bulk_by_queue(options, broker, screen)
         return bulk(options, choice, screen)
@@ -180,7 +190,9 @@ def _add_question(
         **asked: str,
     ) -> int:
         return run_job(
-            lambda screen: ask(choice=choice, screen=screen, as_json=as_json, **asked),
+            lambda screen: interruptible(
+                ask(choice=choice, screen=screen, as_json=as_json, **asked)
+            ),
             as_json=as_json,
             debug=debug,
         )
@@ -278,6 +290,7 @@ def _worker(*, debug: bool) -> int:
 
 
 def _standard_input() -> str:
+    require_standard_input()
     return sys.stdin.buffer.read().decode("utf-8", "surrogateescape").rstrip("\r\n")
 
 
@@ -290,6 +303,11 @@ def run(arguments: Sequence[str]) -> int:
     Returns:
         The exit code.
     """
+    try:
+        check_standard_streams()
+    except InputError as error:
+        complain(str(error))
+        return ExitCode.MISUSED
     for stream in (sys.stdout, sys.stderr):
         # A name or a word that the terminal can't show is no reason to end.
         if isinstance(stream, io.TextIOWrapper):

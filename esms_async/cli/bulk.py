@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, nullcontext
 
+import attrs
+
 from esms_async.cli import report
 from esms_async.cli.delivery import Courier, Deliver
 from esms_async.cli.errors import ExitCode, InputError
@@ -14,8 +16,14 @@ from esms_async.cli.progress import Pace, shown
 from esms_async.cli.report import GatewayCount
 from esms_async.cli.results import RowResult
 from esms_async.cli.screen import Screen
-from esms_async.errors import AccountRejected, EsmsError, LedgerError, UsageError
-from esms_async.messages import Message, Status
+from esms_async.errors import (
+    AccountRejected,
+    EsmsError,
+    LedgerError,
+    RequestIdConflict,
+    UsageError,
+)
+from esms_async.messages import Message, Outcome, Status
 
 
 async def bulk(options: BulkOptions, choice: GatewayChoice, screen: Screen) -> ExitCode:
@@ -46,10 +54,19 @@ async def bulk(options: BulkOptions, choice: GatewayChoice, screen: Screen) -> E
                 connect(
                     choice, max_connections=concurrency, rate=rate, ledger=ledger
                 ) as connection,
-                open_rows(options, connection.secret, stopping.halt, ledger) as rows,
+                open_rows(
+                    options,
+                    connection.secret,
+                    stopping.halt,
+                    ledger,
+                    # It asks of no send, and so nothing but whether the ledger may take these.
+                    lambda: connection.client.reconcile(()),
+                ) as rows,
             ):
                 _announce(options, connection, screen)
                 witness = connection.witness
+                if connection.turnstile is not None:
+                    stopping.on_halt = connection.turnstile.close
                 courier = Courier(
                     connection.client,
                     ledger,
@@ -135,7 +152,7 @@ class Job:
             try:
                 async for outcome in stream:
                     row = self._row_numbers.pop(outcome.message.request_id)
-                    self._record.add(RowResult.of_outcome(row, outcome))
+                    self._record.add(self._result(row, outcome))
                     error = outcome.error
                     if isinstance(error, (LedgerError, UsageError)) and self._failure is None:
                         # The next row would fare the same: it can't be claimed, or another
@@ -147,6 +164,17 @@ class Job:
             except InputError as failure:
                 self._failure = failure
 
+    def _result(self, row: int, outcome: Outcome) -> RowResult:
+        result, key = RowResult.of_outcome(row, outcome), self._options.key
+        if key is None or not isinstance(outcome.error, RequestIdConflict):
+            return result
+        remedy = "give the row another one to send this too"
+        if self._options.can_retry_rejected:
+            remedy += ", or add --retry-rejected if that was rejected"
+        return attrs.evolve(
+            result, error=f"{key}: this key was used for another phone or text; {remedy}"
+        )
+
     async def _messages(self) -> AsyncIterator[Message]:
         async for row, message in self._rows.messages():
             self._row_numbers[message.request_id] = row
@@ -155,6 +183,8 @@ class Job:
     def _report(self, seconds: float, emulated: GatewayCount | None) -> None:
         options, record, screen = self._options, self._record, self._screen
         report.print_outcomes(screen, record.tally, seconds, gateway=emulated)
+        if options.sandbox:
+            screen.say("Sandbox: what was accepted was checked, not sent.")
         if not options.quiet:
             report.print_refusals(screen, record.refusals, record.tally, options.results)
         self._tell_how_to_go_on(emulated=emulated is not None)
@@ -163,19 +193,26 @@ class Job:
 
     def _tell_how_to_go_on(self, *, emulated: bool) -> None:
         options, tally, screen = self._options, self._record.tally, self._screen
-        stopped = self._rejection is not None or self._stopping.requested
+        failed = self._failure is not None or self._record.failure is not None
+        stopped = failed or self._rejection is not None or self._stopping.requested
         if self._rejection is not None:
             screen.say(f"Stopped, for the account can't send: {self._rejection.reason}.")
         elif self._stopping.requested:
             screen.say("Interrupted.")
         if stopped:
             screen.say(f"This run sent nothing after row {tally.last_row}.")
-        if stopped or self._failure or tally[Status.UNKNOWN] or tally[Status.NOT_SENT]:
+        if tally.duplicates:
+            screen.say(
+                f"{tally.duplicates:,} of the rejected rows have code 124: the gateway has these "
+                "messages already, so they are not to be sent anew."
+            )
+        if stopped or tally[Status.UNKNOWN] or tally[Status.NOT_SENT]:
             screen.say(self._way_to_go_on(emulated=emulated))
             if options.again is not None:
                 screen.say_command(options.again)
-        elif tally[Status.REJECTED] and options.can_retry_rejected:
-            screen.say("With --retry-rejected, the same command sends the rejected rows anew.")
+        elif tally[Status.REJECTED] > tally.duplicates and options.can_retry_rejected:
+            which = "other rejected rows" if tally.duplicates else "rejected rows"
+            screen.say(f"With --retry-rejected, the same command sends the {which} anew.")
 
     def _way_to_go_on(self, *, emulated: bool) -> str:
         options = self._options

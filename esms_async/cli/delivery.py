@@ -1,18 +1,17 @@
 """What takes the messages of a job to the gateway, and says of each what became of it."""
 
 from collections.abc import AsyncIterable, AsyncIterator, Callable
-from typing import Final, Protocol
+from typing import Protocol
 
 import attrs
 
+from esms_async.cli.results import DUPLICATE
 from esms_async.client import EsmsClient
 from esms_async.errors import Rejected, RequestIdConflict
 from esms_async.fanout import SendMany
 from esms_async.ledger import Ledger, State
 from esms_async.messages import Message, Outcome, Receipt
 from esms_async.request_ids import derive_request_id
-
-_DUPLICATE: Final = "124"
 
 
 class Outcomes(Protocol):
@@ -98,6 +97,6 @@ class Courier:
         entry = None if ledger is None else await ledger.look_up(request_id)
         if ledger is None or entry is None:
             return False
-        if entry.state is not State.REJECTED or entry.code == _DUPLICATE:
+        if entry.state is not State.REJECTED or entry.code == DUPLICATE:
             return False
         return self._retry_rejected or await ledger.look_up(following) is not None

@@ -4,7 +4,7 @@ from esms_async.cli import report
 from esms_async.cli.errors import ExitCode
 from esms_async.cli.job import BulkOptions, open_rows
 from esms_async.cli.report import Parts
-from esms_async.cli.results import RowResult
+from esms_async.cli.results import CHECKED, RowResult
 from esms_async.cli.screen import Screen
 from esms_async.text import Alphabet, measure
 
@@ -20,8 +20,9 @@ async def dry_run(options: BulkOptions, screen: Screen) -> ExitCode:
         The exit code.
 
     Raises:
-        InputError: The input or the file of results can't be used.
+        InputError: The options, the input or the file of results can't be used.
     """
+    options.check()
     parts = unicode = 0
     # No RequestId of a dry run is ever sent, so that it takes no secret key.
     async with open_rows(options, "dry run", lambda: None) as rows:
@@ -39,5 +40,6 @@ async def dry_run(options: BulkOptions, screen: Screen) -> ExitCode:
     if not options.quiet:
         report.print_refusals(screen, record.refusals, record.tally, options.results)
     if options.json:
-        screen.put_json({**report.summary(record.tally, 0.0), "parts": parts})
+        checked = record.tally[CHECKED]
+        screen.put_json({**report.summary(record.tally, 0.0), "checked": checked, "parts": parts})
     return ExitCode.ACCEPTED if record.tally.faultless else ExitCode.REFUSED

@@ -9,9 +9,10 @@ from typing import Final
 import attrs
 
 from esms_async.cli.errors import InputError
-from esms_async.cli.rate import Rate
+from esms_async.cli.identity import row_secret
+from esms_async.cli.rate import Rate, Turnstile
 from esms_async.cli.report import GatewayCount
-from esms_async.client import ClientOptions, EsmsClient, credentials_from_env
+from esms_async.client import ClientOptions, EsmsClient
 from esms_async.emulator import Emulator, Event
 from esms_async.ledger import Ledger
 from esms_async.messages import Credentials
@@ -78,9 +79,10 @@ class Connection:
     Attributes:
         client: The client.
         url: Where it sends to.
-        secret: The secret key that it sends with.
+        secret: What the RequestIds of rows without a key are derived with.
         seed: What makes the faults of the emulated gateway repeatable, or None.
         witness: What the emulated gateway saw, or None.
+        turnstile: What holds the sends to a rate, or None.
     """
 
     client: EsmsClient
@@ -88,6 +90,7 @@ class Connection:
     secret: str = attrs.field(repr=False)
     seed: int | None = None
     witness: "Witness | None" = None
+    turnstile: Turnstile | None = None
 
 
 class Witness:
@@ -157,8 +160,9 @@ async def connect(
     options = ClientOptions(
         max_connections=max_connections, retry=_PATIENT, ledger=ledger, trackable=True
     )
+    turnstile = None
     if rate is not None:
-        options["limiter"] = rate.limiter()
+        options["limiter"] = turnstile = rate.limiter()
         options["retry"] = rate.allow_for(_PATIENT, max_connections)
     if choice.sandbox:
         options["sandbox"] = True
@@ -168,11 +172,16 @@ async def connect(
         ) as emulator:
             options["base_url"] = emulator.url
             async with EsmsClient(_EMULATED, **options) as client:
-                secret = _EMULATED.secret_key
-                yield Connection(client, emulator.url, secret, emulator.seed, Witness(emulator))
+                yield Connection(
+                    client,
+                    emulator.url,
+                    _EMULATED.secret_key,
+                    emulator.seed,
+                    Witness(emulator),
+                    turnstile,
+                )
         return
-    keys = credentials_from_env(environ)
     url = choice.base_url or environ.get("ESMS_BASE_URL") or DEFAULT_BASE_URL
     options["base_url"] = url
     async with EsmsClient.from_env(environ, **options) as client:
-        yield Connection(client, url, keys.secret_key)
+        yield Connection(client, url, row_secret(environ), turnstile=turnstile)

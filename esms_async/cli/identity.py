@@ -3,11 +3,51 @@
 import hashlib
 import hmac
 import sqlite3
+from collections.abc import Mapping
 from contextlib import closing
 from types import TracebackType
 from typing import Self
 
+from esms_async.cli.errors import InputError
+from esms_async.ledger import Ledger
 from esms_async.request_ids import derive_request_id
+from esms_async.settlement import fingerprint_key, key_id
+
+
+def row_secret(environ: Mapping[str, str]) -> str:
+    """Return the secret that the RequestIds of rows without a key are derived with.
+
+    Args:
+        environ: The environment variables.
+
+    Returns:
+        What `ESMS_ROW_SECRET` holds, else the account's secret key; an empty string for neither.
+    """
+    return environ.get("ESMS_ROW_SECRET") or environ.get("ESMS_SECRET_KEY", "")
+
+
+async def hold_to_secret(ledger: Ledger, batch: str, secret: str) -> None:
+    """Bind a batch to the secret that the RequestIds of its rows are derived with.
+
+    Under another secret every row would have another RequestId, and would be sent once more.
+
+    Args:
+        ledger: The ledger of the batch, open.
+        batch: The name of the batch.
+        secret: The secret. Of it the ledger keeps what names it, and tells nothing of it.
+
+    Raises:
+        InputError: The batch was begun with another secret.
+        LedgerError: The ledger can't be used.
+    """
+    ours = key_id(fingerprint_key(secret)).hex()
+    kept = await ledger.keep_fact(f"row key of batch {batch}", ours)
+    if kept != ours:
+        raise InputError(
+            f"the rows of batch {batch!r} were sent under another secret key, and under this one "
+            "each would be sent anew; set ESMS_ROW_SECRET to the former secret key, which makes "
+            "the same ids again (if no row was accepted yet, another --batch does too)"
+        )
 
 
 class RowIds:
@@ -15,7 +55,7 @@ class RowIds:
 
     Args:
         batch: The name of the batch: a row that is sent in another batch is another message.
-        secret: The account's secret key.
+        secret: The secret that ids are derived with, as `row_secret` tells it.
     """
 
     def __init__(self, batch: str, secret: str) -> None:

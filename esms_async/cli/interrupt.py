@@ -2,11 +2,13 @@
 
 import asyncio
 import itertools
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Coroutine, Generator
 from contextlib import contextmanager
 from typing import cast
 
 from esms_async.cli.delivery import Outcomes
+from esms_async.cli.errors import ExitCode
+from esms_async.cli.running import complain
 from esms_async.cli.screen import Screen
 from esms_async.cli.signals import on_signal
 
@@ -29,17 +31,45 @@ def on_interrupt(told: Callable[[int], None]) -> Generator[None]:
         yield
 
 
+async def interruptible(job: Coroutine[object, object, ExitCode]) -> ExitCode:
+    """Run a job that has nothing in flight to finish, and end it at the first interrupt.
+
+    Args:
+        job: The job.
+
+    Returns:
+        Its exit code, or INTERRUPTED.
+    """
+    interrupts: list[int] = []
+
+    def interrupt(number: int) -> None:
+        interrupts.append(number)
+        running.cancel()
+
+    running = asyncio.ensure_future(job)
+    with on_signal(interrupt, times=1):
+        try:
+            return await running
+        except asyncio.CancelledError:
+            if not interrupts:
+                raise
+    complain("interrupted")
+    return ExitCode.INTERRUPTED
+
+
 class Stopping:
     """What an interrupt does to a job: it ends it, or once something is sent halts its stream.
 
     Attributes:
         requested: True once there was one.
         ended_job: True where the job was ended, before anything was sent.
+        on_halt: Called when the stream is halted.
     """
 
     def __init__(self, screen: Screen) -> None:
         self.requested: bool = False
         self.ended_job: bool = False
+        self.on_halt: Callable[[], None] = lambda: None
         self._screen = screen
         self._silent = False
         self._loop = asyncio.get_running_loop()
@@ -55,9 +85,10 @@ class Stopping:
     def interrupt(self, count: int) -> None:
         """Stop: the first time once what is in flight has its outcome, the second time now."""
         self.requested = True
+        self.halt(cancel=count > 1)
+        # Last, for where the terminal has gone the words meet nobody.
         if self._stream is not None:
             self.say(_STOPPING if count == 1 else _STOPPING_NOW)
-        self.halt(cancel=count > 1)
 
     def halt(self, *, cancel: bool = False) -> None:
         """Have the stream pull nothing more, and with `cancel` give up what is in flight."""
@@ -68,6 +99,7 @@ class Stopping:
         halting = asyncio.ensure_future(self._stream.aclose(cancel=cancel))
         self._halting.add(halting)
         halting.add_done_callback(self._halting.discard)
+        self.on_halt()
 
     def break_off(self) -> None:
         """Stop without a word, for nobody reads it any more. Any thread may call this."""

@@ -2,14 +2,14 @@
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
 
 import attrs
 
 from esms_async.cli.errors import InputError, InvalidField
-from esms_async.cli.identity import RowIds
+from esms_async.cli.identity import RowIds, hold_to_secret
 from esms_async.cli.ledger_choice import LedgerChoice
 from esms_async.cli.rate import Rate
 from esms_async.cli.reader import RowReader
@@ -42,6 +42,8 @@ class BulkOptions:
         ledger: The ledger that is kept, if any.
         retry_rejected: True sends the rows anew that the ledger holds as rejected.
         by_queue: True where workers send.
+        sandbox: True where the gateway checks messages, and sends none.
+        dry_run: True where nothing goes to the gateway.
         results: The path of the file that lists every row, or None.
         json: True prints the counts as JSON on standard output.
         quiet: True shows neither progress nor refused rows.
@@ -58,6 +60,8 @@ class BulkOptions:
     ledger: LedgerChoice = attrs.Factory(LedgerChoice)
     retry_rejected: bool = False
     by_queue: bool = False
+    sandbox: bool = False
+    dry_run: bool = False
     results: str | None = None
     json: bool = False
     quiet: bool = False
@@ -223,6 +227,7 @@ async def open_rows(
     secret: str,
     on_failure: Callable[[], None],
     ledger: Ledger | None = None,
+    check: Callable[[], Awaitable[object]] | None = None,
 ) -> AsyncGenerator[Rows]:
     """Open the input, then the ledger, then the file of results.
 
@@ -231,9 +236,10 @@ async def open_rows(
 
     Args:
         options: Which they are.
-        secret: The account's secret key, for the RequestIds.
+        secret: What the RequestIds of rows without a key are derived with.
         on_failure: Called where the file of results can't be written on.
         ledger: The ledger, which stays the caller's to close; None where there is none.
+        check: Asks whether the ledger, once open, can take what is about to be sent.
 
     Yields:
         The rows.
@@ -245,9 +251,15 @@ async def open_rows(
     async with await RowReader.open(options.file, options.needed) as reader:
         if ledger is not None:
             await ledger.open()
+            if check is not None:
+                await check()
+            if options.key is None:
+                await hold_to_secret(ledger, options.batch, secret)
         with (
             RowIds(options.batch, secret) as ids,
-            ResultsFile.open(options.results, kept=(options.file, options.ledger.place))
+            ResultsFile.open(
+                options.results, kept=(options.file, options.ledger.place), fresh=options.dry_run
+            )
             if options.results
             else nullcontext() as results,
         ):

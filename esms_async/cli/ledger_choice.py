@@ -9,6 +9,10 @@ import attrs
 from esms_async.cli.errors import InputError
 from esms_async.ledger import Ledger, SqliteLedger
 
+_NOT_KEPT = (
+    "No ledger: for 24 hours the gateway rejects (code 124) what it has accepted of this batch; "
+    "run after that, it sends every row anew"
+)
 _REDIS = ("redis://", "rediss://", "unix://")
 
 
@@ -26,8 +30,14 @@ class LedgerChoice:
 
     @classmethod
     def named(cls, place: str) -> Self:
-        """Return the choice of the ledger at a place."""
-        return cls(place, f"Ledger: {_without_password(place)}")
+        """Return the choice of the ledger at a place; an InputError says that there is none."""
+        try:
+            return cls(place, f"Ledger: {_without_password(place)}")
+        except ValueError:
+            # Not a word of it: it may hold a password.
+            raise InputError(
+                "the ledger's URL can't be read; write it as redis://host:6379/0"
+            ) from None
 
     @classmethod
     def beside(cls, path: str) -> Self:
@@ -71,11 +81,11 @@ def choose_ledger(
         InputError: The options exclude each other.
     """
     if named is None:
-        if refused:
-            return LedgerChoice(None, "No ledger: run again, this job begins anew")
         if sandbox:
             return LedgerChoice(None, "No ledger: the sandbox sends nothing")
-        return LedgerChoice() if emulator else LedgerChoice.beside(path)
+        if emulator:
+            return LedgerChoice()
+        return LedgerChoice(None, _NOT_KEPT) if refused else LedgerChoice.beside(path)
     if refused:
         raise InputError("--ledger and --no-ledger exclude each other")
     if sandbox:
@@ -94,6 +104,7 @@ def ledger_at(place: str) -> Ledger:
 
     Raises:
         InputError: It is on Redis, and the extra for that is missing.
+        LedgerError: The URL can't be read.
     """
     if not is_url(place):
         return SqliteLedger(place)

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import click
 
 from esms_async.cli import ledger as jobs
+from esms_async.cli.interrupt import interruptible
 from esms_async.cli.options import PATH, Command, debug_option
 from esms_async.cli.running import run_job
 
@@ -35,7 +36,7 @@ def _command(name: str, short_help: str) -> Callable[[Callable[..., int]], click
 def _show(*, place: str, request_id: str, as_json: bool, debug: bool) -> int:
     """Show what LEDGER holds of the send with REQUEST_ID; exit with 1 where it holds nothing."""
     return run_job(
-        lambda screen: jobs.show(place, request_id, screen, as_json=as_json),
+        lambda screen: interruptible(jobs.show(place, request_id, screen, as_json=as_json)),
         as_json=as_json,
         debug=debug,
     )
@@ -46,7 +47,7 @@ def _show(*, place: str, request_id: str, as_json: bool, debug: bool) -> int:
 def _unsettled(*, place: str, as_json: bool, debug: bool) -> int:
     """List the sends in LEDGER that may have been accepted; exit with 1 where there are any."""
     return run_job(
-        lambda screen: jobs.unsettled(place, screen, as_json=as_json),
+        lambda screen: interruptible(jobs.unsettled(place, screen, as_json=as_json)),
         as_json=as_json,
         debug=debug,
     )
@@ -61,7 +62,7 @@ def _prune(*, place: str, older_than: str, unsettled: bool, debug: bool) -> int:
     A message that is sent again after that is sent as a new one.
     """
     return run_job(
-        lambda screen: jobs.prune(place, older_than, screen, unsettled=unsettled),
+        lambda screen: interruptible(jobs.prune(place, older_than, screen, unsettled=unsettled)),
         as_json=False,
         debug=debug,
     )
@@ -72,5 +73,7 @@ def _prune(*, place: str, older_than: str, unsettled: bool, debug: bool) -> int:
 def _export(*, place: str, as_csv: bool, debug: bool) -> int:
     """Print every send in LEDGER, one JSON object a line."""
     return run_job(
-        lambda screen: jobs.export(place, screen, as_csv=as_csv), as_json=True, debug=debug
+        lambda screen: interruptible(jobs.export(place, screen, as_csv=as_csv)),
+        as_json=True,
+        debug=debug,
     )

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import stat
+import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
@@ -102,6 +103,7 @@ class Input:
             InputError: It can't be opened.
         """
         if path == "-":
+            require_standard_input()
             return cls("standard input", os.dup(0))
         try:
             # On a thread, for opening a named pipe waits for its writer.
@@ -159,6 +161,16 @@ class Input:
         # Not where the read is cancelled: its thread goes on to use the descriptor.
         self._reading = False
         return block
+
+
+def require_standard_input() -> None:
+    """Refuse to read what was closed: its descriptor may be that of another file by now.
+
+    Raises:
+        InputError: Standard input is closed.
+    """
+    if sys.stdin is None:
+        raise InputError("standard input is closed; lead a file into it, or /dev/null")
 
 
 def _unreadable(name: str, error: OSError) -> InputError:

@@ -12,6 +12,7 @@ from click.core import ParameterSource
 
 from esms_async.cli.bulk import Job
 from esms_async.cli.errors import ExitCode, InputError
+from esms_async.cli.identity import row_secret
 from esms_async.cli.interrupt import Stopping, on_interrupt
 from esms_async.cli.job import BulkOptions, open_rows
 from esms_async.cli.ledger_choice import LedgerChoice, ledger_at
@@ -128,7 +129,7 @@ def _settings(broker_url: str) -> "QueueSettings":
 
 def _secret(options: BulkOptions) -> str:
     """Return what the RequestIds of rows are derived with, the same as without a queue."""
-    secret = os.environ.get("ESMS_SECRET_KEY", "")
+    secret = row_secret(os.environ)
     if not secret and options.key is None:
         raise InputError(
             "set ESMS_SECRET_KEY, by which rows are known again, or name a column that tells them "

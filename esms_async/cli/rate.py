@@ -1,8 +1,9 @@
 """How fast a job may send: the rate that was asked for, and what follows from it."""
 
+import asyncio
 import math
 import re
-from typing import Final, Self
+from typing import Final, Self, cast
 
 import attrs
 from aiolimiter import AsyncLimiter
@@ -17,6 +18,41 @@ _SECONDS: Final = {None: 1, "s": 1, "m": 60, "h": 3600}
 _MOMENT = 0.05
 # What waits longer for its turn only makes an interrupt take longer.
 _LONGEST_QUEUE = 10.0
+
+
+class Turnstile:
+    """A limiter that can send away those who wait for their turn.
+
+    Args:
+        limiter: The limiter.
+    """
+
+    def __init__(self, limiter: AsyncLimiter) -> None:
+        self._limiter = limiter
+        self._waiting: set[asyncio.Task[object]] = set()
+        self._closed = False
+
+    def close(self) -> None:
+        """Cancel the tasks that wait, of which nothing is in flight, and let none wait again."""
+        self._closed = True
+        for task in self._waiting:
+            task.cancel()
+
+    async def __aenter__(self) -> None:
+        if self._limiter.has_capacity():
+            await self._limiter.acquire()
+            return
+        if self._closed:
+            raise asyncio.CancelledError
+        task = cast("asyncio.Task[object]", asyncio.current_task())
+        self._waiting.add(task)
+        try:
+            await self._limiter.acquire()
+        finally:
+            self._waiting.discard(task)
+
+    async def __aexit__(self, *_: object) -> None:
+        """Leave; a turn that was taken is not given back."""
 
 
 @attrs.frozen
@@ -47,10 +83,10 @@ class Rate:
             raise InputError("--rate takes a number, and /s, /m or /h, as in 50/s or 600/m")
         return cls(number / _SECONDS[match[2]])
 
-    def limiter(self) -> AsyncLimiter:
+    def limiter(self) -> "Turnstile":
         """Return a new limiter of this rate, for one event loop."""
         at_once = max(1.0, self.per_second * _MOMENT)
-        return AsyncLimiter(at_once, at_once / self.per_second)
+        return Turnstile(AsyncLimiter(at_once, at_once / self.per_second))
 
     def bounded(self, concurrency: int) -> int:
         """Return how many sends may be under way, so that none waits long for its turn.

@@ -109,6 +109,8 @@ def print_outcomes(
     if tally[ALREADY_DONE]:
         table.add_row("already done", _count(tally[ALREADY_DONE], "green"))
     table.add_row("rejected", _count(tally[Status.REJECTED], "red"))
+    if tally.duplicates:
+        table.add_row("  of these sent before", _count(tally.duplicates), style="dim")
     table.add_row("not sent", _count(tally[Status.NOT_SENT], "red"))
     table.add_row("unknown", _count(tally[Status.UNKNOWN], "bold red"))
     table.add_row("invalid", _count(tally[Status.INVALID], "red"), end_section=True)

@@ -2,6 +2,8 @@
 
 import csv
 import json
+import os
+import stat
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -15,6 +17,9 @@ from esms_async.cli.errors import InputError
 from esms_async.errors import Rejected, SendError
 from esms_async.messages import Attempt, Message, Outcome, Status
 from esms_async.phone import mask_phone, normalize_phone
+
+DUPLICATE: Final = "124"
+"""The code of a message whose RequestId the gateway has had already."""
 
 CHECKED: Final = "checked"
 """The outcome of a row that a dry run found nothing wrong with."""
@@ -140,12 +145,14 @@ class Tally:
     Attributes:
         deduplicated: How many of the accepted were learnt of by code 124.
         retried: How many of the accepted took more than one request.
+        duplicates: How many of the rejected the gateway has had already, as code 124 says.
         last_row: The highest number of a row with a result.
     """
 
     def __init__(self) -> None:
         self.deduplicated: int = 0
         self.retried: int = 0
+        self.duplicates: int = 0
         self.last_row: int = 0
         self._outcomes: Counter[str] = Counter()
 
@@ -153,6 +160,8 @@ class Tally:
         """Count one more result."""
         self._outcomes[result.kind] += 1
         self.last_row = max(self.last_row, result.row)
+        if result.kind == Status.REJECTED:
+            self.duplicates += result.code == DUPLICATE
         if result.kind == Status.ACCEPTED:
             self.deduplicated += result.deduplicated
             self.retried += result.retried
@@ -191,12 +200,13 @@ class ResultsFile:
         self._csv = None if is_json else csv.writer(file, lineterminator="\n")
 
     @classmethod
-    def open(cls, path: str, *, kept: Iterable[str | None]) -> Self:
+    def open(cls, path: str, *, kept: Iterable[str | None], fresh: bool = False) -> Self:
         """Open the file, and empty it where it exists.
 
         Args:
             path: Its path, which ends in `.csv` or `.jsonl`.
             kept: The paths of what it must not be: the input, and the ledger if there is one.
+            fresh: True where it must be new or empty: what it holds may be worth more.
 
         Returns:
             The file.
@@ -211,17 +221,32 @@ class ResultsFile:
         try:
             if any(_is_same(target, Path(other)) for other in kept if other is not None):
                 raise InputError(f"--results {path} is the input or the ledger; name another file")
-            file = target.open("w", encoding="utf-8", newline="")
+            # Nothing of it is lost before it is known that no other run writes it.
+            file = target.open("a", encoding="utf-8", newline="")
         except OSError as error:
             raise _unwritable(path, error) from None
         results = cls(path, file, is_json=suffix == ".jsonl")
         try:
+            results._empty(fresh=fresh)
             if suffix == ".csv":
                 results._put(cls._COLUMNS)
-        except InputError:
+        except (InputError, OSError) as error:
             results.close()
-            raise
+            raise error if isinstance(error, InputError) else _unwritable(path, error) from None
         return results
+
+    def _empty(self, *, fresh: bool) -> None:
+        path, descriptor = self._path, self._file.fileno()
+        if not _lock(descriptor):
+            raise InputError(f"--results {path} is being written by another run; name another file")
+        status = os.fstat(descriptor)
+        if fresh and status.st_size:
+            raise InputError(
+                f"--results {path} is not empty, and a dry run writes over nothing; name another "
+                "file, or remove it"
+            )
+        if stat.S_ISREG(status.st_mode):
+            os.ftruncate(descriptor, 0)
 
     def write(self, result: RowResult) -> None:
         """Write the line of one row.
@@ -268,6 +293,20 @@ def _is_same(one: Path, other: Path) -> bool:
         return one.samefile(other)
     except FileNotFoundError:
         return False
+
+
+def _lock(descriptor: int) -> bool:
+    """Lock an open file for as long as it is open; False where another process has."""
+    try:
+        import fcntl  # noqa: PLC0415  # not every system has it
+
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except (ImportError, OSError):
+        # Where files have no locks, the ledger's alone keeps two runs apart.
+        pass
+    return True
 
 
 def _unwritable(path: str, error: OSError) -> InputError:

@@ -80,8 +80,11 @@ class UnreadableRow:
 class CsvRows:
     """The rows of a CSV file whose header has been read."""
 
-    def __init__(self, columns: Sequence[str], delimiter: str, number: int) -> None:
+    def __init__(
+        self, columns: Sequence[str], needed: Sequence[str], delimiter: str, number: int
+    ) -> None:
         self._columns = columns
+        self._needed = needed
         self._records = _Records(delimiter)
         self._number = number
 
@@ -113,15 +116,21 @@ class CsvRows:
             raise InputError(
                 f"the header of {name} has no column 'phone'; the first row must name the columns"
             )
-        for column in columns:
-            if column and columns.count(column) > 1:
-                raise InputError(f"the header of {name} has two columns {column!r}; rename one")
+        for place, column in enumerate(columns, 1):
+            if column and (first := columns.index(column) + 1) != place:
+                which = f" ({column!r})" if column in needed else ""
+                raise InputError(
+                    f"the header of {name} has one name{which} in columns {first} and {place}; "
+                    "rename one"
+                )
         for column in needed:
             if column not in columns:
-                named = ", ".join(filter(None, columns))
-                hint = "; add it, or give --content TEMPLATE" if column == "content" else ""
-                raise InputError(f"{name} has no column {column!r}, only {named}{hint}")
-        return cls(columns, delimiter, number)
+                hint = "add it, or give --content TEMPLATE" if column == "content" else "add it"
+                raise InputError(
+                    f"the header of {name} has no column {column!r} among its {len(columns)}; "
+                    f"{hint}"
+                )
+        return cls(columns, needed, delimiter, number)
 
     def feed(self, line: str | None) -> Iterator[Row | UnreadableRow]:
         """Give the rows that a line completes; the line is None where it was too long."""
@@ -149,7 +158,10 @@ class CsvRows:
             return Row(self._number, dict(zip(columns, record, strict=True)))
         problem = f"has {_fields(len(record))}, the header {len(columns)}"
         if len(record) < len(columns):
-            problem += f": {columns[len(record)]!r} is missing"
+            # Only a name that was asked for: without a header it would be what a row holds.
+            missing = columns[len(record)]
+            named = repr(missing) if missing in self._needed else f"column {len(record) + 1}"
+            problem += f": {named} is missing"
         else:
             problem += "; put quotes around a field that holds the delimiter"
         return UnreadableRow(self._number, problem)
@@ -175,13 +187,25 @@ class JsonRows:
 
     def _row(self, line: str) -> Row | UnreadableRow:
         try:
-            value = json.loads(line)
+            value = json.loads(line, object_pairs_hook=_by_column)
+        except _TwoOfOneNameError:
+            return UnreadableRow(self._number, "has two keys of one name; rename one")
         except (ValueError, RecursionError):
             return UnreadableRow(self._number, "is not JSON")
         if not isinstance(value, dict):
             return UnreadableRow(self._number, "is not a JSON object")
-        values = cast("dict[str, object]", value)
-        return Row(self._number, {column_name(key): held for key, held in values.items()})
+        return Row(self._number, cast("dict[str, object]", value))
+
+
+def _by_column(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    values = {column_name(key): value for key, value in pairs}
+    if len(values) < len(pairs):
+        raise _TwoOfOneNameError
+    return values
+
+
+class _TwoOfOneNameError(Exception):
+    """An object has two keys that name one column."""
 
 
 class _Records:

@@ -2,12 +2,13 @@
 
 import asyncio
 import contextlib
+import os
 import sys
 from collections.abc import Callable, Coroutine
 from typing import Final
 
 from esms_async.cli.debug import traceback_without_values
-from esms_async.cli.errors import ExitCode
+from esms_async.cli.errors import ExitCode, InputError
 from esms_async.cli.screen import Screen, printable, silence
 from esms_async.errors import EsmsError
 
@@ -28,8 +29,9 @@ def run_job(
     Returns:
         The exit code.
     """
+    screen = Screen(for_program=as_json)
     try:
-        return asyncio.run(job(Screen(for_program=as_json)))
+        code: int = asyncio.run(job(screen))
     except Exception as error:  # noqa: BLE001  # a person gets one line, whatever it is
         if debug:
             sys.stderr.write(traceback_without_values(error))
@@ -41,10 +43,24 @@ def run_job(
         # Its own words could hold anything, a one-time code too.
         complain(f"an error of this program ({type(error).__name__}); --debug shows where")
         return ExitCode.REFUSED
+    return code if screen.failure is None else standard_output_failed(screen.failure)
+
+
+def check_standard_streams() -> None:
+    """See to it that what was started without a standard stream can run, or say why not.
+
+    Raises:
+        InputError: There is no standard output.
+    """
+    if sys.stderr is None:
+        # It takes the free descriptor too, where a ledger would meet what libraries print there.
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115  # for good
+    if sys.stdout is None:
+        raise InputError("standard output is closed; lead it to a file, or to /dev/null")
 
 
 def standard_output_failed(error: OSError) -> int:
-    """Tell that standard output can't be written; any file of a job has an error of its own.
+    """Tell that a standard stream can't be written; any file of a job has an error of its own.
 
     Args:
         error: Why.
@@ -63,6 +79,6 @@ def complain(problem: str) -> None:
     Args:
         problem: What is wrong.
     """
-    with contextlib.suppress(BrokenPipeError):
+    with contextlib.suppress(OSError):
         sys.stderr.write(f"{NAME}: {printable(problem)}\n")
         sys.stderr.flush()

@@ -1,5 +1,6 @@
 """What a person reads: two streams that may break off, and the lines that every command prints."""
 
+import errno
 import json
 import os
 import sys
@@ -11,17 +12,27 @@ from rich.text import Text
 
 EMULATED: Final = "EMULATOR: NO SMS LEAVES THIS MACHINE"
 
+# What a pipe says whose reader has gone, and a terminal that was closed.
+_GONE: Final = frozenset({errno.EPIPE, errno.EIO})
+
 
 class Outlet:
-    """A stream whose reader may go away, as `| head` does; what is written then is lost quietly.
+    """A stream that may break off, as `| head` does; what is written then is lost quietly.
+
+    Where nobody is to be told of that, an error that is no absence of a reader is raised once.
 
     Args:
         stream: The stream.
+
+    Attributes:
+        on_break: Told once it has broken off.
+        failure: Why it can't be written, where that is told of and somebody may read it.
     """
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self.on_break: Callable[[], None] | None = None
+        self.failure: OSError | None = None
 
     @property
     def encoding(self) -> str:
@@ -40,18 +51,22 @@ class Outlet:
         """Write a text."""
         try:
             return self._stream.write(text)
-        except BrokenPipeError:
-            return self._break(len(text))
+        except OSError as error:
+            return self._break(error, len(text))
 
     def flush(self) -> None:
         """Hand what was written to the reader."""
         try:
             self._stream.flush()
-        except BrokenPipeError:
-            self._break(0)
+        except OSError as error:
+            self._break(error, 0)
 
-    def _break(self, written: int) -> int:
+    def _break(self, error: OSError, written: int) -> int:
         silence(self._stream)
+        if error.errno not in _GONE:
+            if self.on_break is None:
+                raise error
+            self.failure = error
         if self.on_break is not None:
             self.on_break()
         return written
@@ -71,6 +86,11 @@ class Screen:
         self._err = Outlet(sys.stderr)
         self.progress: Console = _console(self._err)
         self.human: Console = self.progress if for_program else _console(self._out)
+
+    @property
+    def failure(self) -> OSError | None:
+        """Why one of the streams can't be written, unless nobody is there to read it."""
+        return self._out.failure or self._err.failure
 
     def say(self, line: str, style: str = "") -> None:
         """Print one line for a person."""

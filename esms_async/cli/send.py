@@ -59,7 +59,7 @@ async def send(options: SendOptions, choice: GatewayChoice, screen: Screen) -> E
     async with connect(choice) as connection:
         screen.banner(connection.url, connection.seed)
         outcome, interrupted = await _outcome(connection.client, message, resume=options.resume)
-    _report(outcome, options, screen)
+    _report(outcome, options, screen, sandbox=choice.asks_for_sandbox())
     if isinstance(outcome.error, AccountRejected):
         return ExitCode.ACCOUNT_REJECTED
     if outcome.ok:
@@ -94,9 +94,11 @@ async def _send(client: EsmsClient, message: Message, *, resume: bool) -> Outcom
     return Outcome(message, receipt)
 
 
-def _report(outcome: Outcome, options: SendOptions, screen: Screen) -> None:
+def _report(outcome: Outcome, options: SendOptions, screen: Screen, *, sandbox: bool) -> None:
     result = RowResult.of_outcome(0, outcome)
     word = result.outcome.replace("_", " ")
+    if sandbox and outcome.ok:
+        word = "checked, not sent (sandbox)"
     attempts = f"{result.attempts} attempt{'' if result.attempts == 1 else 's'}"
     parts = [f"request id {result.request_id}", attempts]
     if result.sms_id:

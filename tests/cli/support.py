@@ -37,7 +37,9 @@ def run(
     )
 
 
-async def start(*arguments: str, stdin: int | None = None) -> asyncio.subprocess.Process:
+async def start(
+    *arguments: str, stdin: int | None = None, extra: Mapping[str, str] = KEYS
+) -> asyncio.subprocess.Process:
     """Start the command beside the test."""
     return await asyncio.create_subprocess_exec(
         *_COMMAND,
@@ -45,7 +47,7 @@ async def start(*arguments: str, stdin: int | None = None) -> asyncio.subprocess
         stdin=asyncio.subprocess.DEVNULL if stdin is None else stdin,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
-        env=environment(),
+        env=environment(extra),
     )
 
 

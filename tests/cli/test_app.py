@@ -1,20 +1,23 @@
 """The command line."""
 
+import asyncio
 import contextlib
 import io
 import os
 import subprocess
 import sys
+import types
 from collections.abc import Iterator
 from pathlib import Path
 
 import click
 import pytest
 
+import esms_async.cli
 import esms_async.cli.app
 from esms_async import __version__
 from esms_async.cli.app import run as run_here
-from tests.cli.support import KEYS, environment, run, write_recipients
+from tests.cli.support import KEYS, environment, finish, run, start, write_recipients
 from tests.factories import SECRET_KEY
 
 
@@ -180,7 +183,10 @@ def test_debug_shows_where_and_no_secret(tmp_path: Path) -> None:
     assert not [word for word in ("686868", "0901888484", SECRET_KEY) if word in done.stderr]
 
 
-@pytest.mark.parametrize("arguments", [("--help",), ("bulk", "-", "--emulator")])
+@pytest.mark.parametrize(
+    "arguments",
+    [("--help",), ("bulk", "-", "--emulator"), ("send", "0901888484", "686868", "--emulator")],
+)
 def test_a_full_standard_output_is_one_line(arguments: tuple[str, ...]) -> None:
     """What can't be printed is an error, and nothing is sent that could not be told of."""
     with Path("/dev/full").open("w", encoding="utf-8") as full:
@@ -224,3 +230,85 @@ def test_an_error_that_nobody_reads_is_quiet() -> None:
     )
     os.close(writer)
     assert (done.returncode, done.stdout) == (2, b"")
+
+
+@pytest.mark.parametrize(
+    ("closed", "arguments", "problem"),
+    [
+        ("<&-", ["bulk", "-", "--emulator"], "standard input is closed; lead a file into it"),
+        ("<&-", ["send", "0901888484", "-", "--emulator"], "standard input is closed; lead a"),
+        (">&-", ["send", "0901888484", "686868", "--emulator"], "standard output is closed; lead"),
+        (">&-", ["--help"], "standard output is closed; lead it to a file, or to /dev/null"),
+    ],
+)
+def test_a_stream_that_is_closed_is_one_line(
+    closed: str, arguments: list[str], problem: str
+) -> None:
+    """What is needed and not there is named."""
+    done = _run_with_shell(closed, arguments)
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"esms-async: {problem}")
+
+
+def test_a_closed_standard_error_is_no_error() -> None:
+    """What nobody wants to read goes nowhere, and into no file that is opened later."""
+    done = _run_with_shell("2>&-", ["send", "0901888484", "686868", "--emulator", "--json"])
+    assert (done.returncode, done.stderr) == (0, "")
+    assert '"outcome": "accepted"' in done.stdout
+
+
+def _run_with_shell(closed: str, arguments: list[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [
+            *("/bin/sh", "-c", f'exec "$@" {closed}', "sh"),
+            *(sys.executable, "-m", "esms_async", *arguments),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=environment(),
+        check=False,
+    )
+
+
+async def test_sigterm_ends_a_question_with_a_word() -> None:
+    """What waits for an answer ends as after Ctrl-C."""
+    asked = asyncio.Event()
+
+    async def hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readline()
+        asked.set()
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(hang, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        asking = await start("balance", "--base-url", f"http://127.0.0.1:{port}/")
+        await asyncio.wait_for(asked.wait(), 30)
+        asking.terminate()
+        _, err = await finish(asking)
+    assert (asking.returncode, err) == (130, "esms-async: interrupted\n")
+
+
+def test_ctrl_c_while_the_program_is_loaded_is_quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing has begun that could be told of."""
+
+    class Interrupted(types.ModuleType):
+        def __getattr__(self, _: str) -> object:
+            raise KeyboardInterrupt
+
+    monkeypatch.setitem(sys.modules, "esms_async.cli.app", Interrupted("esms_async.cli.app"))
+    assert esms_async.cli.main() == 130
+
+
+@pytest.mark.parametrize("option", ["--ledger=redis://u:word@[bad", "--broker=nats://u:word@[bad"])
+def test_a_url_that_cannot_be_read_is_one_line(
+    option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The error says what a URL looks like, and shows no password."""
+    path = write_recipients(tmp_path / "a.csv", 1)
+    assert run_here(["bulk", path, option]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "URL" in line
+    assert "word@" not in line

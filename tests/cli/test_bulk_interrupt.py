@@ -152,3 +152,74 @@ async def test_a_reader_that_goes_away_ends_the_job_quietly(
     counts = json.loads((await finish(resumed))[0])
     assert (resumed.returncode, counts["already_done"]) == (0, before)
     assert emulator.mark() == 1000
+
+
+@pytest.mark.parametrize("more", [(), ("--quiet",)])
+async def test_a_terminal_that_is_closed_ends_the_job(
+    emulator: Emulator, tmp_path: Path, more: tuple[str, ...]
+) -> None:
+    """What is in flight finishes, whether or not anything can still be shown there."""
+    emulator.fault("delay:100ms")
+    listed = tmp_path / "out.csv"
+    path = write_recipients(tmp_path / "a.csv", 1000)
+    terminal, side = os.openpty()
+    running = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "esms_async", "bulk", path, "--base-url", emulator.url),
+        *("--concurrency", "4", "--results", str(listed), *more),
+        stdin=side,
+        stdout=side,
+        stderr=side,
+        env=environment(),
+    )
+    os.close(side)
+    await emulator.wait_for_request(count=6)
+    os.close(terminal)
+    # The system sends it to the processes of a terminal that was closed.
+    running.send_signal(signal.SIGHUP)
+    assert await asyncio.wait_for(running.wait(), 30) == 130
+    rows = listed_in(listed)
+    assert {row["outcome"] for row in rows} == {"accepted"}
+    assert 6 <= len(rows) == emulator.mark() <= 30
+
+
+async def test_a_full_disk_for_what_is_said_keeps_no_job_running(
+    emulator: Emulator, tmp_path: Path
+) -> None:
+    """Where SIGTERM can't be answered in words, it ends the job all the same."""
+    emulator.fault("delay:100ms")
+    path = write_recipients(tmp_path / "a.csv", 1000)
+    full = os.open("/dev/full", os.O_WRONLY)
+    running = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "esms_async", "bulk", path, "--base-url", emulator.url),
+        *("--concurrency", "4", "--quiet"),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=full,
+        env=environment(),
+    )
+    os.close(full)
+    await emulator.wait_for_request(count=6)
+    running.terminate()
+    out, _ = await finish(running)
+    assert running.returncode == 2
+    assert "This run sent nothing after row" in out
+    assert 6 <= emulator.mark() <= 30
+
+
+async def test_an_interrupt_waits_for_no_turn(emulator: Emulator, tmp_path: Path) -> None:
+    """At 36 an hour the next turn is far; what waits for it is not sent, and the job ends."""
+    listed = tmp_path / "out.csv"
+    path = write_recipients(tmp_path / "a.csv", 9)
+    running = await start(
+        *("bulk", path, "--base-url", emulator.url, "--rate", "36/h"),
+        *("--results", str(listed)),
+    )
+    await emulator.wait_for()
+    while len(listed_in(listed)) < 1:  # noqa: ASYNC110  # it tells nobody
+        await asyncio.sleep(0.02)
+    running.send_signal(signal.SIGINT)
+    out, _ = await finish(running)
+    assert running.returncode == 130
+    assert "Interrupted." in out
+    assert [row["outcome"] for row in listed_in(listed)][:1] == ["accepted"]
+    assert {row["outcome"] for row in listed_in(listed)[1:]} <= {"not_sent"}
+    assert emulator.mark() == 1

@@ -2,6 +2,7 @@
 
 import json
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,15 @@ from esms_async.cli.app import run as run_here
 from esms_async.emulator import Emulator
 from esms_async.errors import LedgerError
 from esms_async.ledger import Claim, SqliteLedger
-from tests.cli.support import finish, listed_in, run, start, write_csv, write_recipients
+from tests.cli.support import (
+    KEYS,
+    finish,
+    listed_in,
+    run,
+    start,
+    write_csv,
+    write_recipients,
+)
 from tests.ledger.redis_server import RedisServer
 
 _COUNTS = ("accepted", "already_done", "rejected", "not_sent", "unknown", "invalid")
@@ -25,10 +34,12 @@ class _Bulk:
         self.out = ""
         self.err = ""
 
-    async def run(self, *more: str, stdin: Path | None = None) -> tuple[int | None, dict[str, int]]:
+    async def run(
+        self, *more: str, stdin: Path | None = None, extra: Mapping[str, str] = KEYS
+    ) -> tuple[int | None, dict[str, int]]:
         """Run it to its end; return its exit code, and those of its counts that are not 0."""
         if stdin is None:
-            running = await start(*self._arguments, "--json", *more)
+            running = await start(*self._arguments, "--json", *more, extra=extra)
         else:
             with stdin.open("rb") as file:
                 running = await start(*self._arguments, "--json", *more, stdin=file.fileno())
@@ -96,8 +107,10 @@ async def test_the_sandbox_leaves_nothing_behind(emulator: Emulator, tmp_path: P
     path = write_recipients(tmp_path / "a.csv", 3)
     bulk = _Bulk(path, "--base-url", emulator.url)
     assert await bulk.run("--sandbox") == (0, {"accepted": 3})
+    assert bulk.err.endswith("\nSandbox: what was accepted was checked, not sent.\n")
     assert emulator.mark() == 0
     assert await bulk.run() == (0, {"accepted": 3})
+    assert "Sandbox" not in bulk.err
     assert emulator.mark() == 3
 
 
@@ -125,7 +138,20 @@ async def test_what_another_run_has_sent_without_the_ledger_is_not_sent_anew(
     assert await bulk.run("--no-ledger") == (0, {"accepted": 5})
     for more in ((), ("--retry-rejected",)):
         assert await bulk.run(*more) == (1, {"rejected": 5})
+        told = " ".join(bulk.err.split())
+        assert "of these sent before 5" in told
+        assert "5 of the rejected rows have code 124: the gateway has these messages" in told
+        assert "With --retry-rejected" not in told
     assert emulator.mark() == 5
+    emulator.fault("code:201,times=1")
+    write_csv(tmp_path / "a.csv", ["0911000001,new"])
+    await bulk.run()
+    assert bulk.err.endswith("the same command sends the rejected rows anew.\n")
+    write_recipients(tmp_path / "a.csv", 5)
+    with (tmp_path / "a.csv").open("a", encoding="utf-8") as file:
+        file.write("0911000001,new\n")
+    assert await bulk.run() == (1, {"rejected": 6})
+    assert bulk.err.endswith("the same command sends the other rejected rows anew.\n")
 
 
 async def test_a_key_that_comes_twice_is_sent_once(emulator: Emulator, tmp_path: Path) -> None:
@@ -257,3 +283,73 @@ async def test_a_ledger_can_be_on_redis(emulator: Emulator, tmp_path: Path) -> N
         emulator.clear_faults()
         assert await bulk.run() == (0, {"accepted": 2, "already_done": 3})
     assert sorted(tmp_path.iterdir()) == [Path(path)]
+
+
+_NEW_KEY = {**KEYS, "ESMS_SECRET_KEY": "a new secret key"}
+
+
+async def test_a_new_secret_key_sends_no_row_twice(emulator: Emulator, tmp_path: Path) -> None:
+    """Under it rows would have other ids, so that the job waits until the former one is named."""
+    path, listed = write_recipients(tmp_path / "a.csv", 5), tmp_path / "out.csv"
+    bulk = _Bulk(path, "--base-url", emulator.url, "--concurrency", "1", "--results", str(listed))
+    emulator.fault("code:101,skip=3")
+    assert await bulk.run() == (3, {"accepted": 3, "rejected": 1})
+    emulator.clear_faults()
+    before = listed.read_bytes()
+    assert await bulk.run(extra=_NEW_KEY) == (2, {})
+    (line,) = bulk.err.splitlines()
+    assert "rows of batch 'a' were sent under another secret key" in line
+    assert "set ESMS_ROW_SECRET to the former secret key" in line
+    assert KEYS["ESMS_SECRET_KEY"] not in line
+    assert listed.read_bytes() == before
+    assert emulator.mark() == 3
+    former = {**_NEW_KEY, "ESMS_ROW_SECRET": KEYS["ESMS_SECRET_KEY"]}
+    assert await bulk.run(extra=former) == (0, {"accepted": 2, "already_done": 3})
+    assert emulator.mark() == 5
+
+
+async def test_rows_with_a_key_outlive_a_secret_key(emulator: Emulator, tmp_path: Path) -> None:
+    """Their ids do not depend on it, so that nothing is asked of the person."""
+    path = write_csv(tmp_path / "a.csv", ["0901888484,a,7"], "phone,content,order")
+    bulk = _Bulk(path, "--base-url", emulator.url, "--key", "order")
+    assert await bulk.run() == (0, {"accepted": 1})
+    assert await bulk.run(extra=_NEW_KEY) == (0, {"already_done": 1})
+
+
+async def test_a_ledger_of_another_destination_is_refused_in_one_line(
+    emulator: Emulator, tmp_path: Path
+) -> None:
+    """What an emulator had is beside the file; for the gateway nothing is begun with it."""
+    path, listed = write_recipients(tmp_path / "a.csv", 3), tmp_path / "out.csv"
+    bulk = _Bulk(path, "--results", str(listed))
+    assert await bulk.run("--base-url", emulator.url) == (0, {"accepted": 3})
+    before = listed.read_bytes()
+    real = ("--base-url", "https://gateway.invalid/")
+    assert await bulk.run(*real) == (2, {})
+    problem = "the ledger holds what was sent to a loopback address, as an emulator has; give"
+    (line,) = bulk.err.splitlines()
+    assert problem in line
+    assert listed.read_bytes() == before
+    asked = await start("reconcile", "--ledger", f"{path}.ledger", *real)
+    _, err = await finish(asked)
+    (line,) = err.splitlines()
+    assert (asked.returncode, problem in line) == (2, True)
+
+
+async def test_a_row_that_was_mended_under_its_key_says_what_to_do(
+    emulator: Emulator, tmp_path: Path
+) -> None:
+    """The error names the column of the key and what is left to do, and not the key itself."""
+    path, listed = tmp_path / "a.csv", tmp_path / "out.csv"
+    write_csv(path, ["0901888484,a,K777"], "phone,content,order")
+    options = ("--key", "Order", "--results", str(listed))
+    bulk = _Bulk(str(path), "--base-url", emulator.url, *options)
+    assert await bulk.run() == (0, {"accepted": 1})
+    write_csv(path, ["0901888484,b,K777"], "phone,content,order")
+    used = "order: this key was used for another phone or text; give the row another one to send"
+    for more, hint in (((), ", or add --retry-rejected if that was"), (("--retry-rejected",), "")):
+        assert await bulk.run(*more) == (1, {"invalid": 1})
+        (row,) = listed_in(listed)
+        assert row["error"].startswith(used)
+        assert (", or add" in row["error"]) == bool(hint)
+        assert "K777" not in bulk.err + row["error"]

@@ -1,12 +1,13 @@
 """The command `bulk --dry-run`."""
 
+import asyncio
 import json
 from pathlib import Path
 
 import pytest
 
 from esms_async.cli.app import run
-from tests.cli.support import write_csv
+from tests.cli.support import start, write_csv
 
 
 def test_every_row_is_checked_and_measured(
@@ -31,8 +32,46 @@ def test_a_good_file_is_zero(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert run(["bulk", path, "--dry-run", "--quiet", "--json"]) == 0
     out, err = capsys.readouterr()
     told = json.loads(out)
-    assert (told["total"], told["accepted"], told["parts"]) == (1, 0, 1)
+    assert (told["total"], told["accepted"], told["checked"], told["parts"]) == (1, 0, 1, 1)
     assert "row" not in err
+
+
+def test_outcomes_of_a_real_run_are_left_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A dry run writes no file anew that holds what became of rows."""
+    path, listed = write_csv(tmp_path / "a.csv", ["0901888484,ma"]), tmp_path / "out.csv"
+    assert run(["bulk", path, "--emulator", "--results", str(listed)]) == 0
+    before = listed.read_bytes()
+    assert run(["bulk", path, "--dry-run", "--results", str(listed)]) == 2
+    assert "is not empty, and a dry run writes over nothing" in capsys.readouterr().err
+    assert listed.read_bytes() == before
+
+
+def test_what_a_real_run_refuses_a_dry_run_refuses(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Options that do not go together are found out before anything is sent."""
+    path = write_csv(tmp_path / "a.csv", ["0901888484,ma"])
+    assert run(["bulk", path, "--dry-run", "--no-ledger", "--retry-rejected"]) == 2
+    assert "--retry-rejected needs the ledger" in capsys.readouterr().err
+
+
+async def test_sigterm_ends_it_with_a_word(tmp_path: Path) -> None:
+    """While more rows are waited for, the process ends as after Ctrl-C."""
+    listed = tmp_path / "out.jsonl"
+    checking = await start(
+        *("bulk", "-", "--dry-run", "--results", str(listed)), stdin=asyncio.subprocess.PIPE
+    )
+    assert checking.stdin is not None
+    assert checking.stderr is not None
+    checking.stdin.write(b"phone,content\n0901888484,ma\n")
+    while not (listed.exists() and listed.read_bytes()):  # noqa: ASYNC110  # it tells nobody
+        await asyncio.sleep(0.02)
+    checking.terminate()
+    assert await asyncio.wait_for(checking.wait(), 30) == 130
+    assert await checking.stderr.read() == b"esms-async: interrupted\n"
+    checking.stdin.close()
 
 
 def test_results_that_cannot_be_written_are_an_error(

@@ -2,8 +2,14 @@
 
 import hashlib
 
+import pytest
+
 from esms_async import derive_request_id
-from esms_async.cli.identity import RowIds, keyed_fingerprint
+from esms_async.cli.errors import InputError
+from esms_async.cli.identity import RowIds, hold_to_secret, keyed_fingerprint, row_secret
+from esms_async.ledger import MemoryLedger
+from esms_async.settlement import fingerprint, fingerprint_key, key_id
+from tests.factories import a_message
 
 _TEXTS = [("0901888484", "111111 la ma"), ("0901888485", "111111 la ma"), ("0901888484", "2")]
 
@@ -66,3 +72,37 @@ def test_a_code_cannot_be_found_by_trying() -> None:
         assert derive_request_id("bulk text", "batch", text, 1) not in _of_texts(
             [(phone, f"{code} la ma")]
         )
+
+
+@pytest.mark.parametrize(
+    ("environ", "secret"),
+    [
+        ({"ESMS_SECRET_KEY": "new", "ESMS_ROW_SECRET": "former"}, "former"),
+        ({"ESMS_SECRET_KEY": "new", "ESMS_ROW_SECRET": ""}, "new"),
+        ({}, ""),
+    ],
+)
+def test_a_former_secret_can_be_named(environ: dict[str, str], secret: str) -> None:
+    """Rows go by a variable of their own, else by the account's secret key."""
+    assert row_secret(environ) == secret
+
+
+async def test_a_batch_is_held_to_its_secret() -> None:
+    """Another secret is refused in words without either; another batch may have another."""
+    async with MemoryLedger() as ledger:
+        for _ in range(2):
+            await hold_to_secret(ledger, "october", "former secret")
+        with pytest.raises(InputError, match="set ESMS_ROW_SECRET to the former") as refused:
+            await hold_to_secret(ledger, "october", "new secret")
+        assert "'october'" in str(refused.value)
+        assert "new secret" not in str(refused.value)
+        await hold_to_secret(ledger, "november", "new secret")
+        kept = await ledger.keep_fact("row key of batch october", "")
+    assert kept == key_id(fingerprint_key("former secret")).hex()
+
+
+def test_the_id_of_a_key_begins_its_fingerprints() -> None:
+    """What a ledger holds a batch to is what its entries show of the key anyway."""
+    key = fingerprint_key("secret")
+    assert fingerprint(a_message(), key).startswith(key_id(key))
+    assert key_id(key) != key_id(fingerprint_key("other"))

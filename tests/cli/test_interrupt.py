@@ -8,7 +8,8 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from esms_async import Message, Receipt, Status
-from esms_async.cli.interrupt import Stopping, on_interrupt
+from esms_async.cli.errors import ExitCode
+from esms_async.cli.interrupt import Stopping, interruptible, on_interrupt
 from esms_async.cli.screen import Screen
 from esms_async.fanout import SendMany
 
@@ -133,3 +134,55 @@ async def test_a_reader_that_has_gone_stops_the_job_without_a_word(
     sending.go.set()
     assert await asyncio.wait_for(outcomes, 10) == [Status.ACCEPTED] * 3
     assert capsys.readouterr() == ("", "")
+
+
+async def test_a_job_without_a_stream_ends_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+    """What has nothing in flight to finish is cancelled, and one line says so."""
+    running = asyncio.Event()
+
+    async def job() -> ExitCode:
+        running.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    ending = asyncio.ensure_future(interruptible(job()))
+    await running.wait()
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert await asyncio.wait_for(ending, 10) is ExitCode.INTERRUPTED
+    assert capsys.readouterr() == ("", "esms-async: interrupted\n")
+
+
+async def test_a_cancellation_from_elsewhere_is_no_interrupt() -> None:
+    """It is passed on to who made it."""
+    running = asyncio.Event()
+
+    async def job() -> ExitCode:
+        running.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    ending = asyncio.ensure_future(interruptible(job()))
+    await running.wait()
+    ending.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await ending
+
+
+async def test_the_stream_is_halted_before_the_person_is_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Where the words can't be written, the job stops all the same, and those who wait leave."""
+    sending, stopping, outcomes = await _under_way()
+    left: list[bool] = []
+    stopping.on_halt = lambda: left.append(True)
+
+    def fail(_: str) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(stopping, "say", fail)
+    with pytest.raises(OSError, match="Input/output"):
+        stopping.interrupt(1)
+    await asyncio.sleep(0)
+    sending.go.set()
+    assert await asyncio.wait_for(outcomes, 10) == [Status.ACCEPTED] * 3
+    assert left == [True]

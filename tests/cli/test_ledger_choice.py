@@ -38,7 +38,8 @@ def test_what_reaches_no_phone_keeps_no_ledger(tmp_path: Path) -> None:
     assert _choose(str(path), sandbox=True).line == "No ledger: the sandbox sends nothing"
     assert _choose(str(path), emulator=True) == LedgerChoice()
     assert _choose(str(path), "b.ledger", emulator=True).place == "b.ledger"
-    assert _choose(str(path), refused=True).line.startswith("No ledger: ")
+    assert _choose(str(path), refused=True, emulator=True) == LedgerChoice()
+    assert "for 24 hours the gateway rejects (code 124)" in _choose(str(path), refused=True).line
     for sandbox in (False, True):
         with pytest.raises(InputError, match="ledger"):
             _choose(str(path), "b.ledger", refused=not sandbox, sandbox=sandbox)
@@ -63,3 +64,10 @@ def test_a_place_is_a_file_or_on_redis(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(esms_async.ledger, "__getattr__", lack)
     with pytest.raises(InputError, match="needs redis-py"):
         ledger_at("redis://127.0.0.1:1/0")
+
+
+def test_a_url_that_is_none_is_told_of_without_its_words() -> None:
+    """The error shows what a URL looks like, and nothing that may be a password."""
+    with pytest.raises(InputError, match=r"write it as redis://host:6379/0$") as refused:
+        _choose(named="redis://user:word@[bad")
+    assert "word" not in str(refused.value)

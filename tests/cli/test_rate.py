@@ -1,16 +1,18 @@
 """How fast a job may send."""
 
 import asyncio
+import contextlib
 import time
 from pathlib import Path
 
 import pytest
 
-from esms_async import RetryPolicy
+from esms_async import Credentials, EsmsClient, RetryPolicy, Status
 from esms_async.cli.errors import InputError
 from esms_async.cli.rate import Rate
 from esms_async.emulator import Emulator
 from tests.cli.support import finish, start, write_recipients
+from tests.factories import a_message
 
 
 @pytest.mark.parametrize(
@@ -32,14 +34,49 @@ def test_what_is_no_rate_is_refused(written: str) -> None:
 @pytest.mark.parametrize("per_second", [0.01, 1, 50, 1000])
 async def test_no_burst_goes_through(per_second: float) -> None:
     """At once there pass the requests of a moment, and one at least."""
-    limiter = Rate(per_second).limiter()
+    turnstile = Rate(per_second).limiter()
+    turnstile.close()
     passed = 0
-    while limiter.has_capacity():
-        await limiter.acquire()
-        passed += 1
+    # Once it is closed, whoever would wait is sent away.
+    with contextlib.suppress(asyncio.CancelledError):
+        while True:
+            async with turnstile:
+                passed += 1
     # The limiter's clock goes on meanwhile.
-    assert passed <= max(1, per_second * 0.06)
-    assert limiter.max_rate / limiter.time_period == pytest.approx(per_second)
+    assert 1 <= passed <= max(1, per_second * 0.06)
+
+
+async def test_a_turn_comes_in_time() -> None:
+    """Who waits has the next turn."""
+    turnstile = Rate(50).limiter()
+    started = time.monotonic()
+    for _ in range(5):
+        async with turnstile:
+            pass
+    assert time.monotonic() - started >= 0.02
+
+
+async def test_who_waits_is_sent_away() -> None:
+    """Each send that waits for its turn ends as not sent, at once, and as often as need be."""
+    async with Emulator() as emulator:
+        turnstile = Rate(0.001).limiter()
+        async with EsmsClient(
+            Credentials("key", "secret"),
+            base_url=emulator.url,
+            limiter=turnstile,
+            retry=RetryPolicy(deadline=3600),
+        ) as client:
+            stream = client.send_many((a_message() for _ in range(9)), concurrency=3)
+            first = await anext(stream)
+            await asyncio.sleep(0)
+            closing = asyncio.ensure_future(stream.aclose())
+            turnstile.close()
+            outcomes = [outcome async for outcome in stream]
+            await closing
+    assert first.ok
+    assert outcomes
+    assert {outcome.status for outcome in outcomes} == {Status.NOT_SENT}
+    assert emulator.mark() == 1
 
 
 @pytest.mark.parametrize(

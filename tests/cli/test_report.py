@@ -45,6 +45,17 @@ def test_the_summary_names_every_count() -> None:
     ]
 
 
+def test_what_was_sent_before_stands_below_the_rejected(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Rows with code 124 are counted of the rejected, where there are any."""
+    tally = _tally(rejected=2)
+    tally.add(RowResult(9, "090****484", "id", "rejected", code="124", attempts=1))
+    report.print_outcomes(Screen(), tally, 2.0)
+    told = " ".join(capsys.readouterr().out.split())
+    assert "rejected 3 of these sent before 1 not sent 0" in told
+
+
 def test_the_table_fits_the_screen(capsys: pytest.CaptureFixture[str]) -> None:
     """Each count stands on a line of its own, with the time, the rate and the gateway's count."""
     tally = _tally(accepted=12_345, rejected=3, not_sent=2, unknown=1, invalid=5)

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 from esms_async import (
     Attempt,
+    DuplicateRequestId,
     Evidence,
     Message,
     NotSent,
@@ -27,6 +29,7 @@ _RETRY = Message("0901888484", "686868 la ma", request_id="retry")
 _LOST = Attempt(datetime.now(UTC), 0.1, Evidence.MAY_HAVE_ARRIVED)
 _TOOK = Attempt(datetime.now(UTC), 0.1, Evidence.ACCEPTED, 200, "100")
 _SEEN = Attempt(datetime.now(UTC), 0.1, Evidence.DUPLICATE, 200, "124")
+_HAD = DuplicateRequestId(_MESSAGE, (_SEEN,), code="124", status=200)
 _REFUSED = Attempt(datetime.now(UTC), 0.1, Evidence.MESSAGE_REJECTED, 200, "201")
 
 
@@ -126,8 +129,12 @@ def test_a_tally_counts_every_kind() -> None:
         tally.add(RowResult.of_outcome(4, Outcome(_MESSAGE, error=error)))
     assert not tally.faultless
     assert (tally.total, tally.sent, tally.last_row) == (8, 5, 9)
+    assert tally.duplicates == 0
+    tally.add(RowResult.of_outcome(4, Outcome(_MESSAGE, error=_HAD)))
+    assert tally.duplicates == 1
+    assert [tally[word] for word in ("accepted", "rejected")] == [2, 2]
     assert (tally["accepted"], tally.retried, tally.deduplicated) == (2, 1, 1)
-    assert [tally[word] for word in ("rejected", "invalid", "not_sent", "unknown")] == [1] * 4
+    assert [tally[word] for word in ("invalid", "not_sent", "unknown")] == [1] * 3
     assert (tally[CHECKED], tally[ALREADY_DONE]) == (1, 1)
 
 
@@ -163,6 +170,53 @@ def test_json_results(tmp_path: Path) -> None:
         results.write(_RESULT)
         lines = path.read_text(encoding="utf-8").splitlines()
     assert [json.loads(line) for line in lines] == [_LINE, _LINE]
+
+
+def test_two_runs_never_write_one_file(tmp_path: Path) -> None:
+    """The second one is refused, and nothing of the first is lost."""
+    path = tmp_path / "out.jsonl"
+    with ResultsFile.open(str(path), kept=()) as results:
+        results.write(_RESULT)
+        with pytest.raises(InputError, match="is being written by another run; name another file"):
+            ResultsFile.open(str(path), kept=())
+        assert json.loads(path.read_text(encoding="utf-8")) == _LINE
+    with ResultsFile.open(str(path), kept=()):
+        assert path.read_text(encoding="utf-8") == ""
+
+
+def test_what_is_to_be_fresh_writes_over_nothing(tmp_path: Path) -> None:
+    """A file that holds something stays as it is; an empty one is taken."""
+    path = tmp_path / "out.jsonl"
+    for _ in range(2):
+        with ResultsFile.open(str(path), kept=(), fresh=True):
+            pass
+    path.write_text("outcomes", encoding="utf-8")
+    with pytest.raises(InputError, match="is not empty, and a dry run writes over nothing"):
+        ResultsFile.open(str(path), kept=(), fresh=True)
+    assert path.read_text(encoding="utf-8") == "outcomes"
+
+
+def test_a_system_without_locks_writes_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where there are none, the ledger's lock alone keeps two runs apart."""
+    monkeypatch.setitem(sys.modules, "fcntl", None)
+    path = str(tmp_path / "out.jsonl")
+    with ResultsFile.open(path, kept=()), ResultsFile.open(path, kept=()) as results:
+        results.write(_RESULT)
+
+
+def test_a_file_that_cannot_be_emptied_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What may only grow is no file of results."""
+
+    def refuse(*_: int) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr("esms_async.cli.results.os.ftruncate", refuse)
+    with pytest.raises(InputError, match=r"cannot write .*: Operation not permitted"):
+        ResultsFile.open(str(tmp_path / "out.jsonl"), kept=())
 
 
 @pytest.mark.parametrize(

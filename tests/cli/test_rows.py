@@ -84,10 +84,12 @@ def test_unnamed_columns_are_no_duplicates() -> None:
     ("header", "needed", "problem"),
     [
         ("0901888484,686868 la ma\n", _NEEDED, "has no column 'phone'; the first row must"),
-        ("phone,Phone,content\n", _NEEDED, "has two columns 'phone'"),
-        ("phone,x,x,content\n", _NEEDED, "has two columns 'x'"),
-        ("phone,text\n", _NEEDED, "no column 'content', only phone, text; add it, or give --cont"),
-        ("phone,name\n", ("phone", "code"), "no column 'code', only phone, name$"),
+        ("phone,Phone,content\n", _NEEDED, r"one name \('phone'\) in columns 1 and 2; rename one"),
+        ("phone,x,x,content\n", _NEEDED, "has one name in columns 2 and 3; rename one"),
+        ("phone,text\n", _NEEDED, "no column 'content' among its 2; add it, or give --cont"),
+        ("phone,name\n", ("phone", "code"), "no column 'code' among its 2; add it$"),
+        ("0901888484,phone,686868\n", _NEEDED, "no column 'content' among its 3; add it"),
+        ("phone,content,0901888484,0901888484\n", _NEEDED, "one name in columns 3 and 4; rename"),
         ("phone,c\udce9\n", _NEEDED, "is not UTF-8"),
         ("p\0h\0o\0n\0e\0,\n", _NEEDED, "is not UTF-8"),
         ('phone,"content\n', _NEEDED, "is not well-formed CSV"),
@@ -131,6 +133,23 @@ _INSIDE = "holds a quote inside quotes; double it"
 def test_a_bad_row_harms_no_other(text: str, told: list[tuple[int, object]]) -> None:
     """A row that can't be read is told of by its number; those around it are read."""
     assert _told(_csv(text)) == told
+
+
+def test_a_column_that_nobody_asked_for_is_told_of_by_its_place() -> None:
+    """In a file without a header its name would be what a row holds."""
+    assert _told(_csv("1,a\n", "phone,content,0901888484\n")) == [
+        (2, "has 2 fields, the header 3: column 3 is missing")
+    ]
+
+
+@pytest.mark.parametrize("twin", ["Phone", "phone", " PHONE "])
+def test_an_object_with_two_keys_of_one_name_is_invalid(twin: str) -> None:
+    """Neither of the two is taken for the other; the rows around it are read."""
+    line = f'{{"phone": "0901888484", "{twin}": "0901888485", "content": "a"}}'
+    assert _told(_json(line, '{"content": "b"}')) == [
+        (1, "has two keys of one name; rename one"),
+        (2, "b"),
+    ]
 
 
 def test_a_carriage_return_outside_quotes_is_named() -> None:

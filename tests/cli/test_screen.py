@@ -1,8 +1,10 @@
 """What a person reads."""
 
+import errno
 import io
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -34,6 +36,46 @@ def test_nobody_need_be_told(broken: io.TextIOWrapper) -> None:
     """A write that is larger than the buffer meets the broken pipe itself."""
     text = "x" * 1_000_000
     assert Outlet(broken).write(text) == len(text)
+
+
+@pytest.fixture
+def full() -> Iterator[io.TextIOWrapper]:
+    """A stream to a disk that is full."""
+    with Path("/dev/full").open("w", encoding="utf-8") as stream:
+        yield stream
+
+
+def test_a_disk_that_is_full_is_told_of(full: io.TextIOWrapper) -> None:
+    """Who is told of a stream that breaks off finds out why; the rest is lost quietly."""
+    told: list[str] = []
+    outlet = Outlet(full)
+    outlet.on_break = lambda: told.append("full")
+    outlet.write("some words")
+    outlet.flush()
+    outlet.write("some words")
+    outlet.flush()
+    assert told == ["full"]
+    assert outlet.failure is not None
+    assert outlet.failure.errno == errno.ENOSPC
+
+
+def test_a_full_disk_that_nobody_is_told_of_is_an_error(full: io.TextIOWrapper) -> None:
+    """It ends what prints, for nothing else would tell of it."""
+    outlet = Outlet(full)
+    outlet.write("some words")
+    with pytest.raises(OSError, match="No space left"):
+        outlet.flush()
+
+
+def test_a_terminal_that_was_closed_is_a_reader_that_has_gone() -> None:
+    """What is written to it is lost quietly."""
+    terminal, side = os.openpty()
+    with os.fdopen(side, "w", encoding="utf-8") as stream:
+        os.close(terminal)
+        outlet = Outlet(stream)
+        outlet.write("some words")
+        outlet.flush()
+        assert outlet.failure is None
 
 
 def test_an_outlet_is_like_its_stream(broken: io.TextIOWrapper) -> None:

@@ -131,3 +131,18 @@ async def test_an_interrupt_during_a_pause_ends_it() -> None:
         assert sending.returncode == 130
         assert "unknown 090****484: it may have been accepted: cancelled" in out
         assert emulator.mark() == 0
+
+
+async def test_the_sandbox_is_told_from_a_send() -> None:
+    """What was only checked does not read as accepted, and a refusal stays one."""
+    async with Emulator() as emulator:
+        message = ["send", "0901888484", "686868", "--base-url", emulator.url]
+        for more, extra in (["--sandbox"], {}), ([], {"ESMS_SANDBOX": "1"}):
+            sending = await start(*message, *more, extra={**KEYS, **extra})
+            out = (await finish(sending))[0]
+            assert sending.returncode == 0
+            assert out.splitlines()[-1].startswith("checked, not sent (sandbox) 090****484 (")
+        emulator.fault("code:201")
+        sending = await start(*message, "--sandbox")
+        assert "\nrejected 090****484: " in (await finish(sending))[0]
+        assert emulator.mark() == 0

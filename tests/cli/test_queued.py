@@ -1,0 +1,80 @@
+"""The command `bulk --broker`, as far as it goes without a worker."""
+
+import asyncio
+import os
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+from esms_async.cli.app import run as run_here
+from esms_async.cli.errors import ExitCode
+from esms_async.cli.identity import hold_to_secret
+from esms_async.cli.job import BulkOptions
+from esms_async.cli.queued import bulk_by_queue
+from esms_async.cli.screen import Screen
+from esms_async.ledger import RedisLedger
+from tests.cli.support import write_recipients
+from tests.ledger.redis_server import RedisServer
+
+
+async def _hold(url: str, batch: str, secret: str) -> None:
+    async with RedisLedger(url) as ledger:
+        await hold_to_secret(ledger, batch, secret)
+
+
+def test_a_new_secret_key_puts_no_row_into_the_queue(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Rows that workers sent under another secret key are the same rows."""
+    path = write_recipients(tmp_path / "a.csv", 1)
+    with (
+        RedisServer({"appendonly": "yes", "maxmemory-policy": "noeviction"}) as server,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        asyncio.run(_hold(server.url, "a", "former"))
+        for name, value in {
+            "ESMS_LEDGER_URL": server.url,
+            "ESMS_SECRET_KEY": "new",
+            "ESMS_ROW_SECRET": "",
+        }.items():
+            patch.setenv(name, value)
+        assert run_here(["bulk", path, "--broker", "nats://127.0.0.1:1"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "rows of batch 'a' were sent under another secret key" in line
+
+
+@pytest.mark.parametrize("interrupted", [True, False])
+async def test_an_interrupt_before_the_first_row_ends_the_job(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], interrupted: bool
+) -> None:
+    """While the header is waited for nothing was sent; a cancellation stays a cancellation."""
+    monkeypatch.setenv("ESMS_LEDGER_URL", "redis://127.0.0.1:1")
+    monkeypatch.setenv("ESMS_SECRET_KEY", "secret")
+    reader, writer = os.pipe()
+    before = signal.getsignal(signal.SIGTERM)
+    options = BulkOptions(f"/dev/fd/{reader}")
+    job = asyncio.ensure_future(bulk_by_queue(options, "nats://127.0.0.1:1", Screen()))
+    while signal.getsignal(signal.SIGTERM) is before:  # noqa: ASYNC110  # nothing tells of it
+        await asyncio.sleep(0)
+    if interrupted:
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert await job is ExitCode.INTERRUPTED
+        assert capsys.readouterr().err == "Interrupted: nothing was sent\n"
+    else:
+        job.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await job
+    os.close(writer)
+    os.close(reader)
+
+
+def test_a_missing_extra_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without the libraries of the workers nothing is begun."""
+    monkeypatch.setitem(sys.modules, "esms_async.workers", None)
+    assert run_here(["bulk", "a.csv", "--broker", "nats://127.0.0.1:1"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "esms_async.workers" in line
