@@ -110,9 +110,10 @@ async def tell_outcome(request: web.Request, handler: Handler) -> web.StreamResp
 def outcome_of(error: Exception) -> tuple[int, str]:
     """Return an HTTP status and what to do."""
     match error:
-        case NotSent() | LedgerError() | AccountRejected():
+        case NotSent() | AccountRejected():
             return 503, "Nothing was sent. Ask again with the same challenge, or use another way."
-        case OutcomeUnknown():
+        case OutcomeUnknown() | LedgerError():
+            # Whether an earlier call has sent it, only the ledger could tell.
             return 504, "The code may be on its way. Ask again with the same challenge only."
         case RequestIdExpired():
             return 410, "The challenge is too old. Begin anew."

@@ -30,6 +30,9 @@ _LARGEST_PAGE = 500
 # "Get SMS by SMSID": of the last 7 days only.
 _STATUS_WINDOW = 7 * 24 * 3600.0
 
+# The first year that dates are taken of: years before it are dates that were forgotten.
+_FIRST_YEAR = 1000
+
 _STATE_CODES = {
     AccountState.ACTIVE: None,
     AccountState.LOCKED: "143",
@@ -389,4 +392,6 @@ def _reads(send: _Send) -> bool:
 
 def _read_time(written: str) -> datetime:
     at = datetime.strptime(written, "%Y-%m-%d %H:%M:%S")  # noqa: DTZ007  # the zone is next
+    if at.year < _FIRST_YEAR:
+        raise ValueError("a date that was forgotten, which in .NET is the year 1")
     return at.replace(tzinfo=VIETNAM_TIME)

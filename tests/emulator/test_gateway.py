@@ -100,6 +100,7 @@ def test_unicode_is_read_by_either_name(name: str) -> None:
         ({"CallbackUrl": "ftp://127.0.0.1/"}, None),
         ({"SendDate": "2026-03-01T12:00:00"}, None),
         ({"SendDate": "tomorrow"}, None),
+        ({"SendDate": "0001-01-01 00:00:00"}, None),
     ],
 )
 def test_a_send_that_cannot_be_is_refused_and_leaves_no_trace(
