@@ -1,17 +1,20 @@
 """Measures the parts of a send one by one, each in a fresh process on a core of its own."""
 
 import asyncio
+import compileall
 import itertools
 import subprocess
 import sys
 import time
 import timeit
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
 from statistics import median
 
 import attrs
 import psutil
 
+import esms_async
 from benchmarks.compare import Tell
 from benchmarks.contestants import API_KEY, CONTENT, SECRET_KEY, esms_client
 from benchmarks.processes import Cores, measured_process, server_process
@@ -201,6 +204,8 @@ async def _growth(outcomes: AsyncIterator[Outcome]) -> float:
 
 
 def _time_imports(how: Thoroughness) -> list[Part]:
+    # The bytecode is there, as after an installation: the sources aren't compiled at each import.
+    compileall.compile_dir(Path(esms_async.__file__).parent, quiet=1)
     modules = ("aiohttp", "esms_async")
     for module in modules:
         _import_seconds(module)

@@ -7,6 +7,7 @@ from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
+import aiohttp
 import pytest
 from tenacity import stop_after_attempt, wait_none
 
@@ -219,6 +220,16 @@ async def test_what_can_not_be_asked() -> None:
             await client.balance()
         with pytest.raises(UsageError, match="closed"):
             client.sent(LONG_AGO, LONG_AGO)
+        assert gateway.asked == []
+
+
+async def test_a_session_of_the_callers_that_is_closed() -> None:
+    """The error says that it is the session, and nothing is asked again."""
+    async with Answering(BALANCE) as gateway, aiohttp.ClientSession() as session:
+        client = EsmsClient(CREDENTIALS, base_url=gateway.url, session=session, retry=QUICK)
+        await session.close()
+        with pytest.raises(UsageError, match="the session is closed"):
+            await client.balance()
         assert gateway.asked == []
 
 
