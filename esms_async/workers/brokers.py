@@ -4,7 +4,8 @@ import asyncio
 import contextlib
 import functools
 import logging
-from collections.abc import AsyncGenerator
+from collections import deque
+from collections.abc import AsyncGenerator, Iterable
 from typing import TYPE_CHECKING, Final
 
 from nats.aio.msg import Msg
@@ -21,6 +22,7 @@ from nats.js.api import (
 from taskiq import AckableMessage, AsyncBroker, BrokerMessage, InMemoryBroker, TaskiqMessage
 from taskiq.abc.formatter import TaskiqFormatter
 from taskiq.formatters.json_formatter import JSONFormatter
+from taskiq.receiver import Receiver
 from taskiq_nats import PullBasedJetStreamBroker
 
 from esms_async.errors import ConfigurationError
@@ -102,8 +104,9 @@ def make_broker(settings: QueueSettings, stopping: asyncio.Event) -> AsyncBroker
 class NatsBroker(PullBasedJetStreamBroker):
     """NATS JetStream: a stream on file that holds each message until it is acknowledged.
 
-    A worker pulls one message for each free place, so none waits in a worker while its time to be
-    acknowledged runs. One that comes while the worker ends is handed back.
+    A worker pulls no more messages than it has free places, so none waits in a worker while its
+    time to be acknowledged runs. What comes while the worker ends is sent before it does; what
+    could not be sent or told of then is handed back.
     """
 
     def __init__(self, settings: QueueSettings, stopping: asyncio.Event) -> None:
@@ -125,13 +128,14 @@ class NatsBroker(PullBasedJetStreamBroker):
                 max_deliver=-1,
                 max_ack_pending=-1,
             ),
-            pull_consume_batch=1,
+            pull_consume_batch=settings.concurrency,
             pull_consume_timeout=_PULL_SECONDS,
             max_reconnect_attempts=-1,
             reconnect_time_wait=_PAUSE,
             error_cb=self._note_error,
         )
         self._stopping = stopping
+        self._places = settings.concurrency
         self._held: dict[str, Msg] = {}
 
     async def startup(self) -> None:
@@ -159,31 +163,45 @@ class NatsBroker(PullBasedJetStreamBroker):
         Yields:
             Messages.
         """
+        pulled: deque[Msg] = deque()
         pull: asyncio.Task[list[Msg]] | None = None
         try:
             while True:
-                pull = asyncio.create_task(self.consumer.fetch(1, timeout=_PULL_SECONDS))
-                try:
-                    (message,) = await asyncio.shield(pull)
-                except NothingYet:
-                    continue
-                except (NatsError, OSError) as error:
-                    if self.client.is_closed:
-                        raise
-                    _logger.warning("NATS gives no messages (%s)", type(error).__name__)
-                    await asyncio.sleep(_PAUSE)
-                    continue
+                pull = asyncio.create_task(self._pull())
+                pulled.extend(await asyncio.shield(pull))
                 pull = None
-                self._held[message.reply] = message
-                yield AckableMessage(
-                    data=message.data, ack=functools.partial(self._acknowledge, message)
-                )
+                while pulled:
+                    yield self._ackable(pulled.popleft())
         finally:
             self._stopping.set()
             if pull is not None:
                 with contextlib.suppress(NatsError, OSError):
-                    for message in await pull:
-                        await message.nak()
+                    pulled.extend(await pull)
+            await self._handle(pulled)
+
+    async def _pull(self) -> list[Msg]:
+        """Wait for messages for a while, and take as many as there are places for."""
+        free = self._places - len(self._held)
+        try:
+            messages = await self.consumer.fetch(max(free, 1), timeout=_PULL_SECONDS)
+        except NothingYet:
+            return []
+        except (NatsError, OSError) as error:
+            if self.client.is_closed:
+                raise
+            _logger.warning("NATS gives no messages (%s)", type(error).__name__)
+            await asyncio.sleep(_PAUSE)
+            return []
+        self._held.update((message.reply, message) for message in messages)
+        return messages
+
+    async def _handle(self, messages: Iterable[Msg]) -> None:
+        """Handle what came after taskiq took its last message; handed back, it would come again."""
+        receiver = Receiver(self, validate_params=False, run_startup=False)
+        await asyncio.gather(*(receiver.callback(self._ackable(message)) for message in messages))
+
+    def _ackable(self, message: Msg) -> AckableMessage:
+        return AckableMessage(data=message.data, ack=functools.partial(self._acknowledge, message))
 
     async def shutdown(self) -> None:
         """Hand back what was not acknowledged, and close the connection."""
