@@ -14,6 +14,10 @@ from esms_async.messages import Message
 from esms_async.settlement import WINDOW, Claim, Entry, News, Settlement
 
 
+class UnreadableEntry(LedgerError):
+    """One entry can't be read, however often it is asked for; the ledger itself works."""
+
+
 class Ledger(Protocol):
     """Keeps what is known of each send.
 

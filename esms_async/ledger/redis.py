@@ -11,7 +11,7 @@ from typing import Final
 from esms_async.checks import check_seconds
 from esms_async.errors import ConfigurationError, LedgerError, UsageError
 from esms_async.handover import Answer, Handover, Stage, Turn
-from esms_async.ledger.base import LedgerBase, LedgerOptions
+from esms_async.ledger.base import LedgerBase, LedgerOptions, UnreadableEntry
 from esms_async.ledger.redis_batches import RedisAddress, RedisBatches
 from esms_async.ledger.redis_report_scripts import BEGIN, END, FORGET
 from esms_async.ledger.redis_scripts import CLAIM, LEARNT, PRUNE, SETTLE, Script
@@ -322,7 +322,7 @@ def _entry(request_id: str, fields: Mapping[str, str]) -> Entry:
             field("detail"),
         )
     except (KeyError, ValueError):
-        raise LedgerError(
+        raise UnreadableEntry(
             f"the entry of request id {request_id} can't be read; a later release of esms_async, "
             "or something else, wrote it"
         ) from None

@@ -14,6 +14,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, RedisError
 
 from esms_async.errors import LedgerError, UsageError
+from esms_async.ledger.base import UnreadableEntry
 from esms_async.ledger.redis_scripts import Script
 
 # Small enough that one batch's replies are read while the server works on the next.
@@ -35,6 +36,9 @@ _SET: Final[dict[str, Any]] = {
 
 # Where in a script it was, and the arguments, in which a phone number or a text may stand.
 _NOISE: Final = re.compile(r"user_script:\d+: | script: .*|, with args .*")
+
+# Words of the server, of Lua and of the scripts on what is stored under one key.
+_OF_ONE_ENTRY: Final = re.compile(r"WRONGTYPE|user_script:\d+: |it holds an entry")
 
 _Reply = Any  # What redis-py makes of a reply depends on the command.
 _Job = tuple[tuple[str, ...], "asyncio.Future[_Reply]"]
@@ -193,6 +197,7 @@ class RedisBatches:
         if isinstance(error, LedgerError):
             return LedgerError(*error.args)
         words = _NOISE.sub("", " ".join(str(error).split()))
-        return LedgerError(
+        kind = UnreadableEntry if _OF_ONE_ENTRY.match(str(error)) else LedgerError
+        return kind(
             f"the ledger on Redis {self._address} can't be used: {words or type(error).__name__}"
         )

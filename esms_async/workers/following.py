@@ -121,7 +121,7 @@ class _Run:
         try:
             while True:
                 await patiently(self._read, self._stopping)
-        except (LedgerError, UsageError, ValueError) as error:
+        except (LedgerError, UsageError) as error:
             for told in self._waiting.values():
                 if not told.done():
                     told.set_exception(error)

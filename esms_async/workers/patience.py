@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
 from esms_async.errors import LedgerError
+from esms_async.ledger.base import UnreadableEntry
 from esms_async.ledger.redis import RedisLedger
 from esms_async.messages import Message
 from esms_async.settlement import Claim, Entry, News, Settlement
@@ -30,11 +31,14 @@ async def patiently(call: Callable[[], Awaitable[T]], stopping: asyncio.Event) -
 
     Raises:
         LedgerError: The server is away, and the worker is to end.
+        UnreadableEntry: What it holds can't be read, now or later.
     """
     pause = _FIRST_PAUSE
     while True:
         try:
             return await call()
+        except UnreadableEntry:
+            raise
         except LedgerError as error:
             if stopping.is_set():
                 raise

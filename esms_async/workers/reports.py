@@ -178,21 +178,37 @@ class Report:
             text: The JSON.
 
         Returns:
-            The report.
-
-        Raises:
-            ValueError: It is none.
+            The report. One that can't be read says "unknown", of the RequestId that stands in it,
+            or of an empty one: it stops nobody who reads on.
         """
+        fields: dict[str, object] = {}
         try:
-            fields: dict[str, object] = json.loads(text)
-            fields["status"] = Status(cast("str", fields["status"]))
-            if "since" in fields:
-                fields["since"] = _moment(fields["since"])
-            attempts = cast("list[dict[str, object]]", fields.get("attempts", []))
-            fields["attempts"] = tuple(_attempt(attempt) for attempt in attempts)
-            return cls(**fields)  # type: ignore[arg-type]  # as they were written
+            fields = {name: value for name, value in json.loads(text).items() if name in _FIELDS}
+            return cls(**_values(fields))  # type: ignore[arg-type]  # as they were written
         except (KeyError, TypeError, AttributeError, ValueError):
-            raise ValueError("a report of a worker that can't be read") from None
+            run = fields.get("run")
+            return cls(
+                str(fields.get("request_id", "")),
+                Status.UNKNOWN,
+                OutcomeUnknown.__name__,
+                run if isinstance(run, int) else None,
+                reason="what a worker told of it can't be read; a later release of esms_async, or "
+                "something else, wrote it",
+            )
+
+
+# What a later release tells besides is left alone.
+_FIELDS: Final = frozenset(field.name for field in attrs.fields(Report))
+
+
+def _values(fields: Mapping[str, object]) -> dict[str, object]:
+    """Return the fields as a Report holds them."""
+    values = {**fields, "status": Status(cast("str", fields["status"]))}
+    if "since" in fields:
+        values["since"] = _moment(fields["since"])
+    attempts = cast("list[dict[str, object]]", fields.get("attempts", []))
+    values["attempts"] = tuple(_attempt(attempt) for attempt in attempts)
+    return values
 
 
 def _says_something(attribute: "attrs.Attribute[object]", value: object) -> bool:

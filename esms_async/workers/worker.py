@@ -13,8 +13,9 @@ from taskiq import AsyncBroker, Context, TaskiqDepends, TaskiqEvents, TaskiqStat
 from taskiq.receiver import Receiver
 
 from esms_async.client import EsmsClient
-from esms_async.errors import ConfigurationError, EsmsError, LedgerError
+from esms_async.errors import ConfigurationError, EsmsError, LedgerError, OutcomeUnknown
 from esms_async.ledger import Ledger, MemoryLedger
+from esms_async.ledger.base import UnreadableEntry
 from esms_async.limiter import RedisLimiter
 from esms_async.messages import Message, Outcome
 from esms_async.settlement import WINDOW
@@ -117,6 +118,9 @@ class Worker:
         message = _bounded(queued)
         try:
             return Outcome(message, await self._client.send(message))
+        except UnreadableEntry as error:
+            # Delivered again and again, it would in the end hold every place of every worker.
+            return Outcome(message, error=OutcomeUnknown(message, (), str(error)))
         except LedgerError:
             raise
         except EsmsError as error:

@@ -1,5 +1,6 @@
 """What workers tell of a message, and what a follower makes of it."""
 
+import json
 from datetime import UTC, datetime
 
 import pytest
@@ -104,7 +105,18 @@ def test_an_error_of_another_kind_is_told_in_words() -> None:
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "{}", '{"status": "odd"}', '{"status": "accepted"}'])
-def test_what_is_no_report_is_refused(text: str) -> None:
-    """A text that no worker wrote is a ValueError that does not show it."""
-    with pytest.raises(ValueError, match="can't be read"):
-        Report.load(text)
+def test_what_is_no_report_says_unknown_of_no_message(text: str) -> None:
+    """A text that no worker wrote stops nobody who reads on, and is not shown."""
+    report = Report.load(text)
+    assert (report.request_id, report.status) == ("", "unknown")
+    assert "can't be read" in report.reason
+    assert "odd" not in report.reason
+
+
+def test_a_report_of_a_later_release_is_read_as_far_as_it_can_be() -> None:
+    """What it tells besides is left alone; a status that is not known yet says "unknown"."""
+    written = json.loads(Report.of(Outcome(MESSAGE, Receipt(MESSAGE.request_id)), run=2).dump())
+    assert Report.load(json.dumps(written | {"moon": "full"})).ok
+    report = Report.load(json.dumps(written | {"status": "orbiting"}))
+    assert (report.request_id, report.run, report.status) == (MESSAGE.request_id, 2, "unknown")
+    assert isinstance(report.outcome(MESSAGE).error, OutcomeUnknown)

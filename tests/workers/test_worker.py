@@ -216,6 +216,29 @@ async def test_while_the_ledger_is_away_nothing_is_sent_or_acknowledged(
     await worker.aclose(TaskiqState())
 
 
+@pytest.mark.parametrize("written", ["a text", {"state": "odd"}, {"generation": "many"}])
+async def test_an_entry_that_cannot_be_read_holds_up_nothing(
+    handle: Handling,
+    emulated: Emulator,
+    redis: RedisServer,
+    written: str | dict[str, str],
+) -> None:
+    """Only the message that it is of is unknown; it isn't sent, and leaves the queue."""
+    message = a_message()
+    await handle(queued(message))
+    with redis.client() as client:
+        (key,) = client.keys(f"*{message.request_id}")
+        if isinstance(written, dict):
+            client.hset(key, mapping=written)
+        else:
+            client.set(key, written)
+    report, acked = await handle(queued(message))
+    assert (report.status, acked) == ("unknown", True)
+    assert emulated.accepted(message.request_id) == 1
+    report, _ = await handle(queued(a_message()))
+    assert report.ok
+
+
 async def test_a_ledger_that_comes_back_is_waited_for() -> None:
     """A call is made again until the server answers."""
     answers = [LedgerError("away"), LedgerError("away"), None]
