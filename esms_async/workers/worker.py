@@ -62,6 +62,7 @@ class Worker:
             ledger=ledger,
             limiter=self._limiter,
             max_connections=settings.concurrency,
+            trackable=True,
         )
 
     async def aclose(self, _: TaskiqState) -> None:

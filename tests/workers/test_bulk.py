@@ -167,7 +167,7 @@ async def test_a_batch_that_is_taken_over_is_left(environ: dict[str, str], tmp_p
         ({"ESMS_LEDGER_URL": ""}, "set the environment variable ESMS_LEDGER_URL"),
         ({"ESMS_SECRET_KEY": ""}, "set ESMS_SECRET_KEY, by which rows are known again"),
         ({"ESMS_BROKER_URL": "memory://"}, "--broker memory:// has no workers"),
-        ({"ESMS_BROKER_URL": "http://x"}, "ESMS_BROKER_URL must begin with nats://"),
+        ({"ESMS_BROKER_URL": "http://x"}, "--broker must begin with nats://"),
     ],
 )
 async def test_what_is_not_set_is_one_line(

@@ -89,6 +89,8 @@ async def test_a_message_is_sent_told_of_and_acknowledged(
         assert report.ok
         assert acked
     assert emulated.accepted(message.request_id) == len(emulated.requests) == 1
+    # By which `reconcile` finds it in the gateway's list.
+    assert emulated.messages[0].campaign_id == message.request_id
     told = await handle.outcomes.read("b", "0", wait=False)
     assert [report.request_id for _, report in told] == [message.request_id] * 2
 
