@@ -145,7 +145,8 @@ async def pursue(
         state.upcoming_sleep = max(await _settled(wait(state)), _asked_for(failure))
         state.idle_for += state.upcoming_sleep
         now = state.outcome_timestamp or started
-        if now + state.upcoming_sleep >= give_up_at or await _settled(stop(state)):
+        # Asked like this, a pause that is no number ends the send too.
+        if not now + state.upcoming_sleep < give_up_at or await _settled(stop(state)):
             raise failure
         if not budget.take():
             raise _without_budget(failure) from failure
@@ -202,7 +203,7 @@ async def repeat(
         state.upcoming_sleep = max(await _settled(wait(state)), failure.retry_after or 0.0)
         state.idle_for += state.upcoming_sleep
         ends = (state.seconds_since_start or 0.0) + state.upcoming_sleep
-        if ends >= policy.deadline or await _settled(stop(state)):
+        if not ends < policy.deadline or await _settled(stop(state)):
             raise failure
         await sleep(state.upcoming_sleep)
         state.prepare_for_next_attempt()

@@ -35,6 +35,9 @@ from esms_async.phone import mask_phone
 WINDOW: Final = 23 * 3600.0
 """Seconds for which an unsettled send may be resumed: the gateway's 24 hours, less a margin."""
 
+CLOCK_TOLERANCE: Final = 24 * 3600 - WINDOW
+"""Seconds by which the clock may have been set back since a send was claimed: that margin."""
+
 
 class State(enum.StrEnum):
     """What a ledger knows of a send."""
@@ -198,7 +201,7 @@ def claim(entry: Entry | None, fresh: Entry, *, now: float, window: float, resum
     if not same_fingerprint(entry.fingerprint, fresh.fingerprint):
         return Claim(Decision.CONFLICT, entry)
     decision = CLAIMS[entry.state]
-    if decision is Decision.RESUME and now - entry.opened_at > window:
+    if decision is Decision.RESUME and not -CLOCK_TOLERANCE <= now - entry.opened_at <= window:
         return Claim(Decision.EXPIRED, entry)
     if decision is Decision.RESUME:
         return Claim(decision, attrs.evolve(entry, generation=entry.generation + 1, updated_at=now))

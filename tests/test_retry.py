@@ -249,6 +249,7 @@ async def test_retry_after_is_honoured(
         pytest.param(None, 100.0, 120, 2, id="Retry-After ends before the deadline"),
         pytest.param(tenacity.wait_fixed(100), None, 60, 1, id="the pause passes the deadline"),
         pytest.param(tenacity.wait_fixed(100), None, 120, 2, id="the pause ends before it"),
+        pytest.param(tenacity.wait_fixed(float("nan")), None, 60, 1, id="a pause of no length"),
         pytest.param(tenacity.wait_none(), None, 0, 1, id="at the deadline"),
         pytest.param(tenacity.wait_none(), None, -1, 1, id="after the deadline"),
     ],

@@ -19,6 +19,7 @@ import attrs
 
 from esms_async.settlement import (
     CLAIMS,
+    CLOCK_TOLERANCE,
     KEY_ID_LENGTH,
     SETTLEMENTS,
     Decision,
@@ -65,6 +66,7 @@ _WORDS: Final = {
     "CLAIMS": _claims(),
     "SETTLEMENTS": _settlements(),
     "LEARNT": f"{{{', '.join(map(json.dumps, LEARNT))}}}",
+    "CLOCK_TOLERANCE": repr(CLOCK_TOLERANCE),
     # A fingerprint is stored in hexadecimal.
     "KEY_ID_DIGITS": str(2 * KEY_ID_LENGTH),
     **{f"STATE_{state.name}": json.dumps(state) for state in State},
@@ -163,7 +165,8 @@ end
 local decision = ($CLAIMS)[known and known.state or '']
 local entry = known
 if decision == $DECISION_RESUME then
-  if now - known.opened_at > told.window then
+  local age = now - known.opened_at
+  if age < -$CLOCK_TOLERANCE or age > told.window then
     return cjson.encode({$DECISION_EXPIRED, known})
   end
   entry = evolve(known, {generation = later_generation(known), updated_at = now})

@@ -72,7 +72,11 @@ class SqliteWriter:
         opened = loop.create_future()
         self._jobs.put((lambda _: None, opened))
         self._thread.start()
-        await opened
+        try:
+            await opened
+        except BaseException:
+            await self.stop()
+            raise
 
     def run(self, work: Job[T] | Callable[[sqlite3.Connection], T]) -> "asyncio.Future[T]":
         """Do some work in a transaction that it may share with other work.
@@ -161,7 +165,8 @@ def _resolve(results: "list[tuple[asyncio.Future[object], object]]") -> None:
     for done, result in results:
         by_loop.setdefault(done.get_loop(), []).append((done, result))
     for loop, its_results in by_loop.items():
-        if not loop.is_closed():
+        # A loop that is closed has nobody left who waits.
+        with contextlib.suppress(RuntimeError):
             loop.call_soon_threadsafe(_set_results, its_results)
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from esms_async import LedgerError, Message
 from esms_async.ledger import Decision, Entry, Ledger, News, Settlement, State
-from esms_async.settlement import WINDOW, fingerprint
+from esms_async.settlement import CLOCK_TOLERANCE, WINDOW, fingerprint
 from tests.factories import a_message
 from tests.ledger.conftest import Clock
 
@@ -78,6 +78,20 @@ async def test_an_unsettled_send_expires_after_the_window(ledger: Ledger, clock:
     clock.advance(WINDOW + 1)
     decision, entry = await claim(ledger, message, resume=True)
     assert (decision, entry) == (Decision.EXPIRED, first)
+
+
+@pytest.mark.parametrize(
+    ("back", "decision"),
+    [(CLOCK_TOLERANCE, Decision.RESUME), (CLOCK_TOLERANCE + 1, Decision.EXPIRED)],
+)
+async def test_a_clock_that_was_set_back_does_not_prolong_the_window(
+    ledger: Ledger, clock: Clock, back: float, decision: Decision
+) -> None:
+    """A send claimed in what is the future now is resumed no longer than the gateway's day."""
+    message = a_message()
+    await claim(ledger, message)
+    clock.advance(-back)
+    assert (await claim(ledger, message))[0] is decision
 
 
 async def test_the_window_begins_at_the_first_attempt(ledger: Ledger, clock: Clock) -> None:

@@ -280,6 +280,18 @@ async def test_concurrent_claims_share_commits(tmp_path: Path) -> None:
     assert 0 < commits < 100
 
 
+async def test_an_opening_that_is_cancelled_leaves_the_file_free(tmp_path: Path) -> None:
+    """Who goes away while the file is being opened holds it no longer."""
+    path = tmp_path / "ledger.db"
+    opening = asyncio.create_task(SqliteLedger(path).open())
+    await asyncio.sleep(0)
+    opening.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await opening
+    async with SqliteLedger(path) as ledger:
+        assert await claim(ledger)
+
+
 async def test_a_cancelled_claim_disturbs_nobody(tmp_path: Path) -> None:
     """A caller that goes away leaves the others their answers."""
     async with SqliteLedger(tmp_path / "ledger.db") as ledger:
