@@ -251,7 +251,7 @@ class LogicalSend:
             time_limit = min(gateway.retry.attempt_timeout, self._deadline - time.monotonic())
             return await gateway.transport.post(SEND_OPERATION, request, time_limit=time_limit)
         finally:
-            await _leave(limiter)
+            await _leave(limiter, self._deadline)
 
     def _record(
         self,
@@ -353,10 +353,11 @@ def rejection(
     return kind(message, attempts, code=code, status=status, sms_id=sms_id, detail=detail)
 
 
-async def _leave(limiter: Limiter) -> None:
-    """Give a place back; an error of that must not hide what became of the request."""
+async def _leave(limiter: Limiter, give_up_at: float) -> None:
+    """Give a place back; trouble with that must not hide what became of the request."""
     try:
-        await limiter.__aexit__(None, None, None)
+        async with asyncio.timeout(give_up_at - time.monotonic()):
+            await limiter.__aexit__(None, None, None)
     except Exception as error:  # noqa: BLE001  # the limiter is the caller's own
         _logger.warning("the limiter failed after an attempt: %s", type(error).__name__)
 

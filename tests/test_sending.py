@@ -94,6 +94,22 @@ async def test_a_limiter_that_fails_after_an_attempt_hides_nothing(
     assert "the limiter failed after an attempt: ZeroDivisionError" in caplog.text
 
 
+async def test_a_limiter_that_takes_no_place_back_withholds_nothing(
+    gateway: ScriptedGateway, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What was accepted is told at the deadline."""
+
+    class Hanging(Limiter):
+        async def __aexit__(self, *_: object) -> None:
+            await asyncio.Event().wait()
+
+    async with EsmsClient(
+        CREDENTIALS, base_url=gateway.url, retry=RetryPolicy(deadline=0.2), limiter=Hanging()
+    ) as client:
+        assert (await client.send(a_message())).sms_id == "d8e0"
+    assert "the limiter failed after an attempt: TimeoutError" in caplog.text
+
+
 async def test_a_cancellation_in_a_limiter_after_an_attempt(gateway: ScriptedGateway) -> None:
     """Whoever is cancelled while the place is given back is told what is true by then."""
     limiter = Limiter(at_exit=asyncio.CancelledError())

@@ -7,10 +7,10 @@ import sys
 from collections.abc import Callable, Coroutine
 from typing import Final
 
-from esms_async.cli.debug import traceback_without_values
 from esms_async.cli.errors import ExitCode, InputError
 from esms_async.cli.screen import Screen, printable, silence
 from esms_async.errors import EsmsError
+from esms_async.tracebacks import traceback_without_values
 
 NAME: Final = "esms-async"
 """The name of the program."""

@@ -23,6 +23,7 @@ from esms_async.handover import Answer, Turn
 from esms_async.ledger.base import Ledger
 from esms_async.ledger.memory import MemoryLedger
 from esms_async.settlement import News, Settlement
+from esms_async.tracebacks import traceback_without_values
 
 OnReport = Callable[[DeliveryReport], Awaitable[None]]
 """The application's handler of a report."""
@@ -178,8 +179,12 @@ class ReportReceiver:
             async with asyncio.timeout(self._timeout):
                 await self._on_report(report)
             success = True
-        except Exception:
-            _logger.exception("request id %s: the handler of its delivery report", request_id)
+        except Exception as error:  # noqa: BLE001  # the handler is the caller's own
+            _logger.error(  # noqa: TRY400  # the words of its error may hold a phone number
+                "request id %s: the handler of its delivery report failed\n%s",
+                request_id,
+                traceback_without_values(error),
+            )
             return Result.FAILED
         finally:
             await self._end(turn, success=success)

@@ -99,6 +99,21 @@ async def test_a_handler_that_fails_gets_the_next_report() -> None:
     assert len(handler.reports) == 1
 
 
+async def test_what_a_handler_fails_with_is_logged_without_its_words(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """They may quote the phone; where it failed is told."""
+    message = a_message()
+
+    async def on_report(report: DeliveryReport) -> None:
+        raise LookupError(message.phone)
+
+    assert await receive(ReportReceiver(on_report, signer=SIGNER), message) is Result.FAILED
+    assert "LookupError" in caplog.text
+    assert "in on_report" in caplog.text
+    assert message.phone not in caplog.text
+
+
 async def test_a_handler_that_takes_too_long_is_cancelled() -> None:
     """The gateway is told 500 in time, and the report may come again."""
     message, cancelled = a_message(), asyncio.Event()

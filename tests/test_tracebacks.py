@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import pytest
 
-from esms_async.cli.debug import traceback_without_values
 from esms_async.cli.errors import InputError
+from esms_async.tracebacks import traceback_without_values
 
 _SECRET = "686868 la ma"
 
