@@ -302,13 +302,16 @@ def test_ctrl_c_while_the_program_is_loaded_is_quiet(monkeypatch: pytest.MonkeyP
     assert esms_async.cli.main() == 130
 
 
-@pytest.mark.parametrize("option", ["--ledger=redis://u:word@[bad", "--broker=nats://u:word@[bad"])
+@pytest.mark.parametrize(
+    ("option", "looks_like"),
+    [("--ledger=redis://u:word@[bad", "redis://"), ("--broker=nats://u:word@[bad", "nats://")],
+)
 def test_a_url_that_cannot_be_read_is_one_line(
-    option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    option: str, looks_like: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The error says what a URL looks like, and shows no password."""
     path = write_recipients(tmp_path / "a.csv", 1)
     assert run_here(["bulk", path, option]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert "URL" in line
+    assert looks_like in line
     assert "word@" not in line
