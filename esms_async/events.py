@@ -146,10 +146,11 @@ def _log_outcome(
     reason = error.reason if isinstance(error, SendError) else error and str(error)
     _outcomes.log(
         level,
-        "%s: %s after %d attempts in %.3f s%s",
+        "%s: %s after %d attempt%s in %.3f s%s",
         outcome.message.request_id,
         outcome.status.value,
         len(attempts),
+        "" if len(attempts) == 1 else "s",
         duration,
         f": {reason}" if reason else "",
         extra={

@@ -90,7 +90,7 @@ async def test_a_plain_send(gateway: ScriptedGateway, everything: pytest.LogCapt
         "esms_duration": 0,
     }
     assert attempt.getMessage() == f"attempt 1 of {message.request_id}: accepted (code 100)"
-    assert outcome.getMessage().startswith(f"{message.request_id}: accepted after 1 attempts in ")
+    assert outcome.getMessage().startswith(f"{message.request_id}: accepted after 1 attempt in ")
 
 
 async def test_a_send_that_took_several_attempts(

@@ -186,7 +186,7 @@ def make_worker_broker(settings: QueueSettings) -> tuple[AsyncBroker, Outcomes]:
 
 
 async def run_worker(settings: QueueSettings) -> None:
-    """Run one worker until SIGTERM or SIGINT, then finish what is in flight.
+    """Run one worker until SIGTERM, SIGINT or SIGHUP, then finish what is in flight.
 
     Args:
         settings: The settings.
@@ -202,7 +202,7 @@ async def run_worker(settings: QueueSettings) -> None:
     broker.is_worker_process = True
     asked_to_stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         loop.add_signal_handler(number, asked_to_stop.set)
     receiver = Receiver(
         broker, validate_params=False, max_async_tasks=settings.concurrency, run_startup=False

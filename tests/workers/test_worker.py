@@ -277,8 +277,11 @@ async def test_a_worker_in_memory_is_refused() -> None:
         await run_worker(QueueSettings("memory://"))
 
 
-async def test_a_worker_ends_at_sigterm(environ: dict[str, str], emulated: Emulator) -> None:
-    """Once it has sent what there was, SIGTERM ends it in good order, in this very process."""
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+async def test_a_worker_ends_at_a_signal(
+    environ: dict[str, str], emulated: Emulator, number: signal.Signals
+) -> None:
+    """Once it has sent what there was, a signal ends it in good order, in this very process."""
     message = a_message()
     environ = {**environ, "ESMS_RATE": "100"}
     working = asyncio.create_task(run_worker(QueueSettings.from_env(environ)))
@@ -286,7 +289,7 @@ async def test_a_worker_ends_at_sigterm(environ: dict[str, str], emulated: Emula
         async with queue.send_many([message], batch="b") as stream:
             assert [outcome.ok async for outcome in stream] == [True]
         await wait_until_empty(environ["ESMS_BROKER_URL"], f"{environ['ESMS_QUEUE']}-send")
-    os.kill(os.getpid(), signal.SIGTERM)
+    os.kill(os.getpid(), number)
     await working
     assert emulated.accepted(message.request_id) == 1
 
