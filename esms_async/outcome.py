@@ -95,6 +95,18 @@ def evidence_of_code(code: str) -> Evidence:
     return _EVIDENCE_OF_CODE.get(code, Evidence.SENDER_REJECTED)
 
 
+def meets_every_attempt(code: str | None) -> bool:
+    """Tell whether a rejection would meet every later attempt of its message too.
+
+    Args:
+        code: The code of the rejection; None where an HTTP status alone refused the request.
+
+    Returns:
+        False for a rejection of the account, and for one of which nothing else is known.
+    """
+    return code is not None and evidence_of_code(code) is not Evidence.SENDER_REJECTED
+
+
 def evidence_of_status(status: int) -> Evidence | None:
     """Return what an HTTP status proves by itself.
 

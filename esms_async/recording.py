@@ -19,7 +19,7 @@ from esms_async.errors import (
 )
 from esms_async.ledger.base import Ledger
 from esms_async.messages import Evidence, Message, Receipt
-from esms_async.outcome import History, evidence_of_code
+from esms_async.outcome import History, evidence_of_code, meets_every_attempt
 from esms_async.sending import Gateway, LogicalSend, rejection
 from esms_async.settlement import (
     Claim,
@@ -322,9 +322,7 @@ def _is_final(error: SendError) -> bool:
 
 def _settlement(error: SendError) -> Settlement:
     match error:
-        case Rejected(code=code) if code is not None and (
-            evidence_of_code(code) is not Evidence.SENDER_REJECTED
-        ):
+        case Rejected(code=code) if meets_every_attempt(code):
             news = News.REJECTED
         case NotSent() | Rejected():
             news = News.RELEASED

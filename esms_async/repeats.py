@@ -27,8 +27,8 @@ from esms_async.errors import (
     RequestIdConflict,
     RequestIdExpired,
 )
-from esms_async.messages import Evidence, Message, Receipt
-from esms_async.outcome import evidence_of_code
+from esms_async.messages import Message, Receipt
+from esms_async.outcome import meets_every_attempt
 from esms_async.settlement import WINDOW
 
 MOST_REMEMBERED: Final = 10_000
@@ -74,7 +74,7 @@ class Repeats:
         match end:
             case Receipt():
                 return end
-            case Rejected() if _would_be_met_again(end):
+            case Rejected(code=code) if meets_every_attempt(code):
                 raise copy.copy(end)
             case OutcomeUnknown():
                 _check_age(message, end)
@@ -104,11 +104,6 @@ class Repeats:
         ends[message.request_id] = message, end
         if len(ends) > MOST_REMEMBERED:
             ends.popitem(last=False)
-
-
-def _would_be_met_again(rejection: Rejected) -> bool:
-    code = rejection.code
-    return code is not None and evidence_of_code(code) is not Evidence.SENDER_REJECTED
 
 
 def _check_age(message: Message, unknown: OutcomeUnknown) -> None:

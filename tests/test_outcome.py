@@ -16,6 +16,7 @@ from esms_async.outcome import (
     evidence_of_status,
     extend,
     judge,
+    meets_every_attempt,
 )
 
 CLEAN, AMBIGUOUS = History.CLEAN, History.AMBIGUOUS
@@ -74,6 +75,7 @@ def test_an_account_wide_rejection(code: str) -> None:
     assert CODES[code].scope is Scope.ACCOUNT
     assert after(CLEAN, code) is Verdict.REJECTED
     assert after(AMBIGUOUS, code) is Verdict.UNKNOWN
+    assert not meets_every_attempt(code)
 
 
 @pytest.mark.parametrize("code", OF_THE_MESSAGE)
@@ -82,6 +84,7 @@ def test_a_rejection_of_the_message(code: str) -> None:
     assert CODES[code].scope in {Scope.MESSAGE, Scope.CALLER}
     assert after(CLEAN, code) is Verdict.REJECTED
     assert after(AMBIGUOUS, code) is Verdict.REJECTED
+    assert meets_every_attempt(code)
 
 
 @pytest.mark.parametrize("code", [*OF_OTHER_PRODUCTS, *UNLISTED])
@@ -89,6 +92,7 @@ def test_a_code_of_which_nothing_else_is_known(code: str) -> None:
     """It rejects the attempt that met it, and tells nothing of earlier ones."""
     assert after(CLEAN, code) is Verdict.REJECTED
     assert after(AMBIGUOUS, code) is Verdict.UNKNOWN
+    assert not meets_every_attempt(code)
 
 
 def test_every_code_has_a_rule() -> None:
