@@ -35,6 +35,7 @@ from esms_async.messages import (
     Receipt,
     Status,
 )
+from esms_async.phone import normalize_phone
 from esms_async.reconciling import Reconciled, Reconciliation
 from esms_async.request_ids import derive_request_id, new_request_id
 from esms_async.results import (
@@ -100,4 +101,5 @@ __all__ = [
     "derive_request_id",
     "measure",
     "new_request_id",
+    "normalize_phone",
 ]
