@@ -1,8 +1,8 @@
 """What a service chooses: purposes with their texts, and the guard with its caps."""
 
 import re
-from collections.abc import Mapping, Sequence
-from typing import Final
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
 
 import attrs
 
@@ -29,7 +29,10 @@ def _as_templates(template: object) -> tuple[str, ...]:
     return tuple(texts)
 
 
-def _number(low: float, high: float, *, whole: bool = True) -> object:
+_Validator = Callable[[Any, "attrs.Attribute[Any]", Any], None]
+
+
+def _number(low: float, high: float, *, whole: bool = True) -> _Validator:
     kinds = int if whole else int | float
 
     def check(_: object, attribute: "attrs.Attribute[float]", value: object) -> None:
@@ -127,7 +130,9 @@ class Purpose:
 def _as_caps(written: object) -> tuple[Cap, ...]:
     if written is None:
         return ()
-    matches = [_CAP.fullmatch(each) for each in written.split(",")] if isinstance(written, str) else []
+    matches = (
+        [_CAP.fullmatch(each) for each in written.split(",")] if isinstance(written, str) else []
+    )
     if not matches or None in matches:
         raise ConfigurationError(
             f"a cap is written as '3/10m' or '3/10m,10/1d' (s, m, h, d), or is None, not {written!r}"

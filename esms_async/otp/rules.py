@@ -449,7 +449,7 @@ class Tables(Protocol):
         ...
 
 
-def claim(tables: Tables, asked: Claim, now: int) -> Claimed:
+def claim(tables: Tables, asked: Claim, now: int) -> Claimed:  # noqa: C901, PLR0911  # one decision, read from top to bottom
     """Decide over a start or a resend, and count it where it may send."""
     resends = asked.call == "resend"
     flow = tables.get("c", asked.bind)
@@ -526,7 +526,7 @@ def settle(tables: Tables, told: Settling, now: int) -> None:  # noqa: ARG001  #
     tables.put("c", told.bind, flow, flow["exp"] + SETTLED_FLOW_KEPT)
 
 
-def verify(tables: Tables, guess: Guess, now: int) -> Verdict:
+def verify(tables: Tables, guess: Guess, now: int) -> Verdict:  # noqa: PLR0911  # the same
     """Count a guess, compare it, and use the code up where it is right."""
     flow = tables.get("c", guess.bind)
     if flow is None or flow["gid"] != guess.gid or flow["kid"] not in guess.checks:
@@ -549,7 +549,7 @@ def verify(tables: Tables, guess: Guess, now: int) -> Verdict:
     if not check:
         return Verdict("wrong", left=max(left, 0), now=now)
     if hmac.compare_digest(check, flow["check"]):
-        _succeed(tables, guess, flow, failures, device, now)
+        _succeed(tables, guess, flow, failures, device=device, now=now)
         return Verdict(
             "verified", left=guess.attempts, now=now, device=device, number=flow["sends"]
         )
@@ -610,7 +610,9 @@ def _cooldown(tables: Tables, asked: Claim, device: str, now: int) -> int:
     return max(times[-1] + wait - now, 0)
 
 
-def _refusal(tables: Tables, asked: Claim, device: str, cooldown: int, now: int) -> Claimed | None:
+def _refusal(  # noqa: PLR0911  # the same
+    tables: Tables, asked: Claim, device: str, cooldown: int, now: int
+) -> Claimed | None:
     """Return why nothing may be sent now, or None."""
     if cooldown:
         return Claimed("cooldown", cooldown)
@@ -675,7 +677,7 @@ def _move_send(tables: Tables, flow: Record, now: int | None) -> None:
 
 
 def _succeed(
-    tables: Tables, guess: Guess, flow: Record, failures: Record, device: str, now: int
+    tables: Tables, guess: Guess, flow: Record, failures: Record, *, device: str, now: int
 ) -> None:
     """Use a code up, clear what its owner's mistakes counted, and give back what is given back."""
     flow["used"] = True

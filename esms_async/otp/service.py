@@ -177,7 +177,14 @@ class Otp:
         self._test_numbers = _read_test_numbers(test_numbers or {}, self._purposes)
         for purpose in self._purposes.values():
             for route in self._routes:
-                make_message("0900000000", purpose, 1, "0" * purpose.digits, "check", route)
+                make_message(
+                    "0900000000",
+                    purpose,
+                    1,
+                    "0" * purpose.digits,
+                    request_id="check",
+                    route=route,
+                )
         self._phone_caps = guard.caps("per_phone")
         self._guard = guard
         self._ip_caps = guard.caps("per_ip")
@@ -409,11 +416,7 @@ class Otp:
             try:
                 mine = rules.key_id(rules.mac(self._phone_key, "phone key"))
                 kept = await self._store.keep_fact("phone_key", mine)
-                if kept != mine:
-                    raise ConfigurationError(
-                        "the store was made with another phone_key, so every lock and count would "
-                        "be lost; pass the old one as phone_key (it was the last of keys)"
-                    )
+                _require_same_phone_key(kept, mine)
             except BaseException:
                 if self._owns_store:
                     self._owns_store = False
@@ -454,7 +457,7 @@ class Otp:
             if wait:
                 status = await sending
             else:
-                self._spawn(_logged(sending))
+                _ = self._spawn(_logged(sending))
         return Challenge(
             rules.new_id(bind, flow.gen),
             datetime.fromtimestamp(claimed.exp / 1000, UTC),
@@ -493,8 +496,8 @@ class Otp:
                 flow.purpose,
                 number,
                 flow.code,
-                rules.request_id_of(flow.key, flow.bind, flow.gen, number),
-                route,
+                request_id=rules.request_id_of(flow.key, flow.bind, flow.gen, number),
+                route=route,
             )
             state = await self._deliver(message, settling, resumes=resumes)
         except EsmsError as failure:
@@ -520,7 +523,7 @@ class Otp:
         async def record_late() -> None:
             await self._settle(settling, await sending)
 
-        self._spawn(record_late())
+        _ = self._spawn(record_late())
         return SendState.UNKNOWN
 
     async def _settle(self, settling: Settling, state: SendState) -> None:
@@ -620,6 +623,14 @@ class Otp:
                 )
 
 
+def _require_same_phone_key(kept: str, mine: str) -> None:
+    if kept != mine:
+        raise ConfigurationError(
+            "the store was made with another phone_key, so every lock and count would be lost; "
+            "pass the old one as phone_key (it was the last of keys)"
+        )
+
+
 def what_is_true(error: EsmsError, *, resumes: bool) -> SendState:
     """Return what an error of the client says about a numbered send.
 
@@ -638,7 +649,7 @@ def what_is_true(error: EsmsError, *, resumes: bool) -> SendState:
 
 
 def make_message(
-    phone: str, purpose: Purpose, number: int, code: str, request_id: str, route: object
+    phone: str, purpose: Purpose, number: int, code: str, *, request_id: str, route: object
 ) -> Message:
     """Return the message of a numbered send. The one place that knows of routes."""
     if route is None:
@@ -691,11 +702,15 @@ def _read_test_numbers(
     for phone, code in numbers.items():
         try:
             kept = normalize_phone(phone)
-        except (ValueError, TypeError) as error:
+        except ValueError as error:
             raise ConfigurationError(f"test_numbers: {error}") from None
-        if not (isinstance(code, str) and code.isascii() and code.isdecimal()) or {  # pyright: ignore[reportUnnecessaryIsInstance]  # untyped callers
-            len(code)
-        } != digits:
+        if (
+            not (isinstance(code, str) and code.isascii() and code.isdecimal())
+            or {  # pyright: ignore[reportUnnecessaryIsInstance]  # untyped callers
+                len(code)
+            }
+            != digits
+        ):
             raise ConfigurationError(
                 "test_numbers must hold a code for each phone, with as many digits as each purpose"
             )

@@ -267,7 +267,7 @@ _SCHEMA: Final = (
     "CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
 )
 _GET: Final = {table: f"SELECT value FROM {table} WHERE key = ? AND end > ?" for table in _TABLES}  # noqa: S608  # no outside text
-_PUT: Final = {table: f"INSERT OR REPLACE INTO {table} VALUES (?, ?, ?)" for table in _TABLES}
+_PUT: Final = {table: f"INSERT OR REPLACE INTO {table} VALUES (?, ?, ?)" for table in _TABLES}  # noqa: S608  # the same
 _DROP: Final = {table: f"DELETE FROM {table} WHERE key = ?" for table in _TABLES}  # noqa: S608  # the same
 _SWEEP: Final = tuple(f"DELETE FROM {table} WHERE end <= ?" for table in _TABLES)  # noqa: S608  # the same
 _FACT: Final = "SELECT value FROM facts WHERE name = ?"
@@ -492,4 +492,3 @@ def _set_result(done: "asyncio.Future[Any]", result: object) -> None:
         done.set_exception(result)
     else:
         done.set_result(result)
-
