@@ -330,8 +330,8 @@ async def test_what_cannot_be_a_code_uses_nothing(store: OtpStore, sms: Gateway)
 async def test_codes_are_read_as_people_write_them(store: OtpStore, sms: Gateway) -> None:
     """Spaces, dots, dashes and digits of other scripts do no harm."""
     otp = make_otp(sms, store, guard=NO_GUARD, resend_after=(0,))
-    fullwidth = str.maketrans("0123456789", "0123456789")
-    arabic = str.maketrans("0123456789", "٠١٢٣٤٥٦٧٨٩")
+    fullwidth = str.maketrans("0123456789", "".join(chr(0xFF10 + n) for n in range(10)))
+    arabic = str.maketrans("0123456789", "".join(chr(0x660 + n) for n in range(10)))
     for write in (
         lambda code: f" {code[:3]} {code[3:]}\n",
         lambda code: f"{code[:3]}-{code[3:]}",
