@@ -1,4 +1,4 @@
-"""The pytest plugin: the fixtures `esms_emulator` and `esms_client`, for tests of apps that send.
+"""The pytest plugin: fixtures `esms_emulator`, `esms_client`, `esms_otp`, for tests of apps that send.
 
 It is a module beside the package, so that pytest loads it without importing the package: whoever
 asks for no fixture of it pays nothing, and nothing is imported before coverage is measured.
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from esms_async import EsmsClient
     from esms_async.emulator import Emulator
+    from esms_async.otp import Otp
 
 _EMULATOR: Final = pytest.StashKey["Emulator"]()
 _ON_ASYNCIO: Final = "esms_async_on_pytest_asyncio"
@@ -43,6 +44,22 @@ def esms_client(request: pytest.FixtureRequest) -> "EsmsClient":
     """A client of `esms_emulator`, for tests that pytest-asyncio runs, or anyio on asyncio."""
     client: EsmsClient = request.getfixturevalue(_client_fixture(request))
     return client
+
+
+@pytest.fixture
+def esms_otp(esms_emulator: "Emulator", esms_client: "EsmsClient") -> "Otp":
+    """One-time codes over `esms_client`, with the purpose `login` and a store in memory.
+
+    The store goes by the emulator's clock: `esms_emulator.clock.advance(300)` lets a code end.
+    """
+    from esms_async.otp import MemoryOtpStore, Otp, Purpose  # noqa: PLC0415  # see the top
+
+    return Otp(
+        esms_client,
+        store=MemoryOtpStore(clock=esms_emulator.clock.time),
+        keys=[b"a key of the tests, and no secret"],
+        purposes={"login": Purpose("{code} la ma xac minh cua ban")},
+    )
 
 
 @pytest.hookimpl(trylast=True)

@@ -267,3 +267,31 @@ def test_pytest_finds_it_by_itself() -> None:
         pytest.skip("the package runs from its checkout, not installed")
     (point,) = files.entry_points.select(group="pytest11")
     assert point.load() is pytest_esms_async
+
+
+OTP_TEST = """
+async def test_a_login(esms_otp, esms_emulator):
+    challenge = await esms_otp.start("0901888484")
+    code = esms_emulator.latest_code("+84901888484")
+    assert code == await esms_emulator.wait_for_code("0901888484")
+    esms_emulator.clock.advance(30)
+    challenge = await esms_otp.resend(challenge.id, phone="0901888484")
+    assert esms_emulator.latest_code("0901888484") == code
+    assert len(esms_emulator.messages) == 2
+    esms_emulator.clock.advance(269)
+    assert (await esms_otp.verify(challenge.id, code, phone="0901888484")).ok
+    challenge = await esms_otp.start("0901888484")
+    esms_emulator.clock.advance(301)
+    code = esms_emulator.latest_code("0901888484")
+    assert (await esms_otp.verify(challenge.id, code, phone="0901888484")).reason == "expired"
+    with pytest.raises(LookupError, match="no code was sent"):
+        esms_emulator.latest_code("0911000001")
+"""
+
+
+@pytest.mark.parametrize(("options", "mark"), RUNNERS.values(), ids=RUNNERS)
+def test_codes_share_the_clock_of_the_emulator(
+    run: Run, options: tuple[str, ...], mark: str
+) -> None:
+    """`esms_otp` sends to the emulator, whose clock moves both."""
+    run(mark + OTP_TEST, *options).assert_outcomes(passed=1)

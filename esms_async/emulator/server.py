@@ -21,7 +21,7 @@ from esms_async.emulator.page import Page
 from esms_async.emulator.records import AcceptedMessage, SeenRequest, SentReport
 from esms_async.emulator.settings import AccountState, Settings
 from esms_async.emulator.site import close, listen, new_application
-from esms_async.emulator.waiting import Wanted, first_event
+from esms_async.emulator.waiting import Wanted, first_event, latest_code
 from esms_async.errors import ConfigurationError, UsageError
 from esms_async.messages import Credentials
 
@@ -207,6 +207,46 @@ class Emulator:
         """
         fits = Wanted(phone, request_id, since).fits
         return [message for message in self._gateway.messages if fits(message)]
+
+    def latest_code(self, phone: str) -> str:
+        """Return the code in the newest message to a phone, at once.
+
+        Args:
+            phone: The phone, in any form that a message takes.
+
+        Returns:
+            The first run of 4 to 10 digits in it.
+
+        Raises:
+            LookupError: No message to it has a code so far.
+            ConfigurationError: `phone` is no phone number.
+        """
+        return latest_code(self.messages, phone)
+
+    async def wait_for_code(
+        self,
+        phone: str,
+        *,
+        since: int = 0,
+        timeout: float = 5.0,  # noqa: ASYNC109  # as wait_for
+    ) -> str:
+        """Return the code in the newest message to a phone, or wait for the first message.
+
+        Args:
+            phone: The phone, in any form that a message takes.
+            since: A `mark()`: only messages accepted after it.
+            timeout: How long to wait, in seconds of real time.
+
+        Returns:
+            The first run of 4 to 10 digits in it.
+
+        Raises:
+            TimeoutError: No message came.
+            LookupError: The message has no code.
+            ConfigurationError: `phone` is no phone number.
+        """
+        message = await self.wait_for(phone=phone, since=since, timeout=timeout)
+        return latest_code([message], phone)
 
     async def wait_for(
         self,

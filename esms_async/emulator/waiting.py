@@ -1,7 +1,8 @@
 """Waiting for something to happen in an emulator, and saying what did not."""
 
 import asyncio
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 import attrs
@@ -12,6 +13,8 @@ from esms_async.errors import ConfigurationError
 from esms_async.phone import mask_phone, normalize_phone
 
 _T = TypeVar("_T")
+# The code of an origin-bound message stands behind its text once more.
+_CODE = re.compile(r"(?<![0-9])[0-9]{4,10}(?![0-9])")
 
 
 def _convert_phone(written: str | None) -> str | None:
@@ -92,3 +95,21 @@ async def first_event(
         ) from None
     finally:
         unsubscribe()
+
+
+def latest_code(messages: Iterable[AcceptedMessage], phone: str) -> str:
+    """Return the first run of 4 to 10 digits in the newest message to a phone that has one.
+
+    Args:
+        messages: The messages, oldest first.
+        phone: The phone, in any form that a message takes.
+
+    Raises:
+        LookupError: No message to it has a code.
+        ConfigurationError: `phone` is no phone number.
+    """
+    wanted = Wanted(phone)
+    for message in reversed(list(messages)):
+        if wanted.fits(message) and (code := _CODE.search(message.content)):
+            return code[0]
+    raise LookupError(f"no code was sent to {mask_phone(normalize_phone(phone))} so far")
