@@ -37,7 +37,7 @@ def __getattr__(name: str) -> object:
     try:
         from esms_async.otp.redis import RedisOtpStore  # noqa: PLC0415  # as said above
     except ModuleNotFoundError as error:
-        if error.name != "redis":
+        if (error.name or "").partition(".")[0] != "redis":
             raise
         raise ImportError(
             "RedisOtpStore needs redis-py; install it with: pip install 'esms_async[redis]'"

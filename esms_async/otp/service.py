@@ -697,6 +697,8 @@ def _read_subject(subject: object) -> str | None:
 def _read_test_numbers(
     numbers: Mapping[str, str], purposes: Mapping[str, Purpose]
 ) -> dict[str, str]:
+    if not isinstance(numbers, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]  # untyped callers
+        raise ConfigurationError("test_numbers must be a dict of codes by phone")
     read: dict[str, str] = {}
     digits = {purpose.digits for purpose in purposes.values()}
     for phone, code in numbers.items():
