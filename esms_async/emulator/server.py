@@ -215,7 +215,7 @@ class Emulator:
             phone: The phone, in any form that a message takes.
 
         Returns:
-            The first run of 4 to 10 digits in it.
+            The code (`AcceptedMessage.otp`).
 
         Raises:
             LookupError: No message to it has a code so far.
@@ -238,7 +238,7 @@ class Emulator:
             timeout: How long to wait, in seconds of real time.
 
         Returns:
-            The first run of 4 to 10 digits in it.
+            The code (`AcceptedMessage.otp`).
 
         Raises:
             TimeoutError: No message came.

@@ -1,7 +1,6 @@
 """Waiting for something to happen in an emulator, and saying what did not."""
 
 import asyncio
-import re
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
@@ -13,8 +12,6 @@ from esms_async.errors import ConfigurationError
 from esms_async.phone import mask_phone, normalize_phone
 
 _T = TypeVar("_T")
-# The code of an origin-bound message stands behind its text once more.
-_CODE = re.compile(r"(?<![0-9])[0-9]{4,10}(?![0-9])")
 
 
 def _convert_phone(written: str | None) -> str | None:
@@ -98,7 +95,7 @@ async def first_event(
 
 
 def latest_code(messages: Iterable[AcceptedMessage], phone: str) -> str:
-    """Return the first run of 4 to 10 digits in the newest message to a phone that has one.
+    """Return the code in the newest message to a phone that has one.
 
     Args:
         messages: The messages, oldest first.
@@ -110,6 +107,6 @@ def latest_code(messages: Iterable[AcceptedMessage], phone: str) -> str:
     """
     wanted = Wanted(phone)
     for message in reversed(list(messages)):
-        if wanted.fits(message) and (code := _CODE.search(message.content)):
-            return code[0]
+        if wanted.fits(message) and message.otp is not None:
+            return message.otp
     raise LookupError(f"no code was sent to {mask_phone(normalize_phone(phone))} so far")

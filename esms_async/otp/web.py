@@ -13,6 +13,7 @@ RFC 9457, in Vietnamese or English, with two members of their own: `reason` and 
 """
 
 import inspect
+import json
 import math
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, TypeVar
@@ -91,6 +92,10 @@ class Reply:
     status: int
     body: dict[str, Any]
     headers: dict[str, str]
+
+    def text(self) -> str:
+        """Return the body as JSON."""
+        return json.dumps(self.body, ensure_ascii=False)
 
 
 @attrs.frozen
