@@ -1,4 +1,4 @@
-"""The pytest plugin: fixtures `esms_emulator`, `esms_client`, `esms_otp`, for tests of apps that send.
+"""The pytest plugin: `esms_emulator`, `esms_client` and `esms_otp`, for tests of apps that send.
 
 It is a module beside the package, so that pytest loads it without importing the package: whoever
 asks for no fixture of it pays nothing, and nothing is imported before coverage is measured.

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Final
 from esms_async import __version__
 
 if TYPE_CHECKING:
-    from opentelemetry import metrics
+    from opentelemetry.metrics import Counter, Histogram
 
 _logger = logging.getLogger("esms_async.otp")
 
@@ -52,11 +52,11 @@ class Events:
     """Counts and logs what becomes of codes."""
 
     def __init__(self) -> None:
+        self._counters: dict[str, Counter] = {}
+        self._duration: Histogram | None = None
         try:
             from opentelemetry import metrics  # noqa: PLC0415  # only where it is installed
         except ModuleNotFoundError:
-            self._counters: dict[str, metrics.Counter] = {}
-            self._duration: metrics.Histogram | None = None
             return
         meter = metrics.get_meter("esms_async.otp", __version__)
         self._counters = {

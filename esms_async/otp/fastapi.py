@@ -1,6 +1,6 @@
 """One-time codes, the client, and Vietnamese phone numbers in a FastAPI application."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import Annotated, Any, TypeVar
 
@@ -162,7 +162,7 @@ def esms_lifespan(
     """
 
     @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, object]]:
+    async def lifespan(_: FastAPI) -> AsyncGenerator[dict[str, object]]:
         async with AsyncExitStack() as stack:
             state: dict[str, object] = {}
             for resource in resources:

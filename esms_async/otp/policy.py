@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import attrs
 
@@ -19,14 +19,18 @@ _PLACE: Final = "{code}"
 _SAMPLE_PHONE: Final = "0900000000"
 
 
-def _as_templates(template: object) -> tuple[str, ...]:
-    texts = (template,) if isinstance(template, str) else template
+def _as_templates(template: Any) -> tuple[str, ...]:  # noqa: ANN401  # whatever a caller passes
+    texts: Any = (template,) if isinstance(template, str) else template
     if not isinstance(texts, tuple | list) or not texts:
         raise ConfigurationError("template must be a text, or a tuple of texts")
-    for text in texts:
-        if not isinstance(text, str) or text.count(_PLACE) != 1:
-            raise ConfigurationError(f"a template must be a text that has {_PLACE} once")
-    return tuple(texts)
+    checked = tuple(text for text in cast("Sequence[Any]", texts) if _is_template(text))
+    if len(checked) < len(cast("Sequence[Any]", texts)):
+        raise ConfigurationError(f"a template must be a text that has {_PLACE} once")
+    return checked
+
+
+def _is_template(text: object) -> bool:
+    return isinstance(text, str) and text.count(_PLACE) == 1
 
 
 _Validator = Callable[[Any, "attrs.Attribute[Any]", Any], None]
@@ -45,11 +49,11 @@ def _number(low: float, high: float, *, whole: bool = True) -> _Validator:
     return check
 
 
-def check_durations(name: str, values: Sequence[float], *, least: float) -> None:
+def check_durations(name: str, values: object, *, least: float) -> None:
     """Raise ConfigurationError unless values are seconds, at least one of them."""
     if isinstance(values, str | bytes) or not isinstance(values, Sequence) or not values:
         raise ConfigurationError(f"{name} must be a tuple of seconds, not {values!r}")
-    for value in values:
+    for value in cast("Sequence[object]", values):
         if (
             not isinstance(value, int | float)
             or isinstance(value, bool)
@@ -59,7 +63,7 @@ def check_durations(name: str, values: Sequence[float], *, least: float) -> None
 
 
 def _check_lock(_: object, attribute: "attrs.Attribute[Sequence[float]]", value: object) -> None:
-    check_durations(attribute.name, value, least=1)  # type: ignore[arg-type]  # it checks the type
+    check_durations(attribute.name, value, least=1)
 
 
 def _check_domain(_: object, attribute: "attrs.Attribute[str | None]", value: object) -> None:
@@ -130,17 +134,17 @@ class Purpose:
 def _as_caps(written: object) -> tuple[Cap, ...]:
     if written is None:
         return ()
-    matches = (
-        [_CAP.fullmatch(each) for each in written.split(",")] if isinstance(written, str) else []
-    )
-    if not matches or None in matches:
+    texts = written.split(",") if isinstance(written, str) else [""]
+    matches = [match for match in map(_CAP.fullmatch, texts) if match is not None]
+    if len(matches) < len(texts):
         raise ConfigurationError(
-            f"a cap is written as '3/10m' or '3/10m,10/1d' (s, m, h, d), or is None, not {written!r}"
+            "a cap is written as '3/10m' or '3/10m,10/1d' (s, m, h, d), or is None, "
+            f"not {written!r}"
         )
-    return tuple(Cap(int(m[1]), int(m[2]) * _UNITS[m[3]]) for m in matches if m is not None)
+    return tuple(Cap(int(each[1]), int(each[2]) * _UNITS[each[3]]) for each in matches)
 
 
-def _check_cap(_: object, __: object, value: object) -> None:
+def _check_cap(_: object, __: object, value: Any) -> None:  # noqa: ANN401  # the same
     _as_caps(value)
 
 
@@ -190,7 +194,7 @@ def read_keys(keys: object) -> tuple[bytes, ...]:
         raise ConfigurationError(
             "keys must be a list of keys, such as [os.environ['OTP_KEY'].encode()]"
         )
-    return tuple(map(read_key, keys))
+    return tuple(map(read_key, cast("Sequence[object]", keys)))
 
 
 def read_key(key: object) -> bytes:
@@ -216,10 +220,12 @@ def read_purposes(purposes: object) -> dict[str, Purpose]:
     """
     if not isinstance(purposes, Mapping) or not purposes:
         raise ConfigurationError("purposes must be a dict such as {'login': Purpose(...)}")
-    for name, purpose in purposes.items():
+    read: dict[str, Purpose] = {}
+    for name, purpose in cast("Mapping[object, object]", purposes).items():
         if not isinstance(name, str) or not name or not isinstance(purpose, Purpose):
             raise ConfigurationError(
                 f"purposes must hold a Purpose under each name, not {name!r}: "
                 f"{type(purpose).__name__}"
             )
-    return dict(purposes)
+        read[name] = purpose
+    return read

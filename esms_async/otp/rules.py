@@ -486,7 +486,7 @@ def claim(tables: Tables, asked: Claim, now: int) -> Claimed:  # noqa: C901, PLR
     if refusal is not None:
         return refusal
     if flow is None:
-        flow = {
+        new: Record = {
             "kid": asked.kid,
             "salt": asked.salt,
             "gid": asked.gid,
@@ -499,6 +499,7 @@ def claim(tables: Tables, asked: Claim, now: int) -> Claimed:  # noqa: C901, PLR
             "decoy": asked.decoy,
             "back": [],
         }
+        flow = new
     flow |= {
         "sends": flow["sends"] + 1,
         "state": SendState.PENDING,
@@ -537,13 +538,13 @@ def verify(tables: Tables, guess: Guess, now: int) -> Verdict:  # noqa: PLR0911 
         return Verdict("expired", now=now)
     device = guess.device if guess.device_until > now else ""
     key = f"{guess.ph}:{guess.purpose}"
-    failures = tables.get("f", key) or {"total": 0, "device": {}}
+    failures: Record = tables.get("f", key) or {"total": 0, "device": {}}
     wait = _locked(failures, device, now) or max(
         [_full(tables, counter, now) for counter in guess.wrong], default=0
     )
     if wait:
         return Verdict("locked", wait=wait, now=now)
-    own = failures["device"].get(device) or {"n": 0, "until": 0, "level": 0, "back": []}
+    own: Record = failures["device"].get(device) or {"n": 0, "until": 0, "level": 0, "back": []}
     left = min(guess.attempts - own["n"], MOST_FAILURES - failures["total"])
     check = guess.checks[flow["kid"]]
     if not check:
@@ -558,9 +559,10 @@ def verify(tables: Tables, guess: Guess, now: int) -> Verdict:  # noqa: PLR0911 
     for counter in guess.wrong:
         own["back"].append([counter.key, _add(tables, counter.key, counter.cap.window, now)])
     left, wait = left - 1, -1
+    level: int = own["level"]
     if own["n"] >= guess.attempts:
-        left, wait = 0, guess.lock[min(own["level"], len(guess.lock) - 1)]
-        own |= {"n": 0, "until": now + wait, "level": own["level"] + 1}
+        left, wait = 0, guess.lock[min(level, len(guess.lock) - 1)]
+        own |= {"n": 0, "until": now + wait, "level": level + 1}
     forgotten = now + FAILURES_KEPT
     if failures["total"] >= MOST_FAILURES:
         left, wait, forgotten = 0, -1, FOR_EVER
@@ -596,14 +598,15 @@ def _locked(failures: Record | None, device: str, now: int) -> int:
         return 0
     if failures["total"] >= MOST_FAILURES:
         return -1
-    own = failures["device"].get(device)
-    return max(own["until"] - now, 0) if own else 0
+    own: Record | None = failures["device"].get(device)
+    until: int = own["until"] if own else 0
+    return max(until - now, 0)
 
 
 def _cooldown(tables: Tables, asked: Claim, device: str, now: int) -> int:
     """Return for how long no send to the phone may follow the last one."""
     record = tables.get("cd", f"{asked.ph}:{device}")
-    times = [at for at in record["at"] if at > now - HOUR] if record else []
+    times: list[int] = [at for at in record["at"] if at > now - HOUR] if record else []
     if not times:
         return 0
     wait = asked.waits[min(len(times), len(asked.waits)) - 1]
@@ -682,7 +685,7 @@ def _succeed(
     """Use a code up, clear what its owner's mistakes counted, and give back what is given back."""
     flow["used"] = True
     tables.put("c", guess.bind, flow, flow["exp"] + SETTLED_FLOW_KEPT)
-    own = failures["device"].pop(device, None)
+    own: Record | None = failures["device"].pop(device, None)
     failures["total"] = 0
     if failures["device"]:
         tables.put("f", f"{guess.ph}:{guess.purpose}", failures, now + FAILURES_KEPT)
@@ -692,8 +695,10 @@ def _succeed(
         tables.drop("cd", f"{guess.ph}:{scope}")
     # Wrong codes come back to the address that now entered the right one, not to a stranger's.
     addresses = {counter.key for counter in guess.wrong}
-    wrong = [each for each in (own["back"] if own else []) if each[0] in addresses]
-    for key, at in [*flow["back"], *wrong]:
+    counted: list[tuple[str, int]] = own["back"] if own else []
+    wrong = [each for each in counted if each[0] in addresses]
+    sends: list[tuple[str, int]] = flow["back"]
+    for key, at in [*sends, *wrong]:
         record = tables.get("g", key)
         if record and record["n"].get(str(at), 0) > 0:
             record["n"][str(at)] -= 1

@@ -706,13 +706,7 @@ def _read_test_numbers(
             kept = normalize_phone(phone)
         except ValueError as error:
             raise ConfigurationError(f"test_numbers: {error}") from None
-        if (
-            not (isinstance(code, str) and code.isascii() and code.isdecimal())
-            or {  # pyright: ignore[reportUnnecessaryIsInstance]  # untyped callers
-                len(code)
-            }
-            != digits
-        ):
+        if not code.isascii() or not code.isdecimal() or {len(code)} != digits:
             raise ConfigurationError(
                 "test_numbers must hold a code for each phone, with as many digits as each purpose"
             )

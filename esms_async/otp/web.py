@@ -16,11 +16,11 @@ import inspect
 import json
 import math
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 import attrs
 
-from esms_async import EsmsError, InvalidMessage, SendError, normalize_phone
+from esms_async import EsmsError, InvalidMessage, LedgerError, SendError, normalize_phone
 from esms_async.otp.rules import OtpRefused, OtpStoreError
 from esms_async.otp.service import Challenge, Otp, Verification
 
@@ -256,9 +256,9 @@ def _problem_of(error: EsmsError, language: str | None, *, gone: bool = False) -
             return problem("store", language)
         case _Incomplete():
             return problem("request", language)
-        case InvalidMessage(field="phone"):
+        case InvalidMessage() if error.field == "phone":
             return problem("invalid_phone", language)
-        case SendError() | OSError():
+        case SendError() | LedgerError():
             return problem("send", language)
         case _:
             raise error
@@ -273,15 +273,19 @@ def _accepted(challenge: Challenge) -> Reply:
     return Reply(202, body, {"Content-Type": "application/json", "Cache-Control": "no-store"})
 
 
+def _get(data: object, name: str) -> object:
+    return cast("Mapping[str, object]", data).get(name) if isinstance(data, Mapping) else None
+
+
 def _field(data: object, name: str) -> str:
-    value = data.get(name) if isinstance(data, Mapping) else None
+    value = _get(data, name)
     if not isinstance(value, str) or len(value) > _LONGEST_FIELD:
         raise _Incomplete(f"{name} is missing")
     return value
 
 
 def _phone(data: object) -> str:
-    value = data.get("phone") if isinstance(data, Mapping) else None
+    value = _get(data, "phone")
     try:
         return normalize_phone(value if isinstance(value, str) else "")
     except ValueError as error:

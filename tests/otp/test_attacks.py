@@ -85,9 +85,7 @@ async def test_200_wrong_guesses_are_five_comparisons(
     assert Counter(result.reason for result in results) == {"wrong": 5, "locked": 195}
     assert sorted(r.attempts_left for r in results if r.reason == "wrong") == [0, 1, 2, 3, 4]
     clock.advance(899)
-    again = await asyncio.gather(
-        *(otp.start(PHONE) for _ in range(20)), return_exceptions=True
-    )
+    again = await asyncio.gather(*(otp.start(PHONE) for _ in range(20)), return_exceptions=True)
     assert {getattr(each, "reason", None) for each in again} == {"locked"}
 
 

@@ -167,9 +167,7 @@ async def test_a_resend_takes_the_phone_of_the_challenge_alone(
 # Rule 4.
 
 
-async def test_keys_rotate_without_harm(
-    make_store: MakeStore, sms: Gateway, clock: Clock
-) -> None:
+async def test_keys_rotate_without_harm(make_store: MakeStore, sms: Gateway, clock: Clock) -> None:
     """Codes, counts and devices survive `[OLD]`, `[OLD, NEW]`, `[NEW, OLD]`, `[NEW]`."""
     async with make_store() as store:
         otp = make_otp(sms, store, keys=[OLD])
@@ -828,9 +826,7 @@ async def test_wrong_codes_of_one_address_are_bound(
     phones = iter(challenges)
     for _ in range(20):
         phone = next(phones)
-        result = await otp.verify(
-            challenges[phone].id, wrong(sms.code(phone)), phone=phone, ip=IP
-        )
+        result = await otp.verify(challenges[phone].id, wrong(sms.code(phone)), phone=phone, ip=IP)
         assert result.reason == "wrong"
     phone = next(phones)
     result = await otp.verify(challenges[phone].id, sms.code(phone), phone=phone, ip=IP)

@@ -76,7 +76,10 @@ def test_the_last_line(options: dict[str, str], last: str | None) -> None:
 @pytest.mark.parametrize(
     "options",
     [
-        *({"per_phone": cap} for cap in ("", "3", "3/10", "0/1h", "3/0m", "3/10w", "x", 3, "3/1h,")),
+        *(
+            {"per_phone": cap}
+            for cap in ("", "3", "3/10", "0/1h", "3/0m", "3/10w", "x", 3, "3/1h,")
+        ),
         {"per_ip": "20"},
         {"per_prefix": 5},
         {"total": "x"},
