@@ -84,10 +84,16 @@ class Gateway:
         self.script.append(answer)
         return release
 
+    async def wait_for_send(self, count: int = 1) -> None:
+        """Wait until so many messages were taken."""
+        while len(self.sends) < count:  # noqa: ASYNC110  # sends are made by other tasks
+            await asyncio.sleep(0.001)
+
     def code(self, phone: str = PHONE) -> str:
         """Return the code of the newest SMS to a phone."""
         texts = [message.content for message in self.sms.values() if message.phone == phone]
-        return _CODE.findall(texts[-1])[0]
+        codes: list[str] = _CODE.findall(texts[-1])
+        return codes[0]
 
     def per_phone(self) -> Counter[str]:
         """Return how many SMS each phone got."""

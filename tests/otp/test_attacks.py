@@ -9,10 +9,20 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from esms_async import Credentials, EsmsClient, OutcomeUnknown, Status, new_request_id
+from esms_async import (
+    Credentials,
+    EsmsClient,
+    Message,
+    OutcomeUnknown,
+    Receipt,
+    RetryPolicy,
+    Status,
+    new_request_id,
+)
 from esms_async.emulator import Emulator
 from esms_async.otp import (
     Guard,
@@ -24,6 +34,7 @@ from esms_async.otp import (
     RedisOtpStore,
     SqliteOtpStore,
     rules,
+    service,
 )
 from tests.ledger.redis_server import RedisServer
 from tests.otp.conftest import MakeStore
@@ -176,7 +187,7 @@ async def test_guessing_goes_on_over_restarts(
     make_store: MakeStore, sms: Gateway, clock: Clock
 ) -> None:
     """A process for each guess, and a new challenge for each: five, then the lock."""
-    reasons = []
+    reasons: list[str] = []
     for _ in range(8):
         async with make_otp(sms, make_store(), guard=NO_GUARD) as otp:
             try:
@@ -229,7 +240,7 @@ async def everything(store: OtpStore, tmp_path: Path, server: RedisServer, prefi
             return repr(vars(store)).encode()
 
 
-def _value(client, key: str) -> object:
+def _value(client: Any, key: str) -> object:
     match client.type(key):
         case "hash":
             return client.hgetall(key)
@@ -248,11 +259,12 @@ async def test_a_stolen_store_and_the_log_hold_nothing(
 ) -> None:
     """No code, phone, id, subject, address, cookie or key in any form, at DEBUG level."""
     prefix = new_request_id()
-    store: OtpStore = {
-        "memory": MemoryOtpStore,
-        "sqlite": lambda: SqliteOtpStore(tmp_path / "otp.db"),
-        "redis": lambda: RedisOtpStore(redis_server.url, prefix=prefix),
-    }[kind]()
+    stores: dict[str, OtpStore] = {
+        "memory": MemoryOtpStore(),
+        "sqlite": SqliteOtpStore(tmp_path / "otp.db"),
+        "redis": RedisOtpStore(redis_server.url, prefix=prefix),
+    }
+    store = stores[kind]
     sms = Gateway()
     secrets: list[str] = [PHONE, PHONE[1:], IP, "a subject", KEY.decode()]
     with caplog.at_level(logging.DEBUG):
@@ -367,8 +379,6 @@ async def test_lost_answers_are_one_sms(
     gateway: Emulator, clock: Clock, fault: str, status: Status, sms: int
 ) -> None:
     """Whatever the network does, one RequestId is one SMS, and a resend finds out."""
-    from esms_async import RetryPolicy  # noqa: PLC0415
-
     retry = RetryPolicy(attempts=2, backoff_initial=0.001)
     async with (
         EsmsClient(Credentials("key", "secret"), base_url=gateway.url, retry=retry) as client,
@@ -402,8 +412,7 @@ async def test_a_process_that_died_between_store_and_send(
     async with make_otp(sms, store) as otp:
         sms.hold()
         dying = asyncio.create_task(otp.start(PHONE))
-        while not sms.sends:
-            await asyncio.sleep(0.001)
+        await sms.wait_for_send()
         for task in [*otp._tasks, dying]:
             task.cancel()
         await asyncio.gather(*otp._tasks, dying, return_exceptions=True)
@@ -420,8 +429,6 @@ async def test_a_send_that_takes_too_long_is_unknown_and_goes_on(
     sms: Gateway, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After the deadline the caller gets `unknown`; acceptance that comes later is recorded."""
-    from esms_async.otp import service  # noqa: PLC0415
-
     monkeypatch.setattr(service, "SEND_DEADLINE", 0.01)
     otp = make_otp(sms, MemoryOtpStore(clock=clock))
     release = sms.hold()
@@ -432,7 +439,7 @@ async def test_a_send_that_takes_too_long_is_unknown_and_goes_on(
     assert (await otp.start(PHONE)).status is Status.ACCEPTED
     late = asyncio.Event()
 
-    async def fail_late(message):
+    async def fail_late(message: Message) -> Receipt:
         await late.wait()
         raise OutcomeUnknown(message, (), "lost")
 

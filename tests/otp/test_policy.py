@@ -50,7 +50,7 @@ def test_bad_purposes(options: dict[str, Any]) -> None:
 def test_the_bounds_of_purposes() -> None:
     """What is just within the bounds is taken."""
     Purpose(TEMPLATE, digits=6, ttl=60, attempts=1, lock=(1,))
-    Purpose([TEMPLATE], digits=10, ttl=600, attempts=10)  # type: ignore[arg-type]  # a list, too
+    Purpose([TEMPLATE], digits=10, ttl=600, attempts=10)
     Purpose("{code}" + "a" * 121, android_hash="FA+9qCX9VSu")
     Purpose("{code}" + "a" * 500)
 
@@ -67,7 +67,7 @@ def test_the_bounds_of_purposes() -> None:
         ),
     ],
 )
-def test_the_last_line(options: dict[str, str], last: str | None) -> None:
+def test_the_last_line(options: dict[str, Any], last: str | None) -> None:
     """It is what WICG and Android's SMS Retriever read."""
     lines = Purpose(TEMPLATE, **options).text(1, "123456").split("\n")
     assert lines == ["123456 la ma xac minh cua ban", *([last] if last else [])]
@@ -287,7 +287,9 @@ def test_reprs_hold_nothing_secret() -> None:
     assert repr(otp) == (
         "Otp(store=RedisOtpStore(<127.0.0.1:1, database 0>, prefix='esms'), purposes=['login'])"
     )
-    shown = repr(service.Verification(True, "verified", 5, None, "a device"))
+    shown = repr(
+        service.Verification(ok=True, reason="verified", attempts_left=5, device="a device")
+    )
     assert "a device" not in shown
 
 

@@ -1,7 +1,6 @@
 """What is special to each store: failures, files, servers, and time."""
 
 import asyncio
-import os
 import sqlite3
 import subprocess
 import sys
@@ -24,7 +23,7 @@ from esms_async.otp.rules import next_time
 from esms_async.otp.stores import ProcessClock
 from tests.ledger.redis_server import RedisServer, free_port
 from tests.otp.conftest import MakeStore
-from tests.otp.support import PHONE, TEMPLATE, Clock, Gateway, make_otp, refused, wrong
+from tests.otp.support import NO_GUARD, PHONE, TEMPLATE, Clock, Gateway, make_otp, refused, wrong
 
 
 async def test_a_store_that_is_not_open(tmp_path: Path) -> None:
@@ -134,7 +133,8 @@ async def test_old_records_are_swept(tmp_path: Path, sms: Gateway, clock: Clock)
     assert all(not table for table in memory._tables.values())
     with sqlite3.connect(path) as connection:
         for table in ("c", "f", "s", "cd", "g"):
-            assert connection.execute(f"SELECT count(*) FROM {table}").fetchone() == (0,)
+            rows = connection.execute(f"SELECT key FROM {table}").fetchall()  # noqa: S608  # no outside text
+            assert rows == []
 
 
 async def test_many_jobs_share_transactions(tmp_path: Path, sms: Gateway) -> None:
@@ -178,7 +178,7 @@ def test_a_loop_that_is_gone_is_no_trouble_for_the_thread(tmp_path: Path) -> Non
 async def test_a_server_that_is_away(sms: Gateway) -> None:
     """OtpStoreError when it is opened, and nothing is sent."""
     otp = make_otp(sms, RedisOtpStore(f"redis://:pass@127.0.0.1:{free_port()}"))
-    with pytest.raises(OtpStoreError, match="one-time codes on Redis 127.0.0.1") as caught:
+    with pytest.raises(OtpStoreError, match="one-time codes on Redis 127") as caught:
         await otp.start(PHONE)
     assert "pass" not in str(caught.value)
     assert sms.sends == []
@@ -202,8 +202,7 @@ async def test_a_server_that_goes_away(sms: Gateway) -> None:
             await asyncio.to_thread(server.start)
             release = sms.hold()
             starting = asyncio.create_task(otp.start("0911000001"))
-            while len(sms.sends) < 2:
-                await asyncio.sleep(0.005)
+            await sms.wait_for_send(2)
             await asyncio.to_thread(server.kill)
             release.set()
             assert (await starting).status is Status.ACCEPTED
@@ -284,11 +283,8 @@ async def test_a_hundred_failures_stay_until_unlock(
     """The lock has no end on the server either."""
     prefix = new_request_id()
     purpose = Purpose(TEMPLATE, attempts=10, lock=(1,))
-    from esms_async.otp import Guard  # noqa: PLC0415
-
     store = RedisOtpStore(redis_server.url, prefix=prefix, clock=clock)
-    guard = Guard(None, None, None, None, None, 0)
-    async with make_otp(sms, store, purposes={"login": purpose}, guard=guard) as otp:
+    async with make_otp(sms, store, purposes={"login": purpose}, guard=NO_GUARD) as otp:
         for _ in range(10):
             challenge = await otp.start(PHONE)
             for _ in range(10):
@@ -371,10 +367,11 @@ async def test_a_clock_that_is_set_back(make_store: MakeStore, sms: Gateway, clo
         assert (await otp.verify(challenge.id, "x", phone=PHONE)).reason == "expired"
 
 
+Shared = tuple[Callable[[Clock | None], SqliteOtpStore | RedisOtpStore], list[str]]
+
+
 @pytest.fixture(params=["sqlite", "redis"])
-def shared(
-    request: pytest.FixtureRequest, tmp_path: Path
-) -> tuple[Callable[[Clock | None], SqliteOtpStore | RedisOtpStore], list[str]]:
+def shared(request: pytest.FixtureRequest, tmp_path: Path) -> Shared:
     """Make stores over the same data, and the arguments that name it to the command."""
     if request.param == "sqlite":
         path = tmp_path / "otp.db"
@@ -387,7 +384,7 @@ def shared(
     )
 
 
-async def test_a_clock_far_behind_the_store_is_an_error(shared, sms: Gateway) -> None:
+async def test_a_clock_far_behind_the_store_is_an_error(shared: Shared, sms: Gateway) -> None:
     """It names both times and the command that resets it; the command works, and locks stay."""
     make, arguments = shared
     ahead = Clock(time.time() + 86400)
@@ -460,4 +457,3 @@ def test_redis_is_an_extra() -> None:
     )
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
     assert b"pip install 'esms_async[redis]'" in ran.stdout, ran.stderr
-    assert os.environ is not None
