@@ -43,5 +43,4 @@ async def _reset(store: OtpStore) -> None:
         await store.reset_clock()
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+sys.exit(main())

@@ -41,7 +41,7 @@ end
 local purpose = resends and flow.purpose or q.purpose
 local wait = locked(prefix .. 'f:' .. q.ph .. ':' .. purpose)
 if wait ~= 0 then
-  return cjson.encode({word = 'locked', wait = wait, now = now})
+  return cjson.encode({word = 'locked', wait = wait, purpose = purpose, now = now})
 end
 
 local s, cd = prefix .. 's:' .. q.ph .. ':' .. device, prefix .. 'cd:' .. q.ph .. ':' .. device
@@ -100,7 +100,7 @@ if flow then
     return answer(action, cool)
   elseif action == 'resume' then
     if flow.state == 'unknown' and cool > 0 then
-      return cjson.encode({word = 'cooldown', wait = cool, now = now})
+      return cjson.encode({word = 'cooldown', wait = cool, purpose = purpose, now = now})
     end
     move_send(true)
     flow.at, flow.state, flow.lease, flow.claim = text(now), 'pending', text(now + LEASE), q.token
@@ -148,7 +148,7 @@ end
 
 local reason, until_then = refusal()
 if reason then
-  return cjson.encode({word = reason, wait = until_then, now = now})
+  return cjson.encode({word = reason, wait = until_then, purpose = purpose, now = now})
 end
 if not flow then
   redis.call('DEL', c)

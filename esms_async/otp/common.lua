@@ -78,17 +78,15 @@ end
 -- Returns for how long a count stays at a limit or above it; 0 where it is below.
 local function wait_below(key, window, limit)
   local count, slices = sum(key, window)
-  if count < limit then
-    return 0
-  end
+  local till = now
   table.sort(slices, function(one, other) return one[1] < other[1] end)
   for _, each in ipairs(slices) do
-    count = count - each[2]
     if count < limit then
-      return (each[1] + 11) * width(window) - now
+      break
     end
+    count, till = count - each[2], (each[1] + 11) * width(window)
   end
-  return window
+  return till - now
 end
 
 -- Returns for how long a device is locked; 0 where it is not, -1 where it is until unlock.

@@ -461,7 +461,7 @@ def claim(tables: Tables, asked: Claim, now: int) -> Claimed:  # noqa: C901, PLR
     device = asked.device if asked.device_until > now else ""
     wait = _locked(tables.get("f", f"{asked.ph}:{purpose}"), device, now)
     if wait:
-        return Claimed("locked", wait)
+        return Claimed("locked", wait, purpose=purpose)
     cooldown = _cooldown(tables, asked, device, now)
     if flow is not None:
         in_lease = now < flow["lease"]
@@ -477,14 +477,14 @@ def claim(tables: Tables, asked: Claim, now: int) -> Claimed:  # noqa: C901, PLR
             return _claimed(action, flow, cooldown)
         elif action is Action.RESUME:
             if state is SendState.UNKNOWN and cooldown:
-                return Claimed("cooldown", cooldown)
+                return Claimed("cooldown", cooldown, purpose=purpose)
             _move_send(tables, flow, now)
             flow |= {"state": SendState.PENDING, "lease": now + LEASE, "claim": asked.token}
             tables.put("c", asked.bind, flow, flow["exp"] + SETTLED_FLOW_KEPT)
             return _claimed(action, flow, _cooldown(tables, asked, device, now))
     refusal = _refusal(tables, asked, device, cooldown, now)
     if refusal is not None:
-        return refusal
+        return attrs.evolve(refusal, purpose=purpose)
     if flow is None:
         new: Record = {
             "kid": asked.kid,
@@ -636,7 +636,7 @@ def _refusal(  # noqa: PLR0911  # the same
     if device:
         return None  # a known device passes the breaker and the total
     if asked.breaker is not None:
-        verified = _sum(tables, asked.breaker.verified, HOUR, now)
+        verified = sum(_slices(tables, asked.breaker.verified, HOUR, now).values())
         limit = max(asked.breaker.floor, verified * asked.breaker.ratio)
         if wait := _wait_below(tables, asked.breaker.unverified, HOUR, limit, now):
             return Claimed("fraud", wait)
@@ -721,10 +721,15 @@ def _add(tables: Tables, key: str, window: int, now: int) -> int:
     return at
 
 
-def _sum(tables: Tables, key: str, window: int, now: int) -> int:
+def _slices(tables: Tables, key: str, window: int, now: int) -> dict[int, int]:
+    """Return the counts of the slice that has begun and the ten before it.
+
+    They cover every window that ends now.
+    """
     record = tables.get("g", key)
+    counts: dict[str, int] = record["n"] if record else {}
     oldest = now // _width(window) - _SLICES
-    return sum(n for at, n in record["n"].items() if int(at) >= oldest) if record else 0
+    return {int(at): count for at, count in counts.items() if int(at) >= oldest}
 
 
 def _full(tables: Tables, counter: Counter, now: int) -> int:
@@ -732,20 +737,15 @@ def _full(tables: Tables, counter: Counter, now: int) -> int:
 
 
 def _wait_below(tables: Tables, key: str, window: int, limit: float, now: int) -> int:
-    """Return for how long a count stays at a limit or above it; 0 where it is below.
-
-    The slice that has begun and the ten before it cover every window that ends now.
-    """
-    count = _sum(tables, key, window, now)
-    if count < limit:
-        return 0
-    record, width = tables.get("g", key), _width(window)
-    for at in sorted(map(int, record["n"] if record else ())):
-        if at >= now // width - _SLICES and record is not None:
-            count -= record["n"][str(at)]
-            if count < limit:
-                return (at + _SLICES + 1) * width - now
-    return window
+    """Return for how long a count stays at a limit or above it; 0 where it is below."""
+    counts = _slices(tables, key, window, now)
+    count, until = sum(counts.values()), now
+    for at in sorted(counts):
+        if count < limit:
+            break
+        count -= counts[at]
+        until = (at + _SLICES + 1) * _width(window)
+    return until - now
 
 
 def next_time(raw: int, last: int, elapsed: int) -> int:

@@ -446,7 +446,7 @@ class Otp:
         claimed = await self._store.claim(claim)
         if claimed.word not in set(Action) or claimed.purpose not in self._purposes:
             reason = "expired" if claimed.word in set(Action) else claimed.word
-            self._events.refused(claimed.purpose or claim.purpose, reason)
+            self._events.refused(claimed.purpose or claim.purpose or "unknown", reason)
             raise OtpRefused(reason, _seconds(claimed.wait))  # type: ignore[arg-type]  # rules names them
         flow = self._flow(phone, bind, claimed)
         status = Status.ACCEPTED if claimed.state == SendState.ACCEPTED else Status.UNKNOWN

@@ -12,18 +12,31 @@ import pytest
 
 from esms_async import ConfigurationError, Status, UsageError, new_request_id
 from esms_async.otp import (
+    Guard,
     MemoryOtpStore,
+    OtpStore,
     OtpStoreError,
     Purpose,
     RedisOtpStore,
     SqliteOtpStore,
     stores,
 )
-from esms_async.otp.rules import next_time
+from esms_async.otp.rules import Settling, next_time
 from esms_async.otp.stores import ProcessClock
 from tests.ledger.redis_server import RedisServer, free_port
 from tests.otp.conftest import MakeStore
-from tests.otp.support import NO_GUARD, PHONE, TEMPLATE, Clock, Gateway, make_otp, refused, wrong
+from tests.otp.support import (
+    IP,
+    NO_GUARD,
+    OTHER,
+    PHONE,
+    TEMPLATE,
+    Clock,
+    Gateway,
+    make_otp,
+    refused,
+    wrong,
+)
 
 
 async def test_a_store_that_is_not_open(tmp_path: Path) -> None:
@@ -410,6 +423,46 @@ async def test_a_clock_far_behind_the_store_is_an_error(shared: Shared, sms: Gat
         await otp.start("0911000001")
 
 
+async def test_a_flow_that_is_gone_when_its_send_ends(store: OtpStore, sms: Gateway) -> None:
+    """What became of a send of no flow is not recorded, and harms nothing."""
+    otp = make_otp(sms, store)
+    release = sms.hold()
+    starting = asyncio.create_task(otp.start(PHONE))
+    await sms.wait_for_send()
+    await store.reset_clock()
+    release.set()
+    assert (await starting).status is Status.ACCEPTED
+    assert (await otp.start(PHONE)).status is Status.ACCEPTED
+    assert len(sms.sms) == 2
+
+
+async def test_what_is_not_counted_any_more_is_not_given_back(
+    store: OtpStore, sms: Gateway, clock: Clock
+) -> None:
+    """A success after the window of a cap has ended changes no count."""
+    otp = make_otp(sms, store, guard=Guard(per_ip="2/10s", wrong_per_ip="2/10s"))
+    challenge = await otp.start(PHONE, ip=IP)
+    await otp.verify(challenge.id, wrong(sms.code()), phone=PHONE, ip=IP)
+    clock.advance(20)
+    await otp.start(OTHER, ip=IP)
+    assert (await otp.verify(challenge.id, sms.code(), phone=PHONE, ip=IP)).ok
+    await otp.start("0911000002", ip=IP)
+    assert (await refused(otp.start("0911000003", ip=IP))).reason == "ip"
+
+
+async def test_a_clock_error_names_the_prefix_where_it_is_not_the_usual_one(
+    redis_server: RedisServer,
+) -> None:
+    """The command can be copied as it stands, but for the URL, which may hold a password."""
+    with redis_server.client() as client:
+        client.set("esms:{otp}:time", 9_000_000_000_000)
+    async with RedisOtpStore(redis_server.url) as store:
+        with pytest.raises(OtpStoreError, match=r"reset-clock URL$"):
+            await store.settle(Settling("b", "g", 1, "t", "accepted"))
+    with redis_server.client() as client:
+        client.delete("esms:{otp}:time")
+
+
 async def test_resetting_the_clock_of_a_store_in_memory(sms: Gateway, clock: Clock) -> None:
     """Codes and counts go, locks stay."""
     store = MemoryOtpStore(clock=clock)
@@ -457,3 +510,16 @@ def test_redis_is_an_extra() -> None:
     )
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
     assert b"pip install 'esms_async[redis]'" in ran.stdout, ran.stderr
+
+
+def test_an_extra_that_is_broken_is_not_called_missing() -> None:
+    """Another module that is missing is told as it is."""
+    program = (
+        "import sys; sys.modules['esms_async.ledger.redis_batches'] = None\n"
+        "sys.modules['fastapi.responses'] = None\n"
+        "for name in ('RedisOtpStore', 'fastapi'):\n"
+        "    try:\n        exec(f'from esms_async.otp import {name}')\n"
+        "    except ImportError as error: print(error.name)"
+    )
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+    assert ran.stdout == b"esms_async.ledger.redis_batches\nfastapi.responses\n", ran.stderr
