@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import attrs
 
-from esms_async.errors import ConfigurationError, LedgerError, UsageError
+from esms_async import ConfigurationError, LedgerError, UsageError
 from esms_async.ledger.redis_batches import RedisAddress, RedisBatches
 from esms_async.ledger.redis_scripts import Script
 from esms_async.otp.rules import (

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
-from esms_async.errors import UsageError
+from esms_async import UsageError
 from esms_async.otp import rules
 from esms_async.otp.rules import (
     CLOCK_TOLERANCE,
