@@ -51,6 +51,7 @@ from esms_async.ledger import (
     SqliteLedger,
     State,
 )
+from esms_async.otp import Challenge, Guard, Otp, OtpRefused, Purpose, SqliteOtpStore, Verification
 
 
 def words(message: Message) -> None:
@@ -177,3 +178,25 @@ async def emulated_clients(**options: Unpack[EmulatedOptions]) -> None:
     async with EsmsClient.emulated(**options) as esms:
         assert_type(esms, EmulatedClient)
         assert_type(esms.emulator, Emulator)
+
+
+async def codes(esms: EsmsClient) -> None:
+    """One-time codes."""
+    store = SqliteOtpStore("otp.db")
+    purposes = {"login": Purpose("{code}")}
+    async with Otp(esms, store=store, keys=["key"], purposes=purposes, guard=Guard()) as otp:
+        try:
+            challenge = await otp.start("0901888484", ip="203.0.113.7")
+        except OtpRefused as error:
+            assert_type(error.retry_after, float | None)
+            return
+        assert_type(challenge, Challenge)
+        assert_type(challenge.id, str)
+        assert_type(challenge.expires_at, datetime)
+        assert_type(challenge.resend_after, float)
+        assert_type(await otp.resend(challenge.id, phone="0901888484"), Challenge)
+        result = await otp.verify(challenge.id, "686868", phone="0901888484")
+        assert_type(result, Verification)
+        assert_type(result.ok, bool)
+        assert_type(result.attempts_left, int)
+        assert_type(result.device, str | None)
