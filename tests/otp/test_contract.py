@@ -468,6 +468,27 @@ async def test_a_hundred_failures_lock_all_devices(store: OtpStore, sms: Gateway
     assert result.reason == "locked"
 
 
+async def test_a_success_starts_the_hundred_over(
+    store: OtpStore, sms: Gateway, clock: Clock
+) -> None:
+    """A success on one device clears the failures of all towards the hundred, and no lock."""
+    purpose = Purpose(TEMPLATE, attempts=10, lock=(1,))
+    otp = make_otp(sms, store, purposes={"login": purpose}, guard=NO_GUARD, resend_after=(0,))
+    device = await log_in(otp, sms)
+    for _ in range(2):
+        challenge = await otp.start(PHONE)
+        for _ in range(9):
+            for _ in range(10):
+                result = await otp.verify(challenge.id, wrong(sms.code()), phone=PHONE)
+                assert result.reason == "wrong"
+            clock.advance(1)
+        mine = await otp.start(PHONE, device=device)
+        assert (await otp.verify(mine.id, sms.code(), phone=PHONE, device=device)).ok
+    challenge = await otp.start(PHONE)
+    result = await otp.verify(challenge.id, wrong(sms.code()), phone=PHONE)
+    assert result.attempts_left == 9
+
+
 # Rules 7 and 8.
 
 
@@ -501,6 +522,23 @@ async def test_a_resend_near_the_end_is_expired(
     clock.advance(240.001)
     error = await refused(otp.resend(challenge.id, phone=PHONE))
     assert (error.reason, error.retry_after) == ("expired", None)
+    assert (await otp.verify(challenge.id, sms.code(), phone=PHONE)).ok
+
+
+async def test_an_id_of_an_earlier_flow_is_expired(
+    store: OtpStore, sms: Gateway, clock: Clock
+) -> None:
+    """Neither resend nor verify takes it for the flow that lives now, whose bind is the same."""
+    otp = make_otp(sms, store, guard=NO_GUARD)
+    old = await otp.start(PHONE)
+    clock.advance(301)
+    new = await otp.start(PHONE)
+    clock.advance(60)
+    assert (await refused(otp.resend(old.id, phone=PHONE))).reason == "expired"
+    for _ in range(6):
+        assert (await otp.verify(old.id, sms.code(), phone=PHONE)).reason == "expired"
+    assert (await otp.resend(new.id, phone=PHONE)).status is Status.ACCEPTED
+    assert (await otp.verify(new.id, sms.code(), phone=PHONE)).ok
 
 
 async def test_templates_take_turns(store: OtpStore, sms: Gateway, clock: Clock) -> None:
@@ -643,6 +681,7 @@ async def test_the_outcome_of_a_lost_claim_does_not_undo_a_later_one(
     with pytest.raises(NotSent):
         await slow
     assert (await otp.start(PHONE)).status is Status.ACCEPTED
+    assert len(sms.sends) == 2
     assert (await refused(otp.resend(challenge.id, phone=PHONE))).reason == "cooldown"
 
 
