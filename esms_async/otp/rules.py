@@ -306,7 +306,7 @@ class Claim:
         purpose: As above.
         ttl: How long its code is valid.
         decoy: True where nothing of it may be sent.
-        device: The known device, or "".
+        device: A hash of the known device, or "".
         device_until: Until when it is known.
         waits: The cooldown after the first, second, … send of an hour.
         phone_caps: Caps on the sends to the phone.
@@ -387,7 +387,7 @@ class Guess:
         purpose: The purpose.
         checks: The check value of the code under each key that this process knows; empty ones
             where it cannot be a code.
-        device: The known device, or "".
+        device: A hash of the known device, or "".
         device_until: Until when it is known.
         attempts: How many wrong codes lock.
         lock: For how long, the first, second, … time.

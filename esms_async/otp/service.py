@@ -157,11 +157,11 @@ class Otp:
         test_numbers: Mapping[str, str] | None = None,
         same_text_after: float = 300,
     ) -> None:
-        if not isinstance(store, OtpStore):  # pyright: ignore[reportUnnecessaryIsInstance]  # untyped callers
+        if not hasattr(store, "verify"):
             raise ConfigurationError(
                 f"store must be a MemoryOtpStore, SqliteOtpStore or RedisOtpStore, not {store!r}"
             )
-        if not isinstance(guard, Guard):  # pyright: ignore[reportUnnecessaryIsInstance]  # the same
+        if not isinstance(guard, Guard):  # pyright: ignore[reportUnnecessaryIsInstance]  # untyped callers
             raise ConfigurationError(f"guard must be a Guard, not {guard!r}")
         check_durations("resend_after", resend_after, least=0)
         check_durations("same_text_after", [same_text_after], least=0)
@@ -343,7 +343,7 @@ class Otp:
             gid=gid,
             purpose=name,
             checks=checks,
-            device=its_device,
+            device=self._scope(its_device),
             device_until=until,
             attempts=chosen.attempts,
             lock=tuple(map(_milliseconds, chosen.lock)),
@@ -354,7 +354,7 @@ class Otp:
         verdict = await self._store.verify(guess)
         cookie = None
         if verdict.reason == "verified":
-            known = verdict.device or secrets.token_hex(16)
+            known = its_device if verdict.device else secrets.token_hex(16)
             until = verdict.now + rules.DEVICE_LIFE
             cookie = rules.new_device(self._key, phone, known, until)
             self._events.verified(name, phone, self._route(chosen, verdict.number))
@@ -562,7 +562,7 @@ class Otp:
             purpose="",
             ttl=0,
             decoy=False,
-            device=its_device,
+            device=self._scope(its_device),
             device_until=until,
             waits=self._waits,
             phone_caps=self._phone_caps,
@@ -582,6 +582,10 @@ class Otp:
             for kind, network, factor in (rules.counted_networks(ip) if caps else ())
             for cap in caps
         )
+
+    def _scope(self, device: str) -> str:
+        """Return what the counts of a device are kept under; of none, what strangers share."""
+        return self._hash(device) if device else ""
 
     def _range_key(self, scope: str, phone: str) -> str:
         return f"{scope}:{self._hash(phone[:_PREFIX_LENGTH])}"

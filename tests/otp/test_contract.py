@@ -1,6 +1,7 @@
 """The rules of one-time codes, on every store."""
 
 import asyncio
+import base64
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
@@ -165,6 +166,31 @@ async def test_a_resend_takes_the_phone_of_the_challenge_alone(
     clock.advance(30)
     assert (await refused(otp.resend(challenge.id, phone=OTHER))).reason == "expired"
     assert len(sms.sms) == 1
+
+
+async def test_no_subject_is_not_the_empty_subject(store: OtpStore, sms: Gateway) -> None:
+    """Whichever of the two a code is for, it is not right for the other."""
+    otp = make_otp(sms, store, resend_after=(0,))
+    for subject, other in ((None, ""), ("", None)):
+        challenge = await otp.start(PHONE, subject=subject)
+        result = await otp.verify(challenge.id, sms.code(), phone=PHONE, subject=other)
+        assert result.reason == "expired"
+        assert (await otp.verify(challenge.id, sms.code(), phone=PHONE, subject=subject)).ok
+
+
+async def test_every_part_of_an_id_but_its_last_counts(store: OtpStore, sms: Gateway) -> None:
+    """With another bind or gen it is absent; the last eight bytes only tell ids apart."""
+    otp = make_otp(sms, store)
+    challenge = await otp.start(PHONE)
+    raw = base64.urlsafe_b64decode(challenge.id + "==")
+    assert len(raw) == 40
+    for position in (0, 15, 16, 31):
+        changed = bytearray(raw)
+        changed[position] ^= 1
+        name = base64.urlsafe_b64encode(changed).decode().rstrip("=")
+        assert (await otp.verify(name, sms.code(), phone=PHONE)).reason == "expired"
+    name = base64.urlsafe_b64encode(raw[:32] + b"another!").decode().rstrip("=")
+    assert (await otp.verify(name, sms.code(), phone=PHONE)).ok
 
 
 # Rule 4.
