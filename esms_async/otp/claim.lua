@@ -6,8 +6,10 @@ local flow = hash(c)
 local function move_send(counts)
   for _, name in ipairs({'s:', 'cd:'}) do
     local key = prefix .. name .. flow.ph .. ':' .. flow.device
+    local ttl = redis.call('PTTL', key)
     if redis.call('LREM', key, -1, flow.at) > 0 and counts then
       redis.call('RPUSH', key, text(now))
+      redis.call('PEXPIRE', key, text(ttl + now - tonumber(flow.at)))
     end
   end
 end

@@ -672,9 +672,11 @@ def _move_send(tables: Tables, flow: Record, now: int | None) -> None:
         record = tables.get(table, key)
         if record and at in record["at"]:
             record["at"].remove(at)
+            later = 0
             if now is not None:
                 record["at"].append(now)
-            tables.put(table, key, record, record["end"])
+                later = now - at
+            tables.put(table, key, record, record["end"] + later)
     if now is not None:
         flow["at"] = now
 

@@ -22,7 +22,7 @@ from esms_async import (
     RequestIdConflict,
     Status,
 )
-from esms_async.otp import Guard, Otp, OtpRefused, OtpStore, Purpose
+from esms_async.otp import Guard, Otp, OtpRefused, OtpStore, Purpose, rules
 from tests.factories import a_message
 from tests.otp.conftest import MakeStore
 from tests.otp.support import (
@@ -709,6 +709,45 @@ async def test_the_outcome_of_a_lost_claim_does_not_undo_a_later_one(
     assert (await otp.start(PHONE)).status is Status.ACCEPTED
     assert len(sms.sends) == 2
     assert (await refused(otp.resend(challenge.id, phone=PHONE))).reason == "cooldown"
+
+
+async def test_the_outcome_of_an_earlier_number_is_not_that_of_the_latest(
+    store: OtpStore, sms: Gateway, clock: Clock
+) -> None:
+    """What comes late of send 1 says nothing about send 2, nor about another flow."""
+    otp = make_otp(sms, store)
+    challenge = await otp.start(PHONE)
+    clock.advance(30)
+    sms.hold()
+    resending = asyncio.create_task(otp.resend(challenge.id, phone=PHONE))
+    await sms.wait_for_send(2)
+    bind, gen = rules.read_id(challenge.id)
+    gid = rules.gen_hash(gen)
+    for number, flow in ((1, gid), (2, "another"), (3, gid)):
+        await store.settle(rules.Settling(bind.hex(), flow, number, "x", "accepted"))
+        assert (await otp.start(PHONE)).status is Status.UNKNOWN
+    await store.settle(rules.Settling(bind.hex(), gid, 2, "x", "accepted"))
+    assert (await otp.start(PHONE)).status is Status.ACCEPTED
+    for task in otp._tasks:
+        task.cancel()
+    await asyncio.gather(resending, return_exceptions=True)
+
+
+async def test_a_resumed_send_counts_when_it_is_made(
+    store: OtpStore, sms: Gateway, clock: Clock
+) -> None:
+    """Cooldown and window of the phone begin with it, because the SMS may leave only now."""
+    otp = make_otp(sms, store, guard=Guard(per_phone="1/1h"))
+    sms.fail(unknown)
+    challenge = await otp.start(PHONE)
+    clock.advance(100)
+    resumed = await otp.resend(challenge.id, phone=PHONE)
+    assert (resumed.status, resumed.resend_after) == (Status.ACCEPTED, 30)
+    clock.advance(3500)
+    error = await refused(otp.start(PHONE))
+    assert (error.reason, error.retry_after) == ("phone", 100)
+    clock.advance(100)
+    await otp.start(PHONE)
 
 
 async def test_a_cancelled_caller_does_not_cancel_the_send(store: OtpStore, sms: Gateway) -> None:
