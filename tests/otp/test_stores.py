@@ -500,6 +500,42 @@ async def test_redis_time_that_goes_back_is_not_followed(
         assert (await otp.verify(second.id, sms.code(), phone=PHONE)).ok
 
 
+async def test_a_process_remembers_the_time_that_redis_told_it(
+    sms: Gateway, redis_server: RedisServer
+) -> None:
+    """It goes on from there also where the server has lost what it knew of the time."""
+    prefix = new_request_id()
+    store = RedisOtpStore(redis_server.url, prefix=prefix)
+    async with make_otp(sms, store) as otp:
+        with redis_server.client() as client:
+            client.set(f"{prefix}:{{otp}}:time", int((time.time() + 500) * 1000))
+            await otp.start(OTHER)
+            client.delete(f"{prefix}:{{otp}}:time")
+        challenge = await otp.start(PHONE)
+        assert challenge.expires_at.timestamp() > time.time() + 300 + 490
+
+
+@pytest.mark.parametrize("kind", ["memory", "sqlite"])
+async def test_failures_are_forgotten_after_thirty_days(
+    kind: str, tmp_path: Path, sms: Gateway, clock: Clock
+) -> None:
+    """The next lock is the first one again; on Redis the key ends by itself."""
+    store = (
+        MemoryOtpStore(clock=clock)
+        if kind == "memory"
+        else SqliteOtpStore(tmp_path / "otp.db", clock=clock)
+    )
+    async with make_otp(sms, store) as otp:
+        for days, lock in ((29, 900), (31, 3600), (0, 900)):
+            challenge = await otp.start(PHONE)
+            for _ in range(5):
+                result = await otp.verify(challenge.id, wrong(sms.code()), phone=PHONE)
+            assert result.retry_after == lock
+            clock.advance(days * 86400)
+            # What is left is what has not ended, swept or not.
+            store._next_sweep = int(1e15)
+
+
 def test_redis_is_an_extra() -> None:
     """Without redis-py the error names the extra, and the rest works."""
     program = (
