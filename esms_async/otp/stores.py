@@ -179,6 +179,30 @@ class _LocalStore(OtpStore):
         await self._transact(lambda tables, _: tables.drop("f", f"{ph}:{purpose}"))
 
 
+class _MemoryTables:
+    """Records in dicts."""
+
+    def __init__(self) -> None:
+        self.records: dict[str, dict[str, Record]] = {table: {} for table in _TABLES}
+        self.now = 0
+
+    def get(self, table: str, key: str) -> Record | None:
+        record = self.records[table].get(key)
+        return record if record is not None and record["end"] > self.now else None
+
+    def put(self, table: str, key: str, record: Record, end: int) -> None:
+        record["end"] = end
+        self.records[table][key] = record
+
+    def drop(self, table: str, key: str) -> None:
+        self.records[table].pop(key, None)
+
+    def sweep(self) -> None:
+        for table in self.records.values():
+            for key in [key for key, record in table.items() if record["end"] <= self.now]:
+                del table[key]
+
+
 class MemoryOtpStore(_LocalStore):
     """Keeps codes in this process: for tests, and for one process that may forget on a restart.
 
@@ -189,9 +213,8 @@ class MemoryOtpStore(_LocalStore):
     def __init__(self, *, clock: Clock | None = None) -> None:
         self._clock = ProcessClock(clock)
         self._lock = threading.Lock()
-        self._tables: dict[str, dict[str, Record]] = {table: {} for table in _TABLES}
+        self._tables = _MemoryTables()
         self._facts: dict[str, str] = {}
-        self._now = 0
         self._next_sweep = 0
         self._is_open = False
 
@@ -220,34 +243,15 @@ class MemoryOtpStore(_LocalStore):
         with self._lock:
             for table in _TABLES:
                 if table != "f":
-                    self._tables[table].clear()
+                    self._tables.records[table].clear()
 
     async def _transact(self, step: Callable[[Tables, int], _T]) -> _T:
         with self._lock:
-            self._now = self._clock.now()
-            if self._now >= self._next_sweep:
-                self._sweep()
-            return step(self, self._now)
-
-    def _sweep(self) -> None:
-        self._next_sweep = self._now + _SWEEP_EVERY
-        for table in self._tables.values():
-            for key in [key for key, record in table.items() if record["end"] <= self._now]:
-                del table[key]
-
-    def get(self, table: str, key: str) -> Record | None:
-        """Return a record that has not passed its end, or None."""
-        record = self._tables[table].get(key)
-        return record if record is not None and record["end"] > self._now else None
-
-    def put(self, table: str, key: str, record: Record, end: int) -> None:
-        """Store a record until a time."""
-        record["end"] = end
-        self._tables[table][key] = record
-
-    def drop(self, table: str, key: str) -> None:
-        """Forget a record."""
-        self._tables[table].pop(key, None)
+            now = self._tables.now = self._clock.now()
+            if now >= self._next_sweep:
+                self._next_sweep = now + _SWEEP_EVERY
+                self._tables.sweep()
+            return step(self._tables, now)
 
 
 _Step = Callable[["_SqliteTables", int], Any]

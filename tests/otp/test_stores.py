@@ -143,7 +143,7 @@ async def test_old_records_are_swept(tmp_path: Path, sms: Gateway, clock: Clock)
             await otp.verify(challenge.id, wrong(sms.code(phone)), phone=phone)
             clock.advance(31 * 86400)
             await otp.unlock(PHONE)
-    assert all(not table for table in memory._tables.values())
+    assert all(not table for table in memory._tables.records.values())
     with sqlite3.connect(path) as connection:
         for table in ("c", "f", "s", "cd", "g"):
             rows = connection.execute(f"SELECT key FROM {table}").fetchall()  # noqa: S608  # no outside text
