@@ -15,7 +15,7 @@ from esms_async.errors import ConfigurationError, UsageError
 from tests.emulator.caller import PHONE, POST_SEND, Caller, send_fields
 
 # What reads, and what no thread but the emulator's calls.
-READERS = {"accepted", "aclose", "find", "mark", "start"}
+READERS = {"accepted", "aclose", "find", "latest_code", "mark", "start", "wait_for_code"}
 # What changes something, and tells of it by `_note_change`.
 TELLERS = {"clear_faults", "fault"}
 
