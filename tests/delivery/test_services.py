@@ -174,6 +174,18 @@ FAULTS = [
 RANGES = ("091", "090", "098", "032", "056", "070")
 
 
+async def enter(page: aiohttp.ClientSession, service: Service, ip: str, **data: str) -> None:
+    """Enter a code, again for as long as no answer comes."""
+    while True:
+        with contextlib.suppress(aiohttp.ClientError, TimeoutError):
+            status, body = await click(page, service, "verify", ip, **data)
+            # "used" where it was right, and the answer was lost with the worker.
+            if status == 200 or body["reason"] == "used":
+                return
+            assert body["reason"] == "store", body
+        await asyncio.sleep(0.1)
+
+
 async def log_in(
     page: aiohttp.ClientSession, service: Service, gateway: Emulator, number: int
 ) -> str:
@@ -186,21 +198,12 @@ async def log_in(
         assert {status for status, _ in told} <= {202, 429, 503}, told
         ids = [body["id"] for status, body in told if status == 202]
         if ids and any(message.phone == phone for message in gateway.messages):
-            code = gateway.latest_code(phone)
-            try:
-                status, body = await click(
-                    page, service, "verify", ip, phone=phone, id=ids[0], code=code
-                )
-            except (aiohttp.ClientError, TimeoutError):
-                continue  # killed: the answer is lost, or the code was not tried
-            # "used" where the answer to the first try was lost.
-            assert status == 200 or body["reason"] in ("used", "store"), body
-            if body.get("reason") != "store":
-                return phone
-        elif ids:
+            await enter(page, service, ip, phone=phone, id=ids[0], code=gateway.latest_code(phone))
+            return phone
+        if ids:
             # What may have been sent a resend finds out, after the cooldown.
             with contextlib.suppress(aiohttp.ClientError, TimeoutError):
-                told += [await click(page, service, "resend", ip, phone=phone, id=ids[0])]
+                await click(page, service, "resend", ip, phone=phone, id=ids[0])
         await asyncio.sleep(0.1)
     raise AssertionError(f"no code came for the page of number {number}: {told}")
 
