@@ -157,6 +157,9 @@ export function ago(at, now) {
   return seconds < 3600 ? `${Math.floor(seconds / 60)} min ago` : minuteOf(at);
 }
 
+/** How long something took. */
+export const lasting = (ms) => (ms < 1000 ? `${ms < 10 ? +ms.toFixed(1) : Math.round(ms)} ms` : `${(ms / 1000).toFixed(1)} s`);
+
 /** The time since a first request, in few characters. */
 export function since(ms) {
   if (ms < 0.5) return "0";

@@ -5,13 +5,14 @@ import { ask, byId, copy, dateOf, dayNumber, element, grouped, icon, minuteOf, n
 const MOST_BUBBLES = 30;
 const LONGEST_TEXT = 3000;
 const MOST_PARAMS = 8;
-const LONG_VALUE = 22;
+const LONG_VALUE = 18;
 
 export class Handset {
   constructor({ now }) {
     this.now = now;
     this.thread = byId("thread");
-    this.row = null;
+    // Nothing is drawn yet, not even the locked phone.
+    this.row = undefined;
     this.phone = null;
     this.rows = new Map();
     this.hasEarlier = false;
@@ -45,7 +46,7 @@ export class Handset {
 
   async #load() {
     const { row } = this;
-    if (row === null) return;
+    if (row == null) return;
     let found = { rows: [], older: false };
     try {
       if (row.phone) found = await ask("GET", `inbox?phone=${encodeURIComponent(row.phone)}&limit=${MOST_BUBBLES}`);
@@ -67,7 +68,7 @@ export class Handset {
     setText(byId("phone-time"), minuteOf(now));
     setText(byId("lock-time"), minuteOf(now));
     setText(byId("lock-date"), dateOf(now));
-    if (this.row !== null && this.phone === this.row.phone) this.#draw();
+    if (this.row != null && this.phone === this.row.phone) this.#draw();
   }
 
   #draw() {

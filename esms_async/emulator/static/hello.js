@@ -6,7 +6,8 @@ const PHONE = "0901888484";
 const CONTENT = "482913 la ma xac minh cua ban";
 
 const SNIPPETS = {
-  curl: (url) => `curl ${url}SendMultipleMessage_V4_post_json/ \\
+  curl: (url) => `curl \\
+  ${url}SendMultipleMessage_V4_post_json/ \\
   -H 'Content-Type: application/json' \\
   -d '{"ApiKey": "any", "SecretKey": "any", "SmsType": "8",
        "Phone": "${PHONE}", "Content": "${CONTENT}",

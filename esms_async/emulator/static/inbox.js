@@ -222,7 +222,7 @@ async function start() {
 
 function takeState(told) {
   state = told;
-  list.hasManyAccounts = told.accounts.length > 1;
+  list.firstAccount = told.accounts[0].name;
   clock.take(told.clock);
   account.render(told);
   faults.render(told);

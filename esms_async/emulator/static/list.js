@@ -22,7 +22,7 @@ export class List {
     this.found = [];
     this.arrivals = new Set();
     this.height = 0;
-    this.hasManyAccounts = false;
+    this.firstAccount = null;
     this.scroller = byId("scroller");
     this.node = byId("rows");
     this.filters = Object.keys(FILTERS).map((name) => new Filter(name, () => narrow(name)));
@@ -143,7 +143,7 @@ export class List {
     for (const place of [...wanted].sort((one, other) => one - other)) {
       const row = this.found[place];
       const { number } = row;
-      const view = this.drawn.get(number) ?? new Row(row, this.hasManyAccounts);
+      const view = this.drawn.get(number) ?? new Row(row, this.firstAccount);
       const isSelected = number === this.selected;
       view.update(row, this.now, isSelected, isSelectedHere ? isSelected : place === 0, this.arrivals.has(number));
       view.move(this.#topOf(place), place + 1, this.rows.hasOlder ? -1 : length);
@@ -242,9 +242,9 @@ class Filter {
 
 /** One row: made once, and then changed only where it differs. */
 class Row {
-  constructor(row, hasManyAccounts) {
+  constructor(row, firstAccount) {
     this.row = null;
-    this.hasManyAccounts = hasManyAccounts;
+    this.firstAccount = firstAccount;
     this.isSend = row.kind === "send";
     this.head = element("b");
     this.from = element("span");
@@ -300,7 +300,7 @@ class Row {
 
   #drawSend(row) {
     setText(this.head, row.phone_shown || spaced(row.phone));
-    setText(this.from, this.hasManyAccounts ? `${row.account} · ${row.sender}` : row.sender);
+    setText(this.from, row.account === this.firstAccount ? row.sender : `${row.account} · ${row.sender}`);
     setText(this.text, textOf(row).slice(0, LONGEST_TEXT));
     this.who.replaceChildren(this.head, this.from, ...marksOf(row));
     const state = element("span", { "data-testid": "state" }, row.word);

@@ -1,6 +1,6 @@
 // What happened to the selected row: a verdict, the timeline, the facts and the requests.
 
-import { ask, byId, copy, dateOf, element, explain, grouped, icon, minuteOf, oneAtATime, secondOf, since, spaced, tryToAsk, unseen } from "./dom.js";
+import { ask, byId, copy, dateOf, element, explain, grouped, icon, lasting, minuteOf, oneAtATime, secondOf, since, spaced, tryToAsk, unseen } from "./dom.js";
 import { colourOf, ICONS } from "./list.js";
 
 // More arrows than this are folded.
@@ -318,11 +318,11 @@ function answerWords(request, send) {
 }
 
 function bothWays(request) {
-  const client = [request.client, request.duration_ms === null ? null : `${request.duration_ms} ms`].filter(Boolean).join(" · ");
+  const took = request.duration_ms === null ? "" : `It took ${lasting(request.duration_ms)}.`;
   return [
     element("pre", { class: "block", "data-testid": "raw", tabindex: "0", "aria-label": "What came" }, ...marked(whole(request), request.marks, "")),
     request.answer ? element("pre", { class: "block", "data-testid": "raw-answer", tabindex: "0", "aria-label": "The answer" }, request.answer) : element("p", { class: "mute no-answer" }, "No answer was given."),
-    client ? element("p", { class: "mute from-client" }, client) : null,
+    took ? element("p", { class: "mute no-answer" }, took) : null,
   ].filter(Boolean);
 }
 
@@ -378,7 +378,7 @@ function drawLine({ step, dot }) {
   if (step.struck === "door") classes.push("door");
   if (step.later) classes.push("later");
   if (dot) classes.push("todot");
-  const words = [step.text, step.kind === "report" && step.duration_ms !== null ? `${Math.round(step.duration_ms)} ms` : ""];
+  const words = [step.text, step.kind === "report" && step.duration_ms !== null ? lasting(step.duration_ms) : ""];
   if (step.kind === "report" && step.attempt > 1) words.splice(1, 0, `try ${step.attempt}`);
   if (step.repeat) words.splice(1, 0, "the same again");
   const at = Date.parse(step.at);
@@ -417,7 +417,7 @@ function drawNotTaken(request, row) {
     element(
       "div",
       { class: "cmp" },
-      column("What came", block("raw", ...marked(whole(request), request.marks, "")), request.client ? element("p", { class: "mute from-client" }, `from ${request.client}`) : null),
+      column("What came", block("raw", ...marked(whole(request), request.marks, ""))),
       request.wanted ? column("What would be taken", block("wanted", ...marked(request.wanted, request.wanted_marks ?? [], "good"))) : null,
       column("The answer it got", request.answer ? block("raw-answer", request.answer) : element("p", { class: "mute" }, "None: the connection was closed.")),
     ),
