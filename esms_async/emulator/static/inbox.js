@@ -78,7 +78,8 @@ function showLive() {
   if (node.dataset.words === `${wide} ${messages}`) return;
   node.dataset.words = `${wide} ${messages}`;
   const word = messages === 1 ? " message" : " messages";
-  node.replaceChildren(wide, ...(isLive ? [element("span", { class: "w" }, word)] : []));
+  // A long number leaves no room for the word.
+  node.replaceChildren(wide, ...(isLive && messages < 1000 ? [element("span", { class: "w" }, word)] : []));
 }
 
 function showTitle() {

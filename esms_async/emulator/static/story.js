@@ -307,7 +307,8 @@ function forcedBy(send) {
   if (odd === undefined || send.parts_plain >= send.parts) return null;
   const point = odd.codePointAt(0).toString(16).toUpperCase().padStart(4, "0");
   const others = send.forced_by.length > 1 ? ` and ${send.forced_by.length - 1} more` : "";
-  return element("span", { class: "size-why warn" }, `“${odd}” (U+${point})${others} forced UCS-2. Without: ${partsOf(send.parts_plain)}, GSM-7, ${grouped(send.price_plain)} đ.`);
+  const price = send.price_plain === send.price ? "" : `, ${grouped(send.price_plain)} đ`;
+  return element("span", { class: "size-why warn" }, `“${odd}” (U+${point})${others} forced UCS-2. Without: ${partsOf(send.parts_plain)}, GSM-7${price}.`);
 }
 
 function answerWords(request, send) {
