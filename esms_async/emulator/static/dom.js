@@ -39,9 +39,12 @@ export function setAttribute(node, name, value) {
   else if (node.getAttribute(name) !== value) node.setAttribute(name, value);
 }
 
+// What hangs for so long does not answer at all, in milliseconds.
+const PATIENCE = 15_000;
+
 /** Ask the control interface; an answer that is no success becomes an Error with its words. */
 export async function ask(method, path, body) {
-  const options = { method, cache: "no-store" };
+  const options = { method, cache: "no-store", signal: AbortSignal.timeout(PATIENCE) };
   if (body !== undefined) {
     options.body = JSON.stringify(body);
     options.headers = { "Content-Type": "application/json" };
@@ -158,7 +161,8 @@ export function ago(at, now) {
 }
 
 /** How long something took. */
-export const lasting = (ms) => (ms < 1000 ? `${ms < 10 ? +ms.toFixed(1) : Math.round(ms)} ms` : `${(ms / 1000).toFixed(1)} s`);
+export const lasting = (ms) =>
+  ms < 1000 ? `${ms < 10 ? +ms.toFixed(1) : Math.round(ms)} ms` : `${(ms / 1000).toFixed(1)} s`;
 
 /** The time since a first request, in few characters. */
 export function since(ms) {

@@ -1,6 +1,20 @@
 // The handset: the thread of the phone that the selected message went to, as its owner would see it.
 
-import { ask, byId, copy, dateOf, dayNumber, element, grouped, icon, minuteOf, nearDay, oneAtATime, setText, spaced } from "./dom.js";
+import {
+  ask,
+  byId,
+  copy,
+  dateOf,
+  dayNumber,
+  element,
+  grouped,
+  icon,
+  minuteOf,
+  nearDay,
+  oneAtATime,
+  setText,
+  spaced,
+} from "./dom.js";
 
 const MOST_BUBBLES = 30;
 const LONGEST_TEXT = 3000;
@@ -27,7 +41,10 @@ export class Handset {
     this.row = row;
     byId("lock").hidden = row !== null;
     for (const id of ["appbar", "thread", "fill"]) byId(id).hidden = row === null;
-    byId("device").setAttribute("aria-label", row === null ? "Empty phone, emulated" : `Phone ${row.phone_shown || spaced(row.phone)}, emulated`);
+    byId("device").setAttribute(
+      "aria-label",
+      row === null ? "Empty phone, emulated" : `Phone ${row.phone_shown || spaced(row.phone)}, emulated`,
+    );
     if (row === null) {
       this.phone = null;
       return;
@@ -49,7 +66,8 @@ export class Handset {
     if (row == null) return;
     let found = { rows: [], older: false };
     try {
-      if (row.phone) found = await ask("GET", `inbox?phone=${encodeURIComponent(row.phone)}&limit=${MOST_BUBBLES}`);
+      if (row.phone)
+        found = await ask("GET", `inbox?phone=${encodeURIComponent(row.phone)}&limit=${MOST_BUBBLES}`);
     } catch {
       // A phone that is none can't be asked for; the message alone is shown.
     }
@@ -74,7 +92,12 @@ export class Handset {
   #draw() {
     const now = this.now();
     const rows = [...this.rows.values()].sort((one, other) => one.number - other.number).slice(-MOST_BUBBLES);
-    const key = JSON.stringify([this.row.number, dayNumber(now), [...this.unfolded], rows.map((row) => [row.number, row.state, row.word, row.ghost, row.warning])]);
+    const key = JSON.stringify([
+      this.row.number,
+      dayNumber(now),
+      [...this.unfolded],
+      rows.map((row) => [row.number, row.state, row.word, row.ghost, row.warning]),
+    ]);
     if (key === this.drawn) return;
     this.drawn = key;
     setText(byId("phone-number"), this.row.phone_shown || spaced(this.row.phone));
@@ -87,19 +110,30 @@ export class Handset {
       const here = dayNumber(at);
       const words = here === day ? minuteOf(at) : `${nearDay(at, now) || dateOf(at)} · ${minuteOf(at)}`;
       day = here;
-      items.push(element("li", { class: "when" }, words), element("li", { class: "from" }, row.sender), this.#bubble(row), meta(row));
+      items.push(
+        element("li", { class: "when" }, words),
+        element("li", { class: "from" }, row.sender),
+        this.#bubble(row),
+        meta(row),
+      );
     }
     this.thread.replaceChildren(...items.filter(Boolean));
     this.#drawFill();
     const current = this.thread.querySelector("[aria-current]");
-    if (current) this.thread.scrollTop = current.offsetTop + current.offsetHeight - this.thread.clientHeight + 80;
+    if (current)
+      this.thread.scrollTop = current.offsetTop + current.offsetHeight - this.thread.clientHeight + 80;
   }
 
   #drawFill() {
     const { code, ghost } = this.row;
     byId("fill").replaceChildren(
       code !== null && ghost === null
-        ? element("button", { type: "button", "data-testid": "fill", click: () => copy(code) }, icon("copy"), `Copy ${code}`)
+        ? element(
+            "button",
+            { type: "button", "data-testid": "fill", click: () => copy(code) },
+            icon("copy"),
+            `Copy ${code}`,
+          )
         : element("span", {}, "Nobody can reply to this sender"),
     );
   }
@@ -121,10 +155,16 @@ export class Handset {
     const list = element(
       "dl",
       {},
-      shown.map(([name, value]) => [
-        element("dt", {}, name),
-        element("dd", { class: String(value).length > LONG_VALUE ? "long" : null }, String(value).slice(0, LONGEST_TEXT)),
-      ]).flat(),
+      shown
+        .map(([name, value]) => [
+          element("dt", {}, name),
+          element(
+            "dd",
+            { class: String(value).length > LONG_VALUE ? "long" : null },
+            String(value).slice(0, LONGEST_TEXT),
+          ),
+        ])
+        .flat(),
     );
     const all = () => {
       this.unfolded.add(row.number);
@@ -134,7 +174,13 @@ export class Handset {
     return [
       element("p", { class: "oa" }, `Official Account ${row.oa ?? ""}`),
       list,
-      isCut ? element("button", { type: "button", class: "all", "data-testid": "all-params", click: all }, `${params.length - MOST_PARAMS} more values`) : null,
+      isCut
+        ? element(
+            "button",
+            { type: "button", class: "all", "data-testid": "all-params", click: all },
+            `${params.length - MOST_PARAMS} more values`,
+          )
+        : null,
     ];
   }
 }
@@ -143,26 +189,42 @@ function meta(row) {
   if (row.ghost) return element("li", { class: "meta" }, row.ghost);
   if (row.route === "zalo") return null;
   if (row.warning) return element("li", { class: "meta warn" }, row.warning);
-  if (row.forced_by.length && row.parts > row.parts_plain) return element("li", { class: "meta warn" }, `“${row.forced_by[0]}” forced UCS-2: ${row.parts} parts, not ${row.parts_plain}`);
+  if (row.forced_by.length && row.parts > row.parts_plain)
+    return element(
+      "li",
+      { class: "meta warn" },
+      `“${row.forced_by[0]}” forced UCS-2: ${row.parts} parts, not ${row.parts_plain}`,
+    );
   return null;
 }
 
 /** The text with its parts numbered, what forced UCS-2 marked, and the code told apart. */
 function textOf(row) {
   const points = [...row.content].slice(0, LONGEST_TEXT);
-  const starts = row.parts > 1 ? new Map(row.part_starts.map((start, place) => [start, place + 1])) : new Map();
+  const starts =
+    row.parts > 1 ? new Map(row.part_starts.map((start, place) => [start, place + 1])) : new Map();
   const odd = row.parts > row.parts_plain && row.forced_by.length <= 2 ? new Set(row.forced_by) : new Set();
   const spelled = row.code_spelled ? [...row.code_spelled] : [];
-  const codeAt = spelled.length ? [...row.content.slice(0, row.content.indexOf(row.code_spelled))].length : -1;
+  const codeAt = spelled.length
+    ? [...row.content.slice(0, row.content.indexOf(row.code_spelled))].length
+    : -1;
   const drawn = [];
   let kind = "";
   let run = "";
   const endRun = () => {
-    if (run) drawn.push(kind === "otp" ? element("span", { class: "otp" }, run) : kind === "odd" ? element("mark", { title: "forced UCS-2" }, run) : run);
+    if (run)
+      drawn.push(
+        kind === "otp"
+          ? element("span", { class: "otp" }, run)
+          : kind === "odd"
+            ? element("mark", { title: "forced UCS-2" }, run)
+            : run,
+      );
     run = "";
   };
   for (const [place, point] of points.entries()) {
-    const here = codeAt >= 0 && place >= codeAt && place < codeAt + spelled.length ? "otp" : odd.has(point) ? "odd" : "";
+    const here =
+      codeAt >= 0 && place >= codeAt && place < codeAt + spelled.length ? "otp" : odd.has(point) ? "odd" : "";
     if (here !== kind || starts.has(place)) endRun();
     kind = here;
     if (starts.has(place)) drawn.push(element("span", { class: "pt" }, `${starts.get(place)}/${row.parts}`));

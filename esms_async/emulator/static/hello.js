@@ -38,17 +38,60 @@ export class Hello {
   constructor() {
     this.url = "";
     this.chosen = "curl";
-    this.snippet = element("pre", { class: "block big", tabindex: "0", "data-testid": "snippet", id: "snippet" });
+    this.snippet = element("pre", {
+      class: "block big",
+      tabindex: "0",
+      "data-testid": "snippet",
+      id: "snippet",
+    });
     this.tabs = Object.keys(SNIPPETS).map((name) =>
-      element("button", { type: "button", "data-snippet": name, "data-testid": "snippet-tab", click: () => this.#choose(name) }, name),
+      element(
+        "button",
+        {
+          type: "button",
+          "data-snippet": name,
+          "data-testid": "snippet-tab",
+          click: () => this.#choose(name),
+        },
+        name,
+      ),
     );
-    const copySnippet = element("button", { type: "button", class: "btn", "data-testid": "copy-snippet", click: () => copy(this.snippet.textContent, "the snippet") }, icon("copy"), "Copy");
+    const copySnippet = element(
+      "button",
+      {
+        type: "button",
+        class: "btn",
+        "data-testid": "copy-snippet",
+        click: () => copy(this.snippet.textContent, "the snippet"),
+      },
+      icon("copy"),
+      "Copy",
+    );
     const key = (name) => element("kbd", {}, name);
     this.node = element(
       "div",
       { class: "hello", "data-testid": "hello" },
-      element("header", {}, element("div", {}, element("h2", {}, "Send the first one"), element("p", { class: "sub" }, "Any keys will do. What your app sends shows up here by itself, also what is wrong."))),
-      element("div", { class: "tabs filters", role: "group", "aria-label": "Language" }, this.tabs, element("span", { class: "grow" }), copySnippet),
+      element(
+        "header",
+        {},
+        element(
+          "div",
+          {},
+          element("h2", {}, "Send the first one"),
+          element(
+            "p",
+            { class: "sub" },
+            "Any keys will do. What your app sends shows up here by itself, also what is wrong.",
+          ),
+        ),
+      ),
+      element(
+        "div",
+        { class: "tabs filters", role: "group", "aria-label": "Language" },
+        this.tabs,
+        element("span", { class: "grow" }),
+        copySnippet,
+      ),
       this.snippet,
       element(
         "ul",

@@ -1,6 +1,18 @@
 // Puts the page together: loads what there is, follows what happens, and listens to the keys.
 
-import { ask, byId, element, explain, grouped, secondOf, setAttribute, setText, spaced, toast, tryToAsk } from "./dom.js";
+import {
+  ask,
+  byId,
+  element,
+  explain,
+  grouped,
+  secondOf,
+  setAttribute,
+  setText,
+  spaced,
+  toast,
+  tryToAsk,
+} from "./dom.js";
 import { Handset } from "./handset.js";
 import { Hello } from "./hello.js";
 import { List, textOf } from "./list.js";
@@ -12,6 +24,8 @@ import { copyCode, Story } from "./story.js";
 const PAUSE = 100;
 const RETRY = 2000;
 const SEARCH_PAUSE = 120;
+// A stream on which nothing was heard for so long may be dead; a question tells.
+const SILENCE = 20_000;
 // Below this width, the list and the message stand one at a time.
 const ONE_COLUMN = matchMedia("(max-width: 719px)");
 
@@ -21,7 +35,10 @@ const faults = new Faults();
 const popovers = new Popovers();
 const hello = new Hello();
 const rows = new Rows(schedule);
-const list = new List(rows, { select: (row, how) => choose(row, how), narrow: (filter) => narrow(filter, rows.query) });
+const list = new List(rows, {
+  select: (row, how) => choose(row, how),
+  narrow: (filter) => narrow(filter, rows.query),
+});
 const handset = new Handset({ now: () => clock.now() });
 const story = new Story({ back: closeDetail, state: () => state });
 
@@ -34,6 +51,7 @@ let searchTimer = 0;
 let isFollowing = true;
 let isLive = false;
 let isRouted = false;
+let lastHeard = 0;
 let fresh = 0;
 // The row that stands beside the list: kept here, too, where newer ones have pushed it out.
 let selected = null;
@@ -168,7 +186,10 @@ async function route() {
     render();
     list.reveal();
   } catch (error) {
-    if (error.status === 404) showMissing(`Nothing is kept under ${location.pathname}: it was cleared, or the emulator was started anew.`);
+    if (error.status === 404)
+      showMissing(
+        `Nothing is kept under ${location.pathname}: it was cleared, or the emulator was started anew.`,
+      );
     else showMissing(explain(error));
     render();
   }
@@ -236,6 +257,7 @@ function follow(event, mine) {
   const on = (kind, take) =>
     followed.addEventListener(kind, (told) => {
       if (mine !== load) return;
+      lastHeard = performance.now();
       take(JSON.parse(told.data));
       schedule();
     });
@@ -284,8 +306,21 @@ function lose(error, isOver = true) {
   if (state !== null) schedule();
 }
 
+/** Find out whether a stream is silent because nothing happens, or because nobody is there. */
+async function check() {
+  lastHeard = performance.now();
+  const mine = load;
+  try {
+    const told = await ask("GET", "state");
+    if (mine === load) takeState(told);
+  } catch (error) {
+    if (mine === load) lose(error);
+  }
+}
+
 function showConnected() {
   isLive = true;
+  lastHeard = performance.now();
   byId("lost").hidden = true;
   schedule();
 }
@@ -301,13 +336,17 @@ function announce(row) {
     const [one] = unsaid;
     const words = unsaid.length > 1 ? `${grouped(unsaid.length)} new` : wordsOf(one);
     setText(byId("say"), words);
-    if (document.hidden && isNotifying()) new Notification("eSMS emulator", { body: words, tag: "esms", icon: "/_emulator/page/icon.svg" });
+    if (document.hidden && isNotifying())
+      new Notification("eSMS emulator", { body: words, tag: "esms", icon: "/_emulator/page/icon.svg" });
     announceTimer = 0;
     unsaid = [];
   }, 1000);
 }
 
-const wordsOf = (row) => (row.kind === "not_taken" ? `Not taken: ${row.reason}` : `${spaced(row.phone)}: ${row.code ?? textOf(row).slice(0, 80)}`);
+const wordsOf = (row) =>
+  row.kind === "not_taken"
+    ? `Not taken: ${row.reason}`
+    : `${spaced(row.phone)}: ${row.code ?? textOf(row).slice(0, 80)}`;
 const isNotifying = () => byId("notify").getAttribute("aria-pressed") === "true";
 
 async function toggleNotifications() {
@@ -395,6 +434,8 @@ addEventListener("popstate", route);
 // The clock and the words for how long ago go on without an event.
 setInterval(() => {
   clock.render();
-  if (!document.hidden) schedule();
+  if (document.hidden) return;
+  schedule();
+  if (isLive && performance.now() - lastHeard > SILENCE) check();
 }, 1000);
 start();

@@ -1,6 +1,20 @@
 // The list of rows, newest first. Only those in sight are in the document, and each is drawn once.
 
-import { ago, byId, copy, dateOf, dayWords, element, grouped, icon, secondOf, setAttribute, setText, spaced, unseen } from "./dom.js";
+import {
+  ago,
+  byId,
+  copy,
+  dateOf,
+  dayWords,
+  element,
+  grouped,
+  icon,
+  secondOf,
+  setAttribute,
+  setText,
+  spaced,
+  unseen,
+} from "./dom.js";
 
 const ROW = 56;
 const DAY = 24;
@@ -48,7 +62,10 @@ export class List {
     this.#place();
     for (const filter of this.filters) filter.update(counts, this.rows.filter);
     byId("none").hidden = length > 0;
-    setText(byId("none"), counts.all ? "Nothing fits. Esc clears the search." : "Nothing yet. This page fills by itself.");
+    setText(
+      byId("none"),
+      counts.all ? "Nothing fits. Esc clears the search." : "Nothing yet. This page fills by itself.",
+    );
     this.#showEnd(counts, pruned);
   }
 
@@ -59,7 +76,10 @@ export class List {
     const left = rows.isNarrowed ? "" : ` (${grouped(Math.max(0, counts.all - this.found.length))})`;
     setText(button, rows.isLoading ? "Loading…" : `Show older${left}`);
     byId("pruned").hidden = !pruned || rows.hasOlder || rows.isNarrowed;
-    setText(byId("pruned"), `${grouped(pruned)} older ${pruned === 1 ? "row" : "rows"} made room for newer ones.`);
+    setText(
+      byId("pruned"),
+      `${grouped(pruned)} older ${pruned === 1 ? "row" : "rows"} made room for newer ones.`,
+    );
   }
 
   /** Where each day begins: the place of its newest row. */
@@ -145,7 +165,13 @@ export class List {
       const { number } = row;
       const view = this.drawn.get(number) ?? new Row(row, this.firstAccount);
       const isSelected = number === this.selected;
-      view.update(row, this.now, isSelected, isSelectedHere ? isSelected : place === 0, this.arrivals.has(number));
+      view.update(
+        row,
+        this.now,
+        isSelected,
+        isSelectedHere ? isSelected : place === 0,
+        this.arrivals.has(number),
+      );
       view.move(this.#topOf(place), place + 1, this.rows.hasOlder ? -1 : length);
       kept.set(number, view);
       const here = this.#dayOf(place);
@@ -260,7 +286,11 @@ class Row {
       this.text,
       this.slot,
     );
-    this.node = element("li", { "data-testid": this.isSend ? "row" : null, "data-number": row.number }, this.link);
+    this.node = element(
+      "li",
+      { "data-testid": this.isSend ? "row" : null, "data-number": row.number },
+      this.link,
+    );
     this.pick = null;
     this.top = null;
   }
@@ -316,7 +346,13 @@ class Row {
     }
     // A button can't stand inside a link; the link leaves room for it.
     this.slot.append(element("code", { class: "room", "aria-hidden": "true" }, code));
-    this.pick ??= element("button", { type: "button", class: "pick", tabindex: "-1", "data-testid": "otp", title: "Copy" });
+    this.pick ??= element("button", {
+      type: "button",
+      class: "pick",
+      tabindex: "-1",
+      "data-testid": "otp",
+      title: "Copy",
+    });
     setText(this.pick, code);
     setAttribute(this.pick, "aria-label", `Copy the code ${code}`);
     if (!this.pick.isConnected) this.node.append(this.pick);
@@ -325,7 +361,9 @@ class Row {
 
 /** What a row says of a message: its text, or the values of its template. */
 export const textOf = (row) =>
-  row.route === "zalo" ? [`Template ${row.template}`, ...Object.values(row.params ?? {})].join(" · ") : row.content;
+  row.route === "zalo"
+    ? [`Template ${row.template}`, ...Object.values(row.params ?? {})].join(" · ")
+    : row.content;
 
 function marksOf(row) {
   const marks = [];
@@ -333,9 +371,11 @@ function marksOf(row) {
     const count = grouped(row.attempts - 1);
     marks.push(mark("retried", `retried ${count}×`, icon("redo"), count, unseen(" retried")));
   }
-  if (row.marks.includes("dedup")) marks.push(mark("deduplicated", "deduplicated: answered 124", icon("copy"), "124"));
+  if (row.marks.includes("dedup"))
+    marks.push(mark("deduplicated", "deduplicated: answered 124", icon("copy"), "124"));
   if (row.marks.includes("fault")) marks.push(mark("fault", "a fault struck", icon("bolt"), unseen("fault")));
   return marks;
 }
 
-const mark = (kind, title, ...children) => element("em", { "data-testid": `badge-${kind}`, title }, ...children);
+const mark = (kind, title, ...children) =>
+  element("em", { "data-testid": `badge-${kind}`, title }, ...children);

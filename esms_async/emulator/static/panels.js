@@ -1,6 +1,21 @@
 // What is set from the page: faults, the clock, and the account.
 
-import { ask, byId, copy, dateOf, element, explain, grouped, minuteOf, secondOf, setAttribute, setText, toast, tryToAsk, unseen } from "./dom.js";
+import {
+  ask,
+  byId,
+  copy,
+  dateOf,
+  element,
+  explain,
+  grouped,
+  minuteOf,
+  secondOf,
+  setAttribute,
+  setText,
+  toast,
+  tryToAsk,
+  unseen,
+} from "./dom.js";
 
 const HOUR = 3600;
 const FULL = 1_000_000_000;
@@ -51,7 +66,18 @@ export class Faults {
     try {
       const { presets } = await ask("GET", "faults");
       byId("presets").replaceChildren(
-        ...presets.map(({ name, spec }) => element("button", { type: "button", title: spec, "data-testid": "preset", click: () => this.#arm("faults", { spec }) }, name)),
+        ...presets.map(({ name, spec }) =>
+          element(
+            "button",
+            {
+              type: "button",
+              title: spec,
+              "data-testid": "preset",
+              click: () => this.#arm("faults", { spec }),
+            },
+            name,
+          ),
+        ),
       );
     } catch {
       this.hasPresets = false;
@@ -66,7 +92,11 @@ export class Faults {
     const count = byId("fault-count");
     setText(count, String(faults.length));
     count.hidden = !faults.length;
-    setAttribute(byId("faults-open"), "aria-label", faults.length ? `Faults, ${faults.length} armed` : "Faults, none armed");
+    setAttribute(
+      byId("faults-open"),
+      "aria-label",
+      faults.length ? `Faults, ${faults.length} armed` : "Faults, none armed",
+    );
     byId("disarm-all").disabled = !faults.length && !spent.length;
     const focused = document.activeElement?.dataset.fault;
     const none = element("li", { class: "mute" }, "Nothing is armed.");
@@ -82,14 +112,26 @@ export class Faults {
     const { number, spec, name, used, left } = fault;
     const rest = fault.spent ? "spent" : left === null ? "no limit" : `${grouped(left)} left`;
     const word = fault.spent ? "Arm again" : "Disarm";
-    const act = () => (fault.spent ? this.#arm(`faults/${number}/again`) : tryToAsk("DELETE", `faults/${number}`));
+    const act = () =>
+      fault.spent ? this.#arm(`faults/${number}/again`) : tryToAsk("DELETE", `faults/${number}`);
     return element(
       "li",
       { "data-testid": "fault" },
       name ? element("span", {}, name) : null,
       element("code", {}, spec),
       element("small", { "data-testid": "fault-left" }, `used ${grouped(used)}× · ${rest}`),
-      element("button", { type: "button", class: "btn", "data-testid": fault.spent ? "again" : "disarm", "data-fault": number, click: act }, word, unseen(` ${spec}`)),
+      element(
+        "button",
+        {
+          type: "button",
+          class: "btn",
+          "data-testid": fault.spent ? "again" : "disarm",
+          "data-fault": number,
+          click: act,
+        },
+        word,
+        unseen(` ${spec}`),
+      ),
     );
   }
 
@@ -169,7 +211,9 @@ export class ClockChip {
     this.isRunning = true;
     this.shift = 0;
     this.isMoving = false;
-    byId("advance").addEventListener("click", () => tryToAsk("POST", "clock/advance", { seconds: 24 * HOUR }));
+    byId("advance").addEventListener("click", () =>
+      tryToAsk("POST", "clock/advance", { seconds: 24 * HOUR }),
+    );
     const slider = byId("shift");
     slider.addEventListener("input", () => {
       this.isMoving = true;
@@ -204,8 +248,17 @@ export class ClockChip {
     const chip = byId("clock-now");
     const minute = minuteOf(now);
     const parts = isShifted
-      ? [["s", `${dateOf(now)}, `], ["d", `${dateOf(now).slice(0, 3)} `], ["", minute], ["x", ` · ${this.isRunning ? ahead : "stopped"}`], ["s", this.isRunning ? " ahead" : ""]]
-      : [["", minute], ["s", secondOf(now).slice(5)]];
+      ? [
+          ["s", `${dateOf(now)}, `],
+          ["d", `${dateOf(now).slice(0, 3)} `],
+          ["", minute],
+          ["x", ` · ${this.isRunning ? ahead : "stopped"}`],
+          ["s", this.isRunning ? " ahead" : ""],
+        ]
+      : [
+          ["", minute],
+          ["s", secondOf(now).slice(5)],
+        ];
     if (chip.children.length !== parts.length) chip.replaceChildren(...parts.map(() => element("span")));
     for (const [place, [name, text]] of parts.entries()) {
       chip.children[place].className = name;
@@ -229,7 +282,8 @@ export class ClockChip {
     this.#placeSlider();
     const wanted = Number(byId("shift").value) * HOUR;
     let words = `${dateOf(now)}, ${secondOf(now)} in Vietnam: ${ahead ? `${ahead} ahead of real time` : "real time"}.`;
-    if (!this.isRunning) words = `${dateOf(now)}, ${secondOf(now)} in Vietnam. The clock stands still until it is moved.`;
+    if (!this.isRunning)
+      words = `${dateOf(now)}, ${secondOf(now)} in Vietnam. The clock stands still until it is moved.`;
     if (this.isMoving) {
       const then = now + (wanted - this.shift) * 1000;
       words = wanted > this.shift ? `To ${dateOf(then)}, ${minuteOf(then)}.` : "The clock does not go back.";
@@ -243,7 +297,9 @@ function hoursAhead(seconds) {
   const sign = seconds < 0 ? "−" : "+";
   const minutes = Math.round(Math.abs(seconds) / 60);
   if (minutes < 60) return `${sign}${minutes} min`;
-  return minutes % 60 < 2 || minutes % 60 > 58 ? `${sign}${Math.round(minutes / 60)} h` : `${sign}${(minutes / 60).toFixed(1)} h`;
+  return minutes % 60 < 2 || minutes % 60 > 58
+    ? `${sign}${Math.round(minutes / 60)} h`
+    : `${sign}${(minutes / 60).toFixed(1)} h`;
 }
 
 /* ---------- account ---------- */
@@ -289,16 +345,32 @@ export class Account {
     setText(byId("url").lastElementChild, url.slice(origin.length));
     setText(byId("copy-url-too").querySelector("code"), url.replace(/^https?:\/\//, ""));
 
-    const words = account.code ? `${account.code} ${account.state.replaceAll("_", " ")}` : `${grouped(account.balance)} đ`;
+    const words = account.code
+      ? `${account.code} ${account.state.replaceAll("_", " ")}`
+      : `${grouped(account.balance)} đ`;
     setText(byId("balance"), accounts.length > 1 ? `${account.name} · ${words}` : words);
     byId("account-open").classList.toggle("alarm", account.code !== null || account.balance < this.#price());
 
     byId("which-field").hidden = accounts.length < 2;
-    fill(byId("which"), accounts.map(({ name, code, balance }) => [name, `${name}: ${code ?? `${grouped(balance)} đ`}`]), account.name);
+    fill(
+      byId("which"),
+      accounts.map(({ name, code, balance }) => [name, `${name}: ${code ?? `${grouped(balance)} đ`}`]),
+      account.name,
+    );
     const field = byId("balance-input");
     if (isOther || document.activeElement !== field) field.value = String(account.balance);
-    fill(byId("account-state"), state.account_states.map(({ name, code, words: meaning }) => [name, code ? `${meaning}: ${code}` : meaning]), account.state);
-    setText(byId("brandnames"), account.brandnames.length ? `Brandnames: ${account.brandnames.join(", ")}` : "It has no brandnames.");
+    fill(
+      byId("account-state"),
+      state.account_states.map(({ name, code, words: meaning }) => [
+        name,
+        code ? `${meaning}: ${code}` : meaning,
+      ]),
+      account.state,
+    );
+    setText(
+      byId("brandnames"),
+      account.brandnames.length ? `Brandnames: ${account.brandnames.join(", ")}` : "It has no brandnames.",
+    );
   }
 
   #setBalance(written) {

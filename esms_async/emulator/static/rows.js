@@ -15,7 +15,11 @@ const FILTERS = {
 
 /** Fold case, diacritics and white space away, so that "ma xac" finds "Mã xác". */
 const fold = (text) =>
-  text.normalize("NFD").replace(/\p{Mn}/gu, "").replace(/[đĐ]/g, "d").toLowerCase();
+  text
+    .normalize("NFD")
+    .replace(/\p{Mn}/gu, "")
+    .replace(/[đĐ]/g, "d")
+    .toLowerCase();
 
 function matches(row, folded, digits) {
   const words = [row.phone, row.content, row.request_id, row.sms_id, row.method, row.path, row.reason];

@@ -1,6 +1,23 @@
 // What happened to the selected row: a verdict, the timeline, the facts and the requests.
 
-import { ask, byId, copy, dateOf, element, explain, grouped, icon, lasting, minuteOf, oneAtATime, secondOf, since, spaced, tryToAsk, unseen } from "./dom.js";
+import {
+  ask,
+  byId,
+  copy,
+  dateOf,
+  element,
+  explain,
+  grouped,
+  icon,
+  lasting,
+  minuteOf,
+  oneAtATime,
+  secondOf,
+  since,
+  spaced,
+  tryToAsk,
+  unseen,
+} from "./dom.js";
 import { colourOf, ICONS } from "./list.js";
 
 // More arrows than this are folded.
@@ -65,7 +82,17 @@ export class Story {
     let drawn;
     if (detail === null) drawn = missing(spaced(row.phone), problem);
     else drawn = row.kind === "send" ? this.#drawSend(detail) : drawNotTaken(detail, row);
-    const back = element("button", { type: "button", class: "btn quiet back", "data-testid": "back", "data-key": "back", click: this.back }, "‹ Messages");
+    const back = element(
+      "button",
+      {
+        type: "button",
+        class: "btn quiet back",
+        "data-testid": "back",
+        "data-key": "back",
+        click: this.back,
+      },
+      "‹ Messages",
+    );
     node.replaceChildren(back, ...drawn);
     if (isAnother) node.scrollTop = 0;
     if (focused) node.querySelector(`[data-key="${CSS.escape(focused)}"]`)?.focus({ preventScroll: true });
@@ -75,7 +102,11 @@ export class Story {
   /** Say that a link leads nowhere. */
   showMissing(words) {
     this.row = this.detail = this.drawnNumber = null;
-    const back = element("button", { type: "button", class: "btn quiet back", "data-testid": "back", click: this.back }, "‹ Messages");
+    const back = element(
+      "button",
+      { type: "button", class: "btn quiet back", "data-testid": "back", click: this.back },
+      "‹ Messages",
+    );
     this.node.replaceChildren(back, ...missing("Not here", words));
   }
 
@@ -92,8 +123,19 @@ export class Story {
       element(
         "header",
         {},
-        element("div", {}, element("h2", { "data-testid": "detail-phone" }, send.phone_shown || spaced(send.phone)), element("p", { class: "sub" }, `${routeOf(send)} · ${dateOf(at)}, ${secondOf(at)}`)),
-        element("div", { class: "tools" }, linkTo(send.link), tool("copy-curl", "curl", "Copy this request as a curl command", send.curl), tool("copy-pytest", "pytest", "Copy a pytest test that sends this message", send.pytest)),
+        element(
+          "div",
+          {},
+          element("h2", { "data-testid": "detail-phone" }, send.phone_shown || spaced(send.phone)),
+          element("p", { class: "sub" }, `${routeOf(send)} · ${dateOf(at)}, ${secondOf(at)}`),
+        ),
+        element(
+          "div",
+          { class: "tools" },
+          linkTo(send.link),
+          tool("copy-curl", "curl", "Copy this request as a curl command", send.curl),
+          tool("copy-pytest", "pytest", "Copy a pytest test that sends this message", send.pytest),
+        ),
       ),
       element("div", { class: "lead" }, code === null ? null : codeButton(code), verdict(send.verdict)),
       this.#timeline(send),
@@ -128,7 +170,8 @@ export class Story {
     const drawn = [];
     let run = [];
     const endRun = () => {
-      if (isFolding && run.filter((line) => line.step.from !== null).length >= FEWEST_FOLDED) drawn.push(this.#more(run));
+      if (isFolding && run.filter((line) => line.step.from !== null).length >= FEWEST_FOLDED)
+        drawn.push(this.#more(run));
       else drawn.push(...run.map(drawLine));
       run = [];
     };
@@ -157,7 +200,15 @@ export class Story {
       this.node.querySelector('[data-testid="timeline"]').setAttribute("tabindex", "-1");
       this.node.querySelector('[data-testid="timeline"]').focus({ preventScroll: true });
     };
-    return element("li", { class: "step more" }, element("button", { type: "button", class: "btn", "data-testid": "more-steps", click: unfold }, words.join(", ") || `${run.length} more steps`));
+    return element(
+      "li",
+      { class: "step more" },
+      element(
+        "button",
+        { type: "button", class: "btn", "data-testid": "more-steps", click: unfold },
+        words.join(", ") || `${run.length} more steps`,
+      ),
+    );
   }
 
   /* ---------- requests ---------- */
@@ -172,9 +223,37 @@ export class Story {
       this.allRequests = true;
       this.#draw(this.row);
     };
-    const drawn = shown.map((request) => this.#request(request, offset + requests.indexOf(request) + 1, since(Date.parse(request.at) - first), send));
-    if (isCut) drawn.splice(1, 0, element("button", { type: "button", class: "btn quiet", "data-testid": "more-requests", "data-key": "all", click: all }, `Show ${grouped(requests.length - shown.length)} more requests`));
-    const gone = offset ? element("p", { class: "mute" }, `${grouped(offset)} older ${offset === 1 ? "request" : "requests"} made room for newer ones.`) : null;
+    const drawn = shown.map((request) =>
+      this.#request(
+        request,
+        offset + requests.indexOf(request) + 1,
+        since(Date.parse(request.at) - first),
+        send,
+      ),
+    );
+    if (isCut)
+      drawn.splice(
+        1,
+        0,
+        element(
+          "button",
+          {
+            type: "button",
+            class: "btn quiet",
+            "data-testid": "more-requests",
+            "data-key": "all",
+            click: all,
+          },
+          `Show ${grouped(requests.length - shown.length)} more requests`,
+        ),
+      );
+    const gone = offset
+      ? element(
+          "p",
+          { class: "mute" },
+          `${grouped(offset)} older ${offset === 1 ? "request" : "requests"} made room for newer ones.`,
+        )
+      : null;
     return element("div", { class: "raw" }, gone, drawn);
   }
 
@@ -223,16 +302,53 @@ function verdict({ tone, text, why }) {
   );
 }
 
-const tool = (name, label, title, text) => element("button", { type: "button", class: "btn quiet", "data-testid": name, "data-key": name, title, click: () => copy(text, `the ${label} ${label === "curl" ? "command" : "test"}`) }, label);
+const tool = (name, label, title, text) =>
+  element(
+    "button",
+    {
+      type: "button",
+      class: "btn quiet",
+      "data-testid": name,
+      "data-key": name,
+      title,
+      click: () => copy(text, `the ${label} ${label === "curl" ? "command" : "test"}`),
+    },
+    label,
+  );
 
 function linkTo(link) {
   const short = link.length > 14 ? `${link.slice(0, 7)}…${link.slice(-4)}` : link;
-  return element("button", { type: "button", class: "btn quiet", "data-testid": "deep-link", "data-key": "link", title: "Copy the link to this message", click: () => copy(`${location.origin}${link}`, "the link") }, icon("link"), element("code", {}, short), unseen(" copy the link"));
+  return element(
+    "button",
+    {
+      type: "button",
+      class: "btn quiet",
+      "data-testid": "deep-link",
+      "data-key": "link",
+      title: "Copy the link to this message",
+      click: () => copy(`${location.origin}${link}`, "the link"),
+    },
+    icon("link"),
+    element("code", {}, short),
+    unseen(" copy the link"),
+  );
 }
 
 function codeButton(code) {
   const label = element("span", {}, "Copy ", element("kbd", { "aria-hidden": "true" }, "c"));
-  const made = element("button", { type: "button", class: "code", "data-testid": "detail-otp", "data-key": "code", "aria-label": `Copy the code ${code}`, click: () => copyCode(code) }, code, label);
+  const made = element(
+    "button",
+    {
+      type: "button",
+      class: "code",
+      "data-testid": "detail-otp",
+      "data-key": "code",
+      "aria-label": `Copy the code ${code}`,
+      click: () => copyCode(code),
+    },
+    code,
+    label,
+  );
   return made;
 }
 
@@ -271,14 +387,31 @@ function actions(send) {
     "div",
     { class: "act", role: "group", "aria-label": "Delivery" },
     element("span", {}, "Delivery"),
-    button("deliver", send.state === "held" ? "Deliver now" : "Deliver", "The phone gets it; the report is sent"),
+    button(
+      "deliver",
+      send.state === "held" ? "Deliver now" : "Deliver",
+      "The phone gets it; the report is sent",
+    ),
     button("fail", "Fail", "The phone does not get it; the report is sent"),
     button("resend", "Send the report again", "The last report is sent once more"),
   );
 }
 
 function copyable(value, name, testid) {
-  return element("button", { type: "button", class: "cp", title: `Copy the ${name}`, "data-testid": testid, "data-key": `${testid} ${value}`, click: () => copy(value, `the ${name}`) }, element("code", {}, value), unseen(" copy"), icon("copy"));
+  return element(
+    "button",
+    {
+      type: "button",
+      class: "cp",
+      title: `Copy the ${name}`,
+      "data-testid": testid,
+      "data-key": `${testid} ${value}`,
+      click: () => copy(value, `the ${name}`),
+    },
+    element("code", {}, value),
+    unseen(" copy"),
+    icon("copy"),
+  );
 }
 
 function facts(send, state) {
@@ -288,19 +421,27 @@ function facts(send, state) {
   if (send.sms_id !== null) add("SMSID", copyable(send.sms_id, "SMSID", "sms-id"));
   if (send.route === "zalo") {
     add("Size", element("span", { "data-testid": "parts" }, `Zalo template · ${grouped(send.price)} đ`));
-    add("Template", element("code", {}, `${send.template ?? "–"}`), " of OA ", element("code", {}, `${send.oa ?? "–"}`));
+    add(
+      "Template",
+      element("code", {}, `${send.template ?? "–"}`),
+      " of OA ",
+      element("code", {}, `${send.oa ?? "–"}`),
+    );
   } else {
     add("Size", element("span", { "data-testid": "parts" }, sizeOf(send)), forcedBy(send));
   }
   if (send.campaign_id) add("Campaign", element("span", { "data-testid": "campaign-id" }, send.campaign_id));
-  if (send.send_at) add("SendDate", `${dateOf(Date.parse(send.send_at))}, ${secondOf(Date.parse(send.send_at))}`);
+  if (send.send_at)
+    add("SendDate", `${dateOf(Date.parse(send.send_at))}, ${secondOf(Date.parse(send.send_at))}`);
   if (state.accounts.length > 1) add("Account", send.account);
-  if (send.callback_url) add("Callback", element("code", { "data-testid": "callback-url" }, send.callback_url));
+  if (send.callback_url)
+    add("Callback", element("code", { "data-testid": "callback-url" }, send.callback_url));
   return list;
 }
 
 const partsOf = (count) => (count === 1 ? "1 part" : `${grouped(count)} parts`);
-const sizeOf = (send) => `${partsOf(send.parts)} · ${send.alphabet} · ${grouped(send.units)} of ${grouped(send.limit)} · ${grouped(send.price)} đ`;
+const sizeOf = (send) =>
+  `${partsOf(send.parts)} · ${send.alphabet} · ${grouped(send.units)} of ${grouped(send.limit)} · ${grouped(send.price)} đ`;
 
 function forcedBy(send) {
   const [odd] = send.forced_by;
@@ -308,11 +449,16 @@ function forcedBy(send) {
   const point = odd.codePointAt(0).toString(16).toUpperCase().padStart(4, "0");
   const others = send.forced_by.length > 1 ? ` and ${send.forced_by.length - 1} more` : "";
   const price = send.price_plain === send.price ? "" : `, ${grouped(send.price_plain)} đ`;
-  return element("span", { class: "size-why warn" }, `“${odd}” (U+${point})${others} forced UCS-2. Without: ${partsOf(send.parts_plain)}, GSM-7${price}.`);
+  return element(
+    "span",
+    { class: "size-why warn" },
+    `“${odd}” (U+${point})${others} forced UCS-2. Without: ${partsOf(send.parts_plain)}, GSM-7${price}.`,
+  );
 }
 
 function answerWords(request, send) {
-  if (request.told) return `answer: ${request.told} ${request.told === "100" ? (send.state === "sandbox" ? "would be accepted" : "accepted") : (request.meaning ?? "")}`;
+  if (request.told)
+    return `answer: ${request.told} ${request.told === "100" ? (send.state === "sandbox" ? "would be accepted" : "accepted") : (request.meaning ?? "")}`;
   if (request.status !== null) return `answer: HTTP ${request.status}`;
   if (request.decided) return `answer: ${request.decided} lost on the way`;
   return request.duration_ms === null ? "no answer yet" : "no answer";
@@ -321,8 +467,18 @@ function answerWords(request, send) {
 function bothWays(request) {
   const took = request.duration_ms === null ? "" : `It took ${lasting(request.duration_ms)}.`;
   return [
-    element("pre", { class: "block", "data-testid": "raw", tabindex: "0", "aria-label": "What came" }, ...marked(whole(request), request.marks, "")),
-    request.answer ? element("pre", { class: "block", "data-testid": "raw-answer", tabindex: "0", "aria-label": "The answer" }, request.answer) : element("p", { class: "mute no-answer" }, "No answer was given."),
+    element(
+      "pre",
+      { class: "block", "data-testid": "raw", tabindex: "0", "aria-label": "What came" },
+      ...marked(whole(request), request.marks, ""),
+    ),
+    request.answer
+      ? element(
+          "pre",
+          { class: "block", "data-testid": "raw-answer", tabindex: "0", "aria-label": "The answer" },
+          request.answer,
+        )
+      : element("p", { class: "mute no-answer" }, "No answer was given."),
     took ? element("p", { class: "mute no-answer" }, took) : null,
   ].filter(Boolean);
 }
@@ -334,7 +490,11 @@ function marked(text, pieces, kind) {
   const drawn = [];
   let rest = text;
   for (;;) {
-    const found = pieces.filter(Boolean).map((piece) => [rest.indexOf(piece), piece]).filter(([place]) => place >= 0).sort(([one], [other]) => one - other)[0];
+    const found = pieces
+      .filter(Boolean)
+      .map((piece) => [rest.indexOf(piece), piece])
+      .filter(([place]) => place >= 0)
+      .sort(([one], [other]) => one - other)[0];
     if (!found) break;
     const [place, piece] = found;
     drawn.push(rest.slice(0, place), element("mark", { class: kind }, piece));
@@ -361,46 +521,69 @@ function linesOf(steps) {
 function tellingLines(lines) {
   const sends = lines.filter((line) => line.step.kind === "send");
   const reports = lines.filter((line) => line.step.kind === "report");
-  const telling = new Set([sends[0], sends.at(-1), reports[0], reports.at(-1), ...sends.filter((line) => line.dot)]);
+  const telling = new Set([
+    sends[0],
+    sends.at(-1),
+    reports[0],
+    reports.at(-1),
+    ...sends.filter((line) => line.dot),
+  ]);
   for (const line of [...telling]) {
     const answer = lines[lines.indexOf(line) + 1];
     if (line?.step.kind === "send" && answer?.step.kind === "answer") telling.add(answer);
   }
-  for (const line of lines) if (["arrives", "due", "accepted", "held"].includes(line.step.kind)) telling.add(line);
+  for (const line of lines)
+    if (["arrives", "due", "accepted", "held"].includes(line.step.kind)) telling.add(line);
   return telling;
 }
 
 function drawLine({ step, dot }) {
-  if (step.kind === "accepted" || step.kind === "held") return element("li", { class: "step gap", "data-testid": "step" }, note(step));
-  if (step.from === null) return element("li", { class: "step gap" }, element("span", { class: "pause" }, step.text || step.what));
+  if (step.kind === "accepted" || step.kind === "held")
+    return element("li", { class: "step gap", "data-testid": "step" }, note(step));
+  if (step.from === null)
+    return element("li", { class: "step gap" }, element("span", { class: "pause" }, step.text || step.what));
   const [lane, way, who] = LANES[`${step.from} ${step.to}`];
   const classes = ["wire", lane, way, step.tone ?? ""];
   if (step.struck) classes.push("cut");
   if (step.struck === "door") classes.push("door");
   if (step.later) classes.push("later");
   if (dot) classes.push("todot");
-  const words = [step.text, step.kind === "report" && step.duration_ms !== null ? lasting(step.duration_ms) : ""];
+  const words = [
+    step.text,
+    step.kind === "report" && step.duration_ms !== null ? lasting(step.duration_ms) : "",
+  ];
   if (step.kind === "report" && step.attempt > 1) words.splice(1, 0, `try ${step.attempt}`);
   if (step.repeat) words.splice(1, 0, "the same again");
   const at = Date.parse(step.at);
   return element(
     "li",
     { class: "step", "data-testid": "step" },
-    element("span", { class: "t", title: `${dateOf(at)}, ${secondOf(at)}` }, step.later ? minuteOf(at) : since(step.ms)),
+    element(
+      "span",
+      { class: "t", title: `${dateOf(at)}, ${secondOf(at)}` },
+      step.later ? minuteOf(at) : since(step.ms),
+    ),
     element(
       "div",
       { class: classes.join(" ") },
       unseen(who),
       element("b", {}, step.what),
       ` ${words.filter(Boolean).join(" · ")} `,
-      step.fault ? element("span", { class: "fault", "data-testid": "attempt-fault" }, ...breakable(step.fault)) : null,
+      step.fault
+        ? element("span", { class: "fault", "data-testid": "attempt-fault" }, ...breakable(step.fault))
+        : null,
       step.struck ? element("span", { class: "bolt" }, icon("bolt")) : null,
     ),
     dot ? note(dot) : null,
   );
 }
 
-const note = (step) => element("span", { class: step.kind === "held" ? "note hold" : "note" }, step.what || step.text || step.kind);
+const note = (step) =>
+  element(
+    "span",
+    { class: step.kind === "held" ? "note hold" : "note" },
+    step.what || step.text || step.kind,
+  );
 
 /** A fault may break after each comma. */
 const breakable = (spec) => spec.split(/(?<=,)/).flatMap((part) => [part, element("wbr")]);
@@ -410,21 +593,69 @@ const breakable = (spec) => spec.split(/(?<=,)/).flatMap((part) => [part, elemen
 function drawNotTaken(request, row) {
   const at = Date.parse(request.at);
   const column = (title, ...content) => element("div", {}, element("h3", {}, title), ...content);
-  const block = (testid, ...content) => element("pre", { class: "block", tabindex: "0", "data-testid": testid }, ...content);
+  const block = (testid, ...content) =>
+    element("pre", { class: "block", tabindex: "0", "data-testid": testid }, ...content);
   const repeats = row.repeats > 1 ? ` · came ${grouped(row.repeats)} times` : "";
   return [
-    element("header", {}, element("div", {}, element("h2", {}, "Not taken"), element("p", { class: "sub" }, element("code", {}, `${request.method} ${row.path_short}`), ` · ${dateOf(at)}, ${secondOf(at)}${repeats}`)), element("div", { class: "tools" }, linkTo(row.link))),
-    element("div", { class: "lead" }, element("p", { class: "verdict bad", "data-testid": "verdict" }, icon("not"), element("span", {}, request.reason), request.fix ? element("small", {}, request.fix) : null)),
+    element(
+      "header",
+      {},
+      element(
+        "div",
+        {},
+        element("h2", {}, "Not taken"),
+        element(
+          "p",
+          { class: "sub" },
+          element("code", {}, `${request.method} ${row.path_short}`),
+          ` · ${dateOf(at)}, ${secondOf(at)}${repeats}`,
+        ),
+      ),
+      element("div", { class: "tools" }, linkTo(row.link)),
+    ),
+    element(
+      "div",
+      { class: "lead" },
+      element(
+        "p",
+        { class: "verdict bad", "data-testid": "verdict" },
+        icon("not"),
+        element("span", {}, request.reason),
+        request.fix ? element("small", {}, request.fix) : null,
+      ),
+    ),
     element(
       "div",
       { class: "cmp" },
       column("What came", block("raw", ...marked(whole(request), request.marks, ""))),
-      request.wanted ? column("What would be taken", block("wanted", ...marked(request.wanted, request.wanted_marks ?? [], "good"))) : null,
-      column("The answer it got", request.answer ? block("raw-answer", request.answer) : element("p", { class: "mute" }, "None: the connection was closed.")),
+      request.wanted
+        ? column(
+            "What would be taken",
+            block("wanted", ...marked(request.wanted, request.wanted_marks ?? [], "good")),
+          )
+        : null,
+      column(
+        "The answer it got",
+        request.answer
+          ? block("raw-answer", request.answer)
+          : element("p", { class: "mute" }, "None: the connection was closed."),
+      ),
     ),
   ];
 }
 
 function missing(title, words) {
-  return [element("header", {}, element("div", {}, element("h2", { "data-testid": "detail-phone" }, title))), element("div", { class: "lead" }, element("p", { class: "verdict", "data-testid": "verdict" }, icon("sand", "mute"), element("span", {}, words)))];
+  return [
+    element("header", {}, element("div", {}, element("h2", { "data-testid": "detail-phone" }, title))),
+    element(
+      "div",
+      { class: "lead" },
+      element(
+        "p",
+        { class: "verdict", "data-testid": "verdict" },
+        icon("sand", "mute"),
+        element("span", {}, words),
+      ),
+    ),
+  ];
 }
