@@ -11,7 +11,7 @@ from esms_async.cli.again import command_line
 from esms_async.cli.bulk import bulk
 from esms_async.cli.completion import completion_script
 from esms_async.cli.dry_run import dry_run as check_rows
-from esms_async.cli.emulator import EmulatorOptions, serve
+from esms_async.cli.emulator import emulator_options, serve
 from esms_async.cli.errors import ExitCode, InputError
 from esms_async.cli.gateway import GatewayChoice
 from esms_async.cli.interrupt import interruptible
@@ -34,7 +34,6 @@ from esms_async.cli.screen import Screen
 from esms_async.cli.send import SendOptions, send
 from esms_async.cli.template import Template, column_name
 from esms_async.cli.worker import worker
-from esms_async.emulator.server import DEFAULT_BALANCE
 from esms_async.redaction import redact
 from esms_async.version import __version__
 
@@ -243,37 +242,15 @@ def _completion(*, shell: str) -> int:
     "emulator",
     cls=Command,
     short_help="Run a gateway that sends no SMS.",
-    context_settings={"show_default": True},
 )
-@click.option("--port", type=click.IntRange(0, 65535), default=8026, help="0 takes a free one.")
-@click.option("--balance", type=click.IntRange(0), default=DEFAULT_BALANCE, help="In dong.")
-@click.option("--fault", multiple=True, metavar="SPEC", help="Arm a fault, as reset,times=1.")
-@click.option("--seed", type=int, metavar="N", help="Make chance in faults repeatable.")
-@click.option("--dlr-delay", default="1s", metavar="TIME", help="Until delivery is reported.")
-@click.option("--max-messages", type=click.IntRange(1), default=5000, help="How many are kept.")
-@click.option("--api-key", envvar="ESMS_EMULATOR_API_KEY", metavar="K", help="Take no other.")
-@click.option("--secret-key", envvar="ESMS_EMULATOR_SECRET_KEY", metavar="S", help="The same.")
+@emulator_options
 @debug_option
-def _emulator(
-    *,
-    port: int,
-    balance: int,
-    fault: tuple[str, ...],
-    seed: int | None,
-    dlr_delay: str,
-    max_messages: int,
-    api_key: str | None,
-    secret_key: str | None,
-    debug: bool,
-) -> int:
-    """Run a gateway on this machine, from which no SMS leaves, until Ctrl-C or SIGTERM.
+def _emulator(*, debug: bool, **options: object) -> int:
+    """Run a gateway on this machine, from which no SMS leaves, until Ctrl-C.
 
-    The first line that it prints is its URL, for ESMS_BASE_URL. Keys are better given by
-    ESMS_EMULATOR_API_KEY and ESMS_EMULATOR_SECRET_KEY: others can read a command line.
+    The first line is its URL, for ESMS_BASE_URL. Others can read keys on a command line, but not
+    in ESMS_EMULATOR_API_KEY, _SECRET_KEY and _TOKEN.
     """
-    options = EmulatorOptions(
-        port, balance, fault, seed, dlr_delay, max_messages, api_key, secret_key
-    )
     return run_job(lambda screen: serve(options, screen), as_json=True, debug=debug)
 
 

@@ -6,28 +6,32 @@ async with Emulator() as gateway:
     assert gateway.accepted(message.request_id) == 1
 """
 
-from esms_async.emulator.arming import ArmedFault
 from esms_async.emulator.clock import Clock
-from esms_async.emulator.faults import Fault, Kind, Phase, parse_fault
+from esms_async.emulator.faults import ArmedFault, Fault, Kind, Phase, parse_fault
+from esms_async.emulator.gateway import AccountSetup, BrandnameSetup
 from esms_async.emulator.journal import Event, EventKind
 from esms_async.emulator.records import (
     AcceptedMessage,
     Delivery,
+    DeliveryFault,
     Operation,
+    Route,
     SeenRequest,
     SentReport,
-    Twist,
 )
-from esms_async.emulator.server import Emulator
-from esms_async.emulator.settings import AccountState, Check, Settings
+from esms_async.emulator.server import Emulator, ThreadedEmulator
+from esms_async.emulator.settings import AccountState, Check, Settings, parse_settings
 
 __all__ = [
     "AcceptedMessage",
+    "AccountSetup",
     "AccountState",
     "ArmedFault",
+    "BrandnameSetup",
     "Check",
     "Clock",
     "Delivery",
+    "DeliveryFault",
     "Emulator",
     "Event",
     "EventKind",
@@ -35,9 +39,11 @@ __all__ = [
     "Kind",
     "Operation",
     "Phase",
+    "Route",
     "SeenRequest",
     "SentReport",
     "Settings",
-    "Twist",
+    "ThreadedEmulator",
     "parse_fault",
+    "parse_settings",
 ]

@@ -1,23 +1,89 @@
-"""The emulator's clock, which jumps ahead when told to, and what is to be done by it."""
+"""The emulator's clock, which can jump ahead, and the things to do at its times."""
 
 import asyncio
 import heapq
+import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Generic, ParamSpec
 
-from esms_async.emulator.listeners import Listeners
 from esms_async.errors import ConfigurationError
+
+_P = ParamSpec("_P")
 
 # No datetime is later than the year 9999; what is planned on the way needs some room.
 _LAST = datetime(9000, 1, 1, tzinfo=UTC).timestamp()
+# CLOCK_REALTIME_COARSE of Linux, which Python does not name.
+_REALTIME_COARSE = 5
+
+
+class RealTime:
+    """The machine's clocks, out of reach of the libraries that freeze time in tests.
+
+    freezegun replaces functions where modules hold them, so a class holds these. time-machine
+    replaces `time.time` itself, and `clock_gettime` for CLOCK_REALTIME alone.
+    """
+
+    monotonic: Callable[[], float]
+    """Seconds that never go back and, on Linux, count while the machine is suspended."""
+
+    if sys.platform == "linux":
+        monotonic = staticmethod(partial(time.clock_gettime, time.CLOCK_BOOTTIME))
+        _origin = time.clock_gettime(_REALTIME_COARSE) - time.clock_gettime(time.CLOCK_BOOTTIME)
+    else:
+        monotonic = staticmethod(time.perf_counter)
+        _origin = time.time() - time.perf_counter()
+
+    @classmethod
+    def time(cls) -> float:
+        """Return the seconds since 1970."""
+        return cls._origin + cls.monotonic()
+
+
+class RealTimeLoop(asyncio.SelectorEventLoop):
+    """An event loop whose timers go on where a test has frozen the time."""
+
+    def time(self) -> float:
+        """Return the loop's time in seconds."""
+        return RealTime.monotonic()
+
+
+class Listeners(Generic[_P]):
+    """Functions to call when something happens, in the order in which they were added."""
+
+    def __init__(self) -> None:
+        self._calls: list[Callable[_P, None]] = []
+
+    def __len__(self) -> int:
+        return len(self._calls)
+
+    def add(self, call: Callable[_P, None]) -> Callable[[], None]:
+        """Call a function from now on.
+
+        Returns:
+            A function that ends it; it may be called twice, and while the others are called.
+        """
+        self._calls.append(call)
+
+        def remove() -> None:
+            if call in self._calls:
+                self._calls.remove(call)
+
+        return remove
+
+    def tell(self, *args: _P.args, **kwargs: _P.kwargs) -> None:
+        """Call them all."""
+        for call in tuple(self._calls):
+            call(*args, **kwargs)
 
 
 class Clock:
-    """The time that the emulated gateway goes by.
+    """The time of the emulated gateway.
 
     Deduplication, delivery and its reports go by this clock. Faults on the socket (`delay`,
-    `dribble`) take real time, for so do the timeouts of whoever waits for the answer.
+    `dribble`) take real time, because the timeouts of the client do.
 
     Args:
         start: The time it shows at first, aware; that of the machine by default.
@@ -28,12 +94,12 @@ class Clock:
     """
 
     def __init__(self, start: datetime | None = None, *, running: bool = True) -> None:
-        start = datetime.now(UTC) if start is None else start
-        if start.utcoffset() is None:
+        if start is not None and start.utcoffset() is None:
             raise ConfigurationError("start must be an aware datetime; give it a tzinfo")
-        self._shown = start.timestamp()
+        self._start = RealTime.time() if start is None else start.timestamp()
+        self._shift = 0.0
         self._running = running
-        self._since = time.monotonic()
+        self._since = RealTime.monotonic()
         self._listeners: Listeners[[]] = Listeners()
 
     @property
@@ -41,11 +107,15 @@ class Clock:
         """False where only `advance` moves it."""
         return self._running
 
+    @property
+    def shift(self) -> float:
+        """The seconds that `advance` has moved it ahead in all."""
+        return self._shift
+
     def time(self) -> float:
-        """Return the time in seconds since 1970, UTC. It never goes back."""
-        if self._running:
-            return self._shown + (time.monotonic() - self._since)
-        return self._shown
+        """Return the time in seconds since 1970, UTC. It never goes back but by `reset`."""
+        elapsed = RealTime.monotonic() - self._since if self._running else 0.0
+        return self._start + self._shift + elapsed
 
     def now(self) -> datetime:
         """Return the time as an aware datetime, UTC."""
@@ -65,14 +135,16 @@ class Clock:
             raise ConfigurationError(
                 "a clock advances by 0 seconds or more, and not past the year 9000"
             )
-        self._shown += seconds
+        self._shift += seconds
+        self._listeners.tell()
+
+    def reset(self) -> None:
+        """Take all jumps back."""
+        self._shift = 0.0
         self._listeners.tell()
 
     def subscribe(self, listener: Callable[[], None]) -> Callable[[], None]:
-        """Tell a listener whenever the clock has jumped ahead.
-
-        Args:
-            listener: What to call.
+        """Call a listener whenever the clock has jumped.
 
         Returns:
             A function that ends it.
@@ -81,7 +153,7 @@ class Clock:
 
 
 class Timetable:
-    """What is to be done at which time by a clock. It is used within one running event loop."""
+    """Things to do at times of a clock, within one running event loop."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -94,12 +166,7 @@ class Timetable:
         return len(self._entries)
 
     def call_at(self, at: float, call: Callable[[], None]) -> None:
-        """Have something done.
-
-        Args:
-            at: When, in seconds since 1970; what is past is done as soon as the loop turns.
-            call: What to call.
-        """
+        """Call a function at a time in seconds since 1970; soon, if that is past."""
         self._count += 1
         entry = (at, self._count, call)
         heapq.heappush(self._entries, entry)
@@ -107,12 +174,12 @@ class Timetable:
             self._set_timer()
 
     def clear(self) -> None:
-        """Have nothing done that was to be."""
+        """Forget everything that was to be done."""
         self._entries.clear()
         self._set_timer()
 
     def close(self) -> None:
-        """Have nothing done any more."""
+        """Forget everything, also what would come later."""
         self._unsubscribe()
         self.clear()
 

@@ -1,0 +1,8 @@
+"""Runs an emulator with `python -m esms_async.emulator`, which needs only the core."""
+
+import sys
+
+from esms_async.emulator.command import main
+
+if __name__ == "__main__":
+    sys.exit(main())
