@@ -30,7 +30,7 @@ def esms_emulator(request: pytest.FixtureRequest) -> "Generator[Emulator]":
     It serves in a thread of its own, for tests on any event loop and on none. A fault that is
     armed and never strikes fails the test.
     """
-    from esms_async.emulator.threaded import ThreadedEmulator  # noqa: PLC0415  # see the top
+    from esms_async.emulator import ThreadedEmulator  # noqa: PLC0415  # see the top
 
     # With a seed, chance is the same in every run of a test.
     with ThreadedEmulator(seed=0) as emulator:

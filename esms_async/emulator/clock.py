@@ -96,7 +96,8 @@ class Clock:
     def __init__(self, start: datetime | None = None, *, running: bool = True) -> None:
         if start is not None and start.utcoffset() is None:
             raise ConfigurationError("start must be an aware datetime; give it a tzinfo")
-        self._start = RealTime.time() if start is None else start.timestamp()
+        # Whole microseconds, as a datetime has them: what falls due by a datetime is due then.
+        self._start = round(RealTime.time() if start is None else start.timestamp(), 6)
         self._shift = 0.0
         self._running = running
         self._since = RealTime.monotonic()

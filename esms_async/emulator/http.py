@@ -225,7 +225,8 @@ _FROM_HERE = frozenset({"same-origin", "none"})
 _COOKIE_AGE = 30 * 24 * 3600
 # Of a request that is not taken the body is read to be shown, but not waited for.
 _BODY_PATIENCE = 1.0
-_MOST_SHOWN = 16 * 1024
+_MOST_SHOWN = 4096
+_LONGEST_TARGET = 1024
 
 
 class Refused(web.HTTPForbidden):
@@ -486,7 +487,7 @@ class Handlers:
                 self.note_not_taken(request, body, answer, problem, begun)
                 return _respond(answer)
             raw = RawRequest(
-                request.raw_path,
+                request.raw_path[:_LONGEST_TARGET],
                 request.raw_headers,
                 body[:_MOST_SHOWN],
                 len(body),
@@ -669,7 +670,7 @@ class Handlers:
                 marks=problem.marks,
                 wanted_marks=problem.wanted_marks,
                 raw=RawRequest(
-                    request.raw_path,
+                    request.raw_path[:_LONGEST_TARGET],
                     request.raw_headers,
                     body[:_MOST_SHOWN],
                     len(body),

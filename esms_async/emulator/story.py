@@ -46,7 +46,6 @@ View = Mapping[str, object]
 # So long a pause of the app is worth a line of its own, in seconds.
 _PAUSE = 0.05
 _MOST_FORCING = 8
-_LONGEST_BODY = 16 * 1024
 _SHOWN_BODY = 4096
 _DROPPED_HEADERS = frozenset({b"cookie", b"authorization", b"proxy-authorization"})
 _NAMES: Final = frozenset(
@@ -753,7 +752,7 @@ def show_raw(request: SeenRequest) -> tuple[str, str]:
     for name, value in raw.headers:
         if name.lower() not in _DROPPED_HEADERS:
             lines.append(f"{name.decode('latin-1')}: {_masked(value.decode('latin-1'), raw)}")
-    text = raw.body[:_LONGEST_BODY].decode(errors="replace")
+    text = raw.body.decode(errors="replace")
     shown = _masked(text, raw) if raw.readable else shape_of(text)
     if len(shown) > _SHOWN_BODY or raw.body_bytes > len(raw.body):
         shown = f"{shown[:_SHOWN_BODY]}… ({raw.body_bytes} bytes)"

@@ -28,6 +28,9 @@ SMS_TYPES: Final[Mapping[str, Route]] = {"8": Route.FIXED, "2": Route.BRANDNAME}
 # assumed for the fixed number: no page shows its TypeId.
 _TYPE_IDS: Final = {Route.FIXED: "8", Route.BRANDNAME: "2", Route.ZALO: "25"}
 _CUSTOMER_CARE = 2
+_MOST_SHOWN = 50
+_LONGEST_NAME = 100
+_LONGEST_SHOWN = 4096
 _USER_ID = 9999
 _FIRST_PORTAL_NUMBER = 29_000_000
 _SECRETS = frozenset({"apikey", "secretkey"})
@@ -62,7 +65,9 @@ class Fields(dict[str, str]):
         for name, value in written.items():
             key = name.lower()
             self[key] = value
-            self.shown[name] = MASK if key in _SECRETS else value
+            if len(self.shown) < _MOST_SHOWN:
+                shown = MASK if key in _SECRETS else value[:_LONGEST_SHOWN]
+                self.shown[name[:_LONGEST_NAME]] = shown
 
     @property
     def secrets(self) -> tuple[str, ...]:

@@ -4,16 +4,15 @@ import asyncio
 
 import pytest
 
-from esms_async.emulator import Clock, EventKind
-from esms_async.emulator.feed import Feed
-from esms_async.emulator.journal import Journal
+from esms_async.emulator import Clock
+from esms_async.emulator.journal import Feed, Journal, RowKind
 
 
 class Bench:
     """A feed with its journal and clock."""
 
     def __init__(self, size: int = 3) -> None:
-        self.journal = Journal(10)
+        self.journal = Journal(10, 10)
         self.clock = Clock(running=False)
         self.feed = Feed(self.journal, self.clock, size)
 
@@ -26,9 +25,9 @@ async def test_events_are_kept_by_their_places() -> None:
     bench.clock.advance(1)
     events = bench.feed.after(0, 10)
     assert events is not None
-    assert [(place, event.kind) for place, event in events] == [
-        (1, EventKind.STATE),
-        (2, EventKind.STATE),
+    assert events == [
+        (1, (RowKind.STATE, 0)),
+        (2, (RowKind.STATE, 0)),
     ]
     assert (len(bench.feed.after(0, 1) or []), bench.feed.after(2, 10)) == (1, [])
 
@@ -51,7 +50,7 @@ async def test_a_reset_stands_for_all_that_was_before_it() -> None:
     bench.journal.reset()
     for place in (0, 1, 2):
         (told,) = bench.feed.after(place, 10) or []
-        assert (told[0], told[1].kind) == (3, EventKind.RESET)
+        assert told == (3, (RowKind.RESET, 0))
     bench.journal.note_state()
     assert len(bench.feed.after(0, 10) or []) == 2
     bench.journal.note_state()

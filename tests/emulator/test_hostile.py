@@ -1,7 +1,7 @@
 """Hostile clients against the emulator as it is run: refused, and the next send is served.
 
-The emulator runs in a process of its own, whose memory is looked at; it ends as it should, without
-a word about any of them.
+The emulator runs in a process of its own, whose memory is looked at; it ends as it should, with a
+line about some of them at most.
 """
 
 import asyncio
@@ -81,7 +81,10 @@ async def attacked() -> AsyncIterator[Victim]:
         process.send_signal(signal.SIGTERM)
         _, said = await asyncio.wait_for(process.communicate(), 10)
         assert process.returncode == 0
-        assert len(said.splitlines()) == 2, said
+        # Beside the first two lines it says what was not taken, and no more of that than helps.
+        lines = said.decode().splitlines()[2:]
+        assert all(line.startswith(("Not taken: ", "More requests")) for line in lines), said
+        assert len(lines) < 100
     finally:
         if process.returncode is None:
             process.kill()

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import aiohttp
 import pytest
 
-from esms_async.emulator import Emulator, misbehaviour
+from esms_async.emulator import Emulator, http
 from tests.emulator.caller import Caller, Got, connection, http_post, send_fields
 
 NO_ANSWER = [
@@ -130,7 +130,7 @@ async def test_a_hung_request_ends_when_its_client_leaves(
     emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Requests that hang cost nothing once their clients have gone."""
-    monkeypatch.setattr(misbehaviour, "_LOOK_AGAIN", 0.001)
+    monkeypatch.setattr(http, "_LOOK_AGAIN", 0.001)
     emulator.fault("hang")
     at_rest = asyncio.all_tasks()
     async with connection(emulator.port) as (_, writer):

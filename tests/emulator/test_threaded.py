@@ -1,7 +1,6 @@
 """An emulator in a thread: reached from any thread, with and without an event loop."""
 
 import asyncio
-import inspect
 import json
 import socket
 import threading
@@ -9,16 +8,16 @@ import urllib.request
 
 import pytest
 
-from esms_async.emulator import AccountState, Emulator, Event, EventKind, Settings
-from esms_async.emulator.threaded import ThreadedEmulator
+from esms_async.emulator import (
+    AccountState,
+    Emulator,
+    Event,
+    EventKind,
+    Settings,
+    ThreadedEmulator,
+)
 from esms_async.errors import ConfigurationError, UsageError
 from tests.emulator.caller import PHONE, POST_SEND, Caller, send_fields
-
-# What reads, and what no thread but the emulator's calls.
-READERS = {"accepted", "aclose", "find", "mark", "start"}
-# What changes something, and tells of it by `_note_change`.
-TELLERS = {"clear_faults", "fault"}
-
 
 def send(emulator: Emulator, **changes: object) -> str:
     """Send without any event loop; return the SMSID."""
@@ -138,11 +137,3 @@ def test_what_is_no_longer_running_has_no_url() -> None:
         assert emulator.port
     with pytest.raises(UsageError, match="not running"):
         _ = emulator.port
-
-
-def test_whatever_changes_an_emulator_is_done_in_the_thread() -> None:
-    """No public method of the emulator was forgotten."""
-    methods = {
-        name for name, _ in inspect.getmembers(Emulator, inspect.isfunction) if name[0] != "_"
-    }
-    assert methods - READERS - TELLERS == methods & set(vars(ThreadedEmulator))
