@@ -1050,15 +1050,14 @@ class ThreadedEmulator(Emulator):
 def _require_files() -> None:
     """Open what a loop and a server need, so that a loop is not left half made without it."""
     with contextlib.ExitStack() as stack:
-        for _ in range(3):
-            for end in socket.socketpair():
-                stack.enter_context(end)
+        for _ in range(6):
+            stack.enter_context(socket.socket())
 
 
 def start_remedy(error: BaseException) -> str:
     """Say what to do about an error that keeps an emulator from starting."""
-    if type(error).__name__.startswith("SocketBlocked"):
-        return "allow sockets on this machine: pytest --allow-hosts=127.0.0.1,localhost, or @pytest.mark.enable_socket"
+    if "SocketBlocked" in type(error).__name__ or "tried to use socket" in str(error):
+        return "allow sockets to this machine: --allow-hosts=127.0.0.1, or the mark enable_socket"
     if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
         return "close files that are no longer needed, or raise the limit (ulimit -n)"
     return "see the error above"

@@ -46,6 +46,8 @@ View = Mapping[str, object]
 # So long a pause of the app is worth a line of its own, in seconds.
 _PAUSE = 0.05
 _MOST_FORCING = 8
+# Far more than a phone takes; a longer text is shown and measured as far as this.
+_LONGEST_TEXT = 4096
 _SHOWN_BODY = 4096
 _DROPPED_HEADERS = frozenset({b"cookie", b"authorization", b"proxy-authorization"})
 _NAMES: Final = frozenset(
@@ -99,7 +101,7 @@ def _measure(content: str, *, unicode: bool, pattern: re.Pattern[str] | None) ->
 def _text_of(
     send: Send, content: str, *, unicode: bool, pattern: re.Pattern[str] | None
 ) -> _Text:
-    text = send.text
+    text, content = send.text, content[:_LONGEST_TEXT]
     if not isinstance(text, _Text) or text.content != content:
         text = send.text = _measure(content, unicode=unicode, pattern=pattern)
     return text
@@ -224,7 +226,7 @@ def view_row(send: Send, now: float, pattern: re.Pattern[str] | None = None) -> 
         "operator": operator(phone)[1],
         "route": route,
         "sender": _sender(send, route),
-        "content": content,
+        "content": text.content,
         "params": None if message is None else message.params,
         "oa": message.sender if message is not None and route is Route.ZALO else None,
         "template": None if message is None else message.template,

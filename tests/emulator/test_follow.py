@@ -145,24 +145,24 @@ async def test_a_page_that_was_away_too_long_loads_anew(
 
 async def test_a_page_that_reads_nothing_slows_nobody_down() -> None:
     """Sends go on at their pace, and the page is told to load anew when it reads again."""
-    settings = Settings(max_requests=50, max_messages=50)
+    settings = Settings(max_requests=200, max_messages=200)
     async with (
         Emulator(settings=settings) as emulator,
         Caller.to(emulator) as caller,
-        connection(emulator.port) as (reader, writer),
+        connection(emulator.port, buffer=4096) as (reader, writer),
     ):
         head = f"GET /_emulator/events HTTP/1.1\r\nHost: 127.0.0.1:{emulator.port}\r\n\r\n"
         writer.write(head.encode())
         await reader.readuntil(b"event: state\n")
         # More than the sockets and their buffers take in.
-        for number in range(500):
-            content = f"{number} " + "x" * 100_000
+        for number in range(2500):
+            content = f"{number} " + "x" * 4000
             assert (await caller.send(Content=content)).code == "100"
-        assert len(emulator.messages) == 50
+        assert len(emulator.messages) == 200
         read = 0
         while b"event: reload\n" not in (line := await asyncio.wait_for(reader.readline(), 5)):
             read += len(line)
-        assert read < 500 * 100_000
+        assert read < 2500 * 4000
 
 
 async def test_a_stream_without_news_shows_that_it_lives(
