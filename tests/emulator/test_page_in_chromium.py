@@ -739,22 +739,19 @@ async def test_balance_and_state_of_the_account_are_set(
 
 async def test_each_of_several_accounts_is_set_apart(browser: Browser) -> None:
     """Rows of the others say whose they are, and each has a balance of its own."""
-    accounts = (
-        AccountSetup("shop", Credentials("shop-key", "shop-secret"), balance=5000),
-        AccountSetup("bank", Credentials("bank-key", "bank-secret"), balance=9000),
-    )
+    bank = AccountSetup("bank", Credentials("bank-key", "bank-secret"), balance=9000)
     async with (
-        Emulator(accounts=accounts) as emulator,
+        Emulator(balance=5000, accounts=[bank]) as emulator,
         Caller.to(emulator) as caller,
         opened(emulator, browser) as page,
     ):
         see = page.get_by_test_id
-        await caller.send(ApiKey="shop-key", SecretKey="shop-secret", Content="111111 shop")
+        await caller.send(Content="111111 shop")
         await caller.send(ApiKey="bank-key", SecretKey="bank-secret", Content="222222 bank")
         await expect(see("row")).to_have_count(2)
         await expect(see("row").first).to_contain_text("bank · Fixed number")
-        await expect(see("row").last).not_to_contain_text("shop ·")
-        await expect(see("balance")).to_have_text("shop · 4,150 đ")
+        await expect(see("row").last).not_to_contain_text("default ·")
+        await expect(see("balance")).to_have_text("default · 4,150 đ")
         await see("account").click()
         await see("account-which").select_option("bank")
         await expect(see("balance")).to_have_text("bank · 8,150 đ")
@@ -789,7 +786,8 @@ async def test_markup_stays_text_wherever_it_comes_from(
             "POST", f"{MARKUP}/", data=MARKUP.encode(), headers={"User-Agent": MARKUP, "X-A": MARKUP}
         )
         await expect(see("not-taken")).to_have_count(1)
-        await expect(see("raw")).to_contain_text(MARKUP)
+        # What could be a key in an unreadable body is masked.
+        await expect(see("raw")).to_contain_text(f"User-Agent: {MARKUP[:20]}")
         await caller.request(
             "POST",
             "SendZaloMessage_V6/",
@@ -1038,25 +1036,19 @@ async def test_of_thousands_of_messages_only_those_in_sight_are_drawn(browser: B
             await expect(row).to_contain_text("100000")
             await page.keyboard.press("Escape")
             await expect(row.first).to_contain_text("104999")
-            await page.evaluate(
-                """() => {
-                  window.drawn = 0;
-                  new MutationObserver((changes) => {
-                    for (const change of changes) drawn += change.addedNodes.length;
-                  }).observe(document.getElementById("rows"), { childList: true, subtree: true });
-                }"""
-            )
+            await page.evaluate("for (const row of rows.children) row.isOld = true")
             await caller.send(Content="999999 la ma")
             await expect(row.first).to_contain_text("999999")
             # One row is new; none of the twenty others was made again.
-            assert await page.evaluate("drawn") < 5
-            for shown in range(1000, 5000, 500):
+            assert await page.evaluate("[...rows.children].filter((row) => !row.isOld).length") == 1
+            for left in range(4000, 0, -500):
                 await page.evaluate("scroller.scrollTop = scroller.scrollHeight")
-                await expect(row.last).to_contain_text(f"{105_000 - shown}")
+                await expect(see("older")).to_have_text(f"Show older ({left:,})")
                 assert await row.count() < 40
+            await see("older").click()
+            await expect(see("older")).to_be_hidden()
             await page.evaluate("scroller.scrollTop = scroller.scrollHeight")
             await expect(row.last).to_contain_text("100001")
-            await expect(see("older")).to_be_hidden()
             await expect(see("pruned")).to_have_text("1 older row made room for newer ones.")
 
 

@@ -59,6 +59,10 @@ export class Handset {
   put(row) {
     if (row.kind !== "send" || !row.phone || row.phone !== this.phone) return;
     this.rows.set(row.number, row);
+    if (this.rows.size <= MOST_BUBBLES) return;
+    const others = [...this.rows.keys()].filter((number) => number !== this.row.number);
+    this.rows.delete(Math.min(...others));
+    this.hasEarlier = true;
   }
 
   async #load() {

@@ -198,13 +198,11 @@ async function route() {
 async function find(kind, name) {
   const path = encodeURIComponent(name);
   if (kind === "m") return ask("GET", `messages/${path}`);
-  try {
-    return await ask("GET", `sends/${path}`);
-  } catch (error) {
-    if (error.status !== 404) throw error;
-    const request = await ask("GET", `requests/${path}`);
-    return { kind: "not_taken", link: location.pathname, path_short: request.path, ...request };
-  }
+  const known = rows.get(Number(name));
+  if (known) return known;
+  const request = await ask("GET", `requests/${path}`).catch(() => null);
+  if (request === null || request.taken) return ask("GET", `sends/${path}`);
+  return { kind: "not_taken", link: location.pathname, path_short: request.path, repeats: 1, ...request };
 }
 
 function narrow(filter, query) {
