@@ -20,6 +20,8 @@ const MOST_BUBBLES = 30;
 const LONGEST_TEXT = 3000;
 const MOST_PARAMS = 8;
 const LONG_VALUE = 18;
+// What is no phone can't be asked for.
+const PHONE = /^0\d{9}$/;
 
 export class Handset {
   constructor({ now }) {
@@ -70,10 +72,10 @@ export class Handset {
     if (row == null) return;
     let found = { rows: [], older: false };
     try {
-      if (row.phone)
+      if (PHONE.test(row.phone))
         found = await ask("GET", `inbox?phone=${encodeURIComponent(row.phone)}&limit=${MOST_BUBBLES}`);
     } catch {
-      // A phone that is none can't be asked for; the message alone is shown.
+      // The message alone is shown.
     }
     if (this.row?.number !== row.number) return;
     this.phone = row.phone;
