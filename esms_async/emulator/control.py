@@ -447,7 +447,8 @@ SCHEMAS: Final[Mapping[str, Mapping[str, object]]] = {
 """The schemas of all answers."""
 
 _BALANCE = {"type": "integer", "minimum": 0, "maximum": _LARGEST}
-_SHIFT = {"type": "number", "minimum": 0, "maximum": 10**10}
+_FARTHEST = 10**10
+_SHIFT = {"type": "number", "minimum": 0, "maximum": _FARTHEST}
 _CHANGE: Final[Mapping[str, object]] = {
     "type": "object",
     "additionalProperties": False,
@@ -941,6 +942,8 @@ class Control:
         seconds = request.body["seconds"]
         if not isinstance(seconds, int | float) or isinstance(seconds, bool):
             raise ConfigurationError(f"seconds must be a number, not {_quote(json.dumps(seconds))}")
+        if _FARTHEST < seconds <= _LARGEST:
+            raise ConfigurationError(f"seconds must be at most {_FARTHEST}, not {seconds:g}")
         self._emulator.clock.advance(seconds)
         return _answer(view_clock(self._emulator.clock))
 

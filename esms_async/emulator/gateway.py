@@ -101,6 +101,9 @@ def check_balance(dong: object) -> int:
     Raises:
         ConfigurationError: It is not a whole number of dong.
     """
+    # In JSON 850.0 is a whole number too.
+    if isinstance(dong, float) and dong.is_integer():
+        dong = int(dong)
     if not isinstance(dong, int) or isinstance(dong, bool) or not 0 <= dong <= 10**15:
         raise ConfigurationError("balance must be a whole number of dong, 0 or more")
     return dong

@@ -1013,6 +1013,7 @@ def _explain_path(request: web.Request, name: str) -> Problem:
 
 _SECRET_NAMES = ("apikey", "secretkey", "token", "password", "secret")
 _SECRET_HEADERS = ("key", "secret", "token", "auth")
+_SHORTEST_KEY = 8
 _KNOWN_PARTS = frozenset({"", "mainservice.svc", "json", "_emulator"})
 
 
@@ -1025,11 +1026,13 @@ def find_secrets(request: web.BaseRequest, body: bytes) -> tuple[tuple[str, ...]
     }  # fmt: skip
     # Keys can stand in the path behind the name of an operation.
     parts = [part for part in request.path.split("/") if part.lower() not in _KNOWN_PARTS]
-    found |= {unquote(part) for part in parts[1:]}
+    found |= {unquote(part) for part in parts[1:] if len(part) >= _SHORTEST_KEY}
     readable = True
     if body.strip():
         try:
-            found |= set(_secrets_in(json.loads(body)))
+            value: object = json.loads(body.decode())
+            readable = isinstance(value, dict | list)
+            found |= set(_secrets_in(value))
         except (ValueError, RecursionError):
             form = wire.read_form(body)
             readable = form is not None
@@ -1122,14 +1125,15 @@ def _new_logger(on_malformed: Callable[[Exception], None]) -> logging.Logger:
 
     def is_loggable(record: logging.LogRecord) -> bool:
         error = record.exc_info[1] if record.exc_info else None
-        if not isinstance(error, HttpProcessingError):
-            return True
-        on_malformed(error)
-        return False
+        if isinstance(error, HttpProcessingError):
+            on_malformed(error)
+            return False
+        return record.levelno >= logging.WARNING
 
     # Not by getLogger: a filter on a logger of the whole process would outlive the server.
     logger = logging.Logger("esms_async.emulator")  # noqa: LOG001  # as said above
     logger.parent = logging.getLogger("esms_async")
+    logger.setLevel(logging.DEBUG)
     logger.addFilter(is_loggable)
     return logger
 

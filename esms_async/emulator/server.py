@@ -357,7 +357,8 @@ class Emulator:
         self._note_change()
 
     def _check_shift(self, value: object) -> float:
-        shift = _check_object("clock", value).get("shift")
+        given = _check_object("clock", value)
+        shift = given.get("shift") if set(given) == {"shift"} else None
         if not isinstance(shift, int | float) or isinstance(shift, bool):
             raise ConfigurationError(
                 f'clock must be such as {{"shift": 3600}}, not {json.dumps(value)[:60]}'

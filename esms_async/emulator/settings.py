@@ -125,6 +125,11 @@ def _to_checks(value: object) -> object:
     return tuple(Check(word) for word in words if isinstance(word, str) and word in list(Check))
 
 
+def _to_whole(value: object) -> object:
+    """Return what JSON calls a whole number, such as 850.0, as one."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 def _to_tuple(value: object) -> object:
     return tuple(cast("list[object]", value)) if isinstance(value, list) else value
 
@@ -143,18 +148,23 @@ _TIMEOUT = Type(
     lambda value: _is_number(value) and value != 0,
     read_duration,
 )
-_COUNT = Type("a whole number, 0 or more", _WHOLE, _is_count, _read_count)
+_COUNT = Type("a whole number, 0 or more", _WHOLE, _is_count, _read_count, _to_whole)
 _SIZE = Type(
-    "a whole number, 1 or more", _SOME, lambda value: _is_count(value) and value != 0, _read_count
+    "a whole number, 1 or more",
+    _SOME,
+    lambda value: _is_count(value) and value != 0,
+    _read_count,
+    _to_whole,
 )
 _RATE = Type(
     "a whole number, 1 or more, or none",
     {"oneOf": [{"type": "null"}, _SOME]},
     lambda value: value is None or (_is_count(value) and value != 0),
     lambda text: None if text in ("", "none") else _read_count(text) or "",
+    _to_whole,
 )
 _STATUS = Type(
-    "200 or 400", {"enum": [200, 400]}, lambda value: value in (200, 400), _read_count
+    "200 or 400", {"enum": [200, 400]}, lambda value: value in (200, 400), _read_count, _to_whole
 )
 _SWITCH = Type(
     "true or false", {"type": "boolean"}, lambda value: isinstance(value, bool), _read_switch

@@ -82,7 +82,7 @@ class Fields(dict[str, str]):
 def read_json(body: bytes) -> Fields | None:
     """Read the fields of a POST, or return None where the body is not a flat JSON object."""
     try:
-        written = json.loads(body)
+        written = json.loads(body.decode("utf-8-sig"))
     except (ValueError, RecursionError):
         return None
     if not isinstance(written, dict):
