@@ -52,6 +52,7 @@ class ClientOptions(TypedDict, total=False):
     callback_url: CallbackUrl | None
     trackable: bool
     max_connections: int
+    allow_http: Iterable[str]
     dumps: Dumps | None
     loads: Loads
 
@@ -82,6 +83,8 @@ class EsmsClient(Questions):
         trackable: True sends the RequestId as campaign id, for messages that name none
             themselves, so that `reconcile` can find them in the gateway's list.
         max_connections: How many connections the client's own session opens at most.
+        allow_http: Hosts, by their exact names, to which `http://` is taken too: those of an
+            emulator beyond this machine. One under esms.vn is refused.
         dumps: Writes a JSON object, as text or bytes, in place of the package's own writer.
         loads: Reads JSON from bytes, in place of the standard library.
 
@@ -103,13 +106,16 @@ class EsmsClient(Questions):
         callback_url: CallbackUrl | None = None,
         trackable: bool = False,
         max_connections: int = 100,
+        allow_http: Iterable[str] = (),
         dumps: Dumps | None = None,
         loads: Loads = read_json,
     ) -> None:
         check_type("credentials", credentials, Credentials)
         check_type("retry", retry, RetryPolicy)
         check_count("max_connections", max_connections)
-        self._transport = Transport(base_url, session=session, max_connections=max_connections)
+        self._transport = Transport(
+            base_url, session=session, max_connections=max_connections, allow_http=allow_http
+        )
         self._gateway = Gateway(
             self._transport,
             credentials,
@@ -143,7 +149,8 @@ class EsmsClient(Questions):
         """Make a client from environment variables.
 
         `ESMS_API_KEY` and `ESMS_SECRET_KEY` are required; `ESMS_BASE_URL` and `ESMS_SANDBOX`
-        (1, true, yes, on, or 0, false, no, off) are optional.
+        (1, true, yes, on, or 0, false, no, off) are optional. `ESMS_ALLOW_HTTP` names the hosts,
+        separated by commas, to which a base URL with http:// is taken: those of an emulator.
 
         Args:
             environ: The variables; those of the process by default.
@@ -159,6 +166,8 @@ class EsmsClient(Questions):
         credentials = credentials_from_env(environ)
         if base_url := environ.get("ESMS_BASE_URL"):
             options.setdefault("base_url", base_url)
+        if hosts := environ.get("ESMS_ALLOW_HTTP"):
+            options.setdefault("allow_http", [host.strip() for host in hosts.split(",")])
         options.setdefault("sandbox", _read_switch(environ, "ESMS_SANDBOX"))
         return cls(credentials, **options)
 

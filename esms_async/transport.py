@@ -2,6 +2,9 @@
 
 import asyncio
 import ipaddress
+import logging
+import re
+from collections.abc import Iterable
 from typing import Final, TypeVar
 
 import aiohttp
@@ -21,7 +24,10 @@ from esms_async.fetch import fetch
 from esms_async.messages import Credentials
 from esms_async.reads import Question
 
+_logger = logging.getLogger("esms_async")
 _T = TypeVar("_T")
+
+_HOST_NAME = re.compile(r"[a-z0-9_](?:[a-z0-9_.-]{0,251}[a-z0-9_])?")
 
 DEFAULT_BASE_URL: Final = "https://rest.esms.vn/MainService.svc/json/"
 """The folder of the gateway's operations."""
@@ -45,8 +51,9 @@ class Transport:
         *,
         session: aiohttp.ClientSession | None = None,
         max_connections: int = 100,
+        allow_http: Iterable[str] = (),
     ) -> None:
-        self._base_url = _check_base_url(base_url)
+        self._base_url = _check_base_url(base_url, _check_allow_http(allow_http))
         self._session = session
         self._owns_session = session is None
         self._middlewares = _middlewares_of(session)
@@ -64,8 +71,11 @@ class Transport:
 
     @property
     def is_loopback(self) -> bool:
-        """True where the requests stay on this machine."""
-        return _is_loopback(self._base_url.host or "")
+        """True where the requests go to this machine, or to a host that plain http is allowed for.
+
+        Neither is the gateway.
+        """
+        return self._base_url.scheme == "http" or _is_loopback(self._base_url.host or "")
 
     async def post(self, operation: str, request: Request, *, time_limit: float) -> Reply:
         """Send a request and read the whole answer.
@@ -223,7 +233,24 @@ def _describe(error: Exception) -> str:
     return name
 
 
-def _check_base_url(base_url: str) -> URL:
+def _check_allow_http(hosts: Iterable[str]) -> frozenset[str]:
+    """Return the hosts that plain http is allowed for, in lower case."""
+    if isinstance(hosts, str):
+        raise ConfigurationError("allow_http must be a list of host names, not one str")
+    allowed = frozenset(host.lower() for host in hosts)
+    for host in allowed:
+        if not _HOST_NAME.fullmatch(host):
+            raise ConfigurationError(
+                f"allow_http must hold host names without scheme and port, not {host[:60]!r}"
+            )
+        if f".{host}".endswith(".esms.vn"):
+            raise ConfigurationError(
+                f"allow_http must not hold {host!r}: http:// carries the keys in clear"
+            )
+    return allowed
+
+
+def _check_base_url(base_url: str, allow_http: frozenset[str]) -> URL:
     try:
         url = URL(base_url)
         host = url.host
@@ -236,9 +263,15 @@ def _check_base_url(base_url: str) -> URL:
     if url.query_string or url.fragment:
         raise ConfigurationError("base_url must not hold a query or a fragment")
     if url.scheme == "http" and not _is_loopback(host):
-        raise ConfigurationError(
-            "base_url must be https://; http:// carries the keys in clear, so it is taken only for "
-            "a loopback address"
+        if host.lower() not in allow_http:
+            raise ConfigurationError(
+                "base_url must be https://; http:// carries the keys in clear, so it is taken only "
+                "for a loopback address, and for an emulator's host that ESMS_ALLOW_HTTP names"
+            )
+        _logger.warning(
+            "KEYS AND MESSAGES GO IN CLEAR to http://%s, as ESMS_ALLOW_HTTP or allow_http says; "
+            "that is for an emulator, never for the gateway",
+            host,
         )
     return url if str(url).endswith("/") else URL(f"{url}/")
 

@@ -661,3 +661,32 @@ async def test_a_policy_that_fails_does_not_hide_what_is_true(gateway: ScriptedG
         with pytest.raises(OutcomeUnknown, match="the retry policy failed") as caught:
             await client.send(a_message())
     assert isinstance(caught.value.__cause__, ZeroDivisionError)
+
+
+@pytest.mark.parametrize("hosts", ["emulator", "other, EMULATOR"])
+def test_plain_http_goes_to_the_hosts_that_the_environment_names(
+    hosts: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An emulator in another container is reached, and a warning says that keys go in clear."""
+    environ = {
+        "ESMS_API_KEY": API_KEY,
+        "ESMS_SECRET_KEY": SECRET_KEY,
+        "ESMS_BASE_URL": "http://emulator:8026/MainService.svc/json/",
+        "ESMS_ALLOW_HTTP": hosts,
+    }
+    assert "http://emulator:8026" in repr(EsmsClient.from_env(environ))
+    assert "KEYS AND MESSAGES GO IN CLEAR to http://emulator" in caplog.text
+    for other in ("http://emulator.example/", "http://emulator2/", "http://10.0.0.1/"):
+        with pytest.raises(ConfigurationError, match="ESMS_ALLOW_HTTP"):
+            EsmsClient.from_env({**environ, "ESMS_BASE_URL": other})
+
+
+@pytest.mark.parametrize(
+    "host", ["rest.esms.vn", "REST.ESMS.VN", "esms.vn", "http://emulator", "emulator:8026", "*", ""]
+)
+def test_plain_http_to_the_gateway_is_never_allowed(host: str) -> None:
+    """A name under esms.vn is refused, and so is what is not a name; the error shows it."""
+    with pytest.raises(ConfigurationError, match="allow_http must"):
+        EsmsClient(CREDENTIALS, base_url="http://rest.esms.vn/", allow_http=[host])
+    with pytest.raises(ConfigurationError, match="allow_http must be a list"):
+        EsmsClient(CREDENTIALS, allow_http="emulator")

@@ -684,7 +684,7 @@ class Handlers:
     def note_malformed(self, error: Exception) -> None:
         """Record bytes that are not HTTP."""
         words = str(error)
-        is_tls = "\\x16\\x03" in words or "x16\\x03" in words
+        is_tls = "HTTPS traffic" in words or "x16\\x03" in words
         self._journal.note_not_taken(
             SeenRequest(
                 number=self._journal.next_request_number(),
