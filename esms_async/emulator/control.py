@@ -264,9 +264,7 @@ _ROW: Final = {
 _STEP: Final = _shape(
     at=_STRING,
     ms=_NUMBER,
-    kind=_enum(
-        "send", "answer", "accepted", "held", "pause", "arrives", "due", "report", "note"
-    ),
+    kind=_enum("send", "answer", "accepted", "held", "pause", "arrives", "due", "report", "note"),
     **{"from": _WORD, "to": _WORD},
     what=_STRING,
     text=_STRING,
@@ -335,9 +333,7 @@ SCHEMAS: Final[Mapping[str, Mapping[str, object]]] = {
         price=_INTEGER,
         warning=_WORD,
         state=_enum(*_STATE_NAMES),
-        delivery=_shape(
-            started_at=_WORD, finished_at=_WORD, delivered=_BOOLEAN, fault=_WORD
-        ),
+        delivery=_shape(started_at=_WORD, finished_at=_WORD, delivered=_BOOLEAN, fault=_WORD),
     ),
     "Request": _shape(
         number=_INTEGER,
@@ -736,9 +732,7 @@ class Control:
             found.append(view)
         return self._answer_list("rows", found, older=older, counts=self._count())
 
-    def _newest_rows(
-        self, before: int, *, with_sends: bool
-    ) -> Iterator[Send | SeenRequest]:
+    def _newest_rows(self, before: int, *, with_sends: bool) -> Iterator[Send | SeenRequest]:
         kinds: list[list[Send] | list[SeenRequest]] = [self._journal.not_taken.records]
         if with_sends:
             kinds.append(self._journal.sends.records)
@@ -894,9 +888,7 @@ class Control:
         number = _to_number(request.path["number"])
         seen = self._journal.not_taken.get(number) or self._journal.requests.get(number)
         if seen is None:
-            raise LookupError(
-                f"no request is kept by the number {_quote(request.path['number'])}"
-            )
+            raise LookupError(f"no request is kept by the number {_quote(request.path['number'])}")
         return _answer(view_request(seen))
 
     async def _get_reports(self, request: Request) -> web.Response:
@@ -1115,9 +1107,7 @@ def _to_number(written: str) -> int:
     return int(written) if written.isascii() and written.isdigit() and len(written) <= 15 else 0
 
 
-def _page(
-    records: list[_R], fits: Callable[[_R], bool], query: Query
-) -> tuple[list[_R], bool]:
+def _page(records: list[_R], fits: Callable[[_R], bool], query: Query) -> tuple[list[_R], bool]:
     """Return the newest records that fit, newest first, and whether there are older ones."""
     before, limit = query.count("before"), query.count("limit", 100)
     fitting = (

@@ -691,9 +691,7 @@ class Gateway:
         if not written:
             return self._reject("300", "SmsType is missing.")
         if written not in wire.SMS_TYPES:
-            return self._reject(
-                "118", f"SmsType {written[:20]!r} is not emulated; 8 and 2 are."
-            )
+            return self._reject("118", f"SmsType {written[:20]!r} is not emulated; 8 and 2 are.")
         send.route = wire.SMS_TYPES[written]
         name = send.fields.get("brandname")
         if send.route is Route.FIXED or send.account.brandname(name) is not None:
@@ -757,8 +755,7 @@ class Gateway:
             return None
         return self._reject(
             "146",
-            f"The text fits no template of {brandname.name}: "
-            f"{' | '.join(brandname.templates)}",
+            f"The text fits no template of {brandname.name}: {' | '.join(brandname.templates)}",
         )
 
     def _check_request_id(self, send: _Send) -> Answer | None:

@@ -556,9 +556,7 @@ class Handlers:
         is_slow = fault.kind in (Kind.DRIBBLE, Kind.HANG) or (
             is_delay and fault.phase is Phase.AFTER
         )
-        noted = self._note(
-            seen, decision, answer if is_told else None, None if is_slow else begun
-        )
+        noted = self._note(seen, decision, answer if is_told else None, None if is_slow else begun)
         await self._report_early(decision)
 
         def finish() -> None:
@@ -1056,9 +1054,7 @@ def _secrets_in(value: object) -> Iterator[str]:
             yield from _secrets_in(each)
 
 
-def new_application(
-    settings: Settings, guard: Guard, handlers: Handlers
-) -> web.Application:
+def new_application(settings: Settings, guard: Guard, handlers: Handlers) -> web.Application:
     """Make an application that lets in only whom the guard knows, and records the others."""
 
     @web.middleware

@@ -33,7 +33,15 @@ from esms_async.emulator.gateway import (
     Use,
     check_balance,
 )
-from esms_async.emulator.http import FOLDER, Closing, Guard, Handlers, close, listen, new_application
+from esms_async.emulator.http import (
+    FOLDER,
+    Closing,
+    Guard,
+    Handlers,
+    close,
+    listen,
+    new_application,
+)
 from esms_async.emulator.journal import (
     FEED_SIZE_FACTOR,
     Event,
@@ -840,9 +848,7 @@ def _account_changes(gateway: Gateway, name: str, value: object) -> list[Callabl
         elif key == "state":
             changes.append(partial(_set, account, "state", _check_state(each)))
         else:
-            raise ConfigurationError(
-                f"an account has balance and state, and no {str(key)[:60]!r}"
-            )
+            raise ConfigurationError(f"an account has balance and state, and no {str(key)[:60]!r}")
     return changes
 
 
@@ -999,9 +1005,7 @@ class ThreadedEmulator(Emulator):
             ConfigurationError: `phone` or `pattern` cannot work.
             UsageError: It is not running, or called in its own thread.
         """
-        return self._block(
-            self.wait_for_code(phone, since=since, timeout=timeout, pattern=pattern)
-        )
+        return self._block(self.wait_for_code(phone, since=since, timeout=timeout, pattern=pattern))
 
     def _block(self, waiting: Coroutine[object, object, _T]) -> _T:
         if (loop := self._elsewhere) is None:

@@ -375,7 +375,9 @@ def change_settings(settings: Settings, values: Mapping[str, object]) -> Setting
     for name, value in values.items():
         setting = find_setting(name)
         if not setting.live:
-            raise ConfigurationError(f"{name} is fixed when the emulator starts; use --set {name}=…")
+            raise ConfigurationError(
+                f"{name} is fixed when the emulator starts; use --set {name}=…"
+            )
         changes[name] = setting.type.from_json(value)
         if not setting.type.fits(changes[name]):
             raise ConfigurationError(

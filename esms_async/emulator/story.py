@@ -98,9 +98,7 @@ def _measure(content: str, *, unicode: bool, pattern: re.Pattern[str] | None) ->
     )
 
 
-def _text_of(
-    send: Send, content: str, *, unicode: bool, pattern: re.Pattern[str] | None
-) -> _Text:
+def _text_of(send: Send, content: str, *, unicode: bool, pattern: re.Pattern[str] | None) -> _Text:
     text, content = send.text, content[:_LONGEST_TEXT]
     if not isinstance(text, _Text) or text.content != content:
         text = send.text = _measure(content, unicode=unicode, pattern=pattern)
@@ -155,8 +153,10 @@ def state_of(send: Send, now: float, *, lossy: bool = False) -> State:
 def _state_of_message(message: AcceptedMessage, now: float) -> tuple[str, str, str]:
     current = progress(message, now)
     if current.send_status == FINISHED:
-        return ("delivered", "delivered", "ok") if current.success else (
-            ("failed", "not delivered", "bad")
+        return (
+            ("delivered", "delivered", "ok")
+            if current.success
+            else (("failed", "not delivered", "bad"))
         )
     if current.send_status == SENT:
         return "sent", "sent, no report", "wait"
@@ -325,7 +325,7 @@ def view_not_taken(request: SeenRequest) -> View:
 
 def _shorten(path: str) -> str:
     folder, slash, rest = path.rstrip("/").rpartition("/")
-    return f"…/{rest}{path[len(folder + slash + rest):]}" if folder else path
+    return f"…/{rest}{path[len(folder + slash + rest) :]}" if folder else path
 
 
 def view_send(
@@ -773,7 +773,12 @@ def shape_of(text: str) -> str:
 def _masked(text: str, raw: RawRequest | None) -> str:
     """Mask the values of the keys, in whatever form a request can spell them."""
     for secret in () if raw is None else raw.secrets:
-        for spelled in {secret, quote(secret, safe=""), quote_plus(secret), json.dumps(secret)[1:-1]}:
+        for spelled in {
+            secret,
+            quote(secret, safe=""),
+            quote_plus(secret),
+            json.dumps(secret)[1:-1],
+        }:
             text = text.replace(spelled, MASK)
     return text
 
@@ -865,9 +870,7 @@ def _curl(send: Send, base_url: str) -> str:
     if not send.requests:
         return ""
     first = send.requests[0]
-    fields = {
-        name: "any" if value == MASK else value for name, value in first.fields.items()
-    }
+    fields = {name: "any" if value == MASK else value for name, value in first.fields.items()}
     name = first.path.rstrip("/").rpartition("/")[2] or "SendMultipleMessage_V4_post_json"
     body = json.dumps(fields, ensure_ascii=False).replace("'", "'\\''")
     if first.method == "GET":
@@ -905,7 +908,9 @@ def tell_story(sends: Iterable[Send], not_taken: Iterable[SeenRequest], now: flo
             what = "" if step["kind"] in ("pause", "note") else f"{step['what']} "
             lines.append(f"  {step['ms']:>9} ms  {arrow:<15} {what}{step['text']}{fault}".rstrip())
     for request in not_taken:
-        lines.append(f"not taken: {request.method} {_shorten(_masked(request.path, request.raw))}: {request.why} {request.fix or ''}".rstrip())
+        lines.append(
+            f"not taken: {request.method} {_shorten(_masked(request.path, request.raw))}: {request.why} {request.fix or ''}".rstrip()
+        )
     return "\n".join(lines)
 
 

@@ -56,9 +56,7 @@ class Fields(dict[str, str]):
 
     __slots__ = ("params", "shown")
 
-    def __init__(
-        self, written: Mapping[str, str], params: Mapping[str, str] | None = None
-    ) -> None:
+    def __init__(self, written: Mapping[str, str], params: Mapping[str, str] | None = None) -> None:
         super().__init__()
         self.shown: dict[str, str] = {}
         self.params = params

@@ -153,9 +153,7 @@ async def test_a_wrong_request_is_explained(emulator: Emulator, wrong: Wrong) ->
     if wrong.mark is not None:
         assert wrong.mark in seen["marks"]
     shown = got.text
-    assert not any(
-        secret in shown for secret in (*KEYS.values(), "S3CR3T", "H3AD3R", "Cookie")
-    )
+    assert not any(secret in shown for secret in (*KEYS.values(), "S3CR3T", "H3AD3R", "Cookie"))
     if seen["wanted"] is not None and wrong.path.startswith(FOLDER):
         assert seen["wanted"].partition(" ")[0] in ("POST", "GET")
 
@@ -210,9 +208,11 @@ async def test_the_same_mistake_again_and_again_takes_one_place(emulator: Emulat
     """A client in a loop fills neither list nor memory; listeners hear of each."""
     heard: list[int] = []
     emulator.subscribe(
-        lambda event: heard.append(event.request.repeats)
-        if event.kind is EventKind.NOT_TAKEN and event.request
-        else None
+        lambda event: (
+            heard.append(event.request.repeats)
+            if event.kind is EventKind.NOT_TAKEN and event.request
+            else None
+        )
     )
     for _ in range(3):
         await send(emulator, KINDS[0])
