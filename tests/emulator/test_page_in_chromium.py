@@ -371,8 +371,12 @@ async def test_a_lost_answer_is_drawn_where_it_was_lost(
         await expect(see("attempts")).to_contain_text("delivered")
         row = see("row")
         await expect(row.get_by_test_id("badge-retried")).to_contain_text("1 retried")
-        await expect(row.get_by_test_id("badge-deduplicated")).to_contain_text("124")
         await expect(row.get_by_test_id("badge-fault")).to_have_count(1)
+        await caller.send(RequestId="r-2", Content="asked for twice")
+        await caller.send(RequestId="r-2", Content="asked for twice")
+        await expect(row.first.get_by_test_id("badge-deduplicated")).to_have_text("124")
+        await see("open").last.click()
+        await expect(see("detail-otp")).to_contain_text("686868")
         await see("raw-toggle").first.click()
         raw = see("raw").first
         await expect(raw).to_contain_text("POST /MainService.svc/json/")
@@ -801,6 +805,7 @@ async def test_markup_stays_text_wherever_it_comes_from(
         await expect(see("row")).to_have_count(3)
         for place in range(3):
             await see("open").nth(place).click()
+            await expect(see("open").nth(place)).to_have_attribute("aria-current", "true")
             await see("raw-toggle").first.click()
             await expect(see("raw").first).to_be_visible()
         assert await page.locator("img, main script, iframe").count() == 0

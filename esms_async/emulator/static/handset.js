@@ -20,12 +20,16 @@ const MOST_BUBBLES = 30;
 const LONGEST_TEXT = 3000;
 const MOST_PARAMS = 8;
 const LONG_VALUE = 18;
+// Where one number follows another, their threads are asked for once in this time, in milliseconds.
+const PAUSE = 500;
 // What is no phone can't be asked for.
 const PHONE = /^0\d{9}$/;
 
 export class Handset {
-  constructor({ now }) {
+  constructor({ now, known, hasMore }) {
     this.now = now;
+    this.known = known;
+    this.hasMore = hasMore;
     this.thread = byId("thread");
     // Nothing is drawn yet, not even the locked phone.
     this.row = undefined;
@@ -51,15 +55,30 @@ export class Handset {
       this.phone = null;
       return;
     }
-    if (row.phone && row.phone === this.phone) {
-      this.put(row);
-      this.#draw();
-    } else this.load();
+    if (row.phone !== this.phone || !row.phone) {
+      this.phone = row.phone;
+      this.rows.clear();
+      this.unfolded.clear();
+      this.hasEarlier = false;
+      // What the page holds is shown at once; the emulator may know more.
+      for (const each of this.known(row.phone)) this.put(each);
+      if (this.hasMore() && PHONE.test(row.phone)) this.load();
+    }
+    this.#take(row);
+    this.#draw();
+  }
+
+  /** Forget the thread: what stands in it is of an emulator that may be another one now. */
+  forget() {
+    this.phone = null;
   }
 
   /** Take a row in that has come or changed meanwhile. */
   put(row) {
-    if (row.kind !== "send" || !row.phone || row.phone !== this.phone) return;
+    if (row.kind === "send" && row.phone && row.phone === this.phone) this.#take(row);
+  }
+
+  #take(row) {
     this.rows.set(row.number, row);
     if (this.rows.size <= MOST_BUBBLES) return;
     const others = [...this.rows.keys()].filter((number) => number !== this.row.number);
@@ -68,22 +87,19 @@ export class Handset {
   }
 
   async #load() {
-    const { row } = this;
-    if (row == null) return;
-    let found = { rows: [], older: false };
+    const { phone } = this;
+    if (!phone) return;
     try {
-      if (PHONE.test(row.phone))
-        found = await ask("GET", `inbox?phone=${encodeURIComponent(row.phone)}&limit=${MOST_BUBBLES}`);
+      const found = await ask("GET", `inbox?phone=${encodeURIComponent(phone)}&limit=${MOST_BUBBLES}`);
+      if (this.phone !== phone) return;
+      // An event may have told something newer meanwhile.
+      for (const row of found.rows) if (!this.rows.has(row.number)) this.put(row);
+      this.hasEarlier ||= found.older;
+      this.#draw();
     } catch {
-      // The message alone is shown.
+      // What the page holds is shown.
     }
-    if (this.row?.number !== row.number) return;
-    this.phone = row.phone;
-    this.rows = new Map(found.rows.filter((each) => each.kind === "send").map((each) => [each.number, each]));
-    this.rows.set(this.row.number, this.row);
-    this.hasEarlier = found.older;
-    this.unfolded.clear();
-    this.#draw();
+    await new Promise((resolve) => setTimeout(resolve, PAUSE));
   }
 
   /** Draw again what the clock or a change of the thread has made different. */
@@ -92,7 +108,7 @@ export class Handset {
     setText(byId("phone-time"), minuteOf(now));
     setText(byId("lock-time"), minuteOf(now));
     setText(byId("lock-date"), dateOf(now));
-    if (this.row != null && this.phone === this.row.phone) this.#draw();
+    if (this.row != null) this.#draw();
   }
 
   #draw() {

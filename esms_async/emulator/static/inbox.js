@@ -22,6 +22,9 @@ import { copyCode, Story } from "./story.js";
 
 // What happens within this time is drawn together, in milliseconds.
 const PAUSE = 100;
+// Where more rows than this come within the pause, drawing is what costs, and the pause is longer.
+const BURST = 20;
+const LONG_PAUSE = 400;
 const RETRY = 2000;
 const SEARCH_PAUSE = 120;
 // A stream on which nothing was heard for so long may be dead; a question tells.
@@ -39,7 +42,11 @@ const list = new List(rows, {
   select: (row, how) => choose(row, how),
   narrow: (filter) => narrow(filter, rows.query),
 });
-const handset = new Handset({ now: () => clock.now() });
+const handset = new Handset({
+  now: () => clock.now(),
+  known: (phone) => rows.ofPhone(phone),
+  hasMore: () => rows.older,
+});
 const story = new Story({ back: closeDetail, state: () => state });
 
 let state = null;
@@ -53,6 +60,9 @@ let isLive = false;
 let isRouted = false;
 let lastHeard = 0;
 let fresh = 0;
+// How many rows have come since the page was drawn.
+let arrived = 0;
+let isBurst = false;
 // The row that stands beside the list: kept here, too, where newer ones have pushed it out.
 let selected = null;
 
@@ -62,10 +72,15 @@ const isOpen = () => "open" in document.body.dataset;
 /* ---------- drawing ---------- */
 
 function schedule() {
-  drawTimer ||= setTimeout(() => {
-    drawTimer = 0;
-    render();
-  }, PAUSE);
+  drawTimer ||= setTimeout(
+    () => {
+      drawTimer = 0;
+      isBurst = arrived > BURST;
+      arrived = 0;
+      render();
+    },
+    isBurst ? LONG_PAUSE : PAUSE,
+  );
 }
 
 function render() {
@@ -223,6 +238,7 @@ async function start() {
     const event = await rows.load();
     if (mine !== load) return;
     takeState(told);
+    handset.forget();
     follow(event, mine);
     if (!isRouted) {
       isRouted = true;
@@ -260,7 +276,7 @@ function follow(event, mine) {
       schedule();
     });
   on("row", takeRow);
-  on("gone", ({ below }) => rows.dropBelow(below));
+  on("gone", ({ numbers }) => rows.drop(numbers));
   on("state", takeState);
   on("reset", () => {
     rows.clear();
@@ -280,6 +296,7 @@ function follow(event, mine) {
 }
 
 function takeRow(row) {
+  arrived += 1;
   const isNew = rows.put(row);
   handset.put(row);
   if (!isNew) return;

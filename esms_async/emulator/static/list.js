@@ -20,6 +20,7 @@ const ROW = 56;
 const DAY = 24;
 const SPARE = 6;
 const LONGEST_TEXT = 200;
+const MOST_MOVING = 3;
 export const ICONS = { ok: "ok", bad: "bad", warn: "warn", wait: "wait", mute: "sand" };
 /** The colour of a tone: what waits is amber, too. */
 export const colourOf = (tone) => (tone === "wait" ? "warn" : tone);
@@ -72,10 +73,12 @@ export class List {
   #showEnd(counts, pruned) {
     const { rows } = this;
     const button = byId("older");
-    button.hidden = !rows.hasOlder;
-    const left = rows.isNarrowed ? "" : ` (${grouped(Math.max(0, counts.all - this.found.length))})`;
-    setText(button, rows.isLoading ? "Loading…" : `Show older${left}`);
-    byId("pruned").hidden = !pruned || rows.hasOlder || rows.isNarrowed;
+    const left = counts.all - this.found.length;
+    const hasOlder = rows.hasOlder && (rows.isNarrowed || left > 0);
+    button.hidden = !hasOlder;
+    const words = rows.isNarrowed ? "Show older" : `Show older (${grouped(left)})`;
+    setText(button, rows.isLoading ? "Loading…" : words);
+    byId("pruned").hidden = !pruned || hasOlder || rows.isNarrowed;
     setText(
       byId("pruned"),
       `${grouped(pruned)} older ${pruned === 1 ? "row" : "rows"} made room for newer ones.`,
@@ -156,6 +159,8 @@ export class List {
         if (place >= 0) wanted.add(place);
       }
     }
+    // Of many at once, none is shown to move.
+    const isCalm = this.arrivals.size <= MOST_MOVING;
     const kept = new Map();
     const nodes = [];
     const isSelectedHere = this.selected !== null && this.#placeOf(this.selected) >= 0;
@@ -170,7 +175,7 @@ export class List {
         this.now,
         isSelected,
         isSelectedHere ? isSelected : place === 0,
-        this.arrivals.has(number),
+        isCalm && this.arrivals.has(number),
       );
       view.move(this.#topOf(place), place + 1, this.rows.hasOlder ? -1 : length);
       kept.set(number, view);
@@ -366,14 +371,16 @@ export const textOf = (row) =>
     : row.content;
 
 function marksOf(row) {
+  const hasFault = row.marks.includes("fault");
   const marks = [];
-  if (row.attempts > 1 && row.marks.includes("retry")) {
+  if (row.marks.includes("dedup") && !hasFault) {
+    // Asked for twice without need; after a fault, the retry is what counts.
+    marks.push(mark("deduplicated", "deduplicated: answered 124", icon("copy"), "124"));
+  } else if (row.marks.includes("retry")) {
     const count = grouped(row.attempts - 1);
     marks.push(mark("retried", `retried ${count}×`, icon("redo"), count, unseen(" retried")));
   }
-  if (row.marks.includes("dedup"))
-    marks.push(mark("deduplicated", "deduplicated: answered 124", icon("copy"), "124"));
-  if (row.marks.includes("fault")) marks.push(mark("fault", "a fault struck", icon("bolt"), unseen("fault")));
+  if (hasFault) marks.push(mark("fault", "a fault struck", icon("bolt"), unseen("fault")));
   return marks;
 }
 

@@ -47,11 +47,9 @@ class Numbered {
     this.rows.set(number, row);
   }
 
-  dropBelow(number) {
-    let count = 0;
-    while (count < this.numbers.length && this.numbers[count] < number) count += 1;
-    for (const gone of this.numbers.splice(0, count)) this.rows.delete(gone);
-    return count;
+  drop(gone) {
+    for (const number of gone) this.rows.delete(number);
+    this.numbers = this.numbers.filter((number) => this.rows.has(number));
   }
 }
 
@@ -106,14 +104,15 @@ export class Rows {
   trim() {
     const excess = this.base.numbers.length - this.most;
     if (excess <= 0) return;
-    this.base.dropBelow(this.base.numbers[excess]);
+    this.base.drop(this.base.numbers.slice(0, excess));
     this.older = true;
     this.sorted = null;
   }
 
-  dropBelow(number) {
-    const count = this.base.dropBelow(number) + this.extra.dropBelow(number);
-    if ((this.base.numbers[0] ?? number) <= number || count) this.older = false;
+  /** Forget rows that have made room in the emulator. */
+  drop(numbers) {
+    this.base.drop(numbers);
+    this.extra.drop(numbers);
     this.sorted = null;
   }
 
@@ -121,9 +120,9 @@ export class Rows {
     return this.base.rows.get(number) ?? this.extra.rows.get(number) ?? null;
   }
 
-  /** The newest row of all, whatever is searched for. */
-  get newest() {
-    return this.base.rows.get(this.base.numbers.at(-1)) ?? null;
+  /** The sends to a phone, as far as they are here. */
+  ofPhone(phone) {
+    return phone ? [...this.base.rows.values()].filter((row) => row.phone === phone) : [];
   }
 
   fits(row) {
