@@ -426,15 +426,20 @@ async def test_many_attempts_are_folded_until_somebody_asks(
 
 
 @asynccontextmanager
-async def receiver(*statuses: int) -> AsyncIterator[str]:
-    """Serve a CallbackUrl that answers with these statuses, the last one over and over."""
-    left = list(statuses)
+async def receiver(status: int) -> AsyncIterator[str]:
+    """Serve a CallbackUrl that answers with a status, and one below it that never answers."""
+    closing = asyncio.Event()
 
     async def answer(_: web.Request) -> web.Response:
-        return web.Response(status=left.pop(0) if len(left) > 1 else left[0])
+        return web.Response(status=status)
+
+    async def hang(_: web.Request) -> web.Response:
+        await closing.wait()
+        return web.Response()
 
     app = web.Application()
     app.router.add_get("/report", answer)
+    app.router.add_get("/report/hang", hang)
     runner = web.AppRunner(app)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
@@ -442,6 +447,7 @@ async def receiver(*statuses: int) -> AsyncIterator[str]:
     try:
         yield f"http://127.0.0.1:{runner.addresses[0][1]}/report"
     finally:
+        closing.set()
         await runner.cleanup()
 
 
@@ -460,6 +466,28 @@ async def test_a_callback_that_fails_does_not_make_the_message_fail(browser: Bro
         await expect(see("attempts")).to_contain_text("callback 500")
         await expect(see("bubble")).to_have_class("bubble")
         await expect(see("callback-url")).to_have_text(url)
+
+
+async def test_reports_that_come_again_are_told_apart(browser: Browser) -> None:
+    """Tries after a timeout are folded and counted; a report that comes twice is amber."""
+    settings = Settings(report_delay=0.1, report_timeout=0.05, report_retry_delay=0.05)
+    async with (
+        receiver(200) as url,
+        Emulator(settings=settings) as emulator,
+        Caller.to(emulator) as caller,
+        opened(emulator, browser) as page,
+    ):
+        see = page.get_by_test_id
+        emulator.fault("dlr:twice,times=1")
+        await caller.send(Phone="0911000001", Content="no code", CallbackUrl=url)
+        repeated = see("step").filter(has_text="callback").locator(".warn")
+        await expect(repeated).to_have_count(2)
+        await expect(repeated.last).to_contain_text("once more")
+        await caller.send(Phone="0911000002", Content="no code", CallbackUrl=f"{url}/hang")
+        await expect(see("more-steps")).to_have_text("10 more reports")
+        await expect(see("step").last).to_contain_text("try 6")
+        await expect(see("verdict")).to_contain_text("Delivered, but your callback")
+        await expect(see("row").first.get_by_test_id("state")).to_have_text("callback timeout")
 
 
 async def test_delivery_is_decided_with_three_buttons(browser: Browser) -> None:

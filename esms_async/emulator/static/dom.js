@@ -25,6 +25,9 @@ export function icon(name, tone = null) {
   return made;
 }
 
+/** Let a fault break after each comma. */
+export const breakable = (spec) => spec.split(/(?<=,)/).flatMap((part) => [part, element("wbr")]);
+
 /** Words for those who do not see the page. */
 export const unseen = (words) => element("span", { class: "vh" }, words);
 

@@ -2,6 +2,7 @@
 
 import {
   ask,
+  breakable,
   byId,
   copy,
   dateOf,
@@ -118,7 +119,7 @@ export class Faults {
       "li",
       { "data-testid": "fault" },
       name ? element("span", {}, name) : null,
-      element("code", {}, spec),
+      element("code", {}, breakable(spec)),
       element("small", { "data-testid": "fault-left" }, `used ${grouped(used)}× · ${rest}`),
       element(
         "button",

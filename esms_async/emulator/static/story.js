@@ -2,6 +2,7 @@
 
 import {
   ask,
+  breakable,
   byId,
   copy,
   dateOf,
@@ -543,7 +544,11 @@ function drawLine({ step, dot }) {
   if (step.from === null)
     return element("li", { class: "step gap" }, element("span", { class: "pause" }, step.text || step.what));
   const [lane, way, who] = LANES[`${step.from} ${step.to}`];
-  const classes = ["wire", lane, way, step.tone ?? ""];
+  // What comes again is told apart, even where it was answered well.
+  const isUnderWay = step.later && step.kind === "arrives";
+  let tone = step.repeat && step.tone === "ok" ? "warn" : (step.tone ?? "");
+  if (isUnderWay) tone = "";
+  const classes = ["wire", lane, way, tone];
   if (step.struck) classes.push("cut");
   if (step.struck === "door") classes.push("door");
   if (step.later) classes.push("later");
@@ -552,8 +557,6 @@ function drawLine({ step, dot }) {
     step.text,
     step.kind === "report" && step.duration_ms !== null ? lasting(step.duration_ms) : "",
   ];
-  if (step.kind === "report" && step.attempt > 1) words.splice(1, 0, `try ${step.attempt}`);
-  if (step.repeat) words.splice(1, 0, "the same again");
   const at = Date.parse(step.at);
   return element(
     "li",
@@ -567,7 +570,7 @@ function drawLine({ step, dot }) {
       "div",
       { class: classes.join(" ") },
       unseen(who),
-      element("b", {}, step.what),
+      element("b", {}, isUnderWay ? "on its way" : step.what),
       ` ${words.filter(Boolean).join(" · ")} `,
       step.fault
         ? element("span", { class: "fault", "data-testid": "attempt-fault" }, ...breakable(step.fault))
@@ -584,9 +587,6 @@ const note = (step) =>
     { class: step.kind === "held" ? "note hold" : "note" },
     step.what || step.text || step.kind,
   );
-
-/** A fault may break after each comma. */
-const breakable = (spec) => spec.split(/(?<=,)/).flatMap((part) => [part, element("wbr")]);
 
 /* ---------- what was not taken ---------- */
 
