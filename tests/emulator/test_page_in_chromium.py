@@ -10,7 +10,7 @@ from typing import Any
 import aiohttp
 import pytest
 from aiohttp import web
-from playwright.async_api import Browser, Locator, Page, async_playwright, expect
+from playwright.async_api import Browser, Locator, Page, ViewportSize, async_playwright, expect
 
 from esms_async.emulator import AccountSetup, Clock, Emulator, Settings
 from esms_async.messages import Credentials
@@ -29,8 +29,9 @@ OPTIONS = [
 ]
 MARKUP = '<img src=x onerror="document.title=\'owned\'"><script>document.title="owned"</script>'
 COPYING: dict[str, Any] = {"permissions": ["clipboard-read", "clipboard-write"]}
-WIDE = {"width": 1440, "height": 900}
-SMALL = {"width": 360, "height": 740}
+WIDE: ViewportSize = {"width": 1440, "height": 900}
+SMALL: ViewportSize = {"width": 360, "height": 740}
+DASH = "\N{EN DASH}"
 VIETNAM = timezone(timedelta(hours=7))
 CLOCK_AHEAD = timedelta(hours=20)
 
@@ -333,14 +334,21 @@ async def test_a_link_leads_to_its_message_and_stays_there(
         await expect(see("detail-otp")).to_contain_text("111111")
         await expect(see("row").locator("[aria-current=true]")).to_contain_text("111111")
         links = [await see(name).last.get_attribute("href") for name in ("not-taken", "open")]
-        rejected = await see("row").filter(has_text="rejected").get_by_test_id("open").first.get_attribute("href")
+        rejected = (
+            await see("row")
+            .filter(has_text="rejected")
+            .get_by_test_id("open")
+            .first.get_attribute("href")
+        )
     assert links[1] == f"/m/{message.sms_id}"
     async with opened(emulator, browser, str(links[0])) as page:
         await expect(page.get_by_test_id("verdict")).to_contain_text("form-encoded")
     async with opened(emulator, browser, str(rejected)) as page:
         await expect(page.get_by_test_id("verdict")).to_contain_text("103")
     async with opened(emulator, browser, "/m/gone", refused=1) as page:
-        await expect(page.get_by_test_id("verdict")).to_contain_text("Nothing is kept under /m/gone")
+        await expect(page.get_by_test_id("verdict")).to_contain_text(
+            "Nothing is kept under /m/gone"
+        )
         await page.get_by_test_id("follow").click()
         await expect(page.get_by_test_id("detail-otp")).to_contain_text("333333")
 
@@ -517,7 +525,7 @@ async def test_delivery_is_decided_with_three_buttons(browser: Browser) -> None:
         assert [sent.send_status for sent in emulator.reports] == [5, 5, 5]
 
 
-WRONG = [
+WRONG: list[tuple[str, str, dict[str, Any], str]] = [
     ("POST", POST_SEND + "/", {"data": send_fields()}, "form"),
     ("POST", POST_SEND + "/", {"data": b'{"ApiKey": "THE-API-KEY", "Pho'}, ""),
     ("GET", POST_SEND + "/", {}, "GET"),
@@ -580,14 +588,16 @@ async def test_parts_and_what_made_them_are_shown(
     emulator: Emulator, caller: Caller, browser: Browser
 ) -> None:
     """A dash that forces UCS-2 is marked, and the parts begin where the gateway splits."""
-    content = "GiaoNhanh: don hang da den kho Thu Duc – shipper se goi ban truoc 18:00 hom nay nhe"
+    content = (
+        f"GiaoNhanh: don hang da den kho Thu Duc {DASH} shipper se goi ban truoc 18:00 hom nay nhe"
+    )
     await caller.send(Content=content, IsUnicode="1")
     async with opened(emulator, browser) as page:
         see = page.get_by_test_id
         await expect(see("parts")).to_contain_text("2 parts · UCS-2")
         bubble = see("bubble")
         await expect(bubble.locator(".pt")).to_have_text(["1/2", "2/2"])
-        await expect(bubble.locator("mark")).to_have_text("–")
+        await expect(bubble.locator("mark")).to_have_text(DASH)
         # GSM 03.40: 67 UCS-2 units a part.
         first = await bubble.evaluate("(node) => node.textContent.split('2/2')[0].slice(3)")
         assert first == content[:67]
@@ -815,7 +825,10 @@ async def test_markup_stays_text_wherever_it_comes_from(
         await caller.send(Phone=MARKUP, Content=content, Sandbox=MARKUP)
         await expect(see("detail-phone")).to_contain_text("<img")
         await caller.request(
-            "POST", f"{MARKUP}/", data=MARKUP.encode(), headers={"User-Agent": MARKUP, "X-A": MARKUP}
+            "POST",
+            f"{MARKUP}/",
+            data=MARKUP.encode(),
+            headers={"User-Agent": MARKUP, "X-A": MARKUP},
         )
         await expect(see("not-taken")).to_have_count(1)
         # What could be a key in an unreadable body is masked.
@@ -905,8 +918,8 @@ async def test_everything_can_be_done_by_keyboard(
 
 
 NAMELESS = """() => [...document.querySelectorAll("button, input, select, a, [tabindex='0']")]
-  .filter((node) => node.checkVisibility() && !(node.getAttribute("aria-label") || node.textContent.trim()
-    || node.labels?.length || node.getAttribute("aria-labelledby")))
+  .filter((node) => node.checkVisibility() && !node.textContent.trim() && !node.labels?.length
+    && !node.getAttribute("aria-label") && !node.getAttribute("aria-labelledby"))
   .map((node) => node.outerHTML)"""
 
 # WCAG 2.2, 1.4.3: 4.5 to 1, and 3 to 1 for large text. Disabled controls are exempt.
@@ -926,11 +939,13 @@ FAINT = """() => {
   const faint = [];
   for (const node of document.querySelectorAll("body *")) {
     const words = [...node.childNodes].filter((child) => child.nodeType === 3 && child.data.trim());
-    if (!words.length || !node.checkVisibility({ visibilityProperty: true }) || node.closest(".vh, :disabled, noscript")) continue;
+    if (!words.length || node.closest(".vh, :disabled, noscript")) continue;
+    if (!node.checkVisibility({ visibilityProperty: true })) continue;
     const style = getComputedStyle(node);
     const [one, other] = [light(parse(style.color)), light(behind(node))].sort((a, b) => b - a);
     const ratio = (one + 0.05) / (other + 0.05);
-    if (ratio < (parseFloat(style.fontSize) >= 24 ? 3 : 4.5)) faint.push([ratio.toFixed(2), node.className, words[0].data]);
+    const enough = parseFloat(style.fontSize) >= 24 ? 3 : 4.5;
+    if (ratio < enough) faint.push([ratio.toFixed(2), node.className, words[0].data]);
   }
   return faint;
 }"""
@@ -975,22 +990,25 @@ async def test_everything_has_a_name_and_can_be_read(
         assert await page.evaluate(FAINT) == []
 
 
-OVERFLOWING = """() => [document.documentElement, document.getElementById("detail"),
-    document.getElementById("story"), document.querySelector(".top"), document.querySelector(".foot")]
+OVERFLOWING = """() => [...document.querySelectorAll("html, #detail, #story, .top, .foot")]
   .filter((node) => node.scrollWidth > node.clientWidth)
   .map((node) => `${node.tagName}.${node.className} ${node.scrollWidth} > ${node.clientWidth}`)"""
 OVERLAPPING = """() => {
   const boxes = [...document.querySelectorAll(".top > *:not(.pop)")]
     .filter((node) => node.checkVisibility() && node.getBoundingClientRect().width)
     .map((node) => [node.className, node.getBoundingClientRect()]);
+  const meet = (one, other) => one.left < other.right - 1 && other.left < one.right - 1
+    && one.top < other.bottom - 1 && other.top < one.bottom - 1;
   return boxes.flatMap(([name, one], place) => boxes.slice(place + 1)
-    .filter(([, other]) => one.left < other.right - 1 && other.left < one.right - 1 && one.top < other.bottom - 1 && other.top < one.bottom - 1)
+    .filter(([, other]) => meet(one, other))
     .map(([other]) => `${name} over ${other}`));
 }"""
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [320, 360, 480, 719, 720, 768, 1023, 1024, 1279, 1280, 1366, 1600])
+@pytest.mark.parametrize(
+    "width", [320, 360, 480, 719, 720, 768, 1023, 1024, 1279, 1280, 1366, 1600]
+)
 async def test_the_page_fits_every_width(
     emulator: Emulator, caller: Caller, browser: Browser, width: int, scheme: str
 ) -> None:
@@ -1147,4 +1165,20 @@ async def test_the_page_finds_back_to_an_emulator_that_was_started_again(browser
         await expect(see("otp")).to_have_text("222222")
         await expect(see("lost")).to_be_hidden()
         await expect(see("live")).to_contain_text("Live")
+        await context.close()
+
+
+async def test_a_page_that_is_kept_behind_a_token_opens_with_it(browser: Browser) -> None:
+    """The token is given once, in the address; files, questions and the stream need no more."""
+    async with Emulator(token="a-token-of-the-test") as emulator, Caller.to(emulator) as caller:
+        async with opened(emulator, browser, "/?token=a-token-of-the-test") as page:
+            see = page.get_by_test_id
+            await caller.send(Content="222222 la ma")
+            await expect(see("detail-otp")).to_contain_text("222222")
+            assert "token" not in page.url
+        context = await browser.new_context()
+        page = await context.new_page()
+        answer = await page.goto(f"http://127.0.0.1:{emulator.port}/")
+        assert answer is not None
+        assert answer.status == 401
         await context.close()
