@@ -66,6 +66,7 @@ _LARGEST = 10**15
 _MOST_FOLLOWERS = 32
 # So often a page gets events at most; what comes meanwhile goes out together.
 _PAUSE = 0.1
+_BURST = 50
 # A stream with nothing to tell says so now and then, or nobody would notice that its page has gone.
 _ALIVE = 5.0
 # How long a page waits before it connects again, in milliseconds.
@@ -721,8 +722,10 @@ class Control:
         before, limit = query.count("before"), query.count("limit", 100)
         fits = self._filter(query)
         found: list[View] = []
-        older = False
-        for kept in self._newest_rows(before, with_sends=query.text("filter") != "not_taken"):
+        older, counts = False, self._count()
+        for kept in self._newest_rows(query):
+            if before and kept.number >= before:
+                continue
             view = self._view_row(kept)
             if not fits(view):
                 continue
@@ -730,16 +733,23 @@ class Control:
                 older = True
                 break
             found.append(view)
-        return self._answer_list("rows", found, older=older, counts=self._count())
+        return self._answer_list("rows", found, older=older, counts=counts)
 
-    def _newest_rows(self, before: int, *, with_sends: bool) -> Iterator[Send | SeenRequest]:
-        kinds: list[list[Send] | list[SeenRequest]] = [self._journal.not_taken.records]
-        if with_sends:
-            kinds.append(self._journal.sends.records)
+    def _newest_rows(self, query: Query) -> Iterator[Send | SeenRequest]:
+        """Yield what can fit, newest first, by what is known of it without looking."""
+        wanted, phone = query.text("filter") or "all", Wanted(query.text("phone")).phone
+        sends = self._journal.sends.records if phone is None else self._journal.sends_to(phone)
+        kinds: list[list[Send] | list[SeenRequest]] = []
+        if wanted == "code":
+            sends = [send for send in sends if self._flags.get(send.number, (True, True))[0]]
+        elif wanted == "trouble":
+            sends = [send for send in sends if self._flags.get(send.number, (True, True))[1]]
+        if wanted != "not_taken":
+            kinds.append(sends)
+        if wanted in ("all", "not_taken") and phone is None:
+            kinds.append(self._journal.not_taken.records)
         newest_first: list[Iterator[Send | SeenRequest]] = [reversed(kind) for kind in kinds]
-        for kept in merge(*newest_first, key=lambda kept: -kept.number):
-            if not before or kept.number < before:
-                yield kept
+        return merge(*newest_first, key=lambda kept: -kept.number)
 
     def _filter(self, query: Query) -> Callable[[View], bool]:
         wanted, account = query.text("filter") or "all", query.text("account")
@@ -1003,12 +1013,15 @@ class Control:
             self._changed.clear()
             self._flags.clear()
 
+    def _note_flags(self, number: int, view: View) -> None:
+        self._flags[number] = _flags_of(view)
+        self._changed.discard(number)
+
     def _count(self) -> View:
         now, pattern = self._time(), self._emulator.pattern
         for number in self._changed:
             if (send := self._journal.sends.get(number)) is not None:
-                row = view_row(send, now, pattern)
-                self._flags[number] = (row["code"] is not None, bool(row["trouble"]))
+                self._flags[number] = _flags_of(view_row(send, now, pattern))
         self._changed.clear()
         return {
             "all": len(self._journal.sends) + len(self._journal.not_taken),
@@ -1057,7 +1070,8 @@ class Control:
                 events = [*self._events([change for _, change in changes], place)]
             events.append(self._event("state", self._view_state(), place))
             await response.write("".join(events).encode())
-            await self._closing.within(_PAUSE)
+            # In a burst a page draws more rows at once, and less often.
+            await self._closing.within(_PAUSE * (3 if len(events) > _BURST else 1))
             if self._closing.has_begun:
                 return
             while not await self._feed.wait(place, _ALIVE):
@@ -1082,7 +1096,10 @@ class Control:
         for number in rows:
             kept = self._journal.sends.get(number) or self._journal.not_taken.get(number)
             if kept is not None:
-                yield self._event("row", self._view_row(kept), place)
+                view = self._view_row(kept)
+                if not view["not_taken"]:
+                    self._note_flags(number, view)
+                yield self._event("row", view, place)
         if gone:
             yield self._event("gone", {"numbers": gone}, place)
 
@@ -1093,6 +1110,10 @@ class Control:
 _AFTER = _text("after", "The id of the last event that was seen.")
 _PRESETS = [{"name": name, "spec": spec} for name, spec in PRESETS]
 _SEARCHED = ("phone", "content", "request_id", "sms_id", "path", "reason", "sender", "code")
+
+
+def _flags_of(view: View) -> tuple[bool, bool]:
+    return view["code"] is not None, bool(view["trouble"])
 
 
 def _fold(text: str) -> str:

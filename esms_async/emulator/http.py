@@ -528,8 +528,35 @@ class Handlers:
         if fault is not None:
             return await self._meet(fault, seen, endpoint, fields, begun)
         answer = self._decide(seen, endpoint, fields)
-        self._note(seen, answer, answer, begun)
-        await self._report_early(answer)
+        message = answer.message
+        # Spelled out: `attrs.evolve` takes longer than all else that is noted here.
+        self._journal.note_request(
+            SeenRequest(
+                seen.number,
+                seen.at,
+                operation,
+                seen.method,
+                seen.fields,
+                seen.request_id,
+                seen.phone,
+                seen.sandbox,
+                None,
+                answer.code,
+                answer.code,
+                answer.status,
+                message is not None,
+                None if message is None else message.sms_id,
+                seen.path,
+                seen.account,
+                seen.route,
+                why=answer.why,
+                duration=RealTime.monotonic() - begun,
+                raw=raw,
+                answer=answer,
+            )
+        )
+        if message is not None and message.delivery.fault is DeliveryFault.EARLY:
+            await self._reporter.send_early(message)
         return _respond(answer)
 
     def _decide(self, seen: SeenRequest, endpoint: Endpoint, fields: Fields) -> Answer:

@@ -129,6 +129,7 @@ class Send:
 
     Attributes:
         number: The number of its first request.
+        phone: The phone, as far as it is known.
         account: The name of its account, or None where no keys fitted.
         request_id: Its RequestId, or None.
         requests: The requests, oldest first.
@@ -138,8 +139,21 @@ class Send:
         text: What `story` has measured of the text, to measure it once.
     """
 
+    __slots__ = (
+        "account",
+        "messages",
+        "number",
+        "phone",
+        "reports",
+        "request_id",
+        "requests",
+        "requests_pruned",
+        "text",
+    )
+
     def __init__(self, number: int, account: str | None, request_id: str | None) -> None:
         self.number = number
+        self.phone: str | None = None
         self.account = account
         self.request_id = request_id
         self.requests: list[SeenRequest] = []
@@ -211,6 +225,7 @@ class Journal:
         self._sends: Ring[Send] = Ring(max_sends)
         self._by_key: dict[_SendKey, Send] = {}
         self._by_sms_id: dict[str, Send] = {}
+        self._by_phone: dict[str, dict[int, Send]] = {}
         self._newest = 0
         self._listeners: Listeners[[Event]] = Listeners()
 
@@ -227,6 +242,11 @@ class Journal:
     def send_by_sms_id(self, sms_id: str) -> Send | None:
         """Return the send that a message belongs to, or None."""
         return self._by_sms_id.get(sms_id)
+
+    def sends_to(self, phone: str) -> list[Send]:
+        """Return the sends to a phone, as `0XXXXXXXXX`, oldest first."""
+        found = self._by_phone.get(phone, {})
+        return [found[number] for number in sorted(found)]
 
     def next_request_number(self) -> int:
         """Give the next request its number."""
@@ -253,6 +273,8 @@ class Journal:
         if request.operation is Operation.SEND:
             send = self._send(request.account, request.request_id, request.number)
             send.put_request(request)
+            if not send.messages and request.phone:
+                self._index(send, request.phone)
             self.changes.tell(RowKind.ROW, send.number)
         self._listeners.tell(Event(EventKind.REQUEST, request=request))
 
@@ -295,6 +317,7 @@ class Journal:
             ring.clear()
         self._by_key.clear()
         self._by_sms_id.clear()
+        self._by_phone.clear()
         self.changes.tell(RowKind.RESET, 0)
         self._listeners.tell(Event(EventKind.RESET))
 
@@ -304,7 +327,20 @@ class Journal:
             send = self._send(message.account, message.request_id, message.request)
             self._by_sms_id[message.sms_id] = send
         send.put_message(message)
+        if send.phone != message.phone:
+            self._index(send, message.phone)
         return send
+
+    def _index(self, send: Send, phone: str | None) -> None:
+        """Have a send be found by a phone, and by no other."""
+        if send.phone is not None:
+            found = self._by_phone[send.phone]
+            del found[send.number]
+            if not found:
+                del self._by_phone[send.phone]
+        send.phone = phone
+        if phone is not None:
+            self._by_phone.setdefault(phone, {})[send.number] = send
 
     def _send(self, account: str | None, request_id: str | None, number: int) -> Send:
         key = (account, request_id, 0) if request_id else (account, None, number)
@@ -320,6 +356,7 @@ class Journal:
             del self._by_key[send.account, send.request_id, 0]
         else:
             del self._by_key[send.account, None, send.number]
+        self._index(send, None)
         for message in send.messages:
             del self._by_sms_id[message.sms_id]
         self.changes.tell(RowKind.GONE, send.number)

@@ -49,6 +49,7 @@ _MOST_FORCING = 8
 # Far more than a phone takes; a longer text is shown and measured as far as this.
 _LONGEST_TEXT = 4096
 _SHOWN_BODY = 4096
+_MOST_REQUESTS = 50
 _DROPPED_HEADERS = frozenset({b"cookie", b"authorization", b"proxy-authorization"})
 _NAMES: Final = frozenset(
     "apikey secretkey phone content smstype isunicode unicode sandbox campaignid requestid "
@@ -346,8 +347,8 @@ def view_send(
         **row,
         "verdict": view_verdict(send, state),
         "steps": list(view_steps(send, now)),
-        "requests": [view_request(request) for request in send.requests],
-        "requests_pruned": send.requests_pruned,
+        "requests": [view_request(request) for request in send.requests[-_MOST_REQUESTS:]],
+        "requests_pruned": send.requests_pruned + max(len(send.requests) - _MOST_REQUESTS, 0),
         "reports": [view_report(report, send) for report in send.reports],
         "curl": _curl(send, base_url),
         "pytest": _pytest(send, row),
@@ -381,9 +382,16 @@ def _verdict(send: Send, state: State) -> tuple[str, str]:
     early = sum(1 for each in send.requests if each.struck is Struck.DOOR)
     why = "One attempt." if count == 1 else f"{count} attempts with one RequestId: taken once."
     if count > 1 and lost:
-        why = f"{_times(lost, 'answer')} lost. The retry had the same RequestId, so nothing went out twice."
+        number = 1 + next(
+            index for index, each in enumerate(send.requests) if each.decided == "100"
+        )
+        why = (
+            f"Attempt {number} was accepted. The retry had the same RequestId, so nothing went "
+            "out twice."
+        )
     elif count > 1 and early:
-        why = f"{_times(early, 'fault')} struck before the gateway looked, so nothing was taken twice."
+        struck = _times(early, "fault").capitalize()
+        why = f"{struck} struck before the gateway looked, so nothing was taken twice."
     elif lost:
         why = "The answer was lost: the app does not know that the message was accepted."
     words = {
@@ -466,7 +474,8 @@ def view_steps(send: Send, now: float) -> Iterator[View]:
     """Show what happened to a send as steps between app, gateway and phone, in order of time."""
     start = send.requests[0].at if send.requests else send.messages[0].at
     steps = [*_request_steps(send), *_delivery_steps(send, now)]
-    steps.sort(key=lambda step: step.at)
+    # What happens within a millisecond stays in this order: a report follows what it reports.
+    steps.sort(key=lambda step: step.at.replace(microsecond=step.at.microsecond // 1000 * 1000))
     silent_since: datetime | None = None
     for step in steps:
         if step.kind == "send":
@@ -524,7 +533,7 @@ class _Step:
 
 def _request_steps(send: Send) -> Iterator[_Step]:
     accepted = {message.request: message for message in send.messages}
-    skipped = send.requests_pruned
+    skipped, unanswered = send.requests_pruned, False
     for index, request in enumerate(send.requests):
         attempt = index + 1 + (skipped if index else 0)
         at_door = request.struck is Struck.DOOR
@@ -548,7 +557,31 @@ def _request_steps(send: Send) -> Iterator[_Step]:
             is_held = message.delivery.started_at > message.at.timestamp()
             word = "held" if is_held and message.send_at is not None else "accepted"
             yield _Step(request.at, word, "gateway", None, word, word)
-        yield _answer_step(request, attempt)
+        if at_door and request.status is None:
+            # No arrow back: there was no answer that could have been drawn.
+            end = request.at + timedelta(seconds=request.duration or 0)
+            yield _Step(end, "note", None, None, "no answer", _NO_ANSWER[_kind(request.fault)])
+        else:
+            answer = _answer_step(request, attempt)
+            # 124 is as wished where the answer to an earlier attempt was lost.
+            if answer.what == "124" and unanswered:
+                answer = attrs.evolve(answer, tone="ok")
+            yield answer
+        unanswered = unanswered or request.told is None
+
+
+_NO_ANSWER: Final = {
+    "reset": "the connection was reset",
+    "close": "the connection was closed",
+    "hang": "no answer came",
+    "garbage": "bytes came that are not HTTP",
+}
+
+
+def _kind(fault: str | None) -> str:
+    """Return the kind of a fault by its specification."""
+    word = re.split("[:@,]", fault or "")[0]
+    return word if word in _NO_ANSWER else "hang"
 
 
 def _answer_step(request: SeenRequest, attempt: int) -> _Step:
@@ -556,11 +589,13 @@ def _answer_step(request: SeenRequest, attempt: int) -> _Step:
     on_way = request.struck is Struck.WAY
     what = request.told or (str(request.status) if request.status is not None else "no answer")
     if on_way and request.told is None and request.decided is not None:
-        what = request.decided if request.status is None else what
-        text, tone = f"{request.decided} lost on the way", "bad"
+        if request.status is None:
+            what, text = f"{request.decided} lost on the way", ""
+        else:
+            text = f"{request.decided} lost on the way"
+        tone = "bad"
     elif what == "no answer":
-        under_way = request.duration is None and request.fault is None
-        text, tone = ("under way" if under_way else "no answer"), "bad"
+        text, tone = "", "bad"
     else:
         text, tone = _ANSWERS.get(what, (request.why or _meaning(what), "bad"))
     if request.sandbox and what == "100":
@@ -627,11 +662,14 @@ def _delivery_steps(send: Send, now: float) -> Iterator[_Step]:
         if message.callback_url is None and not later:
             yield _Step(_at(end), "note", None, None, "no report", "no CallbackUrl: no report")
     for report in send.reports:
-        yield _report_step(report)
+        yield _report_step(report, send)
 
 
-def _report_step(report: SentReport) -> _Step:
-    word = {FINISHED: "finished"}.get(report.send_status, "waiting")
+def _report_step(report: SentReport, send: Send) -> _Step:
+    message = next((each for each in send.messages if each.sms_id == report.sms_id), None)
+    word = "waiting"
+    if report.send_status == FINISHED:
+        word = "delivered" if message is None or message.delivery.delivered else "failed"
     text = f"report: {word}"
     if report.attempt > 1:
         text += f", try {report.attempt}"
