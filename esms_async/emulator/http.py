@@ -510,45 +510,44 @@ class Handlers:
         if self._faults.loaded:
             fault = self._faults.draw(Target.ANSWER, operation, _kept_phone(fields))
         account = self._gateway.account_of(fields)
-        seen = SeenRequest(
-            number=self._journal.next_request_number(),
-            at=self._clock.now(),
-            operation=operation,
-            method=request.method,
-            fields=fields.shown,
-            request_id=fields.get("requestid"),
-            phone=fields.get("phone"),
-            sandbox=fields.get("sandbox") == "1",
-            fault=None if fault is None else str(fault),
-            path=request.path,
-            account=None if account is None else account.name,
-            route=_route(endpoint, fields),
-            raw=raw,
-        )
+        number, at = self._journal.next_request_number(), self._clock.now()
         if fault is not None:
+            seen = SeenRequest(
+                number=number,
+                at=at,
+                operation=operation,
+                method=request.method,
+                fields=fields.shown,
+                request_id=fields.get("requestid"),
+                phone=fields.get("phone"),
+                sandbox=fields.get("sandbox") == "1",
+                fault=str(fault),
+                path=request.path,
+                account=None if account is None else account.name,
+                route=_route(endpoint, fields),
+                raw=raw,
+            )
             return await self._meet(fault, seen, endpoint, fields, begun)
-        answer = self._decide(seen, endpoint, fields)
+        answer = self._decide(number, endpoint, fields)
         message = answer.message
-        # Spelled out: `attrs.evolve` takes longer than all else that is noted here.
         self._journal.note_request(
             SeenRequest(
-                seen.number,
-                seen.at,
-                operation,
-                seen.method,
-                seen.fields,
-                seen.request_id,
-                seen.phone,
-                seen.sandbox,
-                None,
-                answer.code,
-                answer.code,
-                answer.status,
-                message is not None,
-                None if message is None else message.sms_id,
-                seen.path,
-                seen.account,
-                seen.route,
+                number=number,
+                at=at,
+                operation=operation,
+                method=request.method,
+                fields=fields.shown,
+                request_id=fields.get("requestid"),
+                phone=fields.get("phone"),
+                sandbox=fields.get("sandbox") == "1",
+                decided=answer.code,
+                told=answer.code,
+                status=answer.status,
+                accepted=message is not None,
+                sms_id=None if message is None else message.sms_id,
+                path=request.path,
+                account=None if account is None else account.name,
+                route=_route(endpoint, fields),
                 why=answer.why,
                 duration=RealTime.monotonic() - begun,
                 raw=raw,
@@ -559,9 +558,9 @@ class Handlers:
             await self._reporter.send_early(message)
         return _respond(answer)
 
-    def _decide(self, seen: SeenRequest, endpoint: Endpoint, fields: Fields) -> Answer:
+    def _decide(self, number: int, endpoint: Endpoint, fields: Fields) -> Answer:
         if endpoint.operation is Operation.SEND:
-            return self._send(seen, fields, zalo=endpoint.zalo)
+            return self._send(number, fields, zalo=endpoint.zalo)
         return self._queries[endpoint.operation](fields)
 
     async def _meet(
@@ -577,7 +576,7 @@ class Handlers:
             if await self._closing.within(fault.seconds):
                 return NoAnswer()
         if looks_first:
-            decision = self._decide(seen, endpoint, fields)
+            decision = self._decide(seen.number, endpoint, fields)
         answer = self._distort(fault, seen.operation, fields, decision)
         is_told = fault.kind not in ON_THE_SOCKET or fault.kind is Kind.DRIBBLE
         is_slow = fault.kind in (Kind.DRIBBLE, Kind.HANG) or (
@@ -622,8 +621,8 @@ class Handlers:
             case _:
                 return decision or wire.invalid(self._gateway.settings.invalid_status)
 
-    def _send(self, seen: SeenRequest, fields: Fields, *, zalo: bool) -> Answer:
-        answer = self._gateway.send(fields, number=seen.number, zalo=zalo)
+    def _send(self, number: int, fields: Fields, *, zalo: bool) -> Answer:
+        answer = self._gateway.send(fields, number=number, zalo=zalo)
         if (message := answer.message) is None:
             return answer
         if self._faults.loaded:
@@ -636,7 +635,8 @@ class Handlers:
                     None if lag is None else lag.seconds,
                 )
                 answer = attrs.evolve(answer, message=message)
-        self._journal.note_message(message)
+        # The request that it came by is noted next, and has its row drawn.
+        self._journal.note_message(message, with_row=False)
         self.plan(message)
         return answer
 
@@ -729,23 +729,18 @@ class Handlers:
             )
         )
 
-    @web.middleware
-    async def record(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Record what is refused on its way to an operation."""
-        begun = RealTime.monotonic()
-        try:
-            return await handler(request)
-        except web.HTTPException as error:
-            if is_own(request.path) and not isinstance(error, Refused):
-                raise
-            body = b""
-            if not isinstance(error, web.HTTPRequestEntityTooLarge | web.HTTPRequestTimeout):
-                with contextlib.suppress(web.HTTPException):
-                    body = await read_body(request, _BODY_PATIENCE)
-            text = error.text or ""
-            answer = Answer(text, error.content_type or "text/plain", status=error.status)
-            self.note_not_taken(request, body, answer, explain(request, error, body), begun)
-            raise
+    async def note_refused(
+        self, request: web.Request, error: web.HTTPException, begun: float
+    ) -> None:
+        """Record what was refused on its way to an operation."""
+        if is_own(request.path) and not isinstance(error, Refused):
+            return
+        body = b""
+        if not isinstance(error, web.HTTPRequestEntityTooLarge | web.HTTPRequestTimeout):
+            with contextlib.suppress(web.HTTPException):
+                body = await read_body(request, _BODY_PATIENCE)
+        answer = Answer(error.text or "", error.content_type or "text/plain", status=error.status)
+        self.note_not_taken(request, body, answer, explain(request, error), begun)
 
 
 _MOST_PLANNED = 100_000
@@ -949,7 +944,7 @@ def _other(endpoint: Endpoint, body: str) -> str:
     return "the JSON that the documentation shows"
 
 
-def explain(request: web.Request, error: web.HTTPException, body: bytes) -> Problem:
+def explain(request: web.Request, error: web.HTTPException) -> Problem:
     """Say why a request did not reach an operation."""
     if isinstance(error, Refused):
         marks = (f"Host: {request.headers.get('Host', '')}",) if error.status == 403 else ()
@@ -1086,14 +1081,17 @@ def new_application(settings: Settings, guard: Guard, handlers: Handlers) -> web
 
     @web.middleware
     async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
-        guard.check(request)
-        if request.path == "/" and (answer := guard.login(request)) is not None:
-            return answer
-        return await handler(request)
+        begun = RealTime.monotonic()
+        try:
+            guard.check(request)
+            if request.path == "/" and (answer := guard.login(request)) is not None:
+                return answer
+            return await handler(request)
+        except web.HTTPException as error:
+            await handlers.note_refused(request, error, begun)
+            raise
 
-    return web.Application(
-        client_max_size=settings.max_request_bytes, middlewares=[handlers.record, check]
-    )
+    return web.Application(client_max_size=settings.max_request_bytes, middlewares=[check])
 
 
 async def listen(

@@ -278,9 +278,16 @@ class Journal:
             self.changes.tell(RowKind.ROW, send.number)
         self._listeners.tell(Event(EventKind.REQUEST, request=request))
 
-    def note_message(self, message: AcceptedMessage) -> None:
-        """Keep a message that was accepted, or whose delivery has changed."""
-        self.changes.tell(RowKind.ROW, self._put_message(message).number)
+    def note_message(self, message: AcceptedMessage, *, with_row: bool = True) -> None:
+        """Keep a message that was accepted, or whose delivery has changed.
+
+        Args:
+            message: The message.
+            with_row: False where a request is noted next that tells of the row.
+        """
+        send = self._put_message(message)
+        if with_row:
+            self.changes.tell(RowKind.ROW, send.number)
         self._listeners.tell(Event(EventKind.MESSAGE, message=message))
 
     def note_progress(self, sms_id: str) -> None:

@@ -810,7 +810,7 @@ def shape_of(text: str) -> str:
 
 def _masked(text: str, raw: RawRequest | None) -> str:
     """Mask the values of the keys, in whatever form a request can spell them."""
-    for secret in () if raw is None else raw.secrets:
+    for secret in () if raw is None else sorted(raw.secrets, key=len, reverse=True):
         for spelled in {
             secret,
             quote(secret, safe=""),

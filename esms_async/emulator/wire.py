@@ -69,9 +69,8 @@ class Fields(dict[str, str]):
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """The values of the keys, longest first, to be masked wherever they stand."""
-        found = {value for name, value in self.items() if name in _SECRETS and value}
-        return tuple(sorted(found, key=len, reverse=True))
+        """The values of the keys, to be masked wherever they stand."""
+        return tuple(value for name in _SECRETS if (value := self.get(name)))
 
     def __repr__(self) -> str:
         return f"<Fields {', '.join(self)}>"
