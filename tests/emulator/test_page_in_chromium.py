@@ -58,13 +58,14 @@ async def opened(
     browser: Browser,
     path: str = "/",
     *,
-    refused: int = 0,
+    refused: int | None = 0,
     script: str | None = None,
     **options: Any,
 ) -> AsyncIterator[Page]:
     """Open the page of an emulator; whatever it complains of in its console fails the test.
 
-    A request that is refused is an error in the console of Chromium; `refused` says how many are.
+    A request that is refused is an error in the console of Chromium; `refused` says how many are,
+    or is None where that depends on how fast the machine is.
     """
     complaints: list[str] = []
     options.setdefault("viewport", WIDE)
@@ -84,7 +85,8 @@ async def opened(
     finally:
         await context.close()
     expected = [line for line in complaints if "responded with a status of 4" in line]
-    assert (len(expected), complaints) == (refused, expected)
+    assert complaints == expected
+    assert refused in (None, len(expected))
 
 
 async def clipboard(page: Page) -> str:
@@ -1126,7 +1128,8 @@ async def test_the_page_holds_no_more_with_each_message(browser: Browser) -> Non
     async with (
         Emulator(settings=settings) as emulator,
         Caller.to(emulator) as caller,
-        opened(emulator, browser) as page,
+        # A row may have made room for newer ones before the page asks for its story.
+        opened(emulator, browser, refused=None) as page,
     ):
         devtools = await page.context.new_cdp_session(page)
         sizes: list[tuple[int, int]] = []
