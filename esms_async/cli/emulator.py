@@ -3,6 +3,7 @@
 import asyncio
 import signal
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import click
 
@@ -30,7 +31,7 @@ def emulator_options(command: Callable[..., int]) -> Callable[..., int]:
     return command
 
 
-def _type(option: Option) -> click.ParamType:
+def _type(option: Option) -> "click.ParamType[Any]":
     if not option.is_number:
         return click.STRING
     if option.low is None and option.high is None:

@@ -19,27 +19,32 @@ _LAST = datetime(9000, 1, 1, tzinfo=UTC).timestamp()
 _REALTIME_COARSE = 5
 
 
+# Wrapped, because freezegun replaces the functions of `time` where modules hold them themselves.
+if sys.platform == "linux":
+    _monotonic = partial(time.clock_gettime, time.CLOCK_BOOTTIME)
+    _wall = partial(time.clock_gettime, _REALTIME_COARSE)
+else:
+    _monotonic = partial(time.perf_counter)
+    _wall = partial(time.time)
+
+
 class RealTime:
     """The machine's clocks, out of reach of the libraries that freeze time in tests.
 
-    freezegun replaces functions where modules hold them, so a class holds these. time-machine
-    replaces `time.time` itself, and `clock_gettime` for CLOCK_REALTIME alone.
+    time-machine replaces `time.time` itself, and `clock_gettime` for CLOCK_REALTIME alone.
     """
 
-    monotonic: Callable[[], float]
-    """Seconds that never go back and, on Linux, count while the machine is suspended."""
+    _origin = _wall() - _monotonic()
 
-    if sys.platform == "linux":
-        monotonic = staticmethod(partial(time.clock_gettime, time.CLOCK_BOOTTIME))
-        _origin = time.clock_gettime(_REALTIME_COARSE) - time.clock_gettime(time.CLOCK_BOOTTIME)
-    else:
-        monotonic = staticmethod(time.perf_counter)
-        _origin = time.time() - time.perf_counter()
+    @staticmethod
+    def monotonic() -> float:
+        """Return seconds that never go back; on Linux they count while the machine sleeps."""
+        return _monotonic()
 
     @classmethod
     def time(cls) -> float:
         """Return the seconds since 1970."""
-        return cls._origin + cls.monotonic()
+        return cls._origin + _monotonic()
 
 
 class RealTimeLoop(asyncio.SelectorEventLoop):

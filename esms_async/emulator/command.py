@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Final, NoReturn
+from typing import Final, NoReturn, cast
 
 import attrs
 
@@ -33,6 +33,7 @@ SIGN: Final = "EMULATOR: NO SMS LEAVES THIS MACHINE"
 """What every run of an emulator says first."""
 
 _DEFAULT_PORT = 8026
+_LAST_PORT = 65535
 # A client that sends the same wrong request again and again must not fill the console.
 _MOST_LINES = 20
 _LINES_WITHIN = 10.0
@@ -95,10 +96,6 @@ OPTIONS: Final = (
 """All options of the command."""
 
 
-def _as_list(value: object) -> tuple[str, ...]:
-    return tuple(value) if isinstance(value, list | tuple) else ()
-
-
 def build(options: Mapping[str, object]) -> Emulator:
     """Make the emulator that options ask for.
 
@@ -108,56 +105,67 @@ def build(options: Mapping[str, object]) -> Emulator:
     Raises:
         ConfigurationError: A value cannot work; the error names the option.
     """
-    given = {name: value for name, value in options.items() if value is not None}
-    settings = parse_settings(_as_list(given.get("set")))
-    if "otp_pattern" in given:
-        settings = attrs.evolve(settings, otp_pattern=str(given["otp_pattern"]))
-    if "dlr_delay" in given:
-        settings = attrs.evolve(settings, report_delay=_seconds(str(given["dlr_delay"])))
-    if "max_messages" in given:
-        settings = attrs.evolve(settings, max_messages=given["max_messages"])
-    host, port = HOST, given.get("port", _DEFAULT_PORT)
-    if "listen" in given:
-        host, port = _read_address(str(given["listen"]))
-    balance = given.get("balance", DEFAULT_BALANCE)
+    written = [*_texts(options, "set")]
+    if (pattern := _text(options, "otp_pattern")) is not None:
+        written.append(f"otp_pattern={pattern}")
+    if (delay := _text(options, "dlr_delay")) is not None:
+        written.append(f"report_delay={_seconds(delay)}")
+    if (most := _text(options, "max_messages")) is not None:
+        written.append(f"max_messages={most}")
+    host, port = HOST, _number(options, "port", _DEFAULT_PORT)
+    if (listen := _text(options, "listen")) is not None:
+        host, port = _read_address(listen)
     first = AccountSetup(
         "default",
-        _credentials(given),
-        balance,  # type: ignore[arg-type]  # it is checked there
-        (TEST_BRANDNAME, *map(_read_brandname, _as_list(given.get("brandname")))),
+        _credentials(options),
+        _number(options, "balance", DEFAULT_BALANCE),
+        (TEST_BRANDNAME, *map(_read_brandname, _texts(options, "brandname"))),
     )
+    seed = options.get("seed")
     return Emulator(
         host=host,
-        port=port,  # type: ignore[arg-type]  # the option is a number
-        accounts=[first, *map(_read_account, _as_list(given.get("account")))],
-        faults=_as_list(given.get("fault")),
-        seed=given.get("seed"),  # type: ignore[arg-type]  # the same
-        settings=settings,
-        allow_hosts=_as_list(given.get("allow_host")),
-        allow_callback_hosts=_as_list(given.get("allow_callback_host")),
-        token=_text(given, "token"),
-        tls=_text(given, "tls"),
-        db=_text(given, "db"),
+        port=port,
+        accounts=[first, *map(_read_account, _texts(options, "account"))],
+        faults=_texts(options, "fault"),
+        seed=seed if isinstance(seed, int) else None,
+        settings=parse_settings(written),
+        allow_hosts=_texts(options, "allow_host"),
+        allow_callback_hosts=_texts(options, "allow_callback_host"),
+        token=_text(options, "token"),
+        tls=_text(options, "tls"),
+        db=_text(options, "db"),
     )
 
 
-def _text(given: Mapping[str, object], name: str) -> str | None:
-    value = given.get(name)
+def _texts(options: Mapping[str, object], name: str) -> tuple[str, ...]:
+    value = options.get(name)
+    if not isinstance(value, list | tuple):
+        return ()
+    return tuple(str(each) for each in cast("Sequence[object]", value))
+
+
+def _number(options: Mapping[str, object], name: str, default: int) -> int:
+    value = options.get(name)
+    return value if isinstance(value, int) else default
+
+
+def _text(options: Mapping[str, object], name: str) -> str | None:
+    value = options.get(name)
     return None if value is None else str(value)
 
 
 def _read_address(written: str) -> tuple[str, int]:
     host, colon, port = written.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
-    if not colon or not host or not (port.isascii() and port.isdigit()) or int(port) > 65535:  # noqa: PLR2004  # the last port
+    if not colon or not host or not (port.isascii() and port.isdigit()) or int(port) > _LAST_PORT:
         raise ConfigurationError(
             f"--listen takes an address and a port such as 0.0.0.0:8026, not {written[:60]!r}"
         )
     return host, int(port)
 
 
-def _credentials(given: Mapping[str, object]) -> Credentials | None:
-    keys = [_text(given, name) for name in ("api_key", "secret_key")]
+def _credentials(options: Mapping[str, object]) -> Credentials | None:
+    keys = [_text(options, name) for name in ("api_key", "secret_key")]
     if keys == [None, None]:
         return None
     api_key, secret_key = keys
@@ -275,7 +283,7 @@ def parse(arguments: Sequence[str], environ: Mapping[str, str]) -> Mapping[str, 
         parser.add_argument(
             f"--{option.name}",
             metavar=option.metavar,
-            type=_number(option) if option.is_number else str,
+            type=_reader(option) if option.is_number else str,
             action="append" if option.many else "store",
             default=environ.get(option.variable or "") or option.default,
             help=argparse.SUPPRESS if option.hidden else words,
@@ -283,7 +291,7 @@ def parse(arguments: Sequence[str], environ: Mapping[str, str]) -> Mapping[str, 
     return vars(parser.parse_args(arguments))
 
 
-def _number(option: Option) -> Callable[[str], int]:
+def _reader(option: Option) -> Callable[[str], int]:
     def read(written: str) -> int:
         number = int(written)
         if (option.low is not None and number < option.low) or (

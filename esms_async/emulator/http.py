@@ -924,7 +924,8 @@ def _explain_json(text: str, send: str, *, wants_json: bool) -> tuple[str, str, 
     if not wants_json:
         return "The body is JSON; this operation takes {takes}.", "Send a form.", ()
     if not isinstance(value, dict):
-        kind = {list: "an array", str: "a text"}.get(type(value), "a single value")
+        kind = "an array" if isinstance(value, list) else "a single value"
+        kind = "a text" if isinstance(value, str) else kind
         return f"The body is {kind} of JSON; this operation takes one object.", send, ()
     names = [
         (name, "a list" if isinstance(each, list) else "an object")

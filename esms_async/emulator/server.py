@@ -108,7 +108,7 @@ def _on_loop(
     """Have a method run on the loop that its emulator serves on."""
 
     @wraps(method)
-    def relayed(self: "Emulator", *args: _P.args, **kwargs: _P.kwargs) -> _T:
+    def relayed(self: "Emulator", /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
         return self.run_on_loop(partial(method, self, *args, **kwargs))
 
     return relayed
@@ -120,7 +120,7 @@ def _awaited_on_loop(
     """Have a coroutine method run on the loop that its emulator serves on."""
 
     @wraps(method)
-    async def relayed(self: "Emulator", *args: _P.args, **kwargs: _P.kwargs) -> _T:
+    async def relayed(self: "Emulator", /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
         return await self.await_on_loop(method(self, *args, **kwargs))
 
     return relayed
@@ -477,14 +477,13 @@ class Emulator:
             TimeoutError: None came; the error says what was waited for.
             ConfigurationError: `phone` or `pattern` cannot work.
         """
-        has_code: Callable[[AcceptedMessage], bool] | None = None
-        if with_code or pattern is not None:
-            compiled = self._to_pattern(pattern)
+        compiled = self._to_pattern(pattern)
 
-            def has_code(message: AcceptedMessage) -> bool:
-                return find_otp(message.content, compiled) is not None
+        def has_code(message: AcceptedMessage) -> bool:
+            return find_otp(message.content, compiled) is not None
 
-        wanted = Wanted(phone, request_id, since, has_code)
+        needs_code = with_code or pattern is not None
+        wanted = Wanted(phone, request_id, since, has_code if needs_code else None)
         for message in reversed(self._gateway.messages):
             if wanted.fits(message):
                 return message
@@ -590,7 +589,9 @@ class Emulator:
         seen: dict[tuple[str, ...], AcceptedMessage] = {}
         twice: list[str] = []
         for message in self._gateway.messages:
-            keys = [("text", message.account, message.phone, message.content)]
+            keys: list[tuple[str, ...]] = [
+                ("text", message.account, message.phone, message.content)
+            ]
             if message.request_id is not None:
                 keys.append(("id", message.account, message.request_id))
             earlier = next((seen[key] for key in keys if key in seen), None)
@@ -871,7 +872,7 @@ def _make_certificate(certificate: Path, key: Path, hosts: Iterable[str]) -> Non
         for host in sorted(hosts)
     )
     subprocess.run(  # noqa: S603  # hosts were checked
-        [  # noqa: S607  # wherever it is
+        [  # wherever it is
             *("openssl", "req", "-x509", "-newkey", "ec"),
             *("-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"),
             *("-days", str(_CERTIFICATE_DAYS), "-subj", "/CN=esms-async emulator"),
@@ -1034,7 +1035,7 @@ class ThreadedEmulator(Emulator):
             _require_files()
             with asyncio.Runner(loop_factory=RealTimeLoop) as runner:
                 runner.run(self._serve())
-        except BaseException as error:  # noqa: BLE001  # it is raised where the thread was started
+        except BaseException as error:  # it is raised where the thread was started
             if self._started.done():
                 raise
             self._started.set_exception(error)

@@ -134,6 +134,10 @@ def _to_tuple(value: object) -> object:
     return tuple(cast("list[object]", value)) if isinstance(value, list) else value
 
 
+def _to_list(value: object) -> object:
+    return list(cast("tuple[object, ...]", value)) if isinstance(value, tuple) else value
+
+
 _WHOLE = {"type": "integer", "minimum": 0, "maximum": _LARGEST}
 _SOME = {**_WHOLE, "minimum": 1}
 _SECONDS = Type(
@@ -200,14 +204,14 @@ _PATTERN = Type(
 def _field(kind: Type, default: _T, words: str, *, live: bool = True) -> _T:
     """Declare a setting; one that is not `live` is fixed when the emulator starts."""
 
-    def check(_: object, attribute: "attrs.Attribute[object]", value: object) -> None:
+    def check(_: object, attribute: "attrs.Attribute[_T]", value: object) -> None:
         if not kind.fits(value):
             raise ConfigurationError(f"{attribute.name} must be {kind.words}")
         if kind is _PATTERN and isinstance(value, str):
             compile_pattern(value)
 
     metadata = {"type": kind, "words": words, "live": live}
-    return cast("_T", attrs.field(default=default, validator=check, metadata=metadata))
+    return attrs.field(default=default, validator=check, metadata=metadata)
 
 
 @attrs.frozen(kw_only=True)
@@ -316,8 +320,11 @@ class Setting:
     @property
     def schema(self) -> Mapping[str, object]:
         """Its JSON Schema."""
-        default = list(self.default) if isinstance(self.default, tuple) else self.default
-        return {**self.type.schema, "default": default, "description": self.words}
+        return {
+            **self.type.schema,
+            "default": _to_list(self.default),
+            "description": self.words,
+        }
 
 
 SETTINGS: Final[Mapping[str, Setting]] = {
@@ -346,12 +353,13 @@ def find_setting(name: str) -> Setting:
     return SETTINGS[name]
 
 
-def parse_settings(written: Iterable[str], settings: Settings = Settings()) -> Settings:  # noqa: B008  # a frozen value
+def parse_settings(written: Iterable[str], settings: Settings | None = None) -> Settings:
     """Change settings as `name=value` says, such as `report_delay=500ms`.
 
     Raises:
         ConfigurationError: A name or a value cannot work; the error names it.
     """
+    settings = Settings() if settings is None else settings
     changes: dict[str, object] = {}
     for each in written:
         name, equals, text = each.partition("=")
@@ -362,7 +370,7 @@ def parse_settings(written: Iterable[str], settings: Settings = Settings()) -> S
                 f"{setting.name} must be {setting.type.words}, not {text[:60]!r}"
             )
         changes[setting.name] = value
-    return attrs.evolve(settings, **changes)
+    return attrs.evolve(settings, **changes)  # type: ignore[arg-type]  # each was checked
 
 
 def change_settings(settings: Settings, values: Mapping[str, object]) -> Settings:
@@ -383,12 +391,10 @@ def change_settings(settings: Settings, values: Mapping[str, object]) -> Setting
             raise ConfigurationError(
                 f"{name} must be {setting.type.words}, not {json.dumps(value)[:60]}"
             )
-    return attrs.evolve(settings, **changes)
+    return attrs.evolve(settings, **changes)  # type: ignore[arg-type]  # each was checked
 
 
 def view_settings(settings: Settings) -> Mapping[str, object]:
     """Return the settings as JSON values."""
-    return {
-        name: list(value) if isinstance(value, tuple) else value
-        for name, value in attrs.asdict(settings, recurse=False).items()
-    }
+    values: dict[str, object] = attrs.asdict(settings, recurse=False)
+    return {name: _to_list(value) for name, value in values.items()}

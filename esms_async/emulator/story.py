@@ -52,9 +52,12 @@ _SHOWN_BODY = 4096
 _MOST_REQUESTS = 50
 _DROPPED_HEADERS = frozenset({b"cookie", b"authorization", b"proxy-authorization"})
 _NAMES: Final = frozenset(
-    "apikey secretkey phone content smstype isunicode unicode sandbox campaignid requestid "
-    "callbackurl senddate brandname oaid tempid tempdata sendingmode refid from to page pagesize "
-    "true false null".split()
+    (
+        *("apikey", "secretkey", "phone", "content", "smstype", "isunicode", "unicode"),
+        *("sandbox", "campaignid", "requestid", "callbackurl", "senddate", "brandname", "oaid"),
+        *("tempid", "tempdata", "sendingmode", "refid", "from", "to", "page", "pagesize"),
+        *("true", "false", "null"),
+    )
 )
 _WORD = re.compile(r"\w+")
 
@@ -123,32 +126,33 @@ class State:
 
 def state_of(send: Send, now: float, *, lossy: bool = False) -> State:
     """Return what is true of a send at a time in seconds since 1970."""
-    message, requests = send.message, send.requests
-    marks: list[str] = []
-    if len(send.messages) > 1:
-        marks.append("twice")
-    if len(requests) + send.requests_pruned > 1:
-        marks.append("retry")
-    if any(each.fault for each in requests) or any(each.delivery.fault for each in send.messages):
-        marks.append("fault")
-    if any("124" in (each.decided, each.told) for each in requests):
-        marks.append("dedup")
-    callback = _callback_problem(send)
-    if callback:
-        marks.append("callback")
-    if lossy and message is not None:
-        marks.append("unicode")
+    message = send.message
+    marks = _marks(send, lossy=lossy)
     if message is None:
-        name, word, tone = _state_without_message(requests)
-    else:
-        name, word, tone = _state_of_message(message, now)
-        if tone == "ok" and callback:
-            word, tone = f"callback {callback}", "warn"
-        elif tone == "ok" and lossy:
-            word, tone = "IsUnicode=0", "warn"
-        if len(send.messages) > 1:
-            word, tone = f"sent {len(send.messages)} times", "bad"
-    return State(name, word, tone, tuple(marks))
+        return State(*_state_without_message(send.requests), marks)
+    name, word, tone = _state_of_message(message, now)
+    if tone == "ok" and "callback" in marks:
+        word, tone = f"callback {_callback_problem(send)}", "warn"
+    elif tone == "ok" and lossy:
+        word, tone = "IsUnicode=0", "warn"
+    if len(send.messages) > 1:
+        word, tone = f"sent {len(send.messages)} times", "bad"
+    return State(name, word, tone, marks)
+
+
+def _marks(send: Send, *, lossy: bool) -> tuple[str, ...]:
+    """Return what stands out of a send."""
+    requests, messages = send.requests, send.messages
+    stands_out = {
+        "twice": len(messages) > 1,
+        "retry": len(requests) + send.requests_pruned > 1,
+        "fault": any(each.fault for each in requests)
+        or any(each.delivery.fault for each in messages),
+        "dedup": any("124" in (each.decided, each.told) for each in requests),
+        "callback": _callback_problem(send) is not None,
+        "unicode": lossy and bool(messages),
+    }
+    return tuple(mark for mark, is_true in stands_out.items() if is_true)
 
 
 def _state_of_message(message: AcceptedMessage, now: float) -> tuple[str, str, str]:
@@ -208,7 +212,7 @@ def view_row(send: Send, now: float, pattern: re.Pattern[str] | None = None) -> 
             message.unicode,
         )
     else:
-        fields = {} if first is None else first.fields
+        fields: Mapping[str, str] = {} if first is None else first.fields
         phone = "" if first is None else first.phone or ""
         content = _field(fields, "content") or _field(fields, "tempdata") or ""
         route = (first and first.route) or Route.FIXED
@@ -252,7 +256,7 @@ def view_row(send: Send, now: float, pattern: re.Pattern[str] | None = None) -> 
         "parts_plain": text.parts_plain,
         "price_plain": 0 if message is None else message.price,
         "part_starts": text.part_starts,
-        "ghost": _ghost(send, state, now),
+        "ghost": _ghost(send, state),
         "warning": _LOSSY if "unicode" in state.marks else None,
         "not_taken": False,
         "trouble": state.is_trouble,
@@ -280,27 +284,26 @@ def _sender(send: Send, route: Route) -> str:
     return (_field(send.requests[0].fields, "brandname") if send.requests else None) or ""
 
 
-def _ghost(send: Send, state: State, now: float) -> str | None:
+def _ghost(send: Send, state: State) -> str | None:
     """Say why the phone does not show the message, or return None where it does."""
-    message = send.message
-    match state.name:
-        case "delivered":
-            return None
-        case "failed":
-            return "Never arrived: delivery failed"
-        case "rejected":
-            return f"Never reached this phone: {state.word}"
-        case "sandbox":
-            return "Sandbox: never reaches a phone"
-        case "held" if message is not None:
-            due = datetime.fromtimestamp(message.delivery.started_at, VIETNAM_TIME)
-            return f"Arrives {due:%a} {due.day} {due:%b}, {due:%H:%M}"
-        case "waiting":
-            return "On its way"
-        case "sent":
-            return "Sent; nobody knows whether it arrived"
-        case _:
-            return "Under way" if state.tone == "wait" else "The gateway never looked at it"
+    if state.name == "held" and send.message is not None:
+        due = datetime.fromtimestamp(send.message.delivery.started_at, VIETNAM_TIME)
+        return f"Arrives {due:%a} {due.day} {due:%b}, {due:%H:%M}"
+    if state.name == "lost" and state.tone == "wait":
+        return "Under way"
+    words = _GHOSTS[state.name]
+    return words if words is None else words.format(word=state.word)
+
+
+_GHOSTS: Final[Mapping[str, str | None]] = {
+    "delivered": None,
+    "failed": "Never arrived: delivery failed",
+    "rejected": "Never reached this phone: {word}",
+    "sandbox": "Sandbox: never reaches a phone",
+    "waiting": "On its way",
+    "sent": "Sent; nobody knows whether it arrived",
+    "lost": "The gateway never looked at it",
+}
 
 
 def view_not_taken(request: SeenRequest) -> View:
@@ -351,7 +354,7 @@ def view_send(
         "requests_pruned": send.requests_pruned + max(len(send.requests) - _MOST_REQUESTS, 0),
         "reports": [view_report(report, send) for report in send.reports],
         "curl": _curl(send, base_url),
-        "pytest": _pytest(send, row),
+        "pytest": _pytest(row),
         "can": {
             "deliver": message is not None,
             "fail": message is not None,
@@ -368,62 +371,81 @@ def view_verdict(send: Send, state: State) -> View:
 
 
 def _verdict(send: Send, state: State) -> tuple[str, str]:
-    message, count = send.message, len(send.requests) + send.requests_pruned
-    last = send.requests[-1] if send.requests else None
+    message = send.message
     if message is None:
-        return _verdict_without_message(state, last)
+        return _verdict_without_message(state, send.requests[-1] if send.requests else None)
     if len(send.messages) > 1:
         return (
             f"Accepted {len(send.messages)} times: the phone gets the message more than once.",
             "The same RequestId came again after the gateway had forgotten it, or RequestIds are "
             "not refused (refuses_duplicates).",
         )
-    lost = sum(1 for each in send.requests if each.decided == "100" and each.told != "100")
+    match state.name:
+        case "delivered":
+            return _verdict_of_delivered(send, state)
+        case "failed":
+            source = "The report" if message.callback_url else "GetSendStatus"
+            return "Accepted, but the phone did not get it.", f"{source} says failed."
+        case "held":
+            return (
+                f"Held until {state.word}.",
+                "SendDate was given. Move the clock ahead, or deliver it now.",
+            )
+        case "sent":
+            return (
+                "Sent, and no report will come.",
+                "The fault dlr:never keeps its report back.",
+            )
+        case _:
+            return "Accepted, on its way to the phone.", _why_once(send)
+
+
+def _verdict_of_delivered(send: Send, state: State) -> tuple[str, str]:
+    count = len(send.requests) + send.requests_pruned
+    if callback := _callback_problem(send):
+        return (
+            f"Delivered, but your callback {_callback_words(callback)}.",
+            _callback_why(send, callback),
+        )
+    if state.word == "IsUnicode=0":
+        return (
+            "Delivered, with diacritics under IsUnicode=0.",
+            "A real phone may show them as “?”, or get nothing. Set IsUnicode=1 or leave the "
+            "diacritics out.",
+        )
+    words = "Delivered"
+    if count > 1 and (lost := _count_lost(send)):
+        words = f"Delivered once, {_times(lost, 'answer')} lost"
+    elif "dedup" in state.marks:
+        words = "Delivered once, asked for twice"
+    elif count > 1:
+        words = f"Delivered once, after {count} attempts"
+    return f"{words}.", _why_once(send)
+
+
+def _count_lost(send: Send) -> int:
+    return sum(1 for each in send.requests if each.decided == "100" and each.told != "100")
+
+
+def _why_once(send: Send) -> str:
+    """Say why a message was taken once, whatever the attempts met."""
+    count = len(send.requests) + send.requests_pruned
+    lost = _count_lost(send)
     early = sum(1 for each in send.requests if each.struck is Struck.DOOR)
-    why = "One attempt." if count == 1 else f"{count} attempts with one RequestId: taken once."
     if count > 1 and lost:
         number = 1 + next(
             index for index, each in enumerate(send.requests) if each.decided == "100"
         )
-        why = (
+        return (
             f"Attempt {number} was accepted. The retry had the same RequestId, so nothing went "
             "out twice."
         )
-    elif count > 1 and early:
+    if count > 1 and early:
         struck = _times(early, "fault").capitalize()
-        why = f"{struck} struck before the gateway looked, so nothing was taken twice."
-    elif lost:
-        why = "The answer was lost: the app does not know that the message was accepted."
-    words = {
-        "delivered": "Delivered",
-        "failed": "Accepted, but the phone did not get it",
-        "sent": "Sent, and no report will come",
-        "waiting": "Accepted, on its way to the phone",
-        "held": f"Held until {state.word}",
-    }[state.name]
-    if state.name == "delivered":
-        if callback := _callback_problem(send):
-            return f"Delivered, but your callback {_callback_words(callback)}.", _callback_why(
-                send, callback
-            )
-        if state.word == "IsUnicode=0":
-            return "Delivered, with diacritics under IsUnicode=0.", (
-                "A real phone may show them as “?”, or get nothing. Set IsUnicode=1 or leave "
-                "the diacritics out."
-            )
-        if lost and count > 1:
-            words = f"Delivered once, {_times(lost, 'answer')} lost"
-        elif "dedup" in state.marks:
-            words = "Delivered once, asked for twice"
-        elif count > 1:
-            words = f"Delivered once, after {count} attempts"
-    elif state.name == "failed":
-        why = "The report says failed." if message.callback_url else "GetSendStatus says failed."
-    elif state.name == "held":
-        why = "SendDate was given. Move the clock ahead, or deliver it now."
-    elif state.name == "sent":
-        why = "The fault dlr:never keeps its report back."
-    return f"{words}.", why
+        return f"{struck} struck before the gateway looked, so nothing was taken twice."
+    if lost:
+        return "The answer was lost: the app does not know that the message was accepted."
+    return "One attempt." if count <= 1 else f"{count} attempts with one RequestId: taken once."
 
 
 def _verdict_without_message(state: State, last: SeenRequest | None) -> tuple[str, str]:
@@ -917,7 +939,7 @@ def _curl(send: Send, base_url: str) -> str:
     return f"curl '{base_url}{name}/' -H 'Content-Type: application/json' -d '{body}'"
 
 
-def _pytest(send: Send, row: View) -> str:
+def _pytest(row: View) -> str:
     phone, code = row["phone"], row["code"]
     check = f"    assert esms_emulator.latest_code({phone!r}) == {code!r}\n" if code else ""
     return (
@@ -929,7 +951,7 @@ def _pytest(send: Send, row: View) -> str:
 
 
 def tell_story(sends: Iterable[Send], not_taken: Iterable[SeenRequest], now: float) -> str:
-    """Write the timelines of sends for a report of a failed test, without content or whole phone."""
+    """Write the timelines of sends for a report of a failed test, without texts and phones."""
     lines: list[str] = []
     for send in sends:
         state = state_of(send, now)
@@ -946,9 +968,9 @@ def tell_story(sends: Iterable[Send], not_taken: Iterable[SeenRequest], now: flo
             what = "" if step["kind"] in ("pause", "note") else f"{step['what']} "
             lines.append(f"  {step['ms']:>9} ms  {arrow:<15} {what}{step['text']}{fault}".rstrip())
     for request in not_taken:
-        lines.append(
-            f"not taken: {request.method} {_shorten(_masked(request.path, request.raw))}: {request.why} {request.fix or ''}".rstrip()
-        )
+        path = _shorten(_masked(request.path, request.raw))
+        words = f"not taken: {request.method} {path}: {request.why} {request.fix or ''}"
+        lines.append(words.rstrip())
     return "\n".join(lines)
 
 

@@ -3,8 +3,7 @@
 import pytest
 
 from esms_async.emulator import Operation, parse_fault
-from esms_async.emulator.faults import FaultRegistry
-from esms_async.emulator.faults import Fault, Target
+from esms_async.emulator.faults import Fault, FaultRegistry, Target
 from esms_async.errors import ConfigurationError
 
 SEND = Operation.SEND

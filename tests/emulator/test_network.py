@@ -107,9 +107,7 @@ async def test_it_serves_tls_by_a_certificate_of_its_own(tmp_path: Path) -> None
             context = ssl.create_default_context(cafile=str(emulator.certificate))
             async with (
                 aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=context)) as session,
-                EsmsClient(
-                    Credentials("k", "s"), base_url=emulator.url, session=session
-                ) as client,
+                EsmsClient(Credentials("k", "s"), base_url=emulator.url, session=session) as client,
             ):
                 assert (await client.send(a_message())).sms_id
                 async with session.get(emulator.page + "_emulator/state") as response:
@@ -141,9 +139,10 @@ async def test_a_folder_that_holds_no_certificate_is_refused(tmp_path: Path) -> 
 
 async def test_reports_go_to_the_hosts_that_are_allowed() -> None:
     """Another host is not called; the record says how to allow it, and the page says why."""
-    async with Emulator(allow_callback_hosts=["app.invalid"]) as emulator, Caller.to(
-        emulator
-    ) as caller:
+    async with (
+        Emulator(allow_callback_hosts=["app.invalid"]) as emulator,
+        Caller.to(emulator) as caller,
+    ):
         emulator.change({"report_delay": 0})
         for host in ("app.invalid", "other.example", "169.254.169.254", "[::ffff:10.0.0.1]"):
             await caller.send(RequestId=host, CallbackUrl=f"http://{host}/report")

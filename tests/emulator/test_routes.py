@@ -83,7 +83,10 @@ async def test_brandnames_templates_and_prices_are_listed(caller: Caller) -> Non
     assert list(got.json) == ["BrandnameTemplates", "CodeResult", "ErrorMessage"]
     got = await caller.get(
         "SummaryMultipleMessage_V4_get",
-        **{"Phone": PHONE, "Content": TEXT, "SmsType": "2", "BrandName": "Baotrixemay"},
+        Phone=PHONE,
+        Content=TEXT,
+        SmsType="2",
+        BrandName="Baotrixemay",
     )
     assert got.text == (
         '{"CodeResult":"100","ErrorMessage":"success","TotalPrice":850,"TotalReceiver":1}'

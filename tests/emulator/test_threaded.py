@@ -19,6 +19,7 @@ from esms_async.emulator import (
 from esms_async.errors import ConfigurationError, UsageError
 from tests.emulator.caller import PHONE, POST_SEND, Caller, send_fields
 
+
 def send(emulator: Emulator, **changes: object) -> str:
     """Send without any event loop; return the SMSID."""
     data = json.dumps(send_fields(**changes)).encode()
