@@ -365,7 +365,7 @@ def test_twice_by_the_same_id(esms_emulator):
 
 
 def test_a_failing_test_shows_what_the_emulator_saw(run: Run) -> None:
-    """The report has the timeline: attempts, faults and what was not taken, but no code or phone."""
+    """The report has the timeline: attempts, faults, what was not taken; but no code or phone."""
     result = run(
         SEND
         + """

@@ -7,7 +7,6 @@ parameters and its answer. Answers are JSON; what cannot be done is answered wit
 
 import json
 import math
-import re
 import unicodedata
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from heapq import merge
@@ -48,6 +47,8 @@ from esms_async.emulator.story import (
 from esms_async.errors import ConfigurationError, UsageError
 
 if TYPE_CHECKING:
+    import re
+
     from esms_async.emulator.server import Emulator
 
 PRIVATE: Final[Mapping[str, str]] = {
@@ -565,7 +566,7 @@ class Control:
                 _ref("State"), body=_CHANGE, example='{"balance": 0}',
             ),
             operation(
-                "GET", "/inbox", self._get_inbox, "Lists sends and requests not taken, newest first.",
+                "GET", "/inbox", self._get_inbox, "Lists the rows of the page, newest first.",
                 _shape(
                     rows=_list({"oneOf": [_ref("SendRow"), _ref("NotTakenRow")]}),
                     counts=_ref("Counts"),
@@ -760,13 +761,12 @@ class Control:
             digits = "0" + digits.removeprefix("+")[2:]
 
         def fits(view: View) -> bool:
-            if wanted == "code" and not view.get("code"):
-                return False
-            if wanted == "trouble" and (not view["trouble"] or view["not_taken"]):
-                return False
-            if account is not None and view.get("account") != account:
-                return False
-            if phone is not None and view.get("phone") != phone:
+            if (
+                (wanted == "code" and not view.get("code"))
+                or (wanted == "trouble" and not view["trouble"])
+                or account not in (None, view.get("account"))
+                or phone not in (None, view.get("phone"))
+            ):
                 return False
             if not words:
                 return True
@@ -1158,6 +1158,7 @@ def _read_object(raw: bytes, operation: ControlOperation) -> Mapping[str, object
 
 def describe(operations: Iterable[ControlOperation], version: str) -> View:
     """Write the OpenAPI description of the control interface."""
+    security: list[Mapping[str, list[str]]] = [{}, {"token": []}]
     paths: dict[str, dict[str, object]] = {}
     for operation in operations:
         paths.setdefault(operation.path, {})[operation.method.lower()] = _describe(operation)
@@ -1188,7 +1189,7 @@ def describe(operations: Iterable[ControlOperation], version: str) -> View:
             "schemas": SCHEMAS,
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
         },
-        "security": [{}, {"token": []}],
+        "security": security,
     }
 
 

@@ -416,6 +416,7 @@ class Handlers:
         faults: FaultRegistry,
         journal: Journal,
         clock: Clock,
+        *,
         reporter: Reporter,
         closing: Closing,
     ) -> None:
@@ -852,7 +853,7 @@ def explain_body(
     return attrs.evolve(example, why=why.format(takes=takes), fix=fix, marks=marks)
 
 
-def _explain_body(
+def _explain_body(  # noqa: PLR0911  # one for each mistake
     endpoint: Endpoint,
     headers: Mapping[str, str],
     body: bytes,
@@ -880,9 +881,9 @@ def _explain_body(
     try:
         text = body.decode()
     except UnicodeDecodeError as error:
-        name = "UTF-16" if body[:2] in (b"\xff\xfe", b"\xfe\xff") else "another encoding or binary"
+        name = "UTF-16" if body[:2] in (b"\xff\xfe", b"\xfe\xff") else "another encoding"
         return (
-            f"The body is not UTF-8 (byte {error.start} is {name}); this operation takes {{takes}}.",
+            f"The body is not UTF-8 (byte {error.start} is {name}): {{takes}} is taken.",
             "Encode it as UTF-8.",
             (),
             None,
@@ -902,7 +903,9 @@ def _explain_body(
     return *_explain_json(text, send, wants_json=wants_json), None
 
 
-def _explain_json(text: str, send: str, *, wants_json: bool) -> tuple[str, str, tuple[str, ...]]:
+def _explain_json(  # noqa: PLR0911  # the same
+    text: str, send: str, *, wants_json: bool
+) -> tuple[str, str, tuple[str, ...]]:
     try:
         value: object = json.loads(text)
     except json.JSONDecodeError as error:
@@ -1006,7 +1009,8 @@ def _explain_path(request: web.Request, name: str) -> Problem:
     if exact is not None:
         return attrs.evolve(
             _example(exact),
-            why=f"The folder or the spelling of the path is wrong; the operation is at {exact.path}",
+            why="The folder or the spelling of the path is wrong; "
+            f"the operation is at {exact.path}",
             fix=f"Use {exact.path}",
             marks=(request.path,),
             wanted_marks=(exact.path,),

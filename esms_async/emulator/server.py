@@ -704,7 +704,12 @@ class Emulator:
         settings = self._gateway.settings
         self._closing = closing = Closing()
         self._handlers = handlers = Handlers(
-            self._gateway, self._faults, self._journal, self._clock, self._reporter, closing
+            self._gateway,
+            self._faults,
+            self._journal,
+            self._clock,
+            reporter=self._reporter,
+            closing=closing,
         )
         try:
             self._load()

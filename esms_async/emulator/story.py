@@ -370,15 +370,17 @@ def view_verdict(send: Send, state: State) -> View:
     return {"tone": state.tone, "text": text, "why": why}
 
 
-def _verdict(send: Send, state: State) -> tuple[str, str]:
+def _verdict(send: Send, state: State) -> tuple[str, str]:  # noqa: PLR0911  # one for each state
     message = send.message
     if message is None:
         return _verdict_without_message(state, send.requests[-1] if send.requests else None)
     if len(send.messages) > 1:
         return (
             f"Accepted {len(send.messages)} times: the phone gets the message more than once.",
-            "The same RequestId came again after the gateway had forgotten it, or RequestIds are "
-            "not refused (refuses_duplicates).",
+            (
+                "The same RequestId came again after the gateway had forgotten it, or RequestIds "
+                "are not refused (refuses_duplicates)."
+            ),
         )
     match state.name:
         case "delivered":
@@ -410,8 +412,10 @@ def _verdict_of_delivered(send: Send, state: State) -> tuple[str, str]:
     if state.word == "IsUnicode=0":
         return (
             "Delivered, with diacritics under IsUnicode=0.",
-            "A real phone may show them as “?”, or get nothing. Set IsUnicode=1 or leave the "
-            "diacritics out.",
+            (
+                "A real phone may show them as “?”, or get nothing. Set IsUnicode=1 or leave the "
+                "diacritics out."
+            ),
         )
     words = "Delivered"
     if count > 1 and (lost := _count_lost(send)):

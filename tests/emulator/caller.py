@@ -91,7 +91,7 @@ async def connection(
     opened = socket.socket()
     if buffer is not None:
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
-    opened.setblocking(False)
+    opened.setblocking(False)  # noqa: FBT003  # as the standard library has it
     await asyncio.get_running_loop().sock_connect(opened, ("127.0.0.1", port))
     reader, writer = await asyncio.open_connection(sock=opened)
     try:

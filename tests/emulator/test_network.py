@@ -21,6 +21,7 @@ from tests.emulator.caller import POST_SEND, Caller, connection, http_post, send
 from tests.factories import a_message
 
 TOKEN = "correct-horse"
+EVERYWHERE = "0.0.0.0"  # noqa: S104  # that is what is tested
 
 
 async def status(emulator: Emulator, method: str, path: str, **headers: str) -> int:
@@ -33,14 +34,14 @@ async def status(emulator: Emulator, method: str, path: str, **headers: str) -> 
 
 
 async def test_a_name_that_is_allowed_is_served_and_no_other() -> None:
-    """`--allow-host emulator` opens that name with any port, and nothing that only looks like it."""
-    async with Emulator(host="0.0.0.0", allow_hosts=["emulator"]) as emulator:
+    """`--allow-host emulator` opens that name on any port, and none that looks like it."""
+    async with Emulator(host=EVERYWHERE, allow_hosts=["emulator"]) as emulator:
         port = emulator.port
         for host in ("emulator", f"emulator:{port}", "EMULATOR:8026", "127.0.0.1", "localhost"):
             assert await status(emulator, "GET", "/_emulator/state", Host=host) == 200, host
         for host in (
             *("evil.example", "emulator.evil.example", "xemulator", "emulator@evil.example"),
-            *("0.0.0.0", f"10.0.0.1:{port}", "", "emulator:evil", "[emulator]]"),
+            *(EVERYWHERE, f"10.0.0.1:{port}", "", "emulator:evil", "[emulator]]"),
         ):
             for path in ("/_emulator/state", "/", f"/MainService.svc/json/{POST_SEND}"):
                 assert await status(emulator, "GET", path, Host=host) in {400, 403}, host
@@ -147,7 +148,7 @@ async def test_reports_go_to_the_hosts_that_are_allowed() -> None:
         for host in ("app.invalid", "other.example", "169.254.169.254", "[::ffff:10.0.0.1]"):
             await caller.send(RequestId=host, CallbackUrl=f"http://{host}/report")
         allowed, *refused = emulator.messages
-        while len(emulator.reports) < 8:
+        while len(emulator.reports) < 8:  # noqa: ASYNC110  # nothing tells of it
             await asyncio.sleep(0.01)
         results = {
             message.request_id: {
@@ -268,7 +269,7 @@ async def test_emulator_app_and_browser_under_three_names(tmp_path: Path) -> Non
 @asynccontextmanager
 async def open_to_all() -> AsyncIterator[Emulator]:
     """Run an emulator that listens on every address."""
-    async with Emulator(host="0.0.0.0", allow_hosts=["emulator"], token=TOKEN) as emulator:
+    async with Emulator(host=EVERYWHERE, allow_hosts=["emulator"], token=TOKEN) as emulator:
         yield emulator
 
 

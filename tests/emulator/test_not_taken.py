@@ -72,7 +72,7 @@ KINDS = (
     Wrong("Latin-1", "The body is not UTF-8", body='{"Content":"caf\u00e9"}'.encode("latin-1")),
     Wrong("XML", "The body is XML", body=b"<RQST><APIKEY>THE-API-KEY</APIKEY></RQST>"),
     Wrong(
-        "multipart", "The body is multipart form data", body=b'--x\r\nname="Phone"\r\n\r\n1\r\n--x--',
+        "multipart", "The body is multipart form data", body=b"--x\r\nname=Phone\r\n\r\n1\r\n--x--",
         headers={"Content-Type": "multipart/form-data; boundary=x"},
     ),
     Wrong(

@@ -42,7 +42,8 @@ async def test_an_answer_that_was_lost() -> None:
     assert story["verdict"] == {
         "tone": "ok",
         "text": "Delivered once, one answer lost.",
-        "why": "Attempt 1 was accepted. The retry had the same RequestId, so nothing went out twice.",
+        "why": "Attempt 1 was accepted. The retry had the same RequestId, so nothing went out "
+        "twice.",
     }
     told = steps(story)
     kind, pause = told.pop(3)
