@@ -1103,6 +1103,14 @@ async def test_of_thousands_of_messages_only_those_in_sight_are_drawn(browser: B
             await page.evaluate("scroller.scrollTop = scroller.scrollHeight")
             await expect(row.last).to_contain_text("100001")
             await expect(see("pruned")).to_have_text("1 older row made room for newer ones.")
+        oldest = emulator.messages[0]
+        async with opened(emulator, browser, f"/m/{oldest.sms_id}") as page:
+            see = page.get_by_test_id
+            await expect(see("detail-otp")).to_contain_text("100001")
+            # It is not among the rows that are loaded, and stays open all the same.
+            await caller.send(Content="888888 la ma")
+            await expect(see("fresh")).to_have_text("1 new")
+            await expect(see("detail-otp")).to_contain_text("100001")
 
 
 async def test_what_is_read_stays_in_place_while_others_arrive(
@@ -1185,3 +1193,33 @@ async def test_a_page_that_is_kept_behind_a_token_opens_with_it(browser: Browser
         assert answer is not None
         assert answer.status == 401
         await context.close()
+
+
+async def test_news_is_told_while_the_page_is_hidden(
+    emulator: Emulator, caller: Caller, browser: Browser
+) -> None:
+    """The bell asks the browser first; what comes together is told together, with its code."""
+    # Headless Chromium shows no notifications, and no other tab can hide its page.
+    script = """
+      window.Notification = class {
+        static requestPermission = async () => "granted";
+        constructor(_, { body }) { document.documentElement.dataset.told = body; }
+      };
+      Object.defineProperty(document, "hidden", { get: () => window.isAway === true });
+    """
+    async with opened(emulator, browser, script=script) as page:
+        see = page.get_by_test_id
+        await caller.send(Content="111111 la ma")
+        await expect(see("detail-otp")).to_contain_text("111111")
+        await expect(page.locator("#say")).to_have_text("0901 888 484: 111111")
+        await see("notify").click()
+        await expect(see("notify")).to_have_attribute("aria-pressed", "true")
+        await page.evaluate("isAway = true")
+        await caller.send(Content="222222 la ma")
+        html = page.locator("html")
+        await expect(html).to_have_attribute("data-told", "0901 888 484: 222222")
+        await see("notify").click()
+        await caller.send(Content="333333 la ma")
+        await expect(see("detail-otp")).to_contain_text("333333")
+        await expect(page.locator("#say")).to_have_text("0901 888 484: 333333")
+        await expect(html).to_have_attribute("data-told", "0901 888 484: 222222")

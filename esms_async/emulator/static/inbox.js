@@ -240,14 +240,12 @@ async function start() {
     takeState(told);
     handset.forget();
     follow(event, mine);
-    if (!isRouted) {
+    if (!isRouted || location.pathname !== "/") {
       isRouted = true;
       await route();
-    }
-    if (selected !== null) {
-      const kept = rows.get(selected.number);
-      if (kept === null || kept.at !== selected.at) setFollowing(true);
-      selected = kept;
+    } else if (rows.get(selected?.number)?.at !== selected?.at) {
+      // What was read is gone, and no link says what it was.
+      setFollowing(true);
     }
     render();
     list.reveal();
