@@ -20,12 +20,14 @@ _REALTIME_COARSE = 5
 
 
 # Wrapped, because freezegun replaces the functions of `time` where modules hold them themselves.
-if sys.platform == "linux":
-    _monotonic = partial(time.clock_gettime, time.CLOCK_BOOTTIME)
-    _wall = partial(time.clock_gettime, _REALTIME_COARSE)
-else:
-    _monotonic = partial(time.perf_counter)
-    _wall = partial(time.time)
+_monotonic, _wall = (
+    (
+        partial(time.clock_gettime, time.CLOCK_BOOTTIME),
+        partial(time.clock_gettime, _REALTIME_COARSE),
+    )
+    if sys.platform == "linux"
+    else (partial(time.perf_counter), partial(time.time))
+)
 
 
 class RealTime:

@@ -223,7 +223,7 @@ class Emulator:
     @property
     def url(self) -> str:
         """The folder of the operations: the client's `base_url`, and `ESMS_BASE_URL`."""
-        return f"{self._scheme}://{self._named_host}:{self.port}{FOLDER}"
+        return f"{self.page[:-1]}{FOLDER}"
 
     @property
     def page(self) -> str:
@@ -241,7 +241,9 @@ class Emulator:
 
     @property
     def _named_host(self) -> str:
-        return HOST if self._host in ("0.0.0.0", "::", "localhost") else self._host  # noqa: S104  # compared, not bound
+        if self._host in ("0.0.0.0", "::", "localhost"):  # noqa: S104  # compared, not bound
+            return HOST
+        return f"[{self._host}]" if ":" in self._host else self._host
 
     @property
     def port(self) -> int:

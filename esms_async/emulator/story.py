@@ -5,6 +5,7 @@ A row is a logical send or a request that was not taken. All times are ISO 8601 
 
 import json
 import re
+import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
@@ -930,17 +931,29 @@ ACCOUNT_STATES: Final = [
 
 
 def _curl(send: Send, base_url: str) -> str:
-    """Write the first request as a curl command, with keys that any emulator takes."""
+    """Write the first request as a curl command, with keys that any emulator takes.
+
+    Whoever sent the message also wrote what a person is about to paste into a shell: all of it is
+    quoted.
+    """
     if not send.requests:
         return ""
     first = send.requests[0]
     fields = {name: "any" if value == MASK else value for name, value in first.fields.items()}
-    name = first.path.rstrip("/").rpartition("/")[2] or "SendMultipleMessage_V4_post_json"
-    body = json.dumps(fields, ensure_ascii=False).replace("'", "'\\''")
+    name = first.path.rstrip("/").rpartition("/")[2]
+    words = ["curl", f"{base_url}{name}"]
     if first.method == "GET":
-        query = " ".join(f"--data-urlencode '{k}={v}'" for k, v in fields.items())
-        return f"curl --get '{base_url}{name}' {query}"
-    return f"curl '{base_url}{name}/' -H 'Content-Type: application/json' -d '{body}'"
+        words.append("--get")
+    if first.method == "GET" or name == _FORM_SEND:
+        for field, value in fields.items():
+            words += ["--data-urlencode", f"{field}={value}"]
+    else:
+        body = json.dumps(fields, ensure_ascii=False)
+        words += ["-H", "Content-Type: application/json", "-d", body]
+    return shlex.join(words)
+
+
+_FORM_SEND: Final = "SendMultipleMessage_V4_post"
 
 
 def _pytest(row: View) -> str:

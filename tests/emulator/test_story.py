@@ -1,14 +1,18 @@
 """What is told of a send: its row, its verdict, its timeline, for whatever may happen to it."""
 
+import asyncio
 import contextlib
+import json
+import shlex
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import aiohttp
 import pytest
 
 from esms_async.emulator import Clock, Emulator, Settings
-from tests.emulator.caller import Caller
+from tests.emulator.caller import GET_SEND, POST_SEND, Caller, send_fields
 
 CALLBACK = "http://esms.example/report"
 
@@ -38,7 +42,7 @@ def steps(story: Any) -> list[tuple[str, str]]:
 
 async def test_an_answer_that_was_lost() -> None:
     """The phone got it once; the timeline shows where the answer was lost, and the pause."""
-    story = await tell(["reset@send,phase=after,times=1"], [{}, {}])
+    story = await tell(["reset@send,phase=after,times=1"], [{}, {}], report_delay=5)
     assert story["verdict"] == {
         "tone": "ok",
         "text": "Delivered once, one answer lost.",
@@ -52,14 +56,14 @@ async def test_an_answer_that_was_lost() -> None:
         ("send", "send attempt 1"),
         ("accepted", "accepted accepted"),
         ("answer", "100 lost on the way"),
-        ("arrives", "delivered"),
-        ("note", "no report no CallbackUrl: no report"),
         ("send", "send attempt 2"),
         ("answer", "124 RequestId seen: accepted before"),
+        ("arrives", "delivered"),
+        ("note", "no report no CallbackUrl: no report"),
     ]
     lost = story["steps"][2]
     assert (lost["fault"], lost["struck"]) == ("reset@send,phase=after,times=1", "way")
-    assert story["steps"][-1]["tone"] == "ok"
+    assert [step["tone"] for step in story["steps"] if step["what"] == "124"] == ["ok"]
     assert story["marks"] == ["retry", "fault", "dedup"]
 
 
@@ -217,3 +221,185 @@ async def test_the_inbox_is_searched_without_diacritics_and_by_phone(
         got = (await caller.request("GET", f"../../_emulator/inbox?{query}")).json
         assert [row["number"] for row in got["rows"]] == numbers, query
     assert len(emulator.messages) == 2
+
+
+async def test_what_a_person_pastes_into_a_shell_is_quoted(
+    emulator: Emulator, caller: Caller
+) -> None:
+    """A message that holds quotes and commands makes one curl command, by GET, form and POST."""
+    content = "1234'; touch /tmp/pwned; echo '$(id) `id` \" \\ \n"
+    fields = send_fields(Content=content)
+    await caller.request("GET", GET_SEND, params=fields)
+    await caller.request("POST", "SendMultipleMessage_V4_post", data=fields)
+    await caller.send(Content=content)
+    for number in (1, 2, 3):
+        story = (await caller.request("GET", f"../../_emulator/sends/{number}")).json
+        words = shlex.split(story["curl"])
+        assert words[0] == "curl"
+        assert any(content in word or json.dumps(content)[1:-1] in word for word in words[2:])
+        assert "pwned" in story["curl"]
+        assert not any(word in ("touch", "id") for word in words)
+    assert len(emulator.messages) == 3
+
+
+async def test_a_receiver_that_answers_badly_is_told_as_such() -> None:
+    """An HTTP status is named, and why eSMS does not ask again; so is a broken answer."""
+
+    async def broken(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answers.pop(0))
+        writer.close()
+
+    answers = [b"HTTP/1.1 500 Oh\r\nContent-Length: 0\r\n\r\n", b"nonsense\r\n\r\n"]
+    server = await asyncio.start_server(broken, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+    async with (
+        server,
+        Emulator(clock=Clock(running=False)) as emulator,
+        Caller.to(emulator) as caller,
+    ):
+        stories = []
+        for _ in range(2):
+            await caller.send(CallbackUrl=url)
+            message = emulator.messages[-1]
+            known = len(emulator.reports)
+            emulator.finish(message.sms_id)
+            while len(emulator.reports) == known:
+                await asyncio.sleep(0.01)
+            path = f"../../_emulator/messages/{message.sms_id}"
+            stories.append((await caller.request("GET", path)).json)
+    assert [story["verdict"]["text"] for story in stories] == [
+        "Delivered, but your callback answered 500.",
+        "Delivered, but your callback could not be reached.",
+    ]
+    assert "repeats a report after a timeout only" in stories[0]["verdict"]["why"]
+    assert "The receiver's answer can't be read" in stories[1]["verdict"]["why"]
+
+
+async def test_a_receiver_that_times_out_and_reports_that_come_again() -> None:
+    """Each try is numbered; a report that came once is marked when it comes once more."""
+    hold: list[asyncio.StreamWriter] = []
+    heard: list[bytes] = []
+
+    async def slow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heard.append(await reader.readuntil(b"\r\n\r\n"))
+        if len(heard) > 2:
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+            writer.close()
+        else:
+            hold.append(writer)
+
+    server = await asyncio.start_server(slow, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+    settings = Settings(report_timeout=0.05, report_retry_delay=0, report_retries=2)
+    async with server, Emulator(settings=settings) as emulator, Caller.to(emulator) as caller:
+        await caller.send(CallbackUrl=url, SendDate="2090-01-01 00:00:00")
+        sms_id = emulator.messages[0].sms_id
+        emulator.finish(sms_id)
+        path = f"../../_emulator/messages/{sms_id}"
+        while len(emulator.reports) < 1:
+            await asyncio.sleep(0.01)
+        first = (await caller.request("GET", path)).json
+        while len(emulator.reports) < 3:
+            await asyncio.sleep(0.01)
+        emulator.resend_report(sms_id)
+        while len(emulator.reports) < 4:
+            await asyncio.sleep(0.01)
+        story = (await caller.request("GET", path)).json
+        for writer in hold:
+            writer.close()
+    assert "did not answer in time" in first["verdict"]["text"]
+    reports = [step["text"] for step in story["steps"] if step["kind"] == "report"]
+    assert reports == [
+        "report: delivered",
+        "report: delivered, try 2",
+        "report: delivered, try 3",
+        "report: delivered, once more",
+    ]
+    assert story["verdict"]["text"] == "Delivered."
+
+
+async def test_what_is_under_way_is_told_as_such(emulator: Emulator, caller: Caller) -> None:
+    """A request that waits has no answer yet, and one that hung has none in the end."""
+    emulator.fault("delay:60s,times=1")
+    emulator.fault("hang,times=1")
+    for request_id in ("r-1", "r-2"):
+        sending = asyncio.create_task(caller.send(RequestId=request_id))
+        await emulator.wait_for_request(request_id=request_id)
+        number = emulator.requests[-1].number
+        path = f"../../_emulator/sends/{number}"
+        story = (await caller.request("GET", path)).json
+        assert (story["word"], story["ghost"]) == ("under way", "Under way")
+        assert story["verdict"]["text"] == "Under way."
+        sending.cancel()
+
+
+async def test_the_other_words(emulator: Emulator, caller: Caller) -> None:
+    """Due today, asked for twice, an HTTP status without a name, minutes of waiting."""
+    later = datetime.now(UTC) + timedelta(hours=7, minutes=1)
+    await caller.send(SendDate=f"{later:%Y-%m-%d %H:%M:%S}")
+    emulator.fault("http:599,retry_after=3,times=1,skip=0")
+    await caller.send(RequestId="r-2")
+    await caller.send(RequestId="r-3")
+    emulator.clock.advance(600)
+    await caller.send(RequestId="r-3")
+    emulator.clock.advance(3600)
+    stories = [
+        (await caller.request("GET", f"../../_emulator/sends/{number}")).json
+        for number in (1, 2, 3)
+    ]
+    assert stories[0]["state"] == "delivered"
+    assert "HTTP/1.1 599 Unknown" in stories[1]["requests"][0]["answer"]
+    assert "Retry-After: 3" in stories[1]["requests"][0]["answer"]
+    assert stories[2]["verdict"]["text"] == "Delivered once, asked for twice."
+    assert "10 min" in next(s["what"] for s in stories[2]["steps"] if s["kind"] == "pause")
+
+
+async def test_a_fault_that_spoils_an_answer_is_drawn_on_its_way() -> None:
+    """The status is named, and the code that was lost behind it."""
+    story = await tell(["http:503,phase=after,times=1"], [{}, {}])
+    assert ("answer", "503 100 lost on the way") in steps(story)
+
+
+async def test_a_duplicate_whose_first_send_is_not_kept(emulator: Emulator, caller: Caller) -> None:
+    """After Clear a RequestId still blocks; the verdict says where the message went."""
+    await caller.send(RequestId="r-1")
+    emulator.clear_messages()
+    await caller.send(RequestId="r-1")
+    story = (await caller.request("GET", "../../_emulator/sends/2")).json
+    assert story["word"] == "rejected 124"
+    assert "not shown here" in story["verdict"]["why"]
+
+
+async def test_a_held_message_is_due_today() -> None:
+    """A SendDate later on the same day is told by its time alone."""
+    clock = Clock(datetime(2026, 3, 1, 1, tzinfo=UTC), running=False)
+    async with Emulator(clock=clock) as emulator, Caller.to(emulator) as caller:
+        for day in ("2026-03-01", "2026-03-02"):
+            await caller.send(SendDate=f"{day} 12:30:00")
+        rows = (await caller.request("GET", "../../_emulator/inbox")).json["rows"]
+        assert [row["word"] for row in rows] == ["12:30 tomorrow", "12:30 today"]
+        assert repr(emulator.parts.gateway.first) == "<Account default>"
+
+
+async def test_a_story_for_a_report(emulator: Emulator, caller: Caller) -> None:
+    """What a failing test shows, written in this process."""
+    await caller.send(RequestId="r-1")
+    await caller.send(Phone="nonsense")
+    await caller.request("POST", POST_SEND, data=b"{")
+    await caller.request("POST", "../../")
+    told = emulator.story()
+    assert "090****484 r-1: waiting" in told
+    assert "<8 characters> without RequestId: rejected 108" in told
+    assert "not taken: POST" in told
+    assert len(emulator.not_taken) == 1
+    assert emulator.assert_sent_once("0901888484").request_id == "r-1"
+    emulator.assert_never_twice()
+    await caller.send(RequestId="r-2")
+    for check in (emulator.assert_never_twice, lambda: emulator.assert_sent_once("0901888484")):
+        with pytest.raises(AssertionError, match="r-2"):
+            check()
+    with pytest.raises(AssertionError, match="0 messages were accepted"):
+        emulator.assert_sent_once("0911000009")
+    got = await caller.request("POST", "../../_emulator/clock/advance", json={"seconds": 10**11})
+    assert (got.status, "at most" in got.json["error"]) == (400, True)
