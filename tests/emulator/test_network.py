@@ -297,13 +297,13 @@ async def test_open_to_the_network_it_keeps_the_same_strangers_out() -> None:
             writer.write(http_post(emulator.port, send_fields())[:-5])
             assert (await caller.send()).code == "100"
         # Over HTTP nobody can have it call other machines.
-        got = await caller.request(
+        changed = await caller.request(
             "PATCH",
             "../../_emulator/state",
             json={"settings": {"remote_callbacks": True}},
             headers={"Authorization": bearer},
         )
-        assert (got.status, "remote_callbacks is fixed" in got.json["error"]) == (400, True)
+        assert (changed.status, "remote_callbacks is fixed" in changed.json["error"]) == (400, True)
 
 
 CLIENTS = Path(__file__).parent / "clients"

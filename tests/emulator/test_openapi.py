@@ -207,7 +207,14 @@ def test_a_value_that_does_not_fit_is_found() -> None:
     schemas = DESCRIPTION["components"]["schemas"]
     good = {"now": "x", "running": True, "shift": 0.0}
     assert problem(good, schemas["Clock"], schemas) is None
-    for bad in ({**good, "shift": "0"}, {"now": "x"}, {**good, "x": 1}, {**good, "running": 1}, []):
+    strange: tuple[object, ...] = (
+        {**good, "shift": "0"},
+        {"now": "x"},
+        {**good, "x": 1},
+        {**good, "running": 1},
+        [],
+    )
+    for bad in strange:
         assert problem(bad, schemas["Clock"], schemas) is not None
 
 

@@ -10,7 +10,7 @@ from tests.emulator.caller import KEYS, PHONE, Caller, send_fields
 
 TEXT = "1234 la ma xac minh dang ky Baotrixemay cua ban"
 BRANDNAME = {"SmsType": "2", "Brandname": "Baotrixemay", "Content": TEXT}
-ZALO = {
+ZALO: dict[str, Any] = {
     **KEYS,
     "OAID": "4097311281936189049",
     "Phone": PHONE,

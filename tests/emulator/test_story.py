@@ -162,7 +162,7 @@ async def test_a_report_says_what_it_reports() -> None:
         await caller.send(CallbackUrl="http://127.0.0.1:1/")
         sms_id = emulator.messages[0].sms_id
         emulator.finish(sms_id, delivered=False)
-        while len(emulator.reports) < 1:
+        while len(emulator.reports) < 1:  # noqa: ASYNC110  # nothing tells of it
             await caller.request("GET", "../../_emulator/ready")
         path = f"../../_emulator/messages/{sms_id}"
         story = (await caller.request("GET", path)).json
@@ -264,7 +264,7 @@ async def test_a_receiver_that_answers_badly_is_told_as_such() -> None:
             message = emulator.messages[-1]
             known = len(emulator.reports)
             emulator.finish(message.sms_id)
-            while len(emulator.reports) == known:
+            while len(emulator.reports) == known:  # noqa: ASYNC110  # nothing tells of it
                 await asyncio.sleep(0.01)
             path = f"../../_emulator/messages/{message.sms_id}"
             stories.append((await caller.request("GET", path)).json)
@@ -297,13 +297,13 @@ async def test_a_receiver_that_times_out_and_reports_that_come_again() -> None:
         sms_id = emulator.messages[0].sms_id
         emulator.finish(sms_id)
         path = f"../../_emulator/messages/{sms_id}"
-        while len(emulator.reports) < 1:
+        while len(emulator.reports) < 1:  # noqa: ASYNC110  # nothing tells of it
             await asyncio.sleep(0.01)
         first = (await caller.request("GET", path)).json
-        while len(emulator.reports) < 3:
+        while len(emulator.reports) < 3:  # noqa: ASYNC110  # nothing tells of it
             await asyncio.sleep(0.01)
         emulator.resend_report(sms_id)
-        while len(emulator.reports) < 4:
+        while len(emulator.reports) < 4:  # noqa: ASYNC110  # nothing tells of it
             await asyncio.sleep(0.01)
         story = (await caller.request("GET", path)).json
         for writer in hold:
