@@ -162,7 +162,7 @@ async def test_a_report_says_what_it_reports() -> None:
         await caller.send(CallbackUrl="http://127.0.0.1:1/")
         sms_id = emulator.messages[0].sms_id
         emulator.finish(sms_id, delivered=False)
-        while len(emulator.reports) < 1:  # noqa: ASYNC110  # nothing tells of it
+        while len(emulator.reports) < 1:  # nothing tells of it
             await caller.request("GET", "../../_emulator/ready")
         path = f"../../_emulator/messages/{sms_id}"
         story = (await caller.request("GET", path)).json
