@@ -155,7 +155,11 @@ class Reporter:
     async def _deliver(self, report: _Report) -> None:
         begun = RealTime.monotonic()
         result, why = await self._get(report)
-        self._note(report, result, duration=RealTime.monotonic() - begun, why=why)
+        self._settle(report, result, duration=RealTime.monotonic() - begun, why=why)
+
+    def _settle(self, report: _Report, result: str, *, duration: float, why: str | None) -> None:
+        """Note what came of a report, and have it sent again where the receiver timed out."""
+        self._note(report, result, duration=duration, why=why)
         settings = self._gateway.settings
         if result == "timeout" and report.attempt <= settings.report_retries:
             again = attrs.evolve(report, attempt=report.attempt + 1)

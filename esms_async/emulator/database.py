@@ -126,9 +126,6 @@ class Database:
         """Close the file."""
         self._connection.close()
 
-    def __repr__(self) -> str:
-        return f"<Database {Path(self._path).name}>"
-
 
 def _write_message(message: AcceptedMessage) -> Mapping[str, object]:
     values = attrs.asdict(message)
