@@ -16,12 +16,14 @@ author = "The esms_async authors"
 project_copyright = author
 version = release = esms_async.__version__
 language = "en"
+smartquotes = False  # or `--json` in the words of a command is shown with one long dash
 
 extensions = [
     "myst_parser",
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
     "sphinx_click",
+    "sphinx_copybutton",
     "error_codes",
     "public_names",
 ]
@@ -45,6 +47,11 @@ python_maximum_signature_line_length = 88
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
+
+# A copied block holds what is to be typed: no prompt, nothing that was printed.
+copybutton_prompt_text = "$ "
+copybutton_only_copy_prompt_lines = True
+copybutton_remove_prompts = True
 
 # A word in backticks links to what it names, and is code where it names nothing of the package.
 default_role = "py:obj"
