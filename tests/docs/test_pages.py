@@ -3,7 +3,9 @@
 import importlib
 import pkgutil
 import re
+import runpy
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 from unicodedata import normalize
 
@@ -15,15 +17,17 @@ import esms_async
 from tests.docs.blocks import PAGES, ROOT, read_blocks
 
 READMES = ("README.md", "README.vi.md")
-REFERENCE = ROOT / "docs" / "reference" / "api.md"
+GLOSSARY = "## Thuật ngữ\n"  # the one section that only the Vietnamese README has
+REFERENCE = ROOT / "docs" / "reference" / "api"
 
 # `.. autoclass:: X` documents X of the current module, `.. automodule::` all that is public in it.
 _DIRECTIVE = re.compile(r"^\.\. (\w+):: +([\w.]+)$", re.MULTILINE)
 
 
 def tokens(page: str) -> list[Token]:
-    """The Markdown of a page at the top of the repository."""
-    return MarkdownIt().enable("table").parse((ROOT / page).read_text(encoding="utf-8"))
+    """The Markdown of a README, without the glossary."""
+    text = (ROOT / page).read_text(encoding="utf-8").partition(GLOSSARY)[0]
+    return MarkdownIt().enable("table").parse(text)
 
 
 def test_the_readmes_have_the_same_code() -> None:
@@ -56,6 +60,44 @@ def test_the_readmes_link_each_other() -> None:
         assert f"]({other})" in head
 
 
+def test_the_readmes_have_the_same_outline() -> None:
+    """Headings, paragraphs, blocks and tables follow each other in the same order."""
+    english, vietnamese = (
+        [token.type + token.tag for token in tokens(page) if token.level == 0] for page in READMES
+    )
+    assert vietnamese == english
+
+
+@pytest.mark.parametrize("attribute", ["src", "srcset"])
+def test_the_readmes_have_the_same_pictures(attribute: str) -> None:
+    """Both show the same pictures, one for light and one for dark, and these are there."""
+    english, vietnamese = (
+        re.findall(rf'\b{attribute}="([^"]+)"', (ROOT / page).read_text(encoding="utf-8"))
+        for page in READMES
+    )
+    assert vietnamese == english
+    assert [name for name in english if not (ROOT / name).is_file()] == []
+    assert len(english) == 1
+
+
+def test_the_readme_is_short() -> None:
+    """The README has about 500 words, without code and tables."""
+    words = [
+        word
+        for opening, token in pairwise(tokens("README.md"))
+        if token.type == "inline" and opening.type in {"heading_open", "paragraph_open"}
+        for word in re.sub(r"\]\([^)]*\)", "]", token.content).split()
+    ]
+    assert 400 < len(words) < 600
+
+
+def test_the_glossary_explains_the_words() -> None:
+    """The Vietnamese README says what it calls an OTP, a RequestId, a code, and a ledger's words."""
+    glossary = (ROOT / "README.vi.md").read_text(encoding="utf-8").partition(GLOSSARY)[2]
+    for word in ("mã OTP", "mã yêu cầu", "mã lỗi", "ledger", "claim", "settle"):
+        assert f"| {word} |" in glossary
+
+
 def test_vietnamese_is_composed() -> None:
     """The Vietnamese README is in Unicode NFC, so that words of it can be searched for."""
     text = (ROOT / "README.vi.md").read_text(encoding="utf-8")
@@ -80,7 +122,8 @@ def documented_names() -> list[str]:
     """The names that the reference documents."""
     names: list[str] = []
     current = ""
-    for directive, argument in _DIRECTIVE.findall(REFERENCE.read_text(encoding="utf-8")):
+    text = "".join(page.read_text(encoding="utf-8") for page in sorted(REFERENCE.glob("*.md")))
+    for directive, argument in _DIRECTIVE.findall(text):
         if directive == "currentmodule":
             current = f"{argument}."
         elif directive == "automodule":
@@ -96,9 +139,9 @@ def test_the_reference_has_everything_once() -> None:
     public = public_objects()
     documented = Counter(id(public[name]) for name in documented_names() if name in public)
     missing = [name for name, thing in public.items() if id(thing) not in documented]
-    assert missing == [], "document them in docs/reference/api.md"
+    assert missing == [], "document them in docs/reference/api/"
     twice = [name for name, thing in public.items() if documented[id(thing)] > 1]
-    assert twice == [], "document each once in docs/reference/api.md"
+    assert twice == [], "document each once in docs/reference/api/"
 
 
 def test_every_setting_is_described() -> None:
@@ -109,6 +152,26 @@ def test_every_setting_is_described() -> None:
     page = (ROOT / "docs" / "reference" / "settings.md").read_text(encoding="utf-8")
     variables = set(re.findall(r'"(ESMS_[A-Z_]+)"', code))
     assert variables == set(re.findall(r"`(ESMS_[A-Z_]+)`", page))
+
+
+def test_links_of_the_readme_work_at_an_index() -> None:
+    """Once the repository has an address, no link or picture of what an index shows is relative."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    absolute = runpy.run_path(str(ROOT / "tools" / "long_description.py"))["absolute"]
+    assert absolute(text, None) == text
+    shown = absolute(text, "https://example.org/x")
+    assert "](https://example.org/x/blob/main/docs/tutorial.md)" in shown
+    assert 'src="https://example.org/x/raw/main/docs/pictures/inbox-light.png"' in shown
+    relative = re.findall(r'(?:\]\(|src="|srcset=")(?!https://)[^)" ]+', shown)
+    assert relative == []
+
+
+def test_ci_runs_the_command_of_the_readme() -> None:
+    """The script of CI ends with the README's own command for the tests."""
+    command = (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()[-1]
+    commands = [block.text for block in read_blocks((ROOT / "README.md").read_text(), "README.md")]
+    assert f"{command}\n" in commands
+    assert command.endswith("/nox")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
