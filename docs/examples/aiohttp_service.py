@@ -12,10 +12,12 @@ the path of the file, `PORT`, `PUBLIC_URL`, which is where the gateway finds thi
 import hmac
 import logging
 import os
+import secrets
+import time
 from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime, timedelta
-from uuid import UUID
 
+import attrs
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
@@ -67,34 +69,70 @@ def create_app(
     app = web.Application(middlewares=[tell_outcome])
     app[SECRET] = environ["OTP_SECRET"]
     app.cleanup_ctx.append(own_client)
+    app.router.add_post("/challenge", give_challenge)
     app.router.add_post("/otp", send_otp)
     app.add_routes(report_routes(ReportReceiver(on_report, signer=signer, ledger=ledger)))
     return app
 
 
+async def give_challenge(request: web.Request) -> web.Response:
+    """Give a page its challenge, once, when it shows the form, so both clicks carry it."""
+    return web.json_response({"challenge": new_challenge(request.app[SECRET])}, status=201)
+
+
 async def send_otp(request: web.Request) -> web.Response:
-    """Send a code to a phone. The page makes the challenge, once, so both clicks carry it."""
-    try:
-        wanted = await request.json()
-        phone, challenge = str(wanted["phone"]), UUID(wanted["challenge"])
-    except (ValueError, TypeError, KeyError, AttributeError):
-        return web.json_response({"detail": "Give a phone and a challenge, a UUID."}, status=422)
+    """Send a code to a phone."""
     # Both the code and the RequestId follow from the challenge. So a second click is the same
     # message, and the phone gets one.
-    message = Message(
-        phone,
-        f"{one_time_code(request.app[SECRET], challenge)} la ma xac minh cua ban",
-        request_id=derive_request_id("otp", challenge),
-        expires_at=datetime.now(UTC) + VALID_FOR,
-    )
+    try:
+        wanted = await request.json()
+        phone, challenge = str(wanted["phone"]), str(wanted["challenge"])
+        message = code_message(request.app[SECRET], phone, challenge)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        detail = f"Give a phone and a challenge of this service: {error}"
+        return web.json_response({"detail": detail}, status=422)
+    if datetime.now(UTC) >= message.expires_at:
+        return web.json_response({"detail": "The challenge is too old. Begin anew."}, status=410)
     receipt = await request.app[ESMS].send(message)
     return web.json_response({"request_id": receipt.request_id}, status=202)
 
 
-def one_time_code(secret: str, challenge: UUID) -> str:
-    """Return the code of a challenge: six digits that only this service can tell."""
-    digest = hmac.digest(secret.encode(), b"one-time code" + challenge.bytes, "sha256")
+def new_challenge(secret: str) -> str:
+    """Return a challenge: when it expires, chance, and what shows that this service made it."""
+    expires = int(time.time() + VALID_FOR.total_seconds())
+    seed = f"{expires}.{secrets.token_urlsafe(16)}"
+    return f"{seed}.{keyed(secret, 'challenge', seed).hex()}"
+
+
+def expiry_of(secret: str, challenge: str) -> datetime:
+    """Return when a challenge expires, or raise ValueError for one that others made."""
+    seed, _, tag = challenge.rpartition(".")
+    if not hmac.compare_digest(tag.encode(), keyed(secret, "challenge", seed).hex().encode()):
+        raise ValueError("the challenge is not of this service")
+    return datetime.fromtimestamp(int(seed.partition(".")[0]), UTC)
+
+
+def code_message(secret: str, phone: str, challenge: str) -> Message:
+    """Return the message of a challenge: the same for each click, on every worker."""
+    draft = Message(
+        phone,
+        "-",
+        request_id=derive_request_id("otp", challenge),
+        expires_at=expiry_of(secret, challenge),
+    )
+    code = one_time_code(secret, draft.phone, challenge)
+    return attrs.evolve(draft, content=f"{code} la ma xac minh cua ban")
+
+
+def one_time_code(secret: str, phone: str, challenge: str) -> str:
+    """Return the six digits that hold for this phone and this challenge, which has the expiry."""
+    digest = keyed(secret, "one-time code", phone, challenge)
     return f"{int.from_bytes(digest[:8]) % 1_000_000:06}"
+
+
+def keyed(secret: str, *parts: str) -> bytes:
+    """Return what only those who know the secret can make of the parts."""
+    return hmac.digest(secret.encode(), "\n".join(parts).encode(), "sha256")
 
 
 @web.middleware
@@ -112,12 +150,12 @@ def outcome_of(error: Exception) -> tuple[int, str]:
     match error:
         case NotSent() | AccountRejected():
             return 503, "Nothing was sent. Ask again with the same challenge, or use another way."
-        case OutcomeUnknown() | LedgerError():
+        case OutcomeUnknown() | DuplicateRequestId() | LedgerError():
             # Whether an earlier call has sent it, only the ledger could tell.
             return 504, "The code may be on its way. Ask again with the same challenge only."
         case RequestIdExpired():
             return 410, "The challenge is too old. Begin anew."
-        case RequestIdConflict() | DuplicateRequestId():
+        case RequestIdConflict():
             return 409, "The challenge belongs to another phone. Begin anew."
         case InvalidMessage():
             return 422, str(error)

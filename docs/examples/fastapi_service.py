@@ -11,13 +11,15 @@ It reads `ESMS_API_KEY` and `ESMS_SECRET_KEY` (and `ESMS_BASE_URL`, for the emul
 import hmac
 import logging
 import os
+import secrets
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
-from uuid import UUID
 
-from fastapi import Depends, FastAPI, Request, status
+import attrs
+from fastapi import Depends, FastAPI, HTTPException, Request, status
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
@@ -45,11 +47,17 @@ VALID_FOR = timedelta(minutes=5)
 logger = logging.getLogger("otp")
 
 
+class Challenge(BaseModel):
+    """What a page fetches once, when it shows the form, so both clicks of two carry it."""
+
+    challenge: str
+
+
 class OtpRequest(BaseModel):
-    """What the page asks for. It makes the challenge, once, so both clicks of two carry it."""
+    """What the page asks for."""
 
     phone: str
-    challenge: UUID
+    challenge: str
 
 
 class OtpAccepted(BaseModel):
@@ -88,28 +96,64 @@ def create_app(
     app.include_router(report_router(ReportReceiver(on_report, signer=signer, ledger=ledger)))
     app.add_exception_handler(EsmsError, tell_outcome)
 
+    @app.post("/challenge", status_code=status.HTTP_201_CREATED)
+    async def give_challenge() -> Challenge:
+        return Challenge(challenge=new_challenge(secret))
+
     @app.post("/otp", status_code=status.HTTP_202_ACCEPTED)
     async def send_otp(
         wanted: OtpRequest, esms: Annotated[EsmsClient, Depends(esms_of)]
     ) -> OtpAccepted:
         # Both the code and the RequestId follow from the challenge. So a second click, on
         # whichever worker, is the same message, and the phone gets one.
-        message = Message(
-            wanted.phone,
-            f"{one_time_code(secret, wanted.challenge)} la ma xac minh cua ban",
-            request_id=derive_request_id("otp", wanted.challenge),
-            expires_at=datetime.now(UTC) + VALID_FOR,
-        )
+        try:
+            message = code_message(secret, wanted.phone, wanted.challenge)
+        except ValueError as error:
+            raise HTTPException(422, f"{error}") from error
+        if datetime.now(UTC) >= message.expires_at:
+            raise HTTPException(410, "The challenge is too old. Begin anew.")
         receipt = await esms.send(message)
         return OtpAccepted(request_id=receipt.request_id)
 
     return app
 
 
-def one_time_code(secret: str, challenge: UUID) -> str:
-    """Return the code of a challenge: six digits that only this service can tell."""
-    digest = hmac.digest(secret.encode(), b"one-time code" + challenge.bytes, "sha256")
+def new_challenge(secret: str) -> str:
+    """Return a challenge: when it expires, chance, and what shows that this service made it."""
+    expires = int(time.time() + VALID_FOR.total_seconds())
+    seed = f"{expires}.{secrets.token_urlsafe(16)}"
+    return f"{seed}.{keyed(secret, 'challenge', seed).hex()}"
+
+
+def expiry_of(secret: str, challenge: str) -> datetime:
+    """Return when a challenge expires, or raise ValueError for one that others made."""
+    seed, _, tag = challenge.rpartition(".")
+    if not hmac.compare_digest(tag.encode(), keyed(secret, "challenge", seed).hex().encode()):
+        raise ValueError("the challenge is not of this service")
+    return datetime.fromtimestamp(int(seed.partition(".")[0]), UTC)
+
+
+def code_message(secret: str, phone: str, challenge: str) -> Message:
+    """Return the message of a challenge: the same for each click, on every worker."""
+    draft = Message(
+        phone,
+        "-",
+        request_id=derive_request_id("otp", challenge),
+        expires_at=expiry_of(secret, challenge),
+    )
+    code = one_time_code(secret, draft.phone, challenge)
+    return attrs.evolve(draft, content=f"{code} la ma xac minh cua ban")
+
+
+def one_time_code(secret: str, phone: str, challenge: str) -> str:
+    """Return the six digits that hold for this phone and this challenge, which has the expiry."""
+    digest = keyed(secret, "one-time code", phone, challenge)
     return f"{int.from_bytes(digest[:8]) % 1_000_000:06}"
+
+
+def keyed(secret: str, *parts: str) -> bytes:
+    """Return what only those who know the secret can make of the parts."""
+    return hmac.digest(secret.encode(), "\n".join(parts).encode(), "sha256")
 
 
 async def tell_outcome(_: Request, error: Exception) -> JSONResponse:
@@ -123,12 +167,12 @@ def outcome_of(error: Exception) -> tuple[int, str]:
     match error:
         case NotSent() | AccountRejected():
             return 503, "Nothing was sent. Ask again with the same challenge, or use another way."
-        case OutcomeUnknown() | LedgerError():
+        case OutcomeUnknown() | DuplicateRequestId() | LedgerError():
             # Whether an earlier call has sent it, only the ledger could tell.
             return 504, "The code may be on its way. Ask again with the same challenge only."
         case RequestIdExpired():
             return 410, "The challenge is too old. Begin anew."
-        case RequestIdConflict() | DuplicateRequestId():
+        case RequestIdConflict():
             return 409, "The challenge belongs to another phone. Begin anew."
         case InvalidMessage():
             return 422, str(error)

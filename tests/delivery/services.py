@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
-from uuid import UUID
 
 import aiohttp
 
@@ -18,6 +17,7 @@ import esms_async
 from esms_async import derive_request_id
 
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
+SECRET = "a secret that nobody guesses"
 
 # Runs an example with a handler that adds a line to a file, in one write, for each report.
 PROGRAM = """
@@ -87,7 +87,7 @@ class Service:
             **os.environ,
             "ESMS_API_KEY": "key",
             "ESMS_SECRET_KEY": "secret",
-            "OTP_SECRET": "a secret that nobody guesses",
+            "OTP_SECRET": SECRET,
             "PUBLIC_URL": self.url,
             "NOTES": str(self._notes),
             **environ,
@@ -144,15 +144,23 @@ class Service:
         self._socket.close()
 
 
+async def new_challenge(page: aiohttp.ClientSession, service: Service) -> str:
+    """Fetch a challenge, as a page does before it shows its form."""
+    async with page.post(f"{service.url}/challenge") as response:
+        assert response.status == 201
+        challenge: str = (await response.json())["challenge"]
+        return challenge
+
+
 async def click(
-    page: aiohttp.ClientSession, service: Service, phone: str, challenge: object
+    page: aiohttp.ClientSession, service: Service, phone: str, challenge: str
 ) -> tuple[int, dict[str, str]]:
     """Ask for a code once, and return the status and the answer."""
-    wanted = {"phone": phone, "challenge": str(challenge)}
+    wanted = {"phone": phone, "challenge": challenge}
     async with page.post(f"{service.url}/otp", json=wanted) as response:
         return response.status, await response.json()
 
 
-def request_id_of(challenge: UUID) -> str:
+def request_id_of(challenge: str) -> str:
     """Return the RequestId that the examples send a challenge under."""
     return derive_request_id("otp", challenge)

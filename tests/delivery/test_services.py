@@ -1,19 +1,29 @@
 """The example services, end to end: pages, server processes, the ledger, and the gateway."""
 
 import asyncio
+import importlib
 import random
 import signal
 import sys
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
-from uuid import UUID, uuid4
+from types import ModuleType
 
 import aiohttp
 import pytest
 
 from esms_async.emulator import Emulator, Settings
-from tests.delivery.services import Service, click, new_page, request_id_of
+from tests.delivery.services import (
+    EXAMPLES,
+    SECRET,
+    Service,
+    click,
+    new_challenge,
+    new_page,
+    request_id_of,
+)
 
 if sys.platform == "win32":
     pytest.skip("a socket cannot be handed to a process there", allow_module_level=True)
@@ -57,12 +67,12 @@ async def wait_for_reports(service: Service, count: int) -> None:
 
 async def test_a_code_is_sent_once_and_reported_once(make_service: StartService) -> None:
     """Two clicks are one message, whose code is six digits, and whose delivery is told once."""
-    challenge = uuid4()
     async with (
         Emulator(settings=QUICK_REPORTS, faults=["dlr:twice"]) as gateway,
         make_service(gateway) as service,
         new_page() as page,
     ):
+        challenge = await new_challenge(page, service)
         answers = await asyncio.gather(*(click(page, service, PHONE, challenge) for _ in range(2)))
         assert answers == [(202, {"request_id": request_id_of(challenge)})] * 2
         (message,) = gateway.messages
@@ -93,12 +103,12 @@ async def test_outcomes_have_their_statuses(
     make_service: StartService, fault: str, status: int, again: int
 ) -> None:
     """A page learns what is true of its message, and asking again is safe."""
-    challenge = uuid4()
     async with (
         Emulator() as gateway,
         make_service(gateway) as service,
         new_page() as page,
     ):
+        challenge = await new_challenge(page, service)
         armed = gateway.fault(fault)
         answer, told = await click(page, service, PHONE, challenge)
         assert (answer, "detail" in told) == (status, status != 202)
@@ -110,14 +120,17 @@ async def test_outcomes_have_their_statuses(
 
 async def test_a_page_that_asks_for_nonsense_is_told(make_service: StartService) -> None:
     """A number that is none, a challenge that is none, and one that is another phone's."""
-    challenge = uuid4()
     async with (
         Emulator() as gateway,
         make_service(gateway) as service,
         new_page() as page,
     ):
+        challenge = await new_challenge(page, service)
         assert (await click(page, service, "12", challenge))[0] == 422
         assert (await click(page, service, PHONE, "none"))[0] == 422
+        # Nobody but the service makes a challenge, or gives one more time.
+        later = f"9{challenge}"
+        assert (await click(page, service, PHONE, later))[0] == 422
         assert (await click(page, service, PHONE, challenge))[0] == 202
         assert (await click(page, service, "0911000002", challenge))[0] == 409
         assert len(gateway.messages) == 1
@@ -128,7 +141,51 @@ async def test_a_gateway_that_is_away_is_a_503(make_service: StartService) -> No
     async with Emulator() as gateway, make_service(gateway) as service:
         await gateway.aclose()
         async with new_page() as page:
-            assert (await click(page, service, PHONE, uuid4()))[0] == 503
+            challenge = await new_challenge(page, service)
+            assert (await click(page, service, PHONE, challenge))[0] == 503
+
+
+@pytest.fixture(params=["fastapi_service", "aiohttp_service"])
+def example(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """An example service, as a module."""
+    monkeypatch.syspath_prepend(EXAMPLES)
+    return importlib.import_module(request.param)
+
+
+def test_a_code_holds_for_one_phone_and_one_expiry(
+    example: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A code says nothing about that of another phone, another challenge or another time.
+
+    Otherwise somebody who gets a code on his own phone could have another's number verified.
+    """
+    challenge = example.new_challenge("secret")
+    mine = example.code_message("secret", "0911 000 001", challenge)
+    assert mine == example.code_message("secret", "+84911000001", challenge)
+    theirs = example.code_message("secret", "0911000002", challenge)
+    assert (mine.request_id, mine.expires_at) == (theirs.request_id, theirs.expires_at)
+    now = time.time()
+    monkeypatch.setattr(example.secrets, "token_urlsafe", lambda _: challenge.split(".")[1])
+    monkeypatch.setattr(example.time, "time", lambda: now + 60)
+    later = example.code_message("secret", "0911000001", example.new_challenge("secret"))
+    assert later.expires_at > mine.expires_at
+    codes = {message.content[:6] for message in (mine, theirs, later)}
+    assert len(codes) == 3
+    with pytest.raises(ValueError, match="not of this service"):
+        example.code_message("another secret", "0911000001", challenge)
+
+
+async def test_a_challenge_that_is_too_old_is_told(
+    make_service: StartService, example: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After its expiry a challenge sends nothing."""
+    now = time.time()
+    monkeypatch.setattr(example.time, "time", lambda: now - 301)
+    old = example.new_challenge(SECRET)
+    monkeypatch.undo()
+    async with Emulator() as gateway, make_service(gateway) as service, new_page() as page:
+        assert (await click(page, service, PHONE, old))[0] == 410
+        assert gateway.requests == []
 
 
 # The storm.
@@ -146,10 +203,15 @@ FAULTS = [
 ]
 
 
-async def get_code(page: aiohttp.ClientSession, service: Service, number: int) -> UUID:
+async def get_code(page: aiohttp.ClientSession, service: Service, number: int) -> str:
     """Click twice at once, and again for as long as the code is not accepted."""
-    phone, challenge = f"0911{number:06}", uuid4()
+    phone, challenge = f"0911{number:06}", ""
     for _ in range(40):
+        try:
+            challenge = challenge or await new_challenge(page, service)
+        except aiohttp.ClientError:  # a worker was killed
+            await asyncio.sleep(0.05)
+            continue
         clicks = (click(page, service, phone, challenge) for _ in range(2))
         answers = await asyncio.gather(*clicks, return_exceptions=True)
         told = {answer[0] for answer in answers if not isinstance(answer, BaseException)}
@@ -180,7 +242,7 @@ async def test_two_workers_that_are_killed_send_and_report_each_code_once(tmp_pa
             new_page() as page,
         ):
             numbers = iter(range(OTPS))
-            challenges: list[UUID] = []
+            challenges: list[str] = []
             half_way = asyncio.Event()
 
             async def visit() -> None:

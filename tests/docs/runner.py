@@ -8,14 +8,17 @@ import csv
 import doctest
 import json
 import os
+import re
 import shlex
 import shutil
 import signal
+import socket
 import sys
 import tomllib
 from importlib import metadata
 from pathlib import Path
 
+import attrs
 import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -23,6 +26,10 @@ from packaging.utils import canonicalize_name
 from tests.docs.blocks import ROOT, Block
 
 _TIME_LIMIT = 60.0
+# A page names ports, and this machine may use them: whatever listens gets one that is free.
+_EMULATOR = re.compile(r"\besms-async emulator\b(?!.*--port)")
+_DEFAULT_PORT = "8026"
+_PORT = re.compile(r"(?<=127\.0\.0\.1:)\d{4,5}\b|(?<=--port )[1-9]\d{3,4}\b")
 _SEPARATORS = {"|", "||", "&&", ";", "&"}
 # What a page may call besides the command itself.
 _PROGRAMS = {"cat", "cp", "curl", "echo", "esms-async", "head", "printf", "python", "timeout"}
@@ -42,6 +49,7 @@ class Runner(contextlib.AsyncExitStack):
         super().__init__()
         self._folder = folder
         self._earlier = ""
+        self._ports: dict[str, socket.socket] = {}
         self._draining: list[asyncio.Future[bytes]] = []
         shutil.copytree(ROOT / "docs" / "examples", folder / "docs" / "examples")
         programs = str(Path(sys.executable).parent)
@@ -65,6 +73,7 @@ class Runner(contextlib.AsyncExitStack):
         Raises:
             AssertionError: It does not do what its page says.
         """
+        block = attrs.evolve(block, text=self._with_free_ports(block.text))
         if "file" in block.marks:
             (self._folder / block.marks["file"]).write_text(block.text, encoding="utf-8")
         try:
@@ -77,6 +86,21 @@ class Runner(contextlib.AsyncExitStack):
                     _read_data(block)
         except (AssertionError, SyntaxError, ValueError, yaml.YAMLError) as error:
             raise AssertionError(f"{block.place}: {error}") from error
+
+    def _with_free_ports(self, text: str) -> str:
+        text = _EMULATOR.sub(rf"\g<0> --port {_DEFAULT_PORT}", text)
+        return _PORT.sub(lambda found: str(self._free_port(found[0])), text)
+
+    def _free_port(self, named: str) -> int:
+        """Return the port that stands for one that the page names."""
+        if named not in self._ports:
+            # Bound and not listening, it is nobody else's, and a server can still listen there.
+            held = self.enter_context(socket.socket())
+            held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            held.bind(("127.0.0.1", 0))
+            self._ports[named] = held
+        port: int = self._ports[named].getsockname()[1]
+        return port
 
     async def _run_python(self, block: Block) -> None:
         if "fragment" in block.marks:

@@ -1,4 +1,4 @@
-"""Reads built pages, and lists what is wrong with them: raw markup, dead links, missing pictures."""
+"""Lists what is wrong with built pages: raw markup, dead links, missing pictures."""
 
 import re
 from collections.abc import Iterator

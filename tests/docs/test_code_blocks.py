@@ -1,7 +1,7 @@
 """Every code block of the documentation runs, and does what its page says."""
 
-import fcntl
-from collections.abc import Iterator
+import contextlib
+import socket
 from pathlib import Path
 
 import pytest
@@ -19,20 +19,11 @@ async def run_page(text: str, page: str, folder: Path) -> None:
             await runner.run(block)
 
 
-@pytest.fixture
-def text(page: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The text of a page; one at a time where it has servers, whose ports are those it names."""
-    text = page.read_text(encoding="utf-8")
-    with (tmp_path_factory.getbasetemp().parent / "servers.lock").open("w") as lock:
-        if "background=" in text:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        yield text
-
-
 @pytest.mark.endurance
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-async def test_page(page: Path, text: str, tmp_path: Path) -> None:
+async def test_page(page: Path, tmp_path: Path) -> None:
     """Every code block of the page runs, in order."""
+    text = page.read_text(encoding="utf-8")
     await run_page(text, str(page.relative_to(ROOT)), tmp_path)
 
 
@@ -107,6 +98,15 @@ one
 .venv/bin/esms-async nothing
 ```
 
+```console background=Inbox
+$ esms-async emulator
+```
+
+```console
+$ curl -s http://127.0.0.1:8026/_emulator/ready
+{"ready": true, "url": "http://127.0.0.1:8026/MainService.svc/json/", ...}
+```
+
 ```ini
 [Service]
 ExecStart=true
@@ -117,6 +117,12 @@ ExecStart=true
 """
 
 
-async def test_a_good_page_passes(tmp_path: Path) -> None:
-    """Files, continuations, tests, servers, exports and printed words work as the table says."""
+async def test_a_good_page_passes(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    """Files, continuations, tests, servers, exports and printed words work as the table says.
+
+    So they do while the port that the page names is taken.
+    """
+    with contextlib.suppress(OSError):  # an emulator of the person who runs this has it already
+        taken = socket.create_server(("127.0.0.1", 8026))
+        request.addfinalizer(taken.close)
     await run_page(GOOD_PAGE.replace("```toctree\n", "```{toctree}\n"), "page.md", tmp_path)

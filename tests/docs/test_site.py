@@ -87,8 +87,6 @@ def test_code_can_be_copied(built: Path) -> None:
     """Every page loads the script that puts a copy button on its code."""
     pages = [path for path in built.rglob("*.html") if "genindex" not in path.name]
     without = [
-        path.name
-        for path in pages
-        if not any("copybutton.js" in part for part in Page(path).parts)
+        path.name for path in pages if not any("copybutton.js" in part for part in Page(path).parts)
     ]
     assert without == []
