@@ -117,7 +117,7 @@ class Runner(contextlib.AsyncExitStack):
         await self._run_command(command, None, block)
 
     async def _run_console(self, block: Block) -> None:
-        for command, expected in _commands(block.text):
+        for command, expected in commands_of(block):
             for part in command.split(" && "):
                 words = shlex.split(part)
                 if words[0] == "export":
@@ -143,10 +143,7 @@ class Runner(contextlib.AsyncExitStack):
         async with asyncio.timeout(_TIME_LIMIT):
             output = (await process.communicate())[0].decode()
         assert process.returncode == block.exit_code, f"exit {process.returncode}\n{output}"
-        if expected is not None:
-            flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
-            same = doctest.OutputChecker().check_output(expected, output, flags)
-            assert same, f"{command} printed\n{output}\nand not\n{expected}"
+        check_printed(command, output, expected)
 
     async def _leave_running(self, process: asyncio.subprocess.Process, words: str) -> None:
         assert process.stdout is not None
@@ -192,9 +189,9 @@ def _read_data(block: Block) -> None:
             raise AssertionError(f"nobody knows how to run {other or 'a block without language'}")
 
 
-def _commands(text: str) -> list[tuple[str, str | None]]:
-    """Return the commands of a block, each with what it must print, if the block tells."""
-    lines = text.replace("\\\n", " ").splitlines()
+def commands_of(block: Block) -> list[tuple[str, str | None]]:
+    """Return the commands of a block, each with what it must print, if the block says so."""
+    lines = block.text.replace("\\\n", " ").splitlines()
     if not any(line.startswith("$ ") for line in lines):
         return [(line, None) for line in lines if line.strip()]
     assert lines[0].startswith("$ "), "the first line is no command"
@@ -206,6 +203,14 @@ def _commands(text: str) -> list[tuple[str, str | None]]:
             command, printed = commands[-1]
             commands[-1] = command, f"{printed or ''}{line.replace('…', '...')}\n"
     return commands
+
+
+def check_printed(command: str, output: str, expected: str | None) -> None:
+    """Compare what a command printed with what its page says, if it says anything."""
+    if expected is not None:
+        flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+        same = doctest.OutputChecker().check_output(expected, output, flags)
+        assert same, f"{command} printed\n{output}\nand not\n{expected}"
 
 
 def _is_set_up(words: list[str]) -> bool:

@@ -92,7 +92,7 @@ def test_the_readme_is_short() -> None:
 
 
 def test_the_glossary_explains_the_words() -> None:
-    """The Vietnamese README says what it calls an OTP, a RequestId, a code, and a ledger's words."""
+    """The Vietnamese README explains its words for an OTP, a RequestId, a code and a ledger."""
     glossary = (ROOT / "README.vi.md").read_text(encoding="utf-8").partition(GLOSSARY)[2]
     for word in ("mã OTP", "mã yêu cầu", "mã lỗi", "ledger", "claim", "settle"):
         assert f"| {word} |" in glossary
