@@ -39,6 +39,18 @@ def lint(session: nox.Session) -> None:
     session.run("ruff", "format", "--check", ".")
 
 
+@nox.session(default=False, reuse_venv=True)
+def quick(session: nox.Session) -> None:
+    """Check style and types, and run the tests that need no server or browser, on this Python."""
+    session.install(*_group("lint"), *_group("types"), "--editable", f".[{EXTRAS}]")
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+    session.run("mypy")
+    session.run("pyright", "--pythonpath", str(Path(session.bin, "python")))
+    marked = "not endurance and not server and not site"
+    session.run("pytest", "-q", "--numprocesses=auto", "-m", marked, *session.posargs)
+
+
 @nox.session
 def types(session: nox.Session) -> None:
     """Check the types: mypy everywhere, pyright in the package, and three checkers as callers."""
@@ -61,10 +73,12 @@ def layers(session: nox.Session) -> None:
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """Build the documentation; a warning, a name that resolves to nothing included, is an error."""
-    session.install(*_group("docs"), f".[{EXTRAS}]")
+    """Build the documentation, and read its pages; a warning, or a dead link, is an error."""
+    session.install(*_group("docs"), *_group("test"), f".[{EXTRAS}]")
     strict = ("--fail-on-warning", "--keep-going", "--nitpicky", "--fresh-env", "--quiet")
     session.run("sphinx-build", *strict, "-d", str(DOCS / "doctrees"), "docs", str(DOCS / "html"))
+    session.env["ESMS_DOCS"] = str(DOCS / "html")
+    session.run("python", "-m", "pytest", "-q", "-m", "site", "tests/docs/test_site.py")
     session.log(f"Open {DOCS / 'html' / 'index.html'}")
 
 
@@ -127,6 +141,13 @@ def bench(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def pictures(session: nox.Session) -> None:
+    """Take the pictures that the READMEs show anew, with Chromium."""
+    session.install(*_group("pictures"), ".")
+    session.run("python", "tools/pictures.py")
+
+
+@nox.session(default=False)
 def mend(session: nox.Session) -> None:
     """Format the code, and mend what of its style can be mended by machine."""
     session.install(*_group("lint"))
@@ -171,5 +192,6 @@ def _run_tests(session: nox.Session, *install_options: str, once: bool) -> None:
     session.env["PYTHONSAFEPATH"] = "1"
     session.env["COVERAGE_FILE"] = str(COVERAGE / f"data.{session.name}")
     session.run("coverage", "erase")
-    marked = () if once else ("-m", "not endurance")
-    session.run("coverage", "run", "-m", "pytest", "--numprocesses=auto", *marked, *session.posargs)
+    marked = "not site" if once else "not site and not endurance"
+    options = ("--numprocesses=auto", "-m", marked)
+    session.run("coverage", "run", "-m", "pytest", *options, *session.posargs)

@@ -23,6 +23,8 @@ from benchmarks.storm import (  # noqa: E402  # the same
     run_storm,
 )
 
+pytestmark = pytest.mark.server  # nearly all bring up what they measure
+
 ROOT = Path(__file__).parent.parent
 
 

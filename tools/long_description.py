@@ -1,6 +1,6 @@
 """Gives the package index a README whose links are absolute; hatchling calls it at each build.
 
-`[project.urls]` in pyproject.toml is the one place that says where the repository is. While it names
+`[project.urls]` in pyproject.toml is the one place that says where the repository is. While it has
 no `Repository`, links stay as they are.
 """
 

@@ -9,13 +9,13 @@ import shutil
 import sys
 from pathlib import Path
 
-from playwright.async_api import Browser, async_playwright
+from playwright.async_api import Browser, ViewportSize, async_playwright
 
 from esms_async import EsmsClient, EsmsError, Message, RetryPolicy
 from esms_async.emulator import Emulator
 
 FOLDER = Path(__file__).parents[1] / "docs" / "pictures"
-SIZE = {"width": 1200, "height": 860}
+SIZE = ViewportSize(width=1200, height=860)
 OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars"]
 
 SHOWN = "686868"

@@ -91,7 +91,7 @@ async def send_otp(request: web.Request) -> web.Response:
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         detail = f"Give a phone and a challenge of this service: {error}"
         return web.json_response({"detail": detail}, status=422)
-    if datetime.now(UTC) >= message.expires_at:
+    if datetime.now(UTC) >= expiry_of(request.app[SECRET], challenge):
         return web.json_response({"detail": "The challenge is too old. Begin anew."}, status=410)
     receipt = await request.app[ESMS].send(message)
     return web.json_response({"request_id": receipt.request_id}, status=202)

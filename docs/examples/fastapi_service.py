@@ -110,7 +110,7 @@ def create_app(
             message = code_message(secret, wanted.phone, wanted.challenge)
         except ValueError as error:
             raise HTTPException(422, f"{error}") from error
-        if datetime.now(UTC) >= message.expires_at:
+        if datetime.now(UTC) >= expiry_of(secret, wanted.challenge):
             raise HTTPException(410, "The challenge is too old. Begin anew.")
         receipt = await esms.send(message)
         return OtpAccepted(request_id=receipt.request_id)
