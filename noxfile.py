@@ -47,7 +47,7 @@ def quick(session: nox.Session) -> None:
     session.run("ruff", "format", "--check", ".")
     session.run("mypy")
     session.run("pyright", "--pythonpath", str(Path(session.bin, "python")))
-    marked = "not endurance and not server and not site"
+    marked = "not endurance and not slow and not site"
     session.run("pytest", "-q", "--numprocesses=auto", "-m", marked, *session.posargs)
 
 

@@ -18,7 +18,7 @@ _SERVED = {"nats", "nats_server", "own_server", "redis", "redis_server"}
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests that need a server or a browser, which `nox -s quick` leaves out."""
+    """Mark the tests that need a server or a browser as slow: `nox -s quick` leaves them out."""
     for item in items:
         parent = item.getparent(pytest.Module)
         module = vars(parent.obj) if parent else {}
@@ -26,7 +26,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if hasattr(item, "callspec"):
             asked |= {value for value in item.callspec.params.values() if isinstance(value, str)}
         if not _SERVERS.isdisjoint(module) or not _SERVED.isdisjoint(asked):
-            item.add_marker("server")
+            item.add_marker("slow")
 
 
 @pytest.fixture(scope="session", autouse=True)

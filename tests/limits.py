@@ -1,6 +1,9 @@
 """How long a test waits for what must come: longer, the busier the machine is."""
 
 import os
+from typing import Final
+
+_AT_LEAST: Final = 20.0
 
 
 def generous(seconds: float) -> float:
@@ -11,10 +14,10 @@ def generous(seconds: float) -> float:
     for a core.
 
     Args:
-        seconds: The limit on a quiet machine.
+        seconds: The limit on a quiet machine; at least 20 seconds are given.
 
     Returns:
         The limit on this machine, now.
     """
     waiting = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
-    return seconds * (1.0 + waiting / (os.cpu_count() or 1))
+    return max(seconds, _AT_LEAST) * (1.0 + waiting / (os.cpu_count() or 1))

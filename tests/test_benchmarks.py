@@ -23,7 +23,7 @@ from benchmarks.storm import (  # noqa: E402  # the same
     run_storm,
 )
 
-pytestmark = pytest.mark.server  # nearly all bring up what they measure
+pytestmark = pytest.mark.slow  # nearly all bring up what they measure
 
 ROOT = Path(__file__).parent.parent
 

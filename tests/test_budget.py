@@ -17,6 +17,7 @@ from esms_async import (
 from esms_async.budget import RetryBudget
 from esms_async.ledger import MemoryLedger
 from tests.factories import CREDENTIALS, a_message
+from tests.limits import generous
 from tests.scripted_gateway import ACCEPTED, Exchange, ScriptedGateway
 
 
@@ -161,5 +162,5 @@ async def test_each_client_has_its_own_budget(gateway: ScriptedGateway) -> None:
     for _ in range(2):
         async with EsmsClient(CREDENTIALS, base_url=gateway.url, retry=shared) as client:
             with pytest.raises(OutcomeUnknown) as caught:
-                await asyncio.wait_for(client.send(a_message()), timeout=20)
+                await asyncio.wait_for(client.send(a_message()), timeout=generous(20))
         assert len(caught.value.attempts) == 4

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import time
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
@@ -30,6 +29,7 @@ from esms_async import (
 )
 from esms_async.protocol import SEND_OPERATION
 from tests.factories import API_KEY, CREDENTIALS, ONE_ATTEMPT, QUICK, SECRET_KEY, a_message
+from tests.limits import generous
 from tests.scripted_gateway import DUPLICATE, Exchange, ScriptedGateway, Step
 
 ENVIRONMENT = {"ESMS_API_KEY": API_KEY, "ESMS_SECRET_KEY": SECRET_KEY}
@@ -249,13 +249,11 @@ async def test_giving_up_is_not_sent_when_no_attempt_left(unused_tcp_port: int) 
 async def test_the_deadline_bounds_the_whole_send(gateway: ScriptedGateway) -> None:
     """A hanging attempt is cut at the deadline, even where an attempt alone may take longer."""
     gateway.script.append(hang)
-    retry = RetryPolicy(deadline=0.2, attempt_timeout=60)
-    started = time.monotonic()
+    retry = RetryPolicy(deadline=1.0, attempt_timeout=600)
     async with a_client(gateway, retry) as client:
         with pytest.raises(OutcomeUnknown) as caught:
-            await client.send(a_message())
+            await asyncio.wait_for(client.send(a_message()), generous(30))
     assert len(caught.value.attempts) == 1
-    assert time.monotonic() - started < 30
 
 
 async def test_no_pause_goes_past_the_deadline(gateway: ScriptedGateway) -> None:
@@ -263,7 +261,7 @@ async def test_no_pause_goes_past_the_deadline(gateway: ScriptedGateway) -> None
     gateway.script.append(told(b"", 503, "Retry-After: 3600\r\n"))
     async with a_client(gateway) as client:
         with pytest.raises(OutcomeUnknown) as caught:
-            await asyncio.wait_for(client.send(a_message()), timeout=20)
+            await asyncio.wait_for(client.send(a_message()), timeout=generous(20))
     assert len(caught.value.attempts) == 1
 
 
@@ -399,10 +397,18 @@ async def test_a_cancellation_while_waiting_for_the_limiter_says_not_sent(
 async def test_a_timeout_around_a_send_tells_what_is_true(gateway: ScriptedGateway) -> None:
     """The TimeoutError of `asyncio.timeout` leads back to the OutcomeUnknown."""
     gateway.script.append(hang)
+    limit = asyncio.timeout(None)
+
+    async def let_it_run_out() -> None:
+        await gateway.hanging.wait()
+        limit.reschedule(asyncio.get_running_loop().time())
+
     async with a_client(gateway) as client:
+        running_out = asyncio.create_task(let_it_run_out())
         with pytest.raises(TimeoutError) as caught:
-            async with asyncio.timeout(0.2):
+            async with limit:
                 await client.send(a_message())
+        await running_out
     # Before Python 3.11.4 the cancellation is the context alone, not the cause.
     cancelled = caught.value.__cause__ or caught.value.__context__
     assert cancelled is not None

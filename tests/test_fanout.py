@@ -23,6 +23,7 @@ from esms_async import (
     UsageError,
 )
 from tests.factories import CREDENTIALS, QUICK, a_message
+from tests.limits import generous
 from tests.scripted_gateway import Exchange, ScriptedGateway
 
 Send = Callable[[Message], Awaitable[Receipt]]
@@ -346,7 +347,7 @@ async def test_closing_does_not_wait_for_a_slow_source() -> None:
     outcomes = stream(accept, source())
     await anext(outcomes)
     await settle()
-    await asyncio.wait_for(outcomes.aclose(), timeout=20)
+    await asyncio.wait_for(outcomes.aclose(), timeout=generous(20))
     assert stopped.is_set()
     assert await collect(outcomes) == []
 
@@ -425,7 +426,7 @@ async def test_a_task_cancelled_from_outside_ends_the_stream_without_losing_an_o
     await settle()
     for task in asyncio.all_tasks() - {asyncio.current_task(), reading}:
         task.cancel()
-    told = await asyncio.wait_for(reading, timeout=20)
+    told = await asyncio.wait_for(reading, timeout=generous(20))
     assert [outcome.status for outcome in told] == [Status.UNKNOWN] * 2
 
 

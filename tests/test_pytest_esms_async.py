@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 
 import pytest_esms_async
+from tests.limits import generous
 
 pytest_plugins = ["pytester"]
+pytestmark = pytest.mark.slow  # each test is a pytest of its own
 
 ASYNCIO = ("-p", "pytest_asyncio.plugin", "-o", "asyncio_default_fixture_loop_scope=function")
 # What runs the tests, and what marks them for it.
@@ -54,7 +56,7 @@ class Run:
         """Run some tests."""
         self._pytester.makepyfile(head + tests)
         return self._pytester.runpytest_subprocess(
-            "-W", "error", "-p", "pytest_esms_async", *options, timeout=60
+            "-W", "error", "-p", "pytest_esms_async", *options, timeout=generous(60)
         )
 
 

@@ -29,6 +29,7 @@ from esms_async.settlement import WINDOW
 from esms_async.transport import DEFAULT_BASE_URL
 from tests.factories import CREDENTIALS, ONE_ATTEMPT, QUICK, a_message
 from tests.ledger.conftest import Clock
+from tests.limits import generous
 from tests.scripted_gateway import DUPLICATE, Exchange, ScriptedGateway, Step
 from tests.test_client import cancelled_with, hang, reset, take_and_reset, told
 from tests.test_hooks import Notes
@@ -450,7 +451,7 @@ async def test_a_ledger_that_fails_after_the_send_still_gives_the_receipt(
         receipt = await client.send(message)
         assert receipt.sms_id == "d8e0"
         assert await state_of(failing, message) is State.OPEN
-        await asyncio.wait_for(failing.settled.wait(), timeout=20)
+        await asyncio.wait_for(failing.settled.wait(), timeout=generous(20))
         assert await state_of(failing, message) is State.ACCEPTED
     assert "could not be recorded" in caplog.text
     assert caplog.records[0].levelno == logging.WARNING

@@ -15,6 +15,7 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from esms_async import InvalidMessage, Message, derive_request_id, new_request_id
+from tests.limits import generous
 
 Part = str | int | bytes | UUID
 
@@ -52,7 +53,7 @@ def run_python(program: str, **environment: str) -> list[str]:
         check=True,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=generous(60),
     )
     return run.stdout.split()
 

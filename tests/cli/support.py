@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from tests.factories import API_KEY, SECRET_KEY
+from tests.limits import generous
 
 KEYS = {"ESMS_API_KEY": API_KEY, "ESMS_SECRET_KEY": SECRET_KEY}
 _COMMAND = (sys.executable, "-m", "esms_async")
@@ -28,7 +29,7 @@ def run(
         [*_COMMAND, *arguments],
         input=stdin,
         capture_output=True,
-        timeout=60,
+        timeout=generous(60),
         env=environment(extra),
         check=False,
     )
@@ -54,7 +55,7 @@ async def start(
 async def finish(running: asyncio.subprocess.Process) -> tuple[str, str]:
     """Wait for the end of the command; return what it said on its two streams."""
     try:
-        out, err = await asyncio.wait_for(running.communicate(), 30)
+        out, err = await asyncio.wait_for(running.communicate(), generous(30))
     except TimeoutError:
         running.kill()
         await running.wait()

@@ -17,6 +17,9 @@ from esms_async.cli.job import BulkOptions
 from esms_async.cli.screen import Screen
 from esms_async.emulator import Emulator
 from tests.cli.support import environment, finish, listed_in, start, words, write_recipients
+from tests.limits import generous
+
+pytestmark = pytest.mark.slow  # processes that are interrupted half-way
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -64,7 +67,9 @@ async def test_a_second_interrupt_stops_at_once(emulator: Emulator, tmp_path: Pa
     assert running.stderr is not None
     await emulator.wait_for_request(count=4)
     running.send_signal(signal.SIGINT)
-    assert (await asyncio.wait_for(running.stderr.readline(), 10)).startswith(b"Stopping: waiting")
+    assert (await asyncio.wait_for(running.stderr.readline(), generous(10))).startswith(
+        b"Stopping: waiting"
+    )
     running.send_signal(signal.SIGINT)
     out, _ = await finish(running)
     assert running.returncode == 130
@@ -88,9 +93,9 @@ async def test_a_slow_pipe_holds_up_nothing(emulator: Emulator) -> None:
     running.stdin.write(b"phone,content\n0901888484,a\n")
     await emulator.wait_for()
     running.send_signal(signal.SIGINT)
-    counts = json.loads(await asyncio.wait_for(running.stdout.readline(), 10))
+    counts = json.loads(await asyncio.wait_for(running.stdout.readline(), generous(10)))
     assert (counts["total"], counts["accepted"]) == (1, 1)
-    assert await asyncio.wait_for(running.wait(), 10) == 130
+    assert await asyncio.wait_for(running.wait(), generous(10)) == 130
     running.stdin.close()
 
 
@@ -176,7 +181,7 @@ async def test_a_terminal_that_is_closed_ends_the_job(
     os.close(terminal)
     # The system sends it to the processes of a terminal that was closed.
     running.send_signal(signal.SIGHUP)
-    assert await asyncio.wait_for(running.wait(), 30) == 130
+    assert await asyncio.wait_for(running.wait(), generous(30)) == 130
     rows = listed_in(listed)
     assert {row["outcome"] for row in rows} == {"accepted"}
     assert 6 <= len(rows) == emulator.mark() <= 30

@@ -8,6 +8,7 @@ import pytest
 
 from esms_async.cli.app import run
 from tests.cli.support import start, write_csv
+from tests.limits import generous
 
 
 def test_every_row_is_checked_and_measured(
@@ -69,7 +70,7 @@ async def test_sigterm_ends_it_with_a_word(tmp_path: Path) -> None:
     while not (listed.exists() and listed.read_bytes()):  # noqa: ASYNC110  # it tells nobody
         await asyncio.sleep(0.02)
     checking.terminate()
-    assert await asyncio.wait_for(checking.wait(), 30) == 130
+    assert await asyncio.wait_for(checking.wait(), generous(30)) == 130
     assert await checking.stderr.read() == b"esms-async: interrupted\n"
     checking.stdin.close()
 

@@ -19,6 +19,7 @@ from esms_async.cli.screen import Screen
 from tests.cli.support import environment
 from tests.emulator.caller import connection, http_post, send_fields
 from tests.factories import API_KEY, CREDENTIALS, SECRET_KEY, a_message
+from tests.limits import generous
 
 URL = re.compile(r"http://127\.0\.0\.1:([0-9]+)/MainService\.svc/json/\n")
 OPTIONS = EmulatorOptions(0, 1_000_000, (), None, "1s", 5000, None, None)
@@ -37,7 +38,7 @@ async def running(
     )
     try:
         assert process.stdout is not None
-        line = await asyncio.wait_for(process.stdout.readline(), 30)
+        line = await asyncio.wait_for(process.stdout.readline(), generous(30))
         yield process, line.decode()
     finally:
         if process.returncode is None:
@@ -59,9 +60,11 @@ async def test_a_signal_ends_it_whatever_is_open(number: signal.Signals, code: i
             follower.write(
                 f"GET /_emulator/events HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n".encode()
             )
-            assert (await asyncio.wait_for(page.readline(), 5)).startswith(b"HTTP/1.1 200")
+            assert (await asyncio.wait_for(page.readline(), generous(5))).startswith(
+                b"HTTP/1.1 200"
+            )
             process.send_signal(number)
-            out, err = await asyncio.wait_for(process.communicate(), 10)
+            out, err = await asyncio.wait_for(process.communicate(), generous(10))
     assert (process.returncode, out) == (code, b"")
     first, second = err.decode().splitlines()
     assert first == "EMULATOR: NO SMS LEAVES THIS MACHINE"
@@ -90,7 +93,7 @@ async def test_keys_of_the_environment_are_asked_for_and_never_shown() -> None:
             with pytest.raises(Rejected, match="101"):
                 await unknown.send(a_message())
         process.terminate()
-        out, err = await asyncio.wait_for(process.communicate(), 10)
+        out, err = await asyncio.wait_for(process.communicate(), generous(10))
     assert not [key for key in (API_KEY, SECRET_KEY) if key in (line + out.decode() + err.decode())]
 
 

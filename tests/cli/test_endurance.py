@@ -17,6 +17,7 @@ from esms_async.emulator import Emulator, Event
 from esms_async.ledger import SqliteLedger
 from tests.cli.support import environment, finish, phones, start, write_recipients
 from tests.factories import SECRET_KEY
+from tests.limits import generous
 
 pytestmark = pytest.mark.endurance
 
@@ -38,7 +39,7 @@ async def test_many_rows_arrive_once(tmp_path: Path) -> None:
         running = await start(
             *("bulk", path, "--base-url", emulator.url, "--results", str(listed), "--json")
         )
-        out, _ = await asyncio.wait_for(running.communicate(), 120)
+        out, _ = await asyncio.wait_for(running.communicate(), generous(120))
         counts = json.loads(out)
         assert running.returncode == 0
         assert (counts["total"], counts["accepted"]) == (rows, rows)
@@ -68,7 +69,7 @@ class _Crowd:
         """Wait until as many more were accepted."""
         self._wanted = self._emulator.mark() + by
         self._there.clear()
-        await asyncio.wait_for(self._there.wait(), 60)
+        await asyncio.wait_for(self._there.wait(), generous(60))
 
 
 async def test_killed_at_any_moment_every_row_arrives_once(tmp_path: Path) -> None:

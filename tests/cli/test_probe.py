@@ -15,6 +15,7 @@ from esms_async import Credentials
 from esms_async.emulator import AccountState, Emulator, Settings
 from tests.cli.support import KEYS, environment, finish, run
 from tests.factories import API_KEY, SECRET_KEY
+from tests.limits import generous
 
 PHONE = "0911222333"
 QUICK: Mapping[str, Any] = {
@@ -22,6 +23,8 @@ QUICK: Mapping[str, Any] = {
     "report_timeout": 0.3,
     "report_retry_delay": 0.1,
 }
+
+pytestmark = pytest.mark.endurance  # the probe waits for what does not come
 
 
 async def probe(gateway: Emulator, *options: str) -> tuple[int, str, str]:
@@ -205,7 +208,7 @@ async def test_an_interrupt_leaves_what_was_found() -> None:
     async with Emulator(faults=["dlr:never"]) as gateway:
         running = await start_probe(gateway, "--yes", *reporting("600"))
         # All was sent: the balance, seven sends, and those at once.
-        await gateway.wait_for_request(count=48, timeout=30)
+        await gateway.wait_for_request(count=48, timeout=generous(30))
         running.send_signal(signal.SIGINT)
         out, err = await finish(running)
     assert running.returncode == 130

@@ -29,6 +29,7 @@ if sys.platform == "win32":
     pytest.skip("a socket cannot be handed to a process there", allow_module_level=True)
 
 from tests.ledger.redis_server import RedisServer
+from tests.limits import generous
 
 PHONE = "0911000001"
 QUICK_REPORTS = Settings(report_delay=0.05)
@@ -60,7 +61,7 @@ StartService = Callable[[Emulator], AbstractAsyncContextManager[Service]]
 
 async def wait_for_reports(service: Service, count: int) -> None:
     """Wait until the handler has got a number of reports."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(generous(20)):
         while service.reports().total() < count:  # noqa: ASYNC110  # another process writes them
             await asyncio.sleep(0.02)
 
@@ -79,7 +80,7 @@ async def test_a_code_is_sent_once_and_reported_once(make_service: StartService)
         assert message.phone == PHONE
         assert message.content[:6].isdigit()
         await wait_for_reports(service, 1)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(generous(20)):
             while len(gateway.reports) < 4:  # noqa: ASYNC110  # each twice, also what comes before
                 await asyncio.sleep(0.02)
         assert {report.result for report in gateway.reports} == {"200"}
@@ -285,6 +286,6 @@ async def settle_reports(
     for message in gateway.messages:
         if message.sms_id in cut:
             gateway.finish(message.sms_id, delivered=message.delivery.delivered)
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(generous(60)):
         while set(service.reports()) != expected:  # noqa: ASYNC110  # other processes write them
             await asyncio.sleep(0.1)

@@ -8,6 +8,7 @@ import pytest
 from esms_async.emulator import Clock
 from esms_async.emulator.clock import Timetable
 from esms_async.errors import ConfigurationError
+from tests.limits import generous
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -76,7 +77,7 @@ async def test_what_is_past_is_done_at_once_even_where_the_clock_stands_still() 
     timetable = Timetable(clock := Clock(NOON, running=False))
     done = asyncio.Event()
     timetable.call_at(clock.time(), done.set)
-    await asyncio.wait_for(done.wait(), 5)
+    await asyncio.wait_for(done.wait(), generous(5))
     timetable.close()
 
 
@@ -87,7 +88,7 @@ async def test_a_running_clock_does_what_is_due_by_itself() -> None:
     both = asyncio.Event()
     timetable.call_at(clock.time() + 0.02, both.set)
     timetable.call_at(clock.time() + 0.01, lambda: done.append("first"))
-    await asyncio.wait_for(both.wait(), 5)
+    await asyncio.wait_for(both.wait(), generous(5))
     assert done == ["first"]
     timetable.close()
 

@@ -12,6 +12,7 @@ import pytest
 
 from esms_async.emulator import Clock, Emulator, Settings
 from tests.emulator.caller import CONTENT, PHONE, Caller, Got, connection
+from tests.limits import generous
 
 OTHER = "0911888485"
 
@@ -186,7 +187,7 @@ async def test_a_long_poll_does_not_hold_the_end_up() -> None:
         listeners = len(emulator._journal._listeners)
         waiting = asyncio.create_task(caller.control("GET", "messages/latest?timeout=60"))
         await one_more_listener(emulator, listeners)
-        await asyncio.wait_for(emulator.aclose(), 5)
+        await asyncio.wait_for(emulator.aclose(), generous(5))
         with pytest.raises(aiohttp.ClientError):
             await waiting
     assert asyncio.all_tasks() == at_rest
@@ -425,7 +426,7 @@ async def test_a_body_that_does_not_come_is_given_up() -> None:
     ):
         head = f"POST /_emulator/faults HTTP/1.1\r\nHost: 127.0.0.1:{emulator.port}\r\n"
         writer.write(f"{head}Content-Length: 10\r\n\r\n".encode())
-        line = await asyncio.wait_for(reader.readline(), 5)
+        line = await asyncio.wait_for(reader.readline(), generous(5))
         assert line.startswith(b"HTTP/1.1 408 ")
 
 

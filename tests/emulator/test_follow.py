@@ -12,6 +12,7 @@ import pytest
 
 from esms_async.emulator import Clock, Emulator, Settings, follow
 from tests.emulator.caller import PHONE, Caller, connection
+from tests.limits import generous
 
 
 @attrs.frozen
@@ -32,7 +33,9 @@ class Stream:
     async def block(self) -> dict[str, str]:
         """Return the fields of the next block; those of a comment are empty."""
         fields: dict[str, str] = {}
-        while line := (await asyncio.wait_for(self.response.content.readline(), 5)).decode():
+        while line := (
+            await asyncio.wait_for(self.response.content.readline(), generous(5))
+        ).decode():
             if line == "\n":
                 return fields
             name, _, value = line.rstrip("\n").partition(": ")
@@ -165,7 +168,9 @@ async def test_a_page_that_reads_nothing_slows_nobody_down() -> None:
             assert (await caller.send(Content=content)).code == "100"
         assert len(emulator.messages) == 50
         read = 0
-        while b"event: reload\n" not in (line := await asyncio.wait_for(reader.readline(), 5)):
+        while b"event: reload\n" not in (
+            line := await asyncio.wait_for(reader.readline(), generous(5))
+        ):
             read += len(line)
         assert read < 120 * 100_000
 
@@ -213,7 +218,7 @@ async def test_a_stream_ends_with_the_emulator(
         await stream.next("state")
         if not pause:
             await stream.block()
-        await asyncio.wait_for(emulator.aclose(), 5)
+        await asyncio.wait_for(emulator.aclose(), generous(5))
         with pytest.raises((EOFError, aiohttp.ClientError)):
             await stream.next()
     assert asyncio.all_tasks() == at_rest

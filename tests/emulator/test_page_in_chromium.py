@@ -12,6 +12,7 @@ from playwright.async_api import Browser, Page, async_playwright, expect
 
 from esms_async.emulator import Clock, Emulator, Settings
 from tests.emulator.caller import PHONE, Caller
+from tests.limits import generous
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 OPTIONS = [
@@ -54,8 +55,8 @@ async def opened(
     complaints: list[str] = []
     context = await browser.new_context(**options)
     # A slow machine may take its time; what does not come at all comes neither in half a minute.
-    context.set_default_timeout(30_000)
-    expect.set_options(timeout=30_000)
+    context.set_default_timeout(generous(30_000))
+    expect.set_options(timeout=generous(30_000))
     page = await context.new_page()
     page.on("console", lambda line: complaints.append(f"{line.type}: {line.text}"))
     page.on("pageerror", lambda error: complaints.append(str(error)))
@@ -390,6 +391,6 @@ async def test_the_page_finds_back_to_an_emulator_that_was_started_again(browser
         await expect(page.get_by_test_id("live")).to_have_text("reconnecting…")
     async with Emulator(port=port) as second, Caller.to(second) as caller:
         await caller.send(Content="222222 new")
-        await expect(page.get_by_test_id("otp")).to_have_text("222222", timeout=30_000)
-        await expect(page.get_by_test_id("live")).to_have_text("live", timeout=30_000)
+        await expect(page.get_by_test_id("otp")).to_have_text("222222", timeout=generous(30_000))
+        await expect(page.get_by_test_id("live")).to_have_text("live", timeout=generous(30_000))
         await context.close()

@@ -25,6 +25,7 @@ if sys.platform == "win32":
     pytest.skip("there is no Redis server for Windows", allow_module_level=True)
 
 from tests.ledger.redis_server import RedisServer, free_port
+from tests.limits import generous
 
 KEY = b"a key that is kept elsewhere"
 ACCEPTED = Settlement(News.ACCEPTED, sms_id="d8e0")
@@ -394,7 +395,7 @@ async def test_an_answer_that_is_lost_is_an_error_and_no_second_claim(
 
 async def test_a_server_that_hangs_is_given_up(redis_server: RedisServer, prefix: str) -> None:
     """An answer that does not come in time is an error, and the ledger works on afterwards."""
-    ledger = RedisLedger(f"{redis_server.url}?socket_timeout=0.2", prefix=prefix)
+    ledger = RedisLedger(f"{redis_server.url}?socket_timeout=2", prefix=prefix)
     async with ledger:
         with redis_server.hung(), pytest.raises(LedgerError, match="Timeout"):
             await claimed(ledger, a_message())
@@ -416,7 +417,7 @@ async def test_a_killed_server_fails_every_caller_and_is_found_again(
             if len(acknowledged) >= 500:
                 enough.set()
 
-    async with RedisLedger(own_server.url, prefix=prefix) as ledger, asyncio.timeout(30):
+    async with RedisLedger(own_server.url, prefix=prefix) as ledger, asyncio.timeout(generous(30)):
         workers = [asyncio.create_task(work()) for _ in range(100)]
         await enough.wait()
         own_server.kill()

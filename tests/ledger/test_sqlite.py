@@ -21,6 +21,7 @@ from esms_async.ledger.base import LedgerOptions
 from esms_async.ledger.sqlite import APPLICATION_ID
 from esms_async.settlement import fingerprint
 from tests.factories import a_message
+from tests.limits import generous
 
 if TYPE_CHECKING:
     from esms_async.ledger.sqlite_writer import SqliteWriter
@@ -344,7 +345,7 @@ def test_a_ledger_left_open_does_not_keep_the_process_alive(tmp_path: Path) -> N
         capture_output=True,
         text=True,
         check=True,
-        timeout=60,
+        timeout=generous(60),
     )
 
     async def find() -> State:

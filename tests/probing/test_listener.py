@@ -8,6 +8,7 @@ import pytest
 
 from esms_async.errors import ConfigurationError
 from esms_async.probing.listener import Listener
+from tests.limits import generous
 
 REPORT = "SMSID=s1&SendStatus=5&SendSuccess=1&SendFailed=0&RequestId=probe-1"
 
@@ -68,7 +69,7 @@ async def test_the_first_report_is_left_unanswered(listener: Listener) -> None:
     """It has no answer until the gateway gives up; what comes again is answered."""
     await ask(listener, get(REPORT))
     assert (await ask(listener, get(REPORT))).startswith(b"HTTP/1.1 200 ")
-    await asyncio.wait_for(listener.finish(), 5)
+    await asyncio.wait_for(listener.finish(), generous(5))
     assert listener.again is listener.arrivals[1]
     assert listener.finals == [listener.arrivals[1]]
 
