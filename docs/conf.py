@@ -1,6 +1,7 @@
 """How Sphinx builds the documentation; `nox -s docs` calls it."""
 
 import builtins
+import re
 import sys
 from pathlib import Path
 
@@ -16,7 +17,6 @@ author = "The esms_async authors"
 project_copyright = author
 version = release = esms_async.__version__
 language = "en"
-smartquotes = False  # or `--json` in the words of a command is shown with one long dash
 
 extensions = [
     "myst_parser",
@@ -67,6 +67,16 @@ nitpick_ignore_regex = [
 ]
 
 
+def show_options_as_code(app: Sphinx, ctx: object, lines: list[str]) -> None:
+    """Show an option in the words of a command as code: two dashes in a row stay two."""
+    del app, ctx
+    for position, line in enumerate(lines):
+        if not line.lstrip().startswith(".. "):
+            lines[position] = re.sub(r"(?<![\w`-])--?[a-z][a-z-]*", r"``\g<0>``", line)
+
+
 def setup(app: Sphinx) -> None:
     """Show CSV, which Pygments does not know, as it is."""
     app.add_lexer("csv", TextLexer)
+    for event in ("description", "arguments", "epilog", "options", "envvars"):
+        app.connect(f"sphinx-click-process-{event}", show_options_as_code)

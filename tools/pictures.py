@@ -12,7 +12,7 @@ from pathlib import Path
 from playwright.async_api import Browser, ViewportSize, async_playwright
 
 from esms_async import EsmsClient, EsmsError, Message, RetryPolicy
-from esms_async.emulator import Emulator
+from esms_async.emulator import Emulator, Settings
 
 FOLDER = Path(__file__).parents[1] / "docs" / "pictures"
 SIZE = ViewportSize(width=1200, height=860)
@@ -38,7 +38,7 @@ async def main() -> None:
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")
     if chromium is None:
         sys.exit("Chromium is needed to take the pictures: apt-get install chromium")
-    emulator = Emulator(port=0, faults=FAULTS, seed=1)
+    emulator = Emulator(faults=FAULTS, seed=1, settings=Settings(report_delay=0))
     retry = RetryPolicy(backoff_initial=0.01)
     async with (
         EsmsClient.emulated(emulator=emulator, retry=retry) as esms,

@@ -72,7 +72,7 @@ def _group(ctx: click.Context) -> int:
     show_default=True,
     help="Sends under way at most.",
 )
-@click.option("--rate", metavar="N[/s]", help="Requests a second at most; N/m a minute.")
+@click.option("--rate", metavar="N", help="Requests a second at most, or a minute: 600/m.")
 @click.option("--ledger", type=PATH, metavar="PATH", help="Ledger [default: FILE.ledger].")
 @click.option("--no-ledger", is_flag=True, help="Keep none: a later run sends all anew.")
 @click.option("--retry-rejected", is_flag=True, help="Send anew what the ledger has as rejected.")

@@ -24,6 +24,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from tests.docs.blocks import ROOT, Block
+from tests.limits import generous
 
 _TIME_LIMIT = 60.0
 # A page names ports, and this machine may use them: whatever listens gets one that is free.
@@ -118,7 +119,7 @@ class Runner(contextlib.AsyncExitStack):
 
     async def _run_console(self, block: Block) -> None:
         for command, expected in commands_of(block):
-            for part in command.split(" && "):
+            for part in map(str.strip, command.split(" && ")):
                 words = shlex.split(part)
                 if words[0] == "export":
                     self._environ |= [word.partition("=")[::2] for word in words[1:]]
@@ -140,7 +141,7 @@ class Runner(contextlib.AsyncExitStack):
         if "background" in block.marks:
             await self._leave_running(process, block.marks["background"])
             return
-        async with asyncio.timeout(_TIME_LIMIT):
+        async with asyncio.timeout(generous(_TIME_LIMIT)):
             output = (await process.communicate())[0].decode()
         assert process.returncode == block.exit_code, f"exit {process.returncode}\n{output}"
         check_printed(command, output, expected)
@@ -149,7 +150,7 @@ class Runner(contextlib.AsyncExitStack):
         assert process.stdout is not None
         self.push_async_callback(_end, process)
         printed: list[str] = []
-        async with asyncio.timeout(_TIME_LIMIT):
+        async with asyncio.timeout(generous(_TIME_LIMIT)):
             while not printed or words not in printed[-1]:
                 line = await process.stdout.readline()
                 if not line:
@@ -165,7 +166,7 @@ async def _end(process: asyncio.subprocess.Process) -> None:
     if process.returncode is not None:
         return
     process.terminate()
-    async with asyncio.timeout(_TIME_LIMIT):
+    async with asyncio.timeout(generous(_TIME_LIMIT)):
         exit_code = await process.wait()
     assert exit_code in _TERMINATED, f"a server left running ended with {exit_code}"
 

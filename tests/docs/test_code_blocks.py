@@ -1,7 +1,10 @@
 """Every code block of the documentation runs, and does what its page says."""
 
+import asyncio
 import contextlib
+import os
 import socket
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,6 +12,7 @@ import pytest
 from esms_async.emulator import Emulator
 from tests.docs.blocks import PAGES, ROOT, read_blocks
 from tests.docs.runner import Runner
+from tests.limits import generous
 
 
 async def run_page(text: str, page: str, folder: Path) -> None:
@@ -126,3 +130,29 @@ async def test_a_good_page_passes(tmp_path: Path, request: pytest.FixtureRequest
         taken = socket.create_server(("127.0.0.1", 8026))
         request.addfinalizer(taken.close)
     await run_page(GOOD_PAGE.replace("```toctree\n", "```{toctree}\n"), "page.md", tmp_path)
+
+
+async def test_the_first_program_says_what_went_wrong(tmp_path: Path) -> None:
+    """The README's first program, with the gateway out of reach, or without keys, says so."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    (program,) = (
+        block.text
+        for block in read_blocks(text, "README.md")
+        if block.marks.get("file") == "send.py"
+    )
+    (tmp_path / "send.py").write_text(program, encoding="utf-8")
+    keys = {"ESMS_API_KEY": "any", "ESMS_SECRET_KEY": "any"}
+    nowhere = {**keys, "ESMS_BASE_URL": "http://127.0.0.1:9/"}
+    for environ, said in ((nowhere, "NotSent: not sent"), ({}, "ConfigurationError: ")):
+        running = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "send.py",
+            cwd=tmp_path,
+            env={**os.environ, **environ},
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        out, err = await asyncio.wait_for(running.communicate(), generous(60))
+        assert (running.returncode, out) == (1, b"")
+        assert err.decode().startswith(said)
+        assert "Traceback" not in err.decode()
