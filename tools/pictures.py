@@ -5,6 +5,7 @@ taken with Debian's Chromium, in light and in dark.
 """
 
 import asyncio
+import base64
 import shutil
 import sys
 from pathlib import Path
@@ -74,9 +75,11 @@ async def take(browser: Browser, emulator: Emulator, scheme: str) -> None:
     before, picture = b"", await page.screenshot(animations="disabled")
     while picture != before:
         before, picture = picture, await page.screenshot(animations="disabled")
+    chromium = await context.new_cdp_session(page)  # which knows WebP: a fifth of a PNG
+    taken = await chromium.send("Page.captureScreenshot", {"format": "webp", "quality": 90})
     await context.close()
-    path = FOLDER / f"inbox-{scheme}.png"
-    path.write_bytes(picture)
+    path = FOLDER / f"inbox-{scheme}.webp"
+    path.write_bytes(base64.b64decode(taken["data"]))
     print(f"{path}: {path.stat().st_size:,} bytes")
 
 

@@ -161,7 +161,7 @@ def test_links_of_the_readme_work_at_an_index() -> None:
     assert absolute(text, None) == text
     shown = absolute(text, "https://example.org/x")
     assert "](https://example.org/x/blob/main/docs/tutorial.md)" in shown
-    assert 'src="https://example.org/x/raw/main/docs/pictures/inbox-light.png"' in shown
+    assert 'src="https://example.org/x/raw/main/docs/pictures/inbox-light.webp"' in shown
     relative = re.findall(r'(?:\]\(|src="|srcset=")(?!https://)[^)" ]+', shown)
     assert relative == []
 
