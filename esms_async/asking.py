@@ -6,8 +6,8 @@ from collections.abc import AsyncGenerator
 from datetime import datetime
 from typing import TypeVar
 
+from esms_async._http.direct import TransportFailure
 from esms_async.errors import QueryUnanswered, UsageError
-from esms_async.exchange import TransportFailure
 from esms_async.reads import (
     Question,
     ask_balance,
@@ -44,7 +44,7 @@ async def ask(gateway: Gateway, question: Question[T]) -> T | None:
     async def ask_once() -> T | None:
         left = started + gateway.retry.deadline - time.monotonic()
         try:
-            reply = await gateway.transport.ask(
+            reply = await gateway.transport.query(
                 question,
                 gateway.credentials,
                 time_limit=min(gateway.retry.attempt_timeout, left),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Self, TypedDict, Unpack
 
 import aiohttp
 
+from esms_async._http.transport import DEFAULT_BASE_URL, Transport
 from esms_async.asking import Questions
 from esms_async.checks import check_count, check_type
 from esms_async.errors import (
@@ -30,7 +31,6 @@ from esms_async.recording import Destination, RecordedSend, Recorder
 from esms_async.repeats import Repeats
 from esms_async.retry import RetryPolicy
 from esms_async.sending import Gateway, Limiter, LogicalSend
-from esms_async.transport import DEFAULT_BASE_URL, Transport
 
 if TYPE_CHECKING:
     from esms_async.emulated import EmulatedClient, EmulatedOptions

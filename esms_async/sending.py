@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 
 import attrs
 
+from esms_async._http.direct import Reply, Request, TransportFailure
+from esms_async._http.transport import Transport
 from esms_async.budget import RetryBudget
 from esms_async.codes import Scope, lookup
 from esms_async.errors import (
@@ -21,13 +23,11 @@ from esms_async.errors import (
     SendError,
 )
 from esms_async.events import Events
-from esms_async.exchange import Reply, Request, TransportFailure
 from esms_async.messages import Attempt, Credentials, Evidence, Message, Receipt
 from esms_async.outcome import History, Verdict, extend, judge
 from esms_async.protocol import SEND_OPERATION, Answer, Loads, SendEncoder, decode_send
 from esms_async.redaction import redact
 from esms_async.retry import RetryPolicy, leaves_outcome_open, pursue
-from esms_async.transport import Transport
 
 _logger = logging.getLogger("esms_async")
 
@@ -207,8 +207,8 @@ class LogicalSend:
         if started >= self._last_start:
             raise self.left_open("the deadline or expires_at has passed")
         gateway, started_at = self._gateway, datetime.now(UTC)
-        not_after = None if self.message.expires_at is None else self._last_start
-        request = self._request = Request(self._body, not_after)
+        guard = None if self.message.expires_at is None else self._refuse_late
+        request = self._request = Request(self._body, guard)
         asked_to_wait = None
         try:
             if gateway.limiter is None:
@@ -232,6 +232,11 @@ class LogicalSend:
         if verdict is Verdict.ACCEPTED:
             return Receipt(self.message.request_id, answer.sms_id, attempts=self.attempts)
         return self._conclude(verdict, answer)
+
+    def _refuse_late(self) -> None:
+        """Let no request out once nobody can use the message."""
+        if time.monotonic() >= self._last_start:
+            raise TransportFailure("expires_at has passed", may_have_arrived=False)
 
     async def _post_admitted(self, limiter: Limiter, request: Request) -> Reply:
         try:

@@ -23,10 +23,10 @@ from esms_async import (
     RetryPolicy,
     Status,
 )
-from esms_async.exchange import Reply, Request
+from esms_async._http.direct import Reply, Request
+from esms_async._http.transport import DEFAULT_BASE_URL
 from esms_async.ledger import Claim, Entry, MemoryLedger, Settlement, SqliteLedger, State
 from esms_async.settlement import WINDOW
-from esms_async.transport import DEFAULT_BASE_URL
 from tests.factories import CREDENTIALS, ONE_ATTEMPT, QUICK, a_message
 from tests.ledger.conftest import Clock
 from tests.scripted_gateway import DUPLICATE, Exchange, ScriptedGateway, Step

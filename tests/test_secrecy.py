@@ -29,9 +29,9 @@ from esms_async import (
 )
 from esms_async.otel import OpenTelemetryHook
 from tests.factories import API_KEY, CREDENTIALS, SECRET_KEY, a_message
+from tests.http.test_transport import MAY_HAVE_ARRIVED, name_of
 from tests.scripted_gateway import Exchange, ScriptedGateway, Step
 from tests.test_promises import FAULTS
-from tests.test_transport import MAY_HAVE_ARRIVED, name_of
 
 PHONE, CODE = "0901888484", "686868"
 SECRETS = (API_KEY, SECRET_KEY, CODE, PHONE, PHONE[1:], f"84{PHONE[1:]}")

@@ -8,6 +8,7 @@ from typing import Final
 
 import attrs
 
+from esms_async._http.transport import DEFAULT_BASE_URL
 from esms_async.cli.errors import InputError
 from esms_async.cli.identity import row_secret
 from esms_async.cli.rate import Rate, Turnstile
@@ -17,7 +18,6 @@ from esms_async.emulator import Emulator, Event
 from esms_async.ledger import Ledger
 from esms_async.messages import Credentials
 from esms_async.retry import RetryPolicy
-from esms_async.transport import DEFAULT_BASE_URL
 
 # The emulator takes any keys, and is never shown those of a real account.
 _EMULATED: Final = Credentials("emulator", "emulator")

@@ -10,6 +10,7 @@ from typing import Final
 import attrs
 import click
 
+from esms_async._http.transport import Transport
 from esms_async.cli.errors import ExitCode, InputError
 from esms_async.cli.gateway import GatewayChoice, connect
 from esms_async.cli.interrupt import on_interrupt
@@ -24,7 +25,6 @@ from esms_async.probing.findings import Findings
 from esms_async.probing.listener import Listener
 from esms_async.probing.probe import Probe
 from esms_async.probing.session import MOST_PAID, AccountStopped, Plan, Session
-from esms_async.transport import Transport
 
 _LISTEN: Final = re.compile(
     r"(?:\[(?P<six>[0-9A-Fa-f:.]+)\]|(?P<host>[^:\[\]]+)):(?P<port>[0-9]{1,5})"

@@ -6,14 +6,14 @@ from typing import Final, cast
 
 import attrs
 
+from esms_async._http.direct import Request, TransportFailure
+from esms_async._http.transport import Transport
 from esms_async.codes import Scope, lookup
 from esms_async.errors import EsmsError
-from esms_async.exchange import Request, TransportFailure
 from esms_async.fields import as_code, find
 from esms_async.messages import Credentials, Message
 from esms_async.probing.findings import Findings
 from esms_async.protocol import SEND_OPERATION, SendEncoder, read_json
-from esms_async.transport import Transport
 
 ACCEPTED: Final = "100"
 DUPLICATE: Final = "124"

@@ -6,12 +6,12 @@ import json
 import pytest
 
 from esms_async import Message
+from esms_async._http.transport import Transport
 from esms_async.emulator import Emulator
 from esms_async.probing.findings import Findings, Point, Verdict
 from esms_async.probing.listener import Listener
 from esms_async.probing.probe import Probe
 from esms_async.probing.session import MOST_PAID, Plan, Session
-from esms_async.transport import Transport
 from tests.factories import CREDENTIALS
 from tests.probing.test_listener import free_port, get
 from tests.scripted_gateway import Exchange, ScriptedGateway, accept

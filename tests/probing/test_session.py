@@ -3,9 +3,9 @@
 import pytest
 
 from esms_async import Message
+from esms_async._http.transport import Transport
 from esms_async.probing.findings import Findings
 from esms_async.probing.session import Plan, Session, read
-from esms_async.transport import Transport
 from tests.factories import CREDENTIALS
 from tests.scripted_gateway import Exchange, ScriptedGateway
 

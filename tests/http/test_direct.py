@@ -3,26 +3,22 @@
 import asyncio
 import os
 import select
+import socket
 import ssl
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Self, cast
 
 import aiohttp
+import aiohttp.client_proto
 import pytest
 import trustme
 from aioresponses import aioresponses
-from yarl import URL
 
 from esms_async import EsmsClient
-from esms_async import exchange as exchange_module
-from esms_async.exchange import Request, is_plain, post_through, refuse_unfit
+from esms_async._http.direct import ConnectionCheck, Request, TransportFailure, is_plain
 from esms_async.protocol import SEND_OPERATION
 from tests.factories import CREDENTIALS, ONE_ATTEMPT, a_message
 from tests.scripted_gateway import ACCEPTED, Exchange, ScriptedGateway
-
-if TYPE_CHECKING:
-    from aiohttp.abc import AbstractStreamWriter
 
 
 def a_client(gateway: ScriptedGateway, session: aiohttp.ClientSession | None = None) -> EsmsClient:
@@ -150,79 +146,80 @@ async def test_the_installed_aiohttp_is_one_that_requests_go_past() -> None:
         assert is_plain(session)
 
 
-async def test_a_release_that_no_test_has_seen_is_asked_itself(
-    gateway: ScriptedGateway, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """On an aiohttp that is newer than the tests, requests go through the session."""
-    monkeypatch.setattr(exchange_module, "_IS_TESTED", False)
-    async with a_client(gateway) as client:
-        await client.send(a_message())
-    assert len(gateway.bodies) == 1
+class Pipe(asyncio.Transport):
+    """A connection that nobody reads."""
+
+    def __init__(self, **extra: object) -> None:
+        super().__init__(extra=extra)
+        self._protocol: asyncio.BaseProtocol = aiohttp.client_proto.ResponseHandler(
+            asyncio.get_running_loop()
+        )
+
+    def is_closing(self) -> bool:
+        """Stay open."""
+        return False
+
+    def get_protocol(self) -> asyncio.BaseProtocol:
+        """Return the protocol."""
+        return self._protocol
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        """Put another in its place."""
+        self._protocol = protocol
 
 
 @pytest.mark.parametrize("lacking", ["socket", "poll"])
-async def test_where_a_dead_connection_cannot_be_told_it_is_taken_for_alive(
+async def test_where_a_dead_connection_cannot_be_seen_it_counts_as_alive(
     monkeypatch: pytest.MonkeyPatch, lacking: str
 ) -> None:
     """Without a socket to ask, or a way to ask it, the request is written and may have arrived."""
-
-    class Pipe(asyncio.Transport):
-        def is_closing(self) -> bool:
-            return False
-
-        def get_protocol(self) -> asyncio.Protocol:
-            return asyncio.Protocol()
-
     if lacking == "poll":
         monkeypatch.delattr(select, "poll")
-    pipe = Pipe(extra={"socket": None if lacking == "socket" else object()})
-    assert refuse_unfit(pipe) is pipe
+    assert ConnectionCheck().is_quiet(Pipe(socket=None if lacking == "socket" else object()))
 
 
 async def test_a_connection_that_is_gone_is_refused() -> None:
     """A connection without a transport takes no request."""
-    with pytest.raises(ConnectionResetError, match="while it was idle"):
-        refuse_unfit(None)
+    with pytest.raises(TransportFailure, match="while it was idle"):
+        ConnectionCheck().is_quiet(None)
 
 
-class HastySession:
-    """What a session is that has the answer before it has written the request."""
-
-    def __init__(self) -> None:
-        self.data: aiohttp.BytesPayload | None = None
-        self.closed = False
-
-    async def post(self, _url: URL, *, data: aiohttp.BytesPayload, **_options: object) -> Self:
-        """Build the request, and answer."""
-        assert data.size
-        self.data = data
-        return self
-
-    def close(self) -> None:
-        """Note that the answer was thrown away."""
-        self.closed = True
+async def test_a_connection_that_stays_readable_is_refused() -> None:
+    """What the event loop does not read within a few passes may be anything."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        pipe, check = Pipe(socket=ours, sslcontext=object()), ConnectionCheck()
+        assert check.is_quiet(pipe)
+        theirs.send(b"x")
+        assert not check.is_quiet(pipe)
+        with pytest.raises(TransportFailure, match="nobody had asked for") as caught:
+            await check.settle(pipe)
+    assert not caught.value.may_have_arrived
 
 
-class CountingWriter:
-    """The writing side of a connection, which counts what is written."""
+async def test_a_connection_has_one_poll_object(
+    gateway: ScriptedGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is made for the first request over a connection, and asked again for the others."""
+    made: list[object] = []
+    poll = select.poll
 
-    transport = None
-    written = 0
+    def count() -> object:
+        made.append(None)
+        return poll()
 
-    async def write(self, chunk: bytes) -> None:
-        """Count."""
-        self.written += len(chunk)
+    async with a_client(gateway) as client:
+        await client.send(a_message())
+        monkeypatch.setattr(select, "poll", count)
+        for _ in range(5):
+            await client.send(a_message())
+    assert made == []
 
 
-async def test_a_request_that_was_answered_beforehand_is_not_written_any_more() -> None:
-    """A task of the session that would still write it is refused, and writes nothing."""
-    session, writer, request = HastySession(), CountingWriter(), Request(b"{}")
-    with pytest.raises(ConnectionResetError):
-        await post_through(
-            cast("aiohttp.ClientSession", session), URL("http://gateway/"), request, middlewares=()
-        )
-    assert session.closed
-    assert session.data is not None
-    with pytest.raises(ConnectionResetError):
-        await session.data.write_with_length(cast("AbstractStreamWriter", writer), 2)
-    assert (writer.written, request.may_have_arrived) == (0, False)
+async def test_a_request_is_written_once_it_was_withdrawn_no_more() -> None:
+    """A task of a session that would still write it is refused."""
+    request = Request(b"{}")
+    request.withdrawn = True
+    with pytest.raises(TransportFailure):
+        request.count_write()
+    assert not request.may_have_arrived

@@ -1,11 +1,13 @@
 """Each way a request can fail on a real socket: what the gateway did, what the caller is told."""
 
 import asyncio
+import contextlib
 import gzip
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import aiohttp
 import pytest
@@ -24,11 +26,11 @@ from esms_async import (
     SendError,
     UsageError,
 )
-from esms_async.exchange import Request, TransportFailure
+from esms_async._http.direct import Reply, Request, TransportFailure
+from esms_async._http.transport import Transport
 from esms_async.ledger import MemoryLedger
 from esms_async.protocol import SEND_OPERATION
 from esms_async.reads import ask_balance
-from esms_async.transport import Transport
 from tests.factories import CREDENTIALS, ONE_ATTEMPT, QUICK, a_message
 from tests.scripted_gateway import ACCEPTED, Exchange, ScriptedGateway, Step
 
@@ -222,16 +224,6 @@ def after_acceptance(step: Step) -> Step:
     return accept_then
 
 
-@pytest.fixture(params=["direct", "session"])
-async def session(request: pytest.FixtureRequest) -> AsyncIterator[aiohttp.ClientSession | None]:
-    """A session of the caller's, or None: for the client's own, which requests go past."""
-    if request.param == "direct":
-        yield None
-        return
-    async with aiohttp.ClientSession() as session:
-        yield session
-
-
 @asynccontextmanager
 async def a_client(
     gateway: ScriptedGateway,
@@ -249,6 +241,34 @@ async def a_client(
             await client.send(a_message())
             gateway.script = script
         yield client
+
+
+def a_body() -> bytes:
+    """The body of a new message, as much of it as the gateway looks at."""
+    return b'{"RequestId":"%b"}' % a_message().request_id.encode()
+
+
+async def post(transport: Transport, request: Request) -> Reply:
+    """Post a request, with time enough."""
+    return await transport.post(SEND_OPERATION, request, time_limit=30)
+
+
+@asynccontextmanager
+async def a_transport(
+    gateway: ScriptedGateway, session: aiohttp.ClientSession | None
+) -> AsyncIterator[Transport]:
+    """A transport to a gateway."""
+    transport = Transport(gateway.url, session=session)
+    try:
+        yield transport
+    finally:
+        await transport.aclose()
+
+
+async def passes(count: int) -> None:
+    """Let the event loop run some times."""
+    for _ in range(count):
+        await asyncio.sleep(0)
 
 
 @pytest.mark.parametrize("reused", [False, True], ids=["fresh", "reused"])
@@ -352,28 +372,6 @@ class FailingResolver(aiohttp.abc.AbstractResolver):
         """Nothing to close."""
 
 
-@pytest.fixture(scope="module")
-def authority() -> trustme.CA:
-    """A certificate authority that no client trusts by itself."""
-    return trustme.CA()
-
-
-@pytest.fixture(scope="module")
-def server_tls(authority: trustme.CA) -> ssl.SSLContext:
-    """The TLS side of a gateway on localhost."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("localhost").configure_cert(context)
-    return context
-
-
-@pytest.fixture
-def client_tls(authority: trustme.CA) -> ssl.SSLContext:
-    """A context that trusts the authority."""
-    context = ssl.create_default_context()
-    authority.configure_trust(context)
-    return context
-
-
 async def expect_not_sent(client: EsmsClient, words: str) -> None:
     """Send a message and see it not sent, with a reason that helps."""
     with pytest.raises(NotSent, match=words) as caught:
@@ -410,11 +408,11 @@ async def test_an_untrusted_certificate_is_not_sent(server_tls: ssl.SSLContext) 
         assert gateway.bodies == []
 
 
-async def test_tls_to_a_plain_server_is_not_sent(gateway: ScriptedGateway) -> None:
+async def test_tls_to_a_plain_server_is_not_sent(plain_gateway: ScriptedGateway) -> None:
     """A handshake that fails lets no request out."""
-    url = gateway.url.replace("http://", "https://")
-    gateway.before_reading = True
-    gateway.script.append(garbage)
+    url = plain_gateway.url.replace("http://", "https://")
+    plain_gateway.before_reading = True
+    plain_gateway.script.append(garbage)
     async with EsmsClient(CREDENTIALS, base_url=url, retry=ONE_ATTEMPT) as client:
         await expect_not_sent(client, "ClientConnectorSSLError|ClientConnectorError")
 
@@ -465,11 +463,11 @@ async def test_a_missing_client_certificate_may_have_arrived(
         assert gateway.bodies == []
 
 
-async def test_a_handshake_that_hangs_is_not_sent(gateway: ScriptedGateway) -> None:
+async def test_a_handshake_that_hangs_is_not_sent(plain_gateway: ScriptedGateway) -> None:
     """The attempt's time runs out before a connection stands: nothing left this machine."""
-    gateway.before_reading = True
-    gateway.script.append(hang)
-    url = gateway.url.replace("http://", "https://")
+    plain_gateway.before_reading = True
+    plain_gateway.script.append(hang)
+    url = plain_gateway.url.replace("http://", "https://")
     async with EsmsClient(CREDENTIALS, base_url=url, retry=IMPATIENT) as client:
         await expect_not_sent(client, "no answer within 0.5 s")
 
@@ -494,19 +492,22 @@ async def test_waiting_for_a_connection_of_the_pool_is_not_sent(gateway: Scripte
 
 @pytest.mark.parametrize("step", [close, garbage, status(403), status(502)], ids=name_of)
 async def test_a_proxy_that_refuses_the_tunnel_is_not_sent(
-    gateway: ScriptedGateway, step: Step
+    plain_gateway: ScriptedGateway, step: Step
 ) -> None:
     """Whatever a proxy says to CONNECT, the request itself never left this machine."""
-    gateway.before_reading = True
-    gateway.script.append(step)
+    plain_gateway.before_reading = True
+    plain_gateway.script.append(step)
     async with (
-        aiohttp.ClientSession(proxy=gateway.url) as session,
+        aiohttp.ClientSession(proxy=plain_gateway.url) as session,
         EsmsClient(
-            CREDENTIALS, base_url="https://gateway.invalid/", session=session, retry=ONE_ATTEMPT
+            CREDENTIALS,
+            base_url="https://plain_gateway.invalid/",
+            session=session,
+            retry=ONE_ATTEMPT,
         ) as client,
     ):
         await expect_not_sent(client, "not sent")
-    assert gateway.bodies == []
+    assert plain_gateway.bodies == []
 
 
 async def test_an_unreachable_proxy_is_not_sent(unused_tcp_port: int) -> None:
@@ -592,19 +593,333 @@ async def test_an_answer_that_nobody_asked_for_answers_no_other_request(
     assert gateway.connections == 2
 
 
+def answer(body: bytes, status: int = 200) -> bytes:
+    """Write a whole HTTP answer."""
+    return b"HTTP/1.1 %d Told\r\nContent-Length: %d\r\n\r\n%b" % (status, len(body), body)
+
+
+STRAYS = {
+    "bad-request": answer(b"", 400),
+    "no-account": answer(b'{"CodeResult":"101"}'),
+    "accepted": answer(STALE),
+    "timed-out": answer(b"", 408),
+    "interim": b"HTTP/1.1 100 Continue\r\n\r\n",
+    "half": b"HTTP/1.1 400 Told\r\nX-Half: ",
+    "garbage": b"\x00\xff SMTP? 220 hello\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("stray", STRAYS.values(), ids=STRAYS)
 async def test_an_answer_that_lies_unread_answers_no_other_request(
+    gateway: ScriptedGateway, session: aiohttp.ClientSession | None, stray: bytes
+) -> None:
+    """What came over a connection while it was idle is not taken for the answer to a request."""
+    async with a_client(gateway, QUICK, session) as client:
+        for _ in range(50):
+            await client.send(a_message())
+            gateway.say(stray)
+            receipt = await client.send(a_message())
+            assert receipt.sms_id == "d8e0"
+            assert [attempt.evidence for attempt in receipt.attempts] == [
+                Evidence.NOTHING_LEFT,
+                Evidence.ACCEPTED,
+            ]
+    assert list(gateway.accepted.values()) == [1] * 100
+
+
+@pytest.mark.parametrize("stray", STRAYS.values(), ids=STRAYS)
+@pytest.mark.parametrize("lead", [0, 1, 2, 3, 5])
+async def test_an_answer_that_comes_just_before_a_request_is_not_its_answer(
+    gateway: ScriptedGateway, session: aiohttp.ClientSession | None, stray: bytes, lead: int
+) -> None:
+    """Some passes of the event loop before or after the request is begun, but not yet written."""
+    for delay in range(12):
+        async with a_transport(gateway, session) as transport:
+            await post(transport, Request(a_body()))
+            request = Request(a_body())
+
+            async def attack(delay: int = delay, request: Request = request) -> None:
+                await passes(delay)
+                if not request.writes:
+                    gateway.say(stray)
+
+            attacking = asyncio.create_task(attack())
+            await passes(lead)
+            (told,) = await asyncio.gather(post(transport, request), return_exceptions=True)
+            await attacking
+            if request.may_have_arrived:
+                assert isinstance(told, Reply)
+                assert (told.status, told.body) == (200, ACCEPTED)
+            else:
+                assert isinstance(told, TransportFailure)
+                assert not told.may_have_arrived
+            assert sum(gateway.accepted.values()) == len(gateway.bodies)
+
+
+async def test_session_tickets_cost_no_connection(
+    tls_gateway: ScriptedGateway, session: aiohttp.ClientSession | None
+) -> None:
+    """TLS 1.3 sends tickets behind the handshake; they are read, and the connection is kept."""
+    async with a_client(tls_gateway, QUICK, session) as client:
+        for _ in range(3):
+            sends = [client.send(a_message()) for _ in range(8)]
+            assert {len(receipt.attempts) for receipt in await asyncio.gather(*sends)} == {1}
+    assert tls_gateway.connections == 8
+
+
+async def test_a_connection_that_ends_politely_swallows_no_request(
     gateway: ScriptedGateway, session: aiohttp.ClientSession | None
 ) -> None:
-    """What the event loop has not even read yet is not taken for the answer to a request."""
-    async with a_client(gateway, QUICK, session) as client:
+    """Neither a FIN nor TLS's own word of farewell leaves the outcome of the next send open."""
+
+    async def accept_and_close(exchange: Exchange) -> None:
+        exchange.answer(exchange.accept())
+        await exchange.close()
+
+    for delay in range(8):
+        async with a_client(gateway, QUICK, session) as client:
+            gateway.script.append(accept_and_close)
+            await client.send(a_message())
+            await passes(delay)
+            receipt = await client.send(a_message())
+            assert not receipt.deduplicated
+            assert Evidence.MAY_HAVE_ARRIVED not in {one.evidence for one in receipt.attempts}
+
+
+class Refusal:
+    """A guard that counts its calls, and refuses from the given one on."""
+
+    def __init__(self, first_refused: int) -> None:
+        self.calls = 0
+        self.first_refused = first_refused
+
+    def __call__(self) -> None:
+        """Count a call."""
+        self.calls += 1
+        if self.calls >= self.first_refused:
+            raise TransportFailure("too old", may_have_arrived=False)
+
+
+async def test_a_guard_is_asked_before_a_request_is_written(
+    gateway: ScriptedGateway, session: aiohttp.ClientSession | None
+) -> None:
+    """It is called once for one write, and what it refuses never leaves."""
+    async with a_transport(gateway, session) as transport:
+        for _ in range(2):
+            allowed = Request(a_body(), guard=Refusal(2))
+            assert (await post(transport, allowed)).status == 200
+            assert (allowed.writes, allowed.may_have_arrived) == (1, True)
+            refused = Request(a_body(), guard=Refusal(1))
+            with pytest.raises(TransportFailure, match="too old") as caught:
+                await post(transport, refused)
+            assert not caught.value.may_have_arrived
+            assert (refused.writes, refused.may_have_arrived) == (0, False)
+    assert len(gateway.bodies) == 2
+
+
+async def test_a_guard_is_asked_after_the_connection_was_checked(
+    gateway: ScriptedGateway, session: aiohttp.ClientSession | None
+) -> None:
+    """Nothing can happen between its word and the write."""
+    async with a_transport(gateway, session) as transport:
+        await post(transport, Request(a_body()))
+        gateway.say(answer(STALE))
+        guard = Refusal(1)
+        with pytest.raises(TransportFailure, match="nobody had asked for"):
+            await post(transport, Request(a_body(), guard=guard))
+        assert guard.calls == 0
+
+
+async def test_a_guard_is_asked_before_each_write_of_a_middleware(gateway: ScriptedGateway) -> None:
+    """What a middleware repeats is refused too, and then it may have arrived."""
+
+    async def fail(exchange: Exchange) -> None:
+        exchange.accept()
+        exchange.answer(b"", status=503)
+
+    gateway.script.append(fail)
+    async with (
+        aiohttp.ClientSession(middlewares=[try_twice]) as session,
+        a_transport(gateway, session) as transport,
+    ):
+        # Once when the middlewares get the request, since they might send it themselves.
+        request = Request(a_body(), guard=Refusal(3))
+        with pytest.raises(TransportFailure, match="too old") as caught:
+            await post(transport, request)
+    assert caught.value.may_have_arrived
+    assert (request.writes, len(gateway.bodies)) == (1, 1)
+
+
+async def test_a_stray_answer_to_what_a_middleware_repeats_is_not_the_answer(
+    gateway: ScriptedGateway,
+) -> None:
+    """The second write is refused, so what comes then answers nothing."""
+
+    async def fail(exchange: Exchange) -> None:
+        exchange.accept()
+        exchange.answer(b"", status=503)
+        exchange.send(answer(STALE))
+
+    gateway.script.append(fail)
+    async with (
+        aiohttp.ClientSession(middlewares=[try_twice]) as session,
+        a_transport(gateway, session) as transport,
+    ):
+        request = Request(a_body())
+        with contextlib.suppress(TransportFailure):
+            assert (await post(transport, request)).body != STALE
+    assert request.may_have_arrived
+    assert set(gateway.accepted.values()) == {1}
+
+
+async def test_a_guard_is_asked_before_a_replaced_body_and_a_stand_in(
+    gateway: ScriptedGateway, request: pytest.FixtureRequest
+) -> None:
+    """Where the write itself is out of sight, the guard is asked before it gets out of sight."""
+    for middlewares in REPLACED:
+        async with (
+            aiohttp.ClientSession(middlewares=middlewares) as session,
+            a_transport(gateway, session) as transport,
+        ):
+            late = Request(a_body(), guard=Refusal(2))
+            with pytest.raises(TransportFailure, match="too old"):
+                await post(transport, late)
+    stubbed = request.getfixturevalue("stubbed")
+    stubbed.post(f"{gateway.url}{SEND_OPERATION}", body=ACCEPTED)
+    async with a_transport(gateway, None) as transport:
+        with pytest.raises(TransportFailure, match="too old") as caught:
+            await post(transport, Request(a_body(), guard=Refusal(1)))
+        assert not caught.value.may_have_arrived
+    assert (stubbed.requests, gateway.bodies) == ({}, [])
+
+
+async def test_an_answer_of_a_middleware_is_an_answer(gateway: ScriptedGateway) -> None:
+    """A middleware that sends a request by means of its own has the answer to it."""
+
+    async def send_elsewise(
+        request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
+        assert isinstance(request.body, aiohttp.BytesPayload)
+        return await elsewise.post(request.url, data=bytes(request.body._value))
+
+    async with (
+        aiohttp.ClientSession() as elsewise,
+        aiohttp.ClientSession(middlewares=[send_elsewise]) as session,
+        a_client(gateway, ONE_ATTEMPT, session) as client,
+    ):
+        assert (await client.send(a_message())).sms_id == "d8e0"
+        gateway.script.append(after_acceptance(reset))
+        with pytest.raises(OutcomeUnknown):
+            await client.send(a_message())
+
+
+class ForgetfulRequest(aiohttp.ClientRequest):
+    """A request as an aiohttp that is still to come might write it: past the payload's hook."""
+
+    async def write_bytes(self, writer: Any, conn: Any, content_length: int | None = None) -> None:
+        """Write the body."""
+        assert isinstance(self.body, aiohttp.BytesPayload)
+        await writer.write(bytes(self.body._value))
+        await writer.write_eof()
+        conn.protocol.start_timeout()
+
+
+@pytest.fixture
+def new_aiohttp(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An aiohttp that is newer than the checked ones."""
+    monkeypatch.setattr("esms_async._http.direct.IS_CHECKED", False)
+    monkeypatch.setattr("esms_async._http.transport.IS_CHECKED", False)
+
+
+@pytest.fixture
+def forgetful_aiohttp(new_aiohttp: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An aiohttp that is newer, and no longer calls the hook of a payload."""
+    monkeypatch.setattr(aiohttp.ClientRequest, "write_bytes", ForgetfulRequest.write_bytes)
+
+
+@pytest.mark.usefixtures("forgetful_aiohttp")
+async def test_an_unchecked_aiohttp_throws_no_answer_away(
+    gateway: ScriptedGateway, session: aiohttp.ClientSession | None
+) -> None:
+    """What was not seen written may have arrived, and an answer to it is an answer."""
+    async with a_client(gateway, ONE_ATTEMPT, session) as client:
+        assert (await client.send(a_message())).sms_id == "d8e0"
+        gateway.script.append(after_acceptance(reset))
+        with pytest.raises(OutcomeUnknown):
+            await client.send(a_message())
+    async with a_client(gateway, IMPATIENT, session) as client:
+        gateway.script.append(after_acceptance(hang))
+        with pytest.raises(OutcomeUnknown):
+            await client.send(a_message())
+    assert list(gateway.accepted.values()) == [1] * 3
+
+
+@pytest.mark.usefixtures("new_aiohttp")
+async def test_an_unchecked_aiohttp_that_calls_the_hook_is_followed(
+    gateway: ScriptedGateway,
+    session: aiohttp.ClientSession | None,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """What the hook saw is known, also there; the log says once that the rest is not."""
+    async with a_client(gateway, ONE_ATTEMPT, session) as client:
         await client.send(a_message())
-        gateway.say(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(STALE), STALE))
-        receipt = await client.send(a_message())
-    assert receipt.sms_id == "d8e0"
-    assert [attempt.evidence for attempt in receipt.attempts] == [
-        Evidence.NOTHING_LEFT,
-        Evidence.ACCEPTED,
-    ]
+        gateway.hang_up()
+        await expect_not_sent(client, "while it was idle")
+        await client.send(a_message())
+    warnings = [record for record in caplog.records if "not checked" in record.getMessage()]
+    assert len(warnings) == 1
+
+
+@pytest.mark.usefixtures("new_aiohttp")
+async def test_an_unchecked_aiohttp_that_cannot_connect_has_sent_nothing(
+    unused_tcp_port: int,
+) -> None:
+    """It raises that before it has a connection to write to."""
+    url = f"http://127.0.0.1:{unused_tcp_port}/"
+    async with EsmsClient(CREDENTIALS, base_url=url, retry=ONE_ATTEMPT) as client:
+        await expect_not_sent(client, "ClientConnectorError")
+
+
+async def test_a_request_class_of_the_callers_throws_no_answer_away(
+    gateway: ScriptedGateway,
+) -> None:
+    """A session may write requests in a way of its own."""
+    async with (
+        aiohttp.ClientSession(request_class=ForgetfulRequest) as session,
+        a_client(gateway, ONE_ATTEMPT, session) as client,
+    ):
+        assert (await client.send(a_message())).sms_id == "d8e0"
+        gateway.script.append(after_acceptance(reset))
+        with pytest.raises(OutcomeUnknown):
+            await client.send(a_message())
+
+
+@pytest.mark.parametrize("reused", [False, True], ids=["fresh", "reused"])
+async def test_a_cancelled_request_tells_the_truth(
+    gateway: ScriptedGateway, session: aiohttp.ClientSession | None, reused: bool
+) -> None:
+    """Wherever a cancellation strikes, what was not written then is not written later."""
+    seen: set[bool] = set()
+    async with a_transport(gateway, session) as transport:
+        for delay in range(40):
+            if reused:
+                await post(transport, Request(a_body()))
+            gateway.bodies.clear()
+            request = Request(a_body())
+            posting = asyncio.create_task(post(transport, request))
+            await passes(delay)
+            posting.cancel()
+            result = (await asyncio.gather(posting, return_exceptions=True))[0]
+            told = request.may_have_arrived
+            await passes(30)
+            assert request.may_have_arrived is told
+            assert told or not gateway.bodies
+            assert told or isinstance(result, asyncio.CancelledError)
+            seen.add(told)
+            if not reused and session is None:
+                # The next one is to connect again.
+                await gateway.close_connections()
+    assert seen == {False, True}
 
 
 async def test_a_message_that_expires_in_the_queue_for_a_connection_is_not_sent(
@@ -720,7 +1035,7 @@ async def test_a_closed_client_opens_nothing_any_more() -> None:
         await transport.post(SEND_OPERATION, Request(b"{}"), time_limit=1)
     assert not caught.value.may_have_arrived
     with pytest.raises(UsageError, match="the client is closed"):
-        await transport.ask(ask_balance(), CREDENTIALS, time_limit=1)
+        await transport.query(ask_balance(), CREDENTIALS, time_limit=1)
     assert transport._session is None
 
 
@@ -812,6 +1127,52 @@ def test_a_base_url_that_cannot_work_is_refused(base_url: str, words: str) -> No
 def test_a_base_url_gets_its_last_slash(base_url: str, kept: str) -> None:
     """The base URL is a folder, over TLS or on loopback."""
     assert Transport(base_url).base_url == kept
+
+
+@pytest.mark.parametrize(
+    ("session", "words"),
+    [
+        (object(), "must be an open aiohttp.ClientSession, not a object"),
+        ("session", "not a str"),
+        (aiohttp.ClientSession, "not the class .*ClientSession"),
+    ],
+)
+def test_a_session_of_another_kind_is_refused(session: Any, words: str) -> None:
+    """What is no session of aiohttp's is refused when the client is made, in words that help."""
+    with pytest.raises(ConfigurationError, match=words):
+        EsmsClient(CREDENTIALS, session=session)
+
+
+@pytest.mark.parametrize("host", ["gateway.internal", "GATEWAY.internal", "10.1.2.3", "fd00::1"])
+def test_plain_http_is_taken_for_a_host_that_is_named(host: str) -> None:
+    """A host inside one's own network is named exactly, and its neighbours are not meant."""
+    url = f"http://[{host}]:8026/" if ":" in host else f"http://{host}:8026/"
+    assert not Transport(url, allow_http=frozenset({host})).is_loopback
+    with pytest.raises(ConfigurationError, match="must be https"):
+        Transport(
+            f"http://a.{host}/" if ":" not in host else "http://[fd00::2]/",
+            allow_http=frozenset({host}),
+        )
+
+
+@pytest.mark.parametrize("host", ["rest.esms.vn", "esms.vn", "REST.ESMS.VN", "rest.esms.vn."])
+def test_plain_http_is_never_taken_for_the_gateway(host: str) -> None:
+    """The keys never travel to the real gateway in clear, whatever is named."""
+    with pytest.raises(ConfigurationError, match=r"under esms\.vn"):
+        Transport(f"http://{host}/", allow_http=frozenset({host}))
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        *("gateway", ["gateway"], {"gateway"}, None),
+        *(frozenset({name}) for name in ("http://gateway", "gateway:80", "", "*", 7)),
+    ],
+)
+def test_hosts_for_plain_http_must_be_host_names(names: Any) -> None:
+    """A URL, a port or a pattern is refused, and a bare str, in which any part would match."""
+    with pytest.raises(ConfigurationError, match=r"allow_http .*'gateway\.internal'"):
+        Transport(allow_http=names)
 
 
 async def test_no_cookie_is_ever_sent(gateway: ScriptedGateway) -> None:

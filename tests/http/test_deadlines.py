@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from esms_async.deadlines import RESOLUTION, Deadlines
+from esms_async._http.transport import RESOLUTION, Deadlines
 
 
 async def wait_under(deadlines: Deadlines, seconds: float) -> str:
