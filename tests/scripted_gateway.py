@@ -147,6 +147,11 @@ class ScriptedGateway:
         for writer in self._writers:
             writer.write(raw)
 
+    def part(self) -> None:
+        """End every open connection; on TLS, by its own word of farewell, without a FIN yet."""
+        for writer in self._writers:
+            writer.close()
+
     async def close_connections(self) -> None:
         """End every open connection."""
         for task in self._tasks:

@@ -15,18 +15,20 @@ import inspect
 import select
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import Final
+from typing import TYPE_CHECKING, Final, cast
 from weakref import WeakKeyDictionary
 
 import aiohttp
 import attrs
 from aiohttp.abc import AbstractStreamWriter
-from aiohttp.client_proto import ResponseHandler
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
 from esms_async.protocol import retry_after
 from esms_async.version import __version__
+
+if TYPE_CHECKING:
+    from aiohttp.client_proto import ResponseHandler
 
 HEADERS: Final = CIMultiDictProxy(
     CIMultiDict(
@@ -255,7 +257,7 @@ class _Lookout(asyncio.Protocol):
         self.has_data = False
         self.is_closed = False
 
-    def data_received(self, _data: bytes) -> None:
+    def data_received(self, data: bytes) -> None:  # noqa: ARG002  # that of every protocol
         """Note that something came."""
         self.has_data = True
 
@@ -299,14 +301,15 @@ class DirectPost:
         try:
             protocol = connection.protocol
             assert protocol is not None  # noqa: S101  # it has not been released yet
-            transport, body = protocol.transport, request.body
+            transport = protocol.transport
             is_quiet = self._check.is_quiet(transport)
             assert transport is not None  # noqa: S101  # the check refuses None
             if not is_quiet:
                 await self._check.settle(transport)
             protocol.set_response_params(read_until_eof=True, auto_decompress=False)
             request.count_write()
-            transport.write(b"%b%d\r\n\r\n%b" % (self._head, len(body), body))
+            # No local name holds the body: frames show up in error reports.
+            transport.write(b"%b%d\r\n\r\n%b" % (self._head, len(request.body), request.body))
             message, payload = await protocol.read()
             while 100 <= message.code < 200 and message.code != 101:
                 message, payload = await protocol.read()
@@ -440,10 +443,10 @@ class _Payload(aiohttp.BytesPayload):
             request.refusal = failure
             raise
         request.refusal = None
-        protocol = transport.get_protocol()
-        if isinstance(protocol, ResponseHandler):
+        if IS_CHECKED:
             # The session made a parser when it took the connection. A task of its own writes, a
             # pass of the event loop later, and half an answer may be in that parser by now.
+            protocol = cast("ResponseHandler", transport.get_protocol())
             protocol.set_response_params(read_until_eof=True, auto_decompress=False)
         await super().write_with_length(writer, content_length)
 

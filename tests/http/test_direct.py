@@ -197,6 +197,26 @@ async def test_a_connection_that_stays_readable_is_refused() -> None:
     assert not caught.value.may_have_arrived
 
 
+async def test_a_connection_that_is_lost_meanwhile_is_refused() -> None:
+    """Its protocol learns of it all the same."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        pipe, check = Pipe(socket=ours, sslcontext=object()), ConnectionCheck()
+        protocol = pipe.get_protocol()
+        assert isinstance(protocol, aiohttp.client_proto.ResponseHandler)
+        theirs.send(b"x")
+        assert not check.is_quiet(pipe)
+        settling = asyncio.create_task(check.settle(pipe))
+        await asyncio.sleep(0)
+        lookout = pipe.get_protocol()
+        assert isinstance(lookout, asyncio.Protocol)
+        lookout.connection_lost(None)
+        with pytest.raises(TransportFailure, match="while it was idle"):
+            await settling
+        assert pipe.get_protocol() is protocol
+        assert protocol.should_close
+
+
 async def test_a_connection_has_one_poll_object(
     gateway: ScriptedGateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -686,6 +686,18 @@ async def test_a_connection_that_ends_politely_swallows_no_request(
             assert Evidence.MAY_HAVE_ARRIVED not in {one.evidence for one in receipt.attempts}
 
 
+async def test_a_word_of_farewell_that_lies_unread_swallows_no_request(
+    tls_gateway: ScriptedGateway, session: aiohttp.ClientSession | None
+) -> None:
+    """What TLS says at the end of a connection is read before anything is written to it."""
+    async with a_client(tls_gateway, ONE_ATTEMPT, session) as client:
+        for _ in range(10):
+            await client.send(a_message())
+            tls_gateway.part()
+            await expect_not_sent(client, "while it was idle")
+    assert list(tls_gateway.accepted.values()) == [1] * 10
+
+
 class Refusal:
     """A guard that counts its calls, and refuses from the given one on."""
 
