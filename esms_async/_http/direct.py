@@ -185,7 +185,7 @@ class ConnectionCheck:
         if getattr(protocol, "should_close", False):
             raise TransportFailure(_UNASKED, may_have_arrived=False)
         poll, is_encrypted = self._polls.get(protocol) or self._add(transport, protocol)
-        return _is_quiet(poll, is_encrypted=is_encrypted)
+        return not (events := poll(0)) or _is_quiet(events, is_encrypted=is_encrypted)
 
     async def settle(self, transport: asyncio.BaseTransport) -> None:
         """Let the event loop read what came over TLS, and refuse if it was more than TLS's own.
@@ -208,7 +208,7 @@ class ConnectionCheck:
                     raise TransportFailure(_CLOSED, may_have_arrived=False)
                 if lookout.has_data:
                     break
-                is_quiet = _is_quiet(poll, is_encrypted=is_encrypted)
+                is_quiet = _is_quiet(poll(0), is_encrypted=is_encrypted)
                 if is_quiet and was_quiet:
                     return
                 was_quiet = is_quiet
@@ -235,8 +235,8 @@ def _see_nothing(_timeout: int) -> list[tuple[int, int]]:
     return []
 
 
-def _is_quiet(poll: _Poll, *, is_encrypted: bool) -> bool:
-    if not (events := poll(0)):
+def _is_quiet(events: list[tuple[int, int]], *, is_encrypted: bool) -> bool:
+    if not events:
         return True
     if events[0][1] != _READABLE:
         raise TransportFailure(_CLOSED, may_have_arrived=False)
