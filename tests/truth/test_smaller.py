@@ -3,6 +3,8 @@
 import asyncio
 import json
 import os
+import re
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator
@@ -44,24 +46,63 @@ NEEDS_EAGER = pytest.mark.skipif(
 # --- ledgers -----------------------------------------------------------------------------------
 
 
+async def alone(program: str, *arguments: str) -> Any:
+    """Run a program in processes of its own, which are killed where they hang, and read its JSON."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-c",
+        program,
+        *arguments,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        start_new_session=True,
+    )
+    try:
+        async with asyncio.timeout(30):
+            out, err = await process.communicate()
+    except TimeoutError:
+        os.killpg(process.pid, signal.SIGKILL)
+        await process.wait()
+        raise AssertionError("the program hangs") from None
+    assert process.returncode == 0, err.decode()
+    return json.loads(out)
+
+
+NUL = """
+import asyncio, json, sys
+from esms_async import Credentials, EsmsClient, Message
+from esms_async.ledger import SqliteLedger
+
+async def opened():
+    await SqliteLedger(sys.argv[1] + "/led\\0ger.db").open()
+
+async def sent():
+    ledger = SqliteLedger(sys.argv[1] + "/led\\0ger.db")
+    async with EsmsClient(Credentials("key", "secret"), base_url=sys.argv[2], ledger=ledger) as client:
+        sends = [client.send(Message("0901888484", "text")) for _ in range(3)]
+        for found in await asyncio.gather(*sends, return_exceptions=True):
+            if not isinstance(found, BaseException):
+                return
+        raise found
+
+found = []
+for call in (opened, sent):
+    try:
+        asyncio.run(call())
+    except Exception as error:
+        found.append([[kind.__name__ for kind in type(error).__mro__], str(error)])
+print(json.dumps(found))
+"""
+
+
 async def test_a_ledger_path_with_nul_is_an_error_and_hangs_nobody(
     gateway: Gateway, tmp_path: Path
 ) -> None:
-    """A path that no file can have is refused, when the ledger is made, opened or first used."""
-    async with asyncio.timeout(30):
-        with pytest.raises((LedgerError, ConfigurationError), match=r"NUL|null"):
-            ledger = SqliteLedger(f"{tmp_path}/led\0ger.db")
-            await ledger.open()
-
-
-async def test_a_send_over_a_ledger_path_with_nul_hangs_nobody(
-    gateway: Gateway, tmp_path: Path
-) -> None:
-    """Sends over such a ledger end, all of them, and the gateway hears nothing."""
-    async with asyncio.timeout(30):
-        with pytest.raises((LedgerError, ConfigurationError)):
-            async with a_client(gateway, ledger=SqliteLedger(f"{tmp_path}/led\0ger.db")) as client:
-                await asyncio.gather(*(client.send(a_message()) for _ in range(3)))
+    """A path that no file can have is refused by `open`, and by each send that would use it."""
+    opened, sent = await alone(NUL, str(tmp_path), gateway.url())
+    for kinds, words in (opened, sent):
+        assert {"LedgerError", "ConfigurationError"} & set(kinds), kinds
+        assert re.search(r"(?i)nul", words)
     assert gateway.total == 0
 
 
@@ -106,18 +147,7 @@ async def test_an_open_ledger_in_a_forked_process_is_a_clear_error(
     gateway: Gateway, tmp_path: Path
 ) -> None:
     """A child that inherits an open SqliteLedger gets an error that says so, and no hang."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-c",
-        FORKING,
-        str(tmp_path / "ledger.db"),
-        gateway.url(),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    out, err = await process.communicate()
-    assert process.returncode == 0, err.decode()
-    kinds, words = json.loads(out)
+    kinds, words = await alone(FORKING, str(tmp_path / "ledger.db"), gateway.url())
     assert {"LedgerError", "UsageError"} & set(kinds), kinds
     assert "fork" in words or "process" in words
     assert gateway.total == 1
@@ -235,13 +265,21 @@ def frames_of(error: BaseException) -> Iterator[FrameType]:
                 yield frame
 
 
+def shown(value: object) -> str:
+    """Return what an error tracker shows of a local."""
+    try:
+        return repr(value)
+    except Exception:  # noqa: BLE001  # a Message that is not ready yet has no repr
+        return ""
+
+
 def expect_no_secret(error: BaseException, **also: str) -> None:
     """Look for secrets where an error tracker looks: in the repr of each local of each frame."""
     for frame in frames_of(error):
         for name, value in frame.f_locals.items():
             for what, secret in {**SECRETS, **also}.items():
-                where = f"{frame.f_code.co_qualname if sys.version_info >= (3, 11) else ''}: {name}"
-                assert secret not in repr(value), f"{where} holds the {what}"
+                where = f"{frame.f_code.co_qualname}: {name}"
+                assert secret not in shown(value), f"{where} holds the {what}"
 
 
 def raised(call: Callable[[], object], kind: type[BaseException]) -> BaseException:
