@@ -55,7 +55,7 @@ class Plan:
         pause: Seconds before the answer.
         before: Waits for this event before the request is taken.
         after: Waits for this event between the taking and the answer.
-        stray: Bytes that nobody asked for, sent while the connection is idle after the answer.
+        stray: Bytes that nobody asked for, sent behind the answer over a connection that stays open.
     """
 
     unread: bool = False
@@ -409,10 +409,6 @@ async def _finish(
         case "answer":
             writer.write(raw_answer(body, plan.status, plan.head))
     if plan.stray is not None:
-        asyncio.get_running_loop().call_later(0.001, _say, writer, plan.stray)
+        # At once: it lies in the socket before the client can write its next request.
+        writer.write(plan.stray)
     return not plan.close
-
-
-def _say(writer: asyncio.StreamWriter, raw: bytes) -> None:
-    if not writer.is_closing():
-        writer.write(raw)
