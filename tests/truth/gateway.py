@@ -153,6 +153,7 @@ class Gateway:
         requests: How many requests of each RequestId were read.
         acceptances: Each acceptance.
         connections: How many connections were opened.
+        answered: When requests of a tag and RequestId were answered, or their connection ended.
     """
 
     def __init__(
@@ -173,6 +174,7 @@ class Gateway:
         self.requests: Counter[str] = Counter()
         self.acceptances: list[Acceptance] = []
         self.connections = 0
+        self.answered: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
         self.ticks = itertools.count(1)
         self._tls = tls
         self._clock = clock
@@ -308,6 +310,7 @@ class Gateway:
         if plan.pause:
             await asyncio.sleep(plan.pause)
         body = json.dumps(said).encode() if plan.body is None else plan.body
+        self.answered[target.split("/")[1], request_id].append(next(self.ticks))
         return await _finish(plan, body, reader, writer)
 
     def _take(self, tag: str, fields: Mapping[str, Any], plan: Plan) -> dict[str, object]:

@@ -38,11 +38,18 @@ class Flaky:
         ledger: The ledger.
         fails: Decides, by the name of a call, whether it fails: "before" it takes effect,
             "after" it did, or not at all.
+        note: Gets the name of each call that ended, the RequestId, and whether it failed.
     """
 
-    def __init__(self, ledger: Ledger, fails: Callable[[str], str | None]) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        fails: Callable[[str], str | None],
+        note: Callable[[str, str, bool], None],
+    ) -> None:
         self._ledger = ledger
-        self.fails = fails
+        self._fails = fails
+        self._note = note
 
     def __getattr__(self, name: str) -> Any:
         attribute = getattr(self._ledger, name)
@@ -50,17 +57,25 @@ class Flaky:
             return attribute
 
         async def call(*args: Any, **options: Any) -> Any:
-            how = self.fails(name)
+            subject = args[0] if args else ""
+            request_id = str(getattr(subject, "request_id", subject))
+            how = self._fails(name)
             if how == "before":
+                self._note(name, request_id, True)  # noqa: FBT003  # as its type says
                 raise LedgerError("the disk is full")
             found = await attribute(*args, **options)
-            if how == "after":
+            self._note(name, request_id, how is not None)
+            if how is not None:
                 raise LedgerError("the server's answer was lost")
             return found
 
         return call
 
 
-def flaky(ledger: Ledger, fails: Callable[[str], str | None]) -> Ledger:
-    """Return a ledger that fails when it is told to."""
-    return cast("Ledger", Flaky(ledger, fails))
+def flaky(
+    ledger: Ledger,
+    fails: Callable[[str], str | None],
+    note: Callable[[str, str, bool], None] = lambda name, request_id, failed: None,
+) -> Ledger:
+    """Return a ledger that fails when it is told to (see `Flaky`)."""
+    return cast("Ledger", Flaky(ledger, fails, note))

@@ -60,7 +60,7 @@ from tests.truth.gateway import (
     Plan,
 )
 from tests.truth.ledgers import KINDS, flaky
-from tests.truth.telling import TEXT, told
+from tests.truth.telling import TEXT
 
 SEED = int(os.environ.get("ESMS_TRUTH_SEED") or random.SystemRandom().randrange(10**9))
 FEW = 30
@@ -68,7 +68,6 @@ MANY = 640
 AT_ONCE = 48
 SETTLING = {"108", "163", "201", "300"}
 POLICY = RetryPolicy(attempts=3, attempt_timeout=0.4, deadline=20, wait=wait_none(), budget=None)
-DONE = RetryPolicy(attempts=5, attempt_timeout=20, wait=wait_none(), budget=None)
 
 FAULTS: list[tuple[float, Plan]] = [
     (70, PLAIN),
@@ -132,13 +131,17 @@ def refuse(fields: Any) -> str | None:
 
 @attrs.define
 class Call:
-    """One call of a caller: when it began and ended on the gateway's count, and what it told."""
+    """One call of a caller: when it began and ended on the gateway's count, and what it told.
+
+    `cancelled` is when it was cancelled, where that is how it ended.
+    """
 
     tag: str
     name: str
-    start: int
+    start: int = 0
     end: int = 0
     what: Receipt | EsmsError | None = None
+    cancelled: int | None = None
 
 
 class Jitter:
@@ -176,13 +179,27 @@ class World:
     jumped: bool = False
     began_before_jump: set[str] = attrs.field(factory=set)
     ledger_fails: float = 0.0
-    twice: Counter[str] = attrs.field(factory=Counter)
+    claims: defaultdict[str, list[int]] = attrs.field(factory=lambda: defaultdict(list))
+    failures: defaultdict[tuple[str, str], list[int]] = attrs.field(
+        factory=lambda: defaultdict(list)
+    )
 
     def fails(self, name: str) -> str | None:
         """Decide whether a call of the ledger fails."""
         if self.rng.random() >= self.ledger_fails:
             return None
         return self.rng.choice(["before", "after"])
+
+    def note(self, tag: str) -> Callable[[str, str, bool], None]:
+        """Return what notes the claims and failures of one client's ledger."""
+
+        def note(name: str, request_id: str, failed: bool) -> None:  # noqa: FBT001  # a fact
+            if failed:
+                self.failures[tag, request_id].append(next(self.gateway.ticks))
+            elif "claim" in name:
+                self.claims[request_id].append(next(self.gateway.ticks))
+
+        return note
 
     def may_call(self, message: Message) -> bool:
         """Tell whether anybody could promise anything for one more call.
@@ -195,32 +212,39 @@ class World:
 
     # --- callers ---
 
-    def begin(self, message: Message, tag: str, name: str) -> Call:
-        """Note that a call begins."""
-        call = Call(tag, name, next(self.gateway.ticks))
+    async def call(self, message: Message, call: Call) -> None:
+        """Make a call, and note when it began and what it told."""
         self.calls[message.request_id].append(call)
-        return call
+        call.start = next(self.gateway.ticks)
+        cancelled = None
+        try:
+            call.what = await getattr(self.clients[call.tag], call.name)(message)
+        except EsmsError as error:
+            call.what = error
+        except asyncio.CancelledError as error:
+            cause = error.__cause__
+            assert isinstance(cause, EsmsError), f"{call} was cancelled without a cause"
+            call.what, cancelled = cause, call.cancelled
+        call.end, call.cancelled = next(self.gateway.ticks), cancelled
 
-    def end(self, call: Call, what: Receipt | EsmsError | None) -> None:
-        """Note what it told."""
-        call.end, call.what = next(self.gateway.ticks), what
-
-    async def caller(self, message: Message, tag: str, name: str, *, patient: bool) -> None:
-        """Call a client, and lose patience at a random moment."""
+    async def caller(self, message: Message, tag: str, name: str) -> None:
+        """Call a client, and perhaps lose patience at a random moment."""
         rng = self.rng
         for _ in range(rng.randrange(6)):
             await asyncio.sleep(0)
         if not self.may_call(message):
             return
-        call = self.begin(message, tag, name)
-        task = asyncio.create_task(getattr(self.clients[tag], name)(message))
-        if not patient and rng.random() < 0.35:
+        call = Call(tag, name)
+        task = asyncio.create_task(self.call(message, call))
+        if rng.random() < 0.35:
             if rng.random() < 0.5:
                 await asyncio.sleep(rng.random() * 0.02)
-            for _ in range(rng.randrange(40)):
+            for _ in range(rng.randrange(1, 40)):
                 await asyncio.sleep(0)
-            task.cancel()
-        self.end(call, await told(task))
+            if not task.done():
+                call.cancelled = next(self.gateway.ticks)
+                task.cancel()
+        await task
 
     async def live(self, message: Message) -> None:
         """Have a message sent by some callers at once, and perhaps by another one later."""
@@ -229,10 +253,10 @@ class World:
         tags = rng.choice(["a", "a", "b", "ab"])
         async with asyncio.TaskGroup() as group:
             for _ in range(rng.choice([1, 1, 2, 3, 4])):
-                calling = self.caller(message, rng.choice(tags), rng.choice(names), patient=False)
+                calling = self.caller(message, rng.choice(tags), rng.choice(names))
                 group.create_task(calling)
         while rng.random() < 0.35:
-            await self.caller(message, rng.choice(tags), rng.choice(names), patient=False)
+            await self.caller(message, rng.choice(tags), rng.choice(names))
 
     async def stream(self, messages: list[Message]) -> None:
         """Send messages through streams, which may end early, and come twice in them."""
@@ -244,7 +268,8 @@ class World:
                 while waiting:  # noqa: B023  # each stream pulls from the same list
                     message = waiting.pop()  # noqa: B023  # the same
                     if self.may_call(message):
-                        call = self.begin(message, "a", "send_many")
+                        call = Call("a", "send_many", next(self.gateway.ticks))
+                        self.calls[message.request_id].append(call)
                         open_calls[message.request_id].append(call)  # noqa: B023  # its own
                         yield message
 
@@ -259,7 +284,7 @@ class World:
                 except (Rejected, LedgerError):
                     continue
                 call = open_calls[outcome.message.request_id].pop(0)
-                self.end(call, outcome.receipt or outcome.error)
+                call.end, call.what = next(self.gateway.ticks), outcome.receipt or outcome.error
                 count += 1
                 if count == leaves_after:
                     await outcomes.aclose(cancel=self.rng.random() < 0.5)
@@ -315,14 +340,13 @@ class World:
 
         async def end(message: Message) -> None:
             in_doubt = self.in_doubt(message)
-            tag = self.rng.choice("ab") if self.has_ledger else "a"
-            if not self.may_call(message) and not in_doubt:
+            # A derived id does not tell its age.
+            if not self.may_call(message) and (not in_doubt or len(message.request_id) == 40):
                 return
+            name = "resume" if in_doubt else self.rng.choice(["send", "send", "resume"])
+            call = Call(self.rng.choice("ab") if self.has_ledger else "a", name)
             async with places:
-                view = self.clients[tag]
-                name = "resume" if in_doubt else self.rng.choice(["send", "send", "resume"])
-                call = self.begin(message, tag, f"last {name}")
-                self.end(call, await told(getattr(view, name)(message)))
+                await self.call(message, call)
             certain: tuple[type, ...] = (Receipt, Rejected, RequestIdExpired, DuplicateRequestId)
             if self.uses_up:
                 certain += (OutcomeUnknown,)
@@ -374,8 +398,7 @@ class World:
     def _lie(self, message: Message, call: Call, accepted: list[tuple[int, str]]) -> str | None:
         what = call.what
         match what:
-            case None | OutcomeUnknown() | RequestIdExpired():
-                # None: it was cancelled before its first step, which another test looks at.
+            case OutcomeUnknown() | RequestIdExpired():
                 return None
             case Receipt(sms_id=sms_id):
                 if not accepted or accepted[0][0] > call.end:
@@ -384,19 +407,35 @@ class World:
                     return "got a foreign SMSID"
                 return None
             case NotSent() | Rejected() | LedgerError():
-                # Without a ledger a client speaks of its own attempts, unless the code settles.
-                settles = isinstance(what, Rejected) and what.code in SETTLING
-                for tick, tag in accepted:
-                    if not self.has_ledger and not settles and tag != call.tag:
-                        continue
-                    # A call that began after this one ended is a new attempt, and may succeed.
-                    if tick <= call.end or not any(
-                        call.end <= later.start <= tick for later in self.calls[message.request_id]
-                    ):
-                        return f"was told to be {type(what).__name__}, and was accepted"
-                return None
+                return self._denial(message, call, accepted)
             case _:
                 return f"ended with {type(what).__name__}"
+
+
+    def _denial(self, message: Message, call: Call, accepted: list[tuple[int, str]]) -> str | None:
+        """Tell what is wrong with a call that denies that anything was accepted.
+
+        It denies it for the moment at which its outcome was known. What was accepted later is
+        excused where it may come of a call, or of a claim in the ledger, that began after that.
+        """
+        key, what = message.request_id, call.what
+        settles = isinstance(what, Rejected) and what.code in SETTLING
+        failures = self.failures[call.tag, key]
+        knows_all = self.has_ledger and not any(call.start <= tick <= call.end for tick in failures)
+        # An answer comes to its caller after it was written.
+        answers = [t for t in self.gateway.answered[call.tag, key] if call.start < t < call.end]
+        known_at = call.cancelled or max(answers, default=call.start)
+        for tick, tag in accepted:
+            if tag != call.tag and not (knows_all or settles):
+                continue
+            excused = any(
+                one is not call and (one.end if one.name == "send_many" else one.start) >= known_at
+                for one in self.calls[key]
+                if one.start <= tick
+            ) or any(known_at <= claim <= tick for claim in self.claims[key])
+            if settles or tick <= known_at or not excused:
+                return f"was told to be {type(what).__name__}, and was accepted"
+        return None
 
 
 async def play(world: World, count: int) -> Counter[str]:
@@ -440,7 +479,10 @@ async def make_world(
                 other = one
                 if ledger == "redis":
                     other = await stack.enter_async_context(place.ledger())
-                ledgers = [flaky(one, world.fails), flaky(other, world.fails)]
+                ledgers = [
+                    flaky(one, world.fails, world.note("a")),
+                    flaky(other, world.fails, world.note("b")),
+                ]
             for tag, its_ledger in zip("ab", ledgers, strict=True):
                 world.clients[tag] = await stack.enter_async_context(
                     a_client(
