@@ -16,10 +16,9 @@ import pytest
 import trustme
 
 from esms_async import EsmsClient, new_request_id
-from esms_async.ledger import Ledger
 from tests.truth.clocks import Clocks
 from tests.truth.gateway import Gateway
-from tests.truth.ledgers import KINDS, open_ledger
+from tests.truth.ledgers import KINDS, AnyLedger, open_ledger
 from tests.truth.telling import CREDENTIALS, ONCE
 
 if sys.platform != "win32":
@@ -92,9 +91,9 @@ class LedgerPlace:
     prefix: str
     clock: Callable[[], float]
     server: Any = None
-    _memory: Ledger | None = None
+    _memory: AnyLedger | None = None
 
-    def ledger(self) -> Ledger:
+    def ledger(self) -> AnyLedger:
         """Return a ledger over this place, as a further process of the job has it."""
         if self.kind == "memory":
             self._memory = self._memory or open_ledger("memory", clock=self.clock)
@@ -155,7 +154,12 @@ def any_place(
 
 @asynccontextmanager
 async def a_client(
-    gateway: Gateway, *, tls: Tls | None = None, injected: bool = False, tag: str = "", **options: Any
+    gateway: Gateway,
+    *,
+    tls: Tls | None = None,
+    injected: bool = False,
+    tag: str = "",
+    **options: Any,
 ) -> AsyncIterator[EsmsClient]:
     """A client of a gateway, over a session of its own or an injected one."""
     options.setdefault("retry", ONCE)

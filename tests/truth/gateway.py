@@ -55,7 +55,7 @@ class Plan:
         pause: Seconds before the answer.
         before: Waits for this event before the request is taken.
         after: Waits for this event between the taking and the answer.
-        stray: Bytes that nobody asked for, sent behind the answer over a connection that stays open.
+        stray: Bytes that nobody asked for, sent behind the answer.
     """
 
     unread: bool = False

@@ -8,12 +8,13 @@ from typing import Any, cast
 from esms_async import LedgerError
 from esms_async.ledger import Ledger, MemoryLedger, RedisLedger, SqliteLedger
 
+AnyLedger = MemoryLedger | SqliteLedger | RedisLedger
 KINDS = ("memory", "sqlite", "redis")
 
 
 def open_ledger(
     kind: str, place: str = "", prefix: str = "esms:", clock: Callable[[], float] = time.time
-) -> Ledger:
+) -> AnyLedger:
     """Make a ledger of a kind, which whoever uses it opens.
 
     Args:

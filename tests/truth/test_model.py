@@ -34,8 +34,8 @@ from esms_async import (
     RequestIdExpired,
     RetryPolicy,
     derive_request_id,
+    new_request_id,
 )
-from esms_async.ledger import Ledger
 from tests.truth.clocks import HOUR, Clocks
 from tests.truth.conftest import TRANSPORTS, LedgerPlace, Tls, a_client, trust
 from tests.truth.gateway import (
@@ -193,7 +193,7 @@ class World:
     def note(self, tag: str) -> Callable[[str, str, bool], None]:
         """Return what notes the claims and failures of one client's ledger."""
 
-        def note(name: str, request_id: str, failed: bool) -> None:  # noqa: FBT001  # a fact
+        def note(name: str, request_id: str, failed: bool) -> None:  # a fact
             if failed:
                 self.failures[tag, request_id].append(next(self.gateway.ticks))
             elif "claim" in name:
@@ -208,7 +208,9 @@ class World:
         """
         if not self.jumped:
             self.began_before_jump.add(message.request_id)
-        return self.has_ledger or not self.jumped or message.request_id not in self.began_before_jump
+        return (
+            self.has_ledger or not self.jumped or message.request_id not in self.began_before_jump
+        )
 
     # --- callers ---
 
@@ -265,8 +267,8 @@ class World:
             open_calls: defaultdict[str, list[Call]] = defaultdict(list)
 
             def source() -> Iterable[Message]:
-                while waiting:  # noqa: B023  # each stream pulls from the same list
-                    message = waiting.pop()  # noqa: B023  # the same
+                while waiting:  # each stream pulls from the same list
+                    message = waiting.pop()  # the same
                     if self.may_call(message):
                         call = Call("a", "send_many", next(self.gateway.ticks))
                         self.calls[message.request_id].append(call)
@@ -300,7 +302,9 @@ class World:
             Message(
                 f"03{number:08}",
                 TEXT,
-                **({"request_id": derive_request_id(run, number)} if rng.random() < 0.2 else {}),
+                request_id=(
+                    derive_request_id(run, number) if rng.random() < 0.2 else new_request_id()
+                ),
             )
             for number in range(count)
         ]
@@ -314,13 +318,14 @@ class World:
             async with places:
                 await self.live(message)
 
-        jump_at = rng.randrange(count // 4, count)
+        jumping = asyncio.create_task(self.jump(rng.randrange(count // 4, count * 2 // 3)))
         async with asyncio.TaskGroup() as group:
             streamed = count // 5
             group.create_task(self.stream(made[:streamed]))
-            group.create_task(self.jump(jump_at))
             for message in made[streamed:]:
                 group.create_task(live(message))
+        jumping.cancel()
+        await asyncio.wait([jumping])
         await gateway.until_idle()
 
     async def jump(self, at: int) -> None:
@@ -388,7 +393,9 @@ class World:
         kinds: Counter[str] = Counter()
         for key, message in self.messages.items():
             assert len(accepted[key]) <= 1, self.story(message, "was accepted twice")
-            assert self.gateway.phones[message.phone] <= 1, self.story(message, "reached its phone twice")
+            assert self.gateway.phones[message.phone] <= 1, self.story(
+                message, "reached its phone twice"
+            )
             for call in self.calls[key]:
                 kinds[type(call.what).__name__] += 1
                 if problem := self._lie(message, call, accepted[key]):
@@ -410,7 +417,6 @@ class World:
                 return self._denial(message, call, accepted)
             case _:
                 return f"ended with {type(what).__name__}"
-
 
     def _denial(self, message: Message, call: Call, accepted: list[tuple[int, str]]) -> str | None:
         """Tell what is wrong with a call that denies that anything was accepted.
@@ -471,7 +477,7 @@ async def make_world(
                 )
             )
             world = World(rng, gateway, {}, ledger != "none", uses_up, clocks)
-            ledgers: list[Ledger | None] = [None, None]
+            ledgers: list[Any] = [None, None]
             if ledger != "none":
                 place = make_place(ledger, clocks.wall)
                 one = await stack.enter_async_context(place.ledger())
@@ -506,7 +512,11 @@ LEDGERS = pytest.mark.parametrize("ledger", ["none", *KINDS])
 
 
 async def judge_one(
-    make_world: Callable[..., Any], count: int, ledger: str, over: tuple[str, str], uses_up: bool  # noqa: FBT001  # a parameter
+    make_world: Callable[..., Any],
+    count: int,
+    ledger: str,
+    over: tuple[str, str],
+    uses_up: bool,  # a parameter
 ) -> None:
     """Play one world, and name the seed where it fails."""
     seed = f"{SEED}-{ledger}-{'-'.join(over)}-{uses_up}"

@@ -22,7 +22,6 @@ from esms_async import (
     EsmsClient,
     EsmsError,
     InvalidMessage,
-    LedgerError,
     Message,
     NotSent,
     OutcomeUnknown,
@@ -35,7 +34,7 @@ from esms_async import (
 from esms_async.ledger import SqliteLedger
 from tests.truth.conftest import Wire, a_client
 from tests.truth.gateway import RESET_AFTER, Gateway, Plan
-from tests.truth.telling import CREDENTIALS, ONCE, a_message, told
+from tests.truth.telling import CREDENTIALS, a_message, told
 
 NEEDS_FORK = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 NEEDS_EAGER = pytest.mark.skipif(
@@ -47,7 +46,7 @@ NEEDS_EAGER = pytest.mark.skipif(
 
 
 async def alone(program: str, *arguments: str) -> Any:
-    """Run a program in processes of its own, which are killed where they hang, and read its JSON."""
+    """Run a program in processes of its own, killed where they hang, and read its JSON."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-c",
@@ -78,7 +77,8 @@ async def opened():
 
 async def sent():
     ledger = SqliteLedger(sys.argv[1] + "/led\\0ger.db")
-    async with EsmsClient(Credentials("key", "secret"), base_url=sys.argv[2], ledger=ledger) as client:
+    keys = Credentials("key", "secret")
+    async with EsmsClient(keys, base_url=sys.argv[2], ledger=ledger) as client:
         sends = [client.send(Message("0901888484", "text")) for _ in range(3)]
         for found in await asyncio.gather(*sends, return_exceptions=True):
             if not isinstance(found, BaseException):
@@ -116,7 +116,8 @@ warnings.simplefilter("ignore")
 async def parent():
     ledger = SqliteLedger(sys.argv[1])
     await ledger.open()
-    async with EsmsClient(Credentials("key", "secret"), base_url=sys.argv[2], ledger=ledger) as client:
+    keys = Credentials("key", "secret")
+    async with EsmsClient(keys, base_url=sys.argv[2], ledger=ledger) as client:
         await client.send(Message("0901888484", "one"))
     return ledger
 
@@ -157,12 +158,12 @@ def test_a_ledger_that_is_closed_on_another_loop_is_closed_or_says_why(tmp_path:
     """A SqliteLedger that another event loop closes raises no bare RuntimeError."""
     ledger = SqliteLedger(tmp_path / "ledger.db")
     asyncio.run(ledger.open())
+    problem = ""
     try:
         asyncio.run(ledger.aclose())
     except UsageError as error:
-        assert "event loop" in str(error)
-    else:
-        assert not ledger.is_open
+        problem = str(error)
+    assert "event loop" in problem or not ledger.is_open
 
     async def use() -> None:
         async with SqliteLedger(tmp_path / "ledger.db") as again:
@@ -329,7 +330,8 @@ async def test_frames_of_a_failing_hook_hold_no_secret(gateway: Gateway, hook: s
     """A hook of the caller's own fails, and no frame of the package holds key, phone or code."""
     message = Message(SECRETS["phone"], CODE)
     keys = Credentials(SECRETS["ApiKey"], SECRETS["SecretKey"])
-    async with a_client(gateway, credentials=keys, **{hook: fail}) as client:
+    options: dict[str, Any] = {hook: fail}
+    async with a_client(gateway, credentials=keys, **options) as client:
         with pytest.raises((ValueError, EsmsError)) as caught:
             await client.send(message)
         expect_no_secret(caught.value)
@@ -410,9 +412,12 @@ async def test_long_secrets_are_masked_wherever_they_stand(gateway: Gateway) -> 
 
 async def test_ten_callers_of_ten_threads_get_no_bare_error(tmp_path: Path) -> None:
     """A client that is used from another event loop says so, and its ledger too."""
-    async with Gateway() as gateway, a_client(
-        gateway, ledger=SqliteLedger(tmp_path / "ledger.db"), retry=RetryPolicy(attempts=1)
-    ) as client:
+    async with (
+        Gateway() as gateway,
+        a_client(
+            gateway, ledger=SqliteLedger(tmp_path / "ledger.db"), retry=RetryPolicy(attempts=1)
+        ) as client,
+    ):
         await client.send(a_message())
 
         def elsewhere() -> None:

@@ -79,4 +79,4 @@ if __name__ == "__main__":
     given = json.load(sys.stdin)
     if given.get("future_aiohttp"):
         age_aiohttp()
-    print(json.dumps(asyncio.run(main(given))))
+    sys.stdout.write(json.dumps(asyncio.run(main(given))))
