@@ -59,7 +59,7 @@ from tests.truth.gateway import (
     Gateway,
     Plan,
 )
-from tests.truth.ledgers import KINDS, flaky
+from tests.truth.ledgers import KINDS, AnyLedger, flaky
 from tests.truth.telling import TEXT
 
 SEED = int(os.environ.get("ESMS_TRUTH_SEED") or random.SystemRandom().randrange(10**9))
@@ -480,9 +480,9 @@ async def make_world(
             ledgers: list[Any] = [None, None]
             if ledger != "none":
                 place = make_place(ledger, clocks.wall)
-                one = await stack.enter_async_context(place.ledger())
+                one: AnyLedger = await stack.enter_async_context(place.ledger())
                 # One process at a time has an SQLite file open: its clients share the ledger.
-                other = one
+                other: AnyLedger = one
                 if ledger == "redis":
                     other = await stack.enter_async_context(place.ledger())
                 ledgers = [
