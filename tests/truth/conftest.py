@@ -24,7 +24,7 @@ from tests.truth.telling import CREDENTIALS, ONCE
 if sys.platform != "win32":
     from tests.ledger.redis_server import RedisServer
 
-ROOT = Path(__file__).parents[2]
+WORKER = Path(__file__).with_name("worker.py")
 TRANSPORTS = [
     (encrypted, injected) for encrypted in ("plain", "tls") for injected in ("own", "injected")
 ]
@@ -205,9 +205,7 @@ def elsewhere() -> Callable[..., Awaitable[list[dict[str, Any]]]]:
     async def run(**task: Any) -> list[dict[str, Any]]:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
-            "-m",
-            "tests.truth.worker",
-            cwd=ROOT,
+            str(WORKER),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,

@@ -410,8 +410,8 @@ async def test_long_secrets_are_masked_wherever_they_stand(gateway: Gateway) -> 
         assert secret not in words
 
 
-async def test_ten_callers_of_ten_threads_get_no_bare_error(tmp_path: Path) -> None:
-    """A client that is used from another event loop says so, and its ledger too."""
+async def test_a_client_that_another_event_loop_uses_says_so(tmp_path: Path) -> None:
+    """A client with a ledger, used from the loop of another thread, raises a UsageError."""
     async with (
         Gateway() as gateway,
         a_client(

@@ -8,6 +8,7 @@ no longer calls the hook of a payload, and has a version that no test has seen.
 import asyncio
 import json
 import sys
+from pathlib import Path
 from typing import Any
 
 
@@ -76,6 +77,8 @@ async def main(task: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 if __name__ == "__main__":
+    # Last, so that a package that is installed comes before the one of the checkout.
+    sys.path.append(str(Path(__file__).parents[2]))
     given = json.load(sys.stdin)
     if given.get("future_aiohttp"):
         age_aiohttp()
