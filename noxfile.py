@@ -17,13 +17,16 @@ PYPROJECT = nox.project.load_toml("pyproject.toml")
 PYTHONS = nox.project.python_versions(PYPROJECT)
 EXTRAS = ",".join(PYPROJECT["project"]["optional-dependencies"])
 
+# The tests that take long run once; those of the built documentation have a session of their own.
+NOT_LONG = "not site and not endurance"
+
 DIST = Path("dist")
 COVERAGE = Path(".cache/coverage").resolve()
 DOCS = Path(".cache/docs")
 
 # Times in the sdist and the wheel: of the release where its workflow says so.
 REPRODUCIBLE = {"SOURCE_DATE_EPOCH": os.environ.get("SOURCE_DATE_EPOCH", "1700000000")}
-LARGEST_BUILD = 1_000_000
+LARGEST_BUILD = 1_500_000
 
 # pyenv shows an interpreter only to those who have selected it; the sessions want every one.
 _PYENV = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"), "versions")
@@ -37,6 +40,18 @@ def lint(session: nox.Session) -> None:
     session.install(*_group("lint"))
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
+
+
+@nox.session(default=False, reuse_venv=True)
+def quick(session: nox.Session) -> None:
+    """Check style and types, and run the tests that need no server or browser, on this Python."""
+    session.install(*_group("lint"), *_group("types"), "--editable", f".[{EXTRAS}]")
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+    session.run("mypy")
+    session.run("pyright", "--pythonpath", str(Path(session.bin, "python")))
+    marked = "not endurance and not slow and not site"
+    session.run("pytest", "-q", "--numprocesses=auto", "-m", marked, *session.posargs)
 
 
 @nox.session
@@ -61,10 +76,12 @@ def layers(session: nox.Session) -> None:
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """Build the documentation; a warning, a name that resolves to nothing included, is an error."""
-    session.install(*_group("docs"), f".[{EXTRAS}]")
+    """Build the documentation, and read its pages; a warning, or a dead link, is an error."""
+    session.install(*_group("docs"), *_group("test"), f".[{EXTRAS}]")
     strict = ("--fail-on-warning", "--keep-going", "--nitpicky", "--fresh-env", "--quiet")
     session.run("sphinx-build", *strict, "-d", str(DOCS / "doctrees"), "docs", str(DOCS / "html"))
+    session.env["ESMS_DOCS"] = str(DOCS / "html")
+    session.run("python", "-m", "pytest", "-q", "-m", "site", "tests/docs/test_site.py")
     session.log(f"Open {DOCS / 'html' / 'index.html'}")
 
 
@@ -87,8 +104,13 @@ def wheel(session: nox.Session) -> None:
 
 @nox.session(python=PYTHONS, requires=["wheel"])
 def tests(session: nox.Session) -> None:
-    """Run the tests; arguments after `--` go to pytest."""
-    _run_tests(session, once=session.python == PYTHONS[0])
+    """Run the tests; arguments after `--` go to pytest.
+
+    Everything runs on the first Python, all but the longest tests on the last one, and on those
+    between them what needs no server: a difference between Pythons shows at the ends first.
+    """
+    marked = {PYTHONS[0]: "not site", PYTHONS[-1]: NOT_LONG}
+    _run_tests(session, marked=marked.get(str(session.python), f"{NOT_LONG} and not slow"))
 
 
 @nox.session(python=PYTHONS[0], requires=["wheel"])
@@ -100,7 +122,7 @@ def oldest(session: nox.Session) -> None:
     constraints.parent.mkdir(parents=True, exist_ok=True)
     constraints.write_text("\n".join(_lower_bounds()), encoding="utf-8")
     session.log(f"Oldest allowed: {', '.join(_lower_bounds())}")
-    _run_tests(session, "--constraint", str(constraints), once=False)
+    _run_tests(session, "--constraint", str(constraints), marked=NOT_LONG)
 
 
 @nox.session
@@ -124,6 +146,13 @@ def bench(session: nox.Session) -> None:
     """Measure a send beside other ways to make it; arguments after `--` go to the benchmarks."""
     session.install(*_group("bench"), f".[{EXTRAS}]")
     session.run("python", "-m", "benchmarks", *(session.posargs or ["all"]))
+
+
+@nox.session(default=False)
+def pictures(session: nox.Session) -> None:
+    """Take the pictures that the READMEs show anew, with Chromium."""
+    session.install(*_group("pictures"), ".")
+    session.run("python", "tools/pictures.py")
 
 
 @nox.session(default=False)
@@ -159,11 +188,8 @@ def _lower_bounds() -> list[str]:
     return pins
 
 
-def _run_tests(session: nox.Session, *install_options: str, once: bool) -> None:
-    """Run the tests on the wheel as installed; Python's safe path keeps the checkout out.
-
-    Those marked `endurance` run where `once` is True.
-    """
+def _run_tests(session: nox.Session, *install_options: str, marked: str) -> None:
+    """Run marked tests on the wheel as installed; Python's safe path keeps the checkout out."""
     (built,) = map(str, DIST.glob("*.whl"))
     session.install(*install_options, *_group("test"), f"{built}[{EXTRAS}]")
     # A session that is run again in its old environment has another wheel of the same version.
@@ -171,5 +197,5 @@ def _run_tests(session: nox.Session, *install_options: str, once: bool) -> None:
     session.env["PYTHONSAFEPATH"] = "1"
     session.env["COVERAGE_FILE"] = str(COVERAGE / f"data.{session.name}")
     session.run("coverage", "erase")
-    marked = () if once else ("-m", "not endurance")
-    session.run("coverage", "run", "-m", "pytest", "--numprocesses=auto", *marked, *session.posargs)
+    options = ("--numprocesses=auto", "-m", marked)
+    session.run("coverage", "run", "-m", "pytest", *options, *session.posargs)

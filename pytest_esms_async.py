@@ -1,4 +1,4 @@
-"""The pytest plugin: the fixtures `esms_emulator` and `esms_client`, for tests of apps that send.
+"""The pytest plugin: `esms_emulator`, `esms_server`, `esms_client`, `esms_otp`, for tests of apps.
 
 It is a module beside the package, so that pytest loads it without importing the package: whoever
 asks for no fixture of it pays nothing, and nothing is imported before coverage is measured.
@@ -14,28 +14,42 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Generator
 
     from esms_async import EsmsClient
-    from esms_async.emulator import Emulator
+    from esms_async.emulator import Emulator, ThreadedEmulator
+    from esms_async.otp import Otp
 
-_EMULATOR: Final = pytest.StashKey["Emulator"]()
+_EMULATOR: Final = pytest.StashKey["ThreadedEmulator"]()
 _ON_ASYNCIO: Final = "esms_async_on_pytest_asyncio"
 _LOOP_SCOPES: Final = ("function", "class", "module", "package", "session")
 # For a test that ends while it still sends: what hangs by a fault has no outcome to wait for.
 _GRACE: Final = 0.5
 
 
-@pytest.fixture
-def esms_emulator(request: pytest.FixtureRequest) -> "Generator[Emulator]":
-    """An emulator of the gateway on a free port, new for each test.
+@pytest.fixture(scope="session")
+def esms_server() -> "Generator[ThreadedEmulator]":
+    """An emulator of the gateway on a free port, one for the whole run.
 
-    It serves in a thread of its own, for tests on any event loop and on none. A fault that is
-    armed and never strikes fails the test.
+    It is for fixtures that live longer than a test, such as an app that is started once: give them
+    its `url`. Tests use `esms_emulator`, which is the same server, as new.
     """
-    from esms_async.emulator.threaded import ThreadedEmulator  # noqa: PLC0415  # see the top
+    from esms_async.emulator import ThreadedEmulator  # noqa: PLC0415  # see the top
 
     # With a seed, chance is the same in every run of a test.
     with ThreadedEmulator(seed=0) as emulator:
-        request.node.stash[_EMULATOR] = emulator
         yield emulator
+
+
+@pytest.fixture
+def esms_emulator(
+    request: pytest.FixtureRequest, esms_server: "ThreadedEmulator"
+) -> "ThreadedEmulator":
+    """The emulator of the run, reset for each test.
+
+    It serves in a thread of its own, for tests on any event loop and on none. A fault that is
+    armed and never strikes fails the test. A failing test shows what the emulator saw.
+    """
+    esms_server.reset()
+    request.node.stash[_EMULATOR] = esms_server
+    return esms_server
 
 
 @pytest.fixture
@@ -43,6 +57,22 @@ def esms_client(request: pytest.FixtureRequest) -> "EsmsClient":
     """A client of `esms_emulator`, for tests that pytest-asyncio runs, or anyio on asyncio."""
     client: EsmsClient = request.getfixturevalue(_client_fixture(request))
     return client
+
+
+@pytest.fixture
+def esms_otp(esms_emulator: "Emulator", esms_client: "EsmsClient") -> "Otp":
+    """One-time codes over `esms_client`, with the purpose `login` and a store in memory.
+
+    The store goes by the emulator's clock: `esms_emulator.clock.advance(300)` lets a code end.
+    """
+    from esms_async.otp import MemoryOtpStore, Otp, Purpose  # noqa: PLC0415  # see the top
+
+    return Otp(
+        esms_client,
+        store=MemoryOtpStore(clock=esms_emulator.clock.time),
+        keys=[b"a key of the tests, and no secret"],
+        purposes={"login": Purpose("{code} la ma xac minh cua ban")},
+    )
 
 
 @pytest.hookimpl(trylast=True)
@@ -54,6 +84,19 @@ def pytest_runtest_call(item: pytest.Item) -> None:
         pytest.fail(
             f"armed in esms_emulator and never met by a request: {'; '.join(unused)}", pytrace=False
         )
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> "Generator[None, pytest.TestReport, pytest.TestReport]":
+    """Attach what the emulator saw to the report of a test that failed."""
+    report = yield
+    emulator = item.stash.get(_EMULATOR, None)
+    if emulator is not None and report.failed and report.when in ("setup", "call"):
+        story = emulator.story() or "no request came"
+        report.sections.append(("esms emulator: what it saw", story))
+    return report
 
 
 def pytest_configure(config: pytest.Config) -> None:

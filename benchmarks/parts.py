@@ -20,8 +20,8 @@ from benchmarks.contestants import API_KEY, CONTENT, SECRET_KEY, esms_client
 from benchmarks.processes import Cores, measured_process, server_process
 from benchmarks.server import CALM
 from esms_async import Credentials, Evidence, Message, Outcome, Receipt, SendMany
-from esms_async.outcome import History, extend, judge
-from esms_async.protocol import SendEncoder, decode_send
+from esms_async._send.outcome import History, judge
+from esms_async._wire.send import SendEncoder, decode_send
 
 SEND_MANY = "send_many, own cost a message"
 MEMORY = "memory growth"
@@ -107,10 +107,7 @@ def _time_calls(how: Thoroughness) -> list[Part]:
         "Message(), Vietnamese text": lambda: Message(_PHONE, _VIETNAMESE),
         "encode": lambda: encode(message),
         "decode": lambda: decode_send(200, _ANSWER),
-        "classification": lambda: (
-            judge(History.CLEAN, Evidence.ACCEPTED),
-            extend(History.CLEAN, Evidence.ACCEPTED),
-        ),
+        "classification": lambda: judge(History.CLEAN, Evidence.ACCEPTED),
     }
     return [
         Part(

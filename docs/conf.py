@@ -1,9 +1,12 @@
 """How Sphinx builds the documentation; `nox -s docs` calls it."""
 
 import builtins
+import re
 import sys
 from pathlib import Path
+from typing import cast
 
+import attrs
 from pygments.lexers import TextLexer
 from sphinx.application import Sphinx
 
@@ -22,6 +25,7 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
     "sphinx_click",
+    "sphinx_copybutton",
     "error_codes",
     "public_names",
 ]
@@ -32,7 +36,7 @@ html_title = f"esms_async {release}"
 html_copy_source = False
 html_show_sphinx = False
 
-myst_enable_extensions = ["colon_fence", "deflist"]
+myst_enable_extensions = ["attrs_inline", "colon_fence", "deflist"]
 myst_heading_anchors = 3
 
 autodoc_default_options = {"members": True, "show-inheritance": True}
@@ -46,20 +50,61 @@ napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
 
+# A copied block holds what is to be typed: no prompt, nothing that was printed.
+copybutton_prompt_text = "$ "
+copybutton_only_copy_prompt_lines = True
+copybutton_remove_prompts = True
+
 # A word in backticks links to what it names, and is code where it names nothing of the package.
 default_role = "py:obj"
 
 # The build needs no network, so what lies outside the package is shown without a link.
 _OUTSIDE = "|".join(
-    sorted({*sys.stdlib_module_names, "aiohttp", "attrs", "fastapi", "opentelemetry", "redis"})
+    sorted({*sys.stdlib_module_names, "aiohttp", "attrs", "fastapi", "opentelemetry", "pydantic"})
 )
+# sphinx-click names the option of every variable, and a hidden one has no place to link to.
+nitpick_ignore = [("std:option", "--secret-key")]
 nitpick_ignore_regex = [
     ("py:obj", ".*"),
-    ("py:.*", rf"({_OUTSIDE}|starlette|taskiq|tenacity)(\..+)?"),
+    ("py:.*", rf"({_OUTSIDE}|redis|starlette|taskiq|tenacity)(\..+)?"),
     ("py:.*", "|".join(dir(builtins))),
 ]
 
 
+def show_options_as_code(app: Sphinx, ctx: object, lines: list[str]) -> None:
+    """Show an option in the words of a command as code: two dashes in a row stay two."""
+    del app, ctx
+    for position, line in enumerate(lines):
+        if not line.lstrip().startswith(".. "):
+            lines[position] = re.sub(r"(?<![\w`-])--?[a-z][a-z-]*", r"``\g<0>``", line)
+
+
+def show_defaults(  # noqa: PLR0917  # Sphinx calls it so
+    app: Sphinx,
+    what: str,
+    name: str,
+    obj: object,
+    options: object,
+    signature: str | None,
+    returns: str | None,
+) -> tuple[str, str | None] | None:
+    """Show the values of defaults where attrs has written names of its own into a signature."""
+    del app, what, name, options
+    if signature is None or "attr_dict" not in signature:
+        return None
+
+    def value(found: re.Match[str]) -> str:
+        fields = attrs.fields_dict(cast("type[attrs.AttrsInstance]", obj))
+        shown = repr(fields[found[1]].default)
+        return "..." if "<" in shown else shown  # what is no expression breaks the signature
+
+    shown = re.sub(r"attr_dict\['(\w+)'\]\.default", value, signature)
+    return shown.replace(" = NOTHING", " = ..."), returns  # it is made anew for each object
+
+
 def setup(app: Sphinx) -> None:
-    """Show CSV, which Pygments does not know, as it is."""
+    """Show CSV, which Pygments does not know, as it is; show options and defaults."""
     app.add_lexer("csv", TextLexer)
+    for event in ("description", "arguments", "epilog", "options", "envvars"):
+        app.connect(f"sphinx-click-process-{event}", show_options_as_code)
+    app.connect("autodoc-process-signature", show_defaults)

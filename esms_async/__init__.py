@@ -1,15 +1,12 @@
-"""Send OTP messages through eSMS.vn, each phone at most once, each outcome told as it is."""
+"""Sends OTP messages through eSMS.vn: never one twice, and never a lie about an outcome."""
 
-from esms_async.client import ClientOptions, EsmsClient
-from esms_async.codes import CODES, Code, Scope
-from esms_async.delivery.reports import DeliveryReport, DeliveryState
-from esms_async.errors import (
+from esms_async._model.errors import (
     AccountRejected,
     ConfigurationError,
     DuplicateRequestId,
     EsmsError,
+    ForeignLedger,
     InvalidMessage,
-    InvalidReport,
     LedgerError,
     NotSent,
     OutcomeUnknown,
@@ -23,10 +20,7 @@ from esms_async.errors import (
     SendError,
     UsageError,
 )
-from esms_async.fanout import SendMany
-from esms_async.hooks import Hook
-from esms_async.matching import Finding
-from esms_async.messages import (
+from esms_async._model.messages import (
     Attempt,
     Credentials,
     Evidence,
@@ -35,40 +29,27 @@ from esms_async.messages import (
     Receipt,
     Status,
 )
-from esms_async.reconciling import Reconciled, Reconciliation
-from esms_async.request_ids import derive_request_id, new_request_id
-from esms_async.results import (
-    Balance,
-    Receiver,
-    SendResult,
-    SendStatus,
-    SentMessage,
-    SmsStatus,
-)
-from esms_async.retry import RetryPolicy
-from esms_async.text import Alphabet, TextSize, measure
-from esms_async.version import __version__
+from esms_async._model.phone import normalize_phone
+from esms_async._model.request_ids import derive_request_id, new_request_id
+from esms_async._model.version import __version__
+from esms_async._send.events import Hook
+from esms_async._send.retry import RetryPolicy
+from esms_async._send.stream import SendMany
+from esms_async.client import ClientOptions, EsmsClient
 
 __all__ = [
-    "CODES",
     "AccountRejected",
-    "Alphabet",
     "Attempt",
-    "Balance",
     "ClientOptions",
-    "Code",
     "ConfigurationError",
     "Credentials",
-    "DeliveryReport",
-    "DeliveryState",
     "DuplicateRequestId",
     "EsmsClient",
     "EsmsError",
     "Evidence",
-    "Finding",
+    "ForeignLedger",
     "Hook",
     "InvalidMessage",
-    "InvalidReport",
     "LedgerError",
     "Message",
     "NotSent",
@@ -79,25 +60,21 @@ __all__ = [
     "QueryRejected",
     "QueryUnanswered",
     "Receipt",
-    "Receiver",
-    "Reconciled",
-    "Reconciliation",
     "Rejected",
     "RequestIdConflict",
     "RequestIdExpired",
     "RetryPolicy",
-    "Scope",
     "SendError",
     "SendMany",
-    "SendResult",
-    "SendStatus",
-    "SentMessage",
-    "SmsStatus",
     "Status",
-    "TextSize",
     "UsageError",
     "__version__",
     "derive_request_id",
-    "measure",
     "new_request_id",
+    "normalize_phone",
 ]
+
+
+def __dir__() -> list[str]:
+    """List the public names, without the modules that implement them."""
+    return sorted(__all__)

@@ -1,40 +1,39 @@
-"""The client: credentials and a connection pool, with the calls that send messages through them."""
+"""The client: credentials and a connection pool, and the calls that send and query through them."""
 
-import asyncio
+import copy
 import os
-from collections.abc import AsyncIterable, Iterable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncGenerator, AsyncIterable, Coroutine, Iterable, Mapping, Sequence
+from datetime import datetime
 from types import TracebackType
-from typing import TYPE_CHECKING, Self, TypedDict, Unpack
+from typing import Any, ClassVar, Final, Self, TypedDict, TypeVar, Unpack, cast
 
 import aiohttp
+import attrs
 
-from esms_async.asking import Questions
-from esms_async.checks import check_count, check_type
-from esms_async.errors import (
-    ConfigurationError,
-    InvalidMessage,
-    SendError,
-    UsageError,
+from esms_async._http.transport import DEFAULT_BASE_URL, Transport
+from esms_async._model.checks import check_count, check_type
+from esms_async._model.errors import ConfigurationError, InvalidMessage, UsageError
+from esms_async._model.messages import Credentials, Message, Receipt, check_callback_url
+from esms_async._model.results import Balance, Receiver, SentMessage, SmsStatus
+from esms_async._send.events import Events, Hook
+from esms_async._send.query import answered, list_sent, query
+from esms_async._send.reconcile import Reconciliation, reconcile
+from esms_async._send.retry import RetryBudget, RetryPolicy
+from esms_async._send.send import LedgerSession, Limiter, SendCall, Sender, SendOptions
+from esms_async._send.stream import SendMany
+from esms_async._wire.queries import (
+    Question,
+    ask_balance,
+    ask_receivers,
+    ask_status,
+    check_period,
 )
-from esms_async.events import Events
-from esms_async.fanout import SendMany
-from esms_async.hooks import Hook
+from esms_async._wire.send import CallbackUrl, Dumps, Loads, SendEncoder, read_json
 from esms_async.ledger.base import Ledger
-from esms_async.messages import Credentials, Message, Receipt, check_callback_url
-from esms_async.observing import observed
-from esms_async.outcome import History
-from esms_async.protocol import CallbackUrl, Dumps, Loads, SendEncoder, read_json
-from esms_async.reconciling import Reconciliation, reconcile
-from esms_async.recording import Destination, RecordedSend, Recorder
-from esms_async.repeats import Repeats
-from esms_async.retry import RetryPolicy
-from esms_async.sending import Gateway, Limiter, LogicalSend
-from esms_async.transport import DEFAULT_BASE_URL, Transport
 
-if TYPE_CHECKING:
-    from esms_async.emulated import EmulatedClient, EmulatedOptions
-
+_T = TypeVar("_T")
+# Stands for an option that a view takes over; nobody can pass it by accident.
+_UNCHANGED: Final = cast("Any", object())
 _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"", "0", "false", "no", "off"})
 
@@ -52,11 +51,12 @@ class ClientOptions(TypedDict, total=False):
     callback_url: CallbackUrl | None
     trackable: bool
     max_connections: int
+    allow_http: Iterable[str]
     dumps: Dumps | None
     loads: Loads
 
 
-class EsmsClient(Questions):
+class EsmsClient:
     """Sends messages through one eSMS account, each at most once.
 
     A client can be made anywhere and is used inside one event loop; connections are opened by
@@ -82,6 +82,8 @@ class EsmsClient(Questions):
         trackable: True sends the RequestId as campaign id, for messages that name none
             themselves, so that `reconcile` can find them in the gateway's list.
         max_connections: How many connections the client's own session opens at most.
+        allow_http: Hosts, by their exact names, to which `http://` is taken too: those of an
+            emulator beyond this machine. One under esms.vn is refused.
         dumps: Writes a JSON object, as text or bytes, in place of the package's own writer.
         loads: Reads JSON from bytes, in place of the standard library.
 
@@ -89,13 +91,18 @@ class EsmsClient(Questions):
         ConfigurationError: A value cannot work; the error names it.
     """
 
+    # Where sends go, for a ledger, if the base URL does not say it.
+    _destination: ClassVar[str | None] = None
+    # True for what `with_options` returns.
+    _is_view = False
+
     def __init__(
         self,
         credentials: Credentials,
         *,
         base_url: str = DEFAULT_BASE_URL,
         session: aiohttp.ClientSession | None = None,
-        retry: RetryPolicy = RetryPolicy(),  # noqa: B008  # a frozen value
+        retry: RetryPolicy = RetryPolicy(),
         limiter: Limiter | None = None,
         ledger: Ledger | None = None,
         hooks: Sequence[Hook] = (),
@@ -103,38 +110,32 @@ class EsmsClient(Questions):
         callback_url: CallbackUrl | None = None,
         trackable: bool = False,
         max_connections: int = 100,
+        allow_http: Iterable[str] = (),
         dumps: Dumps | None = None,
         loads: Loads = read_json,
     ) -> None:
         check_type("credentials", credentials, Credentials)
         check_type("retry", retry, RetryPolicy)
         check_count("max_connections", max_connections)
-        self._transport = Transport(base_url, session=session, max_connections=max_connections)
-        self._gateway = Gateway(
-            self._transport,
+        transport = Transport(
+            base_url, session=session, max_connections=max_connections, allow_http=allow_http
+        )
+        ledger_session = None
+        if ledger is not None:
+            destination = self._destination or transport.destination
+            destination += " sandbox" if sandbox else ""
+            ledger_session = LedgerSession(ledger, credentials, destination)
+        encode = SendEncoder(
             credentials,
-            SendEncoder(
-                credentials,
-                sandbox=sandbox,
-                callback_url=_checked_callback_url(callback_url),
-                trackable=trackable,
-                dumps=dumps,
-            ),
-            loads,
-            retry,
-            limiter,
-            Events(hooks),
+            sandbox=sandbox,
+            callback_url=_checked_callback_url(callback_url),
+            trackable=trackable,
+            dumps=dumps,
         )
-        self._recorder = (
-            None
-            if ledger is None
-            else Recorder(
-                ledger, credentials.secret_key, _destination(self._transport, sandbox=sandbox)
-            )
+        self._sender = Sender(
+            transport, credentials, loads, Events(hooks), RetryBudget(retry.budget), ledger_session
         )
-        self._under_way: dict[str, LogicalSend] = {}
-        self._closed = False
-        self._idle = asyncio.Event()
+        self._options = SendOptions(retry, limiter, encode)
 
     @classmethod
     def from_env(
@@ -143,7 +144,8 @@ class EsmsClient(Questions):
         """Make a client from environment variables.
 
         `ESMS_API_KEY` and `ESMS_SECRET_KEY` are required; `ESMS_BASE_URL` and `ESMS_SANDBOX`
-        (1, true, yes, on, or 0, false, no, off) are optional.
+        (1, true, yes, on, or 0, false, no, off) are optional. `ESMS_ALLOW_HTTP` names the hosts,
+        separated by commas, to which a base URL with http:// is taken: those of an emulator.
 
         Args:
             environ: The variables; those of the process by default.
@@ -156,65 +158,93 @@ class EsmsClient(Questions):
             ConfigurationError: A variable is missing or cannot work; the error names it.
         """
         environ = os.environ if environ is None else environ
-        credentials = credentials_from_env(environ)
-        if base_url := environ.get("ESMS_BASE_URL"):
-            options.setdefault("base_url", base_url)
-        options.setdefault("sandbox", _read_switch(environ, "ESMS_SANDBOX"))
+        try:
+            credentials = credentials_from_env(environ)
+            if base_url := environ.get("ESMS_BASE_URL"):
+                options.setdefault("base_url", base_url)
+            if hosts := environ.get("ESMS_ALLOW_HTTP"):
+                options.setdefault("allow_http", [host.strip() for host in hosts.split(",")])
+            options.setdefault("sandbox", _read_switch(environ, "ESMS_SANDBOX"))
+        except ConfigurationError as error:
+            # Error trackers record the locals of every frame, so none may hold the variables.
+            environ = None
+            raise error.with_traceback(None) from None
+        del environ
         return cls(credentials, **options)
 
-    @staticmethod
-    def emulated(
-        **options: Unpack["EmulatedOptions"],
-    ) -> AbstractAsyncContextManager["EmulatedClient"]:
-        """Start an emulator in this process, and make a client for it; no SMS leaves the machine.
+    def __repr__(self) -> str:
+        # Error trackers show a client whose making has failed, too.
+        sender: Sender | None = getattr(self, "_sender", None)
+        return f"EsmsClient(base_url={sender and sender.transport.base_url!r})"
+
+    def with_options(
+        self,
+        *,
+        retry: RetryPolicy | None = None,
+        limiter: Limiter | None = _UNCHANGED,
+        callback_url: CallbackUrl | None = _UNCHANGED,
+    ) -> Self:
+        """Return a view of this client that sends with other options.
+
+        The view shares the connections, the ledger, the sends under way, the memory of results and
+        the retry budget with this client. Closing it does nothing: they belong to the client.
 
         Args:
-            **options: Keyword arguments of the client, except `base_url`; and `emulator`, an
-                Emulator that is set up in another way than by default and not started yet, with
-                `credentials`, where it takes those of its account alone.
-
-        Returns:
-            An async context manager that gives the client; its `emulator` is the emulator.
+            retry: When to try again; its `budget` does not count, because the client's is shared.
+            limiter: Holds back each attempt; None holds back nothing.
+            callback_url: Where delivery is reported; None reports nowhere.
 
         Raises:
-            ConfigurationError: On entering: a value cannot work; the error names it.
+            ConfigurationError: A value cannot work; the error names it.
         """
-        # Who sends real messages never loads the emulator.
-        from esms_async.emulated import emulated_client  # noqa: PLC0415  # as said above
+        options = self._options
+        if retry is not None:
+            check_type("retry", retry, RetryPolicy)
+            options = attrs.evolve(options, retry=retry)
+        if limiter is not _UNCHANGED:
+            options = attrs.evolve(options, limiter=limiter)
+        if callback_url is not _UNCHANGED:
+            url = _checked_callback_url(callback_url)
+            options = attrs.evolve(options, encode=options.encode.with_callback_url(url))
+        view = copy.copy(self)
+        view._options = options  # noqa: SLF001  # a copy of itself
+        view._is_view = True  # noqa: SLF001  # the same
+        return view
 
-        return emulated_client(**options)
-
-    def __repr__(self) -> str:
-        return f"EsmsClient(base_url={self._transport.base_url!r})"
-
-    async def send(self, message: Message) -> Receipt:
+    def send(self, message: Message) -> Coroutine[Any, Any, Receipt]:
         """Send a message, and try again until the outcome is certain or time is up.
 
+        A message that this client has sent before is not judged again: the same receipt comes
+        back, the same rejection of the message itself is raised, and a message in doubt is
+        resumed. Sent while it is under way, it joins that send: one request, one shared result.
+
         Args:
-            message: The message. Sent again while its first send is under way, it joins that
-                send: one request, one shared result.
+            message: The message.
 
         Returns:
             The receipt: the gateway has accepted the message.
 
         Raises:
             NotSent: Nothing ever left this machine.
-            Rejected: The gateway refused it (`AccountRejected`, `DuplicateRequestId` among them).
+            Rejected: The gateway refused it (`AccountRejected` among them).
             OutcomeUnknown: It may have been accepted; `resume` it within 23 hours.
+            DuplicateRequestId: The gateway has seen the RequestId (code 124), and no known attempt
+                explains it; a delivery report or `reconcile` settles it.
+            RequestIdExpired: An attempt may have been accepted too long ago to send it again.
             RequestIdConflict: Another message has the same RequestId; nothing was sent.
-            RequestIdExpired: The ledger holds an attempt that may have been accepted too long
-                ago to send again; nothing was sent.
             LedgerError: The ledger can't be used; nothing was sent.
             asyncio.CancelledError: The caller was cancelled; its `__cause__` is what is true of
                 the message: NotSent, OutcomeUnknown, or the Rejected that had come.
         """
-        return await self._deliver(message, History.CLEAN)
+        return SendCall(self._sender, message, self._options, resume=False)
 
-    async def resume(self, message: Message) -> Receipt:
+    def resume(self, message: Message) -> Coroutine[Any, Any, Receipt]:
         """Send a message of which an earlier attempt may have been accepted.
 
         Code 124 then means that it was: the receipt is `deduplicated`. The gateway remembers a
-        RequestId for 24 hours; resume within 23.
+        RequestId for 24 hours, so resume within 23. Where neither this client nor its ledger knows
+        the message, a minted RequestId tells its own age. A message that is in doubt by code 124
+        alone is not sent.
 
         Args:
             message: The message, as `OutcomeUnknown.message` holds it or made again with the same
@@ -224,9 +254,9 @@ class EsmsClient(Questions):
             The receipt: the gateway has accepted the message, once.
 
         Raises:
-            SendError: As for `send`; never NotSent, for the earlier attempt may have arrived.
+            SendError: As for `send`; never NotSent, because the earlier attempt may have arrived.
         """
-        return await self._deliver(message, History.AMBIGUOUS)
+        return SendCall(self._sender, message, self._options, resume=True)
 
     def send_many(
         self,
@@ -237,10 +267,7 @@ class EsmsClient(Questions):
     ) -> SendMany:
         """Send a stream of messages, some at a time, and give their outcomes as they come.
 
-        A RequestId that comes again is one send and two outcomes: the second shares the receipt
-        or the refusal of the first, resumes it where it may have been accepted, and is sent
-        where nothing of it was accepted. The latest 10 000 RequestIds are remembered; of one
-        that comes again after that, the ledger or the gateway tells (`DuplicateRequestId`).
+        A RequestId that comes again is one send and two outcomes, as for `send`.
 
         Args:
             messages: The messages, pulled one at a time as places become free.
@@ -251,13 +278,74 @@ class EsmsClient(Questions):
             An async iterator of outcomes, which is also an async context manager.
 
         Raises:
-            ConfigurationError: `concurrency` is no int of at least 1.
+            ConfigurationError: `concurrency` is not an int of at least 1.
             TypeError: `messages` cannot be iterated.
         """
-        send = Repeats(self.send, self.resume).send
+        sender, options = self._sender, self._options
+
+        def send(message: Message) -> Coroutine[Any, Any, Receipt]:
+            return sender.send(message, options, resume=False)
+
         return SendMany(send, messages, concurrency=concurrency, ordered=ordered)
 
-    async def reconcile(self, request_ids: Iterable[str] | None = None) -> Reconciliation:
+    async def balance(self) -> Balance:
+        """Return what is on the account, in dong.
+
+        Raises:
+            QueryError: No answer came, or a refusal (`QueryAccountRejected` among them).
+        """
+        return await answered(self._open_sender(), self._options.retry, ask_balance())
+
+    async def status(self, sms_id: str) -> SmsStatus | None:
+        """Return what became of a message. The gateway knows those of the last 7 days.
+
+        Args:
+            sms_id: The SMSID, of the receipt or the delivery report.
+
+        Returns:
+            The status; None where the gateway does not know the SMSID. Shortly after a send that
+            means "not yet", and it never means that nothing was sent.
+
+        Raises:
+            QueryError: No answer came, or a refusal.
+            ConfigurationError: It can be no SMSID.
+        """
+        return await self._query(ask_status(sms_id))
+
+    async def receivers(self, sms_id: str) -> tuple[Receiver, ...] | None:
+        """Return what became of a message on its way to each of its phones.
+
+        Args:
+            sms_id: The SMSID, of the receipt or the delivery report.
+
+        Returns:
+            The receivers; None where the gateway does not know the SMSID, or not yet.
+
+        Raises:
+            QueryError: No answer came, or a refusal.
+            ConfigurationError: It can be no SMSID.
+        """
+        return await self._query(ask_receivers(sms_id))
+
+    def sent(self, since: datetime, until: datetime) -> AsyncGenerator[SentMessage]:
+        """List the fixed-number messages that the account has sent, page by page.
+
+        Args:
+            since: The beginning of the period, aware; it is rounded down to a second.
+            until: Its end, aware; it is rounded up. Where it lies in the past, nothing that is
+                sent meanwhile moves the lines.
+
+        Returns:
+            An async iterator of the messages, in the gateway's order. The first query is made
+            with the first message, and each page may raise QueryError.
+
+        Raises:
+            ConfigurationError: One is not an aware datetime, or they are the wrong way round.
+        """
+        check_period(since, until)
+        return list_sent(self._open_sender(), self._options.retry, since, until)
+
+    async def reconcile(self, messages: Iterable[str | Message] | None = None) -> Reconciliation:
         """Look for unsettled sends in the gateway's list, and settle in the ledger what is found.
 
         A send is found by its RequestId as campaign id (see `trackable`), its phone and its time.
@@ -265,37 +353,39 @@ class EsmsClient(Questions):
         sent.
 
         Args:
-            request_ids: Those of the sends to look for; all unsettled ones of the ledger by
-                default. Of a `deduplicated` receipt it finds the SMSID.
+            messages: The sends to look for, as Messages or RequestIds; all unsettled ones of the
+                ledger by default. Of a `deduplicated` receipt it finds the SMSID.
 
         Returns:
-            What is known now, and what remains unknown.
+            What is known now, and what remains unknown, with what is missing.
 
         Raises:
             UsageError: The client has no ledger, or is closed.
             QueryError: The list could not be had; nothing was settled.
             LedgerError: The ledger can't be used.
         """
-        if self._recorder is None:
+        ledger = self._sender.ledger
+        if ledger is None:
             raise UsageError("the client has no ledger to reconcile; give it one")
-        self._open_gateway()
-        return await reconcile(await self._recorder.opened(), self.sent, request_ids)
+        self._open_sender()
+        return await reconcile(await ledger.opened(), self.sent, messages)
 
     async def aclose(self) -> None:
         """Bring what is in flight to its outcome, then close the connections.
 
         Sends that come later are NotSent. Cancelling this call closes the connections at once.
         """
-        self._closed = True
+        sender = self._sender
+        if self._is_view:
+            return
         try:
-            if self._under_way:
-                await self._idle.wait()
+            await sender.aclose()
         finally:
             try:
-                if self._recorder is not None:
-                    await self._recorder.aclose()
+                if sender.ledger is not None:
+                    await sender.ledger.aclose()
             finally:
-                await self._transport.aclose()
+                await sender.transport.aclose()
 
     async def __aenter__(self) -> Self:
         return self
@@ -308,43 +398,13 @@ class EsmsClient(Questions):
     ) -> None:
         await self.aclose()
 
-    def _new_send(self, message: Message, history: History) -> LogicalSend:
-        if self._recorder is None:
-            return LogicalSend(self._gateway, message, history)
-        return RecordedSend(self._gateway, message, history, self._recorder)
+    async def _query(self, question: Question[_T]) -> _T | None:
+        return await query(self._open_sender(), self._options.retry, question)
 
-    async def _deliver(self, message: Message, history: History) -> Receipt:
-        """Send a message, unless a send of it is under way: then share the result of that one."""
-        key = _require_message(message).request_id
-        self._transport.require_loop()
-        while (under_way := self._under_way.get(key)) is not None:
-            joined = await under_way.join(message, history)
-            if isinstance(joined, Receipt):
-                return joined
-            history = joined
-        send = self._new_send(message, history)
-        if self._closed:
-            raise send.left_open("the client is closed")
-        self._under_way[key] = send
-        result: Receipt | SendError | None = None
-        try:
-            result = await observed(send, self._gateway.events)
-        except SendError as error:
-            result = error
-            raise
-        else:
-            return result
-        finally:
-            send.land(result)
-            del self._under_way[key]
-            if self._closed and not self._under_way:
-                self._idle.set()
-
-
-def _require_message(message: object) -> Message:
-    if not isinstance(message, Message):
-        raise InvalidMessage("message", f"is a {type(message).__name__}, not a Message")
-    return message
+    def _open_sender(self) -> Sender:
+        if self._sender.closed:
+            raise UsageError("the client is closed")
+        return self._sender
 
 
 def credentials_from_env(environ: Mapping[str, str]) -> Credentials:
@@ -361,14 +421,13 @@ def credentials_from_env(environ: Mapping[str, str]) -> Credentials:
     """
     names = ("ESMS_API_KEY", "ESMS_SECRET_KEY")
     if missing := [name for name in names if not environ.get(name)]:
+        del environ
         raise ConfigurationError(f"set the environment variable {' and '.join(missing)}")
-    return Credentials(*(environ[name] for name in names))
-
-
-def _destination(transport: Transport, *, sandbox: bool) -> Destination:
-    if sandbox:
-        return Destination.SANDBOX
-    return Destination.LOOPBACK if transport.is_loopback else Destination.GATEWAY
+    try:
+        return Credentials(*(environ[name] for name in names))
+    except ConfigurationError as error:
+        del environ
+        raise error.with_traceback(None) from None
 
 
 def _read_switch(environ: Mapping[str, str], name: str) -> bool:

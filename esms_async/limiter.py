@@ -11,9 +11,10 @@ import attrs
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from esms_async.checks import check_seconds
-from esms_async.errors import ConfigurationError, LedgerError, UsageError
-from esms_async.ledger.redis_batches import RedisAddress
+from esms_async._model.backoff import backoff
+from esms_async._model.checks import check_seconds
+from esms_async._model.errors import ConfigurationError, UsageError
+from esms_async._redis import RedisAddress
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -55,10 +56,10 @@ class RedisLimiter:
     """Holds back attempts so that all processes together keep to one rate.
 
     Attempts are given places in one row, `1 / rate` seconds apart on the server's clock, first
-    come, first served; a process that many wait in takes up to `burst` places at a time, and asks
-    for more when they are used, so that processes take turns. Idle time earns nothing. A place
-    that its process comes to too late is given up, so that in any span of time no more than
-    `rate * span + burst + 1` attempts start.
+    come, first served; a process in which many wait takes up to `burst` places at a time, and asks
+    for more when they are used, so processes take turns. Idle time earns nothing. A place
+    that its process comes to too late is given up, so no more than `rate * span + burst + 1`
+    attempts start in any span of time.
 
     A wait that is cancelled leaves its place to the next attempt of the same process. A place for
     which the process has no use lapses: it can't be given back without moving those that others
@@ -91,10 +92,7 @@ class RedisLimiter:
         check_seconds("burst", burst)
         if not key:
             raise ConfigurationError("key must not be empty")
-        try:
-            self._address = RedisAddress(url)
-        except LedgerError as error:
-            raise ConfigurationError(str(error)) from None
+        self._address = RedisAddress(url)
         self._interval = 1 / rate
         self._tolerance = burst / rate
         self._most_at_once = max(1, int(burst))
@@ -103,7 +101,7 @@ class RedisLimiter:
         self._places: deque[_Place] = deque()
         self._clerk: asyncio.Task[None] | None = None
         self._server: Redis | None = None
-        self._pause = _FIRST_PAUSE
+        self._failures = 0
         self._closed = False
 
     async def __aenter__(self) -> None:
@@ -125,7 +123,7 @@ class RedisLimiter:
         """Leave at once: a place is used up by what begins in it."""
 
     async def aclose(self) -> None:
-        """Close the connection; who still waits is told by UsageError."""
+        """Close the connection; those who still wait get UsageError."""
         self._closed = True
         if self._clerk is not None:
             self._clerk.cancel()
@@ -140,7 +138,8 @@ class RedisLimiter:
     async def _serve(self) -> None:
         """Give a place to each who waits, in turn, until nobody does."""
         try:
-            while self._somebody_waits():
+            # redis-py swallows a cancellation now and then, so being closed is looked at, too.
+            while self._somebody_waits() and not self._closed:
                 place = self._next_place()
                 if place is None:
                     await self._reserve()
@@ -178,11 +177,12 @@ class RedisLimiter:
                 self._address,
                 type(error).__name__,
             )
-            await asyncio.sleep(self._pause)
-            self._pause = min(2 * self._pause, _LONGEST_PAUSE)
+            self._failures += 1
+            pause = backoff(self._failures, first=_FIRST_PAUSE, longest=_LONGEST_PAUSE)
+            await asyncio.sleep(pause)
             return
         told = time.monotonic()
-        self._pause = _FIRST_PAUSE
+        self._failures = 0
         offsets = (ahead + number * self._interval for number in range(count))
         self._places.extend(_Place(told + offset, asked + offset) for offset in offsets)
 

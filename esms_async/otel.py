@@ -1,5 +1,6 @@
 """Traces and metrics of sends, for OpenTelemetry; needs the extra `otel`."""
 
+import asyncio
 from collections.abc import Mapping
 from contextvars import ContextVar, Token
 from typing import Final
@@ -13,11 +14,11 @@ except ModuleNotFoundError as _error:
         "esms_async.otel needs OpenTelemetry's API: pip install 'esms_async[otel]'"
     ) from None
 
-from esms_async.codes import CODES
-from esms_async.errors import EsmsError, OutcomeUnknown, Rejected
-from esms_async.hooks import Hook
-from esms_async.messages import Attempt, Message, Outcome
-from esms_async.version import __version__
+from esms_async._model.codes import CODES
+from esms_async._model.errors import EsmsError, OutcomeUnknown, Rejected
+from esms_async._model.messages import Attempt, Message, Outcome
+from esms_async._model.version import __version__
+from esms_async._send.events import Hook
 
 _NAME: Final = "esms_async"
 # An answer from this machine takes a millisecond, and a policy's default deadline is 30 seconds.
@@ -61,14 +62,17 @@ class OpenTelemetryHook(Hook):
             "esms.attempts", unit="{attempt}", description="Attempts by what they got."
         )
         # Of the task that sends; a task that it starts gets a copy, which it replaces at once.
-        self._under_way: ContextVar[tuple[trace.Span, Token[context.Context]]] = ContextVar("send")
+        self._under_way: ContextVar[
+            tuple[trace.Span, Token[context.Context], asyncio.Task[object] | None]
+        ] = ContextVar("send")
 
     def on_start(self, *, message: Message) -> None:
         """Begin the span, and make it the current one."""
         span = self._tracer.start_span(
             "esms.send", attributes={"esms.request_id": message.request_id}
         )
-        self._under_way.set((span, context.attach(trace.set_span_in_context(span))))
+        token = context.attach(trace.set_span_in_context(span))
+        self._under_way.set((span, token, asyncio.current_task()))
 
     def on_attempt(self, *, message: Message, number: int, attempt: Attempt) -> None:  # noqa: ARG002  # the span names the message
         """Count an attempt, and make it an event of the span."""
@@ -86,7 +90,7 @@ class OpenTelemetryHook(Hook):
             "esms.retry_after": attempt.retry_after,
             "http.response.status_code": attempt.status,
         }
-        span, _ = self._under_way.get()
+        span = self._under_way.get()[0]
         span.add_event("esms.attempt", told | _known(details))
 
     def on_outcome(
@@ -96,12 +100,15 @@ class OpenTelemetryHook(Hook):
         told = _known({"esms.outcome": outcome.status.value, "esms.code": _listed(_code(outcome))})
         self._sends.add(1, told)
         self._duration.record(duration, told)
-        span, token = self._under_way.get()
+        span, token, task = self._under_way.get()
         span.set_attributes(told | _details(outcome, attempts))
         if outcome.error is not None:
             span.set_status(trace.StatusCode.ERROR, outcome.status.value)
         span.end()
-        context.detach(token)
+        # A task that goes on for the others after the first caller has left has a copy of that
+        # caller's context, which ends with the task.
+        if task is asyncio.current_task():
+            context.detach(token)
 
 
 def _details(outcome: Outcome, attempts: tuple[Attempt, ...]) -> dict[str, _Value]:

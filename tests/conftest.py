@@ -11,6 +11,23 @@ import pytest
 
 from tests.scripted_gateway import ScriptedGateway
 
+# What a test module imports where it needs more than Python: a server, a browser.
+_SERVERS = {"NatsServer", "RabbitServer", "RedisServer", "async_playwright"}
+_SERVED = {"nats", "nats_server", "own_server", "redis", "redis_server"}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that need a server or a browser as slow: `nox -s quick` leaves them out."""
+    for item in items:
+        parent = item.getparent(pytest.Module)
+        module = vars(parent.obj) if parent else {}
+        asked = {*getattr(item, "fixturenames", ())}
+        if hasattr(item, "callspec"):
+            asked |= {value for value in item.callspec.params.values() if isinstance(value, str)}
+        if not _SERVERS.isdisjoint(module) or not _SERVED.isdisjoint(asked):
+            item.add_marker("slow")
+
 
 @pytest.fixture(scope="session", autouse=True)
 def _signals_of_a_terminal() -> None:

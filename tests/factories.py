@@ -1,5 +1,6 @@
 """Values that many tests need, with nothing in them that matters to the test."""
 
+from hypothesis import strategies as st
 from tenacity import wait_none
 
 from esms_async import Credentials, Message, RetryPolicy
@@ -9,6 +10,11 @@ SECRET_KEY = "SECRETSECRETSECRET"
 CREDENTIALS = Credentials(API_KEY, SECRET_KEY)
 ONE_ATTEMPT = RetryPolicy(attempts=1, attempt_timeout=5)
 QUICK = RetryPolicy(attempts=4, wait=wait_none())
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=5,
+)
 
 
 def a_message(phone: str = "0901888484", content: str = "686868 la ma xac minh") -> Message:

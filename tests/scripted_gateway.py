@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 import socket
 import ssl
 import struct
@@ -146,7 +145,12 @@ class ScriptedGateway:
     def say(self, raw: bytes) -> None:
         """Send bytes on every open connection at once, before any event loop can notice."""
         for writer in self._writers:
-            os.write(writer.get_extra_info("socket").fileno(), raw)
+            writer.write(raw)
+
+    def part(self) -> None:
+        """End every open connection; on TLS, by its own word of farewell, without a FIN yet."""
+        for writer in self._writers:
+            writer.close()
 
     async def close_connections(self) -> None:
         """End every open connection."""

@@ -23,6 +23,8 @@ from benchmarks.storm import (  # noqa: E402  # the same
     run_storm,
 )
 
+pytestmark = pytest.mark.slow  # nearly all bring up what they measure
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -130,3 +132,20 @@ def test_a_client_that_is_wrong_once_is_found_out(
 def test_a_bar_knows_its_direction(value: float, at_least: bool, met: bool) -> None:
     """A ratio is to be at least its bar, a cost at most."""
     assert Bar("figure", value, 1.2, at_least=at_least, unit="times").met is met
+
+
+def test_codes_are_measured(tmp_path: Path) -> None:
+    """Each operation has a row, beside its hand-written one."""
+    table = tmp_path / "otp.md"
+    result = subprocess.run(
+        [sys.executable, "-m", "benchmarks.otp", "--count=20", "--rounds=1", f"--write={table}"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    rows = [line.split(" | ")[0] for line in result.stdout.splitlines()[2:]]
+    operations = ("start", "verify, wrong", "verify, right")
+    assert rows == [f"| {name}{way}" for way in ("", ", by hand") for name in operations]
+    assert result.stdout in table.read_text(encoding="utf-8")

@@ -21,8 +21,17 @@ from esms_async import EsmsClient, Message
 from esms_async.ledger import MemoryLedger
 from esms_async.otel import OpenTelemetryHook
 from tests.factories import API_KEY, CREDENTIALS, ONE_ATTEMPT, QUICK, SECRET_KEY, a_message
-from tests.scripted_gateway import Exchange, ScriptedGateway
-from tests.test_hooks import end_of, hang, no_balance, reset
+from tests.scripted_gateway import ScriptedGateway, accept
+from tests.steps import (
+    Paused,
+    cancelled_with,
+    code,
+    end_of,
+    hang,
+    no_balance,
+    reset,
+    take_and_reset,
+)
 
 
 @attrs.frozen
@@ -69,17 +78,6 @@ def telemetry() -> Iterator[Telemetry]:
     meters.shutdown()
 
 
-async def unlisted(exchange: Exchange) -> None:
-    """Reject with a code that no page lists."""
-    exchange.answer(b'{"CodeResult":"4711"}')
-
-
-async def take_and_reset(exchange: Exchange) -> None:
-    """Accept, and lose the answer."""
-    exchange.accept()
-    await exchange.reset()
-
-
 async def test_one_span_for_a_send_with_an_event_for_each_attempt(
     gateway: ScriptedGateway, telemetry: Telemetry
 ) -> None:
@@ -120,7 +118,7 @@ async def test_one_span_for_a_send_with_an_event_for_each_attempt(
 
 async def test_metrics_by_outcome_and_code(gateway: ScriptedGateway, telemetry: Telemetry) -> None:
     """Sends and attempts are counted by what became of them, and sends are timed."""
-    gateway.script.extend([no_balance, unlisted, reset, take_and_reset])
+    gateway.script.extend([no_balance, code("4711"), reset, take_and_reset])
     async with EsmsClient(
         CREDENTIALS, base_url=gateway.url, retry=ONE_ATTEMPT, hooks=[telemetry.hook]
     ) as client:
@@ -139,8 +137,8 @@ async def test_metrics_by_outcome_and_code(gateway: ScriptedGateway, telemetry: 
         ("accepted", "100"): 5,
     }
     assert telemetry.counts("esms.attempts") == {
-        ("sender_rejected", "103"): 1,
-        ("sender_rejected", "other"): 1,
+        ("refused", "103"): 1,
+        ("refused", "other"): 1,
         ("may_have_arrived",): 2,
         ("duplicate", "124"): 1,
         ("accepted", "100"): 5,
@@ -192,16 +190,38 @@ async def test_a_cancelled_send_ends_its_span(
     assert span.status.description == "unknown"
 
 
+async def test_a_send_that_goes_on_without_its_first_caller_ends_its_span(
+    gateway: ScriptedGateway, telemetry: Telemetry, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The span of a shared send ends with the send, and nothing is logged as failed."""
+    message, step = a_message(), Paused(accept)
+    gateway.script.append(step)
+    async with EsmsClient(CREDENTIALS, base_url=gateway.url, hooks=[telemetry.hook]) as client:
+        first = asyncio.create_task(client.send(message))
+        await step.came.wait()
+        second = asyncio.create_task(client.send(message))
+        await asyncio.sleep(0)
+        await cancelled_with(first)
+        assert not telemetry.spans
+        step.go_on.set()
+        await second
+    (span,) = telemetry.spans
+    assert (span.attributes or {})["esms.outcome"] == "accepted"
+    assert [one.name for one in span.events] == ["esms.attempt"]
+    assert "Failed to detach context" not in caplog.text
+
+
 async def test_a_send_that_the_ledger_answers(
     gateway: ScriptedGateway, telemetry: Telemetry
 ) -> None:
     """A message that was accepted before is a span without an attempt."""
     message = a_message()
-    async with EsmsClient(
-        CREDENTIALS, base_url=gateway.url, ledger=MemoryLedger(), hooks=[telemetry.hook]
-    ) as client:
-        await client.send(message)
-        await client.send(message)
+    async with MemoryLedger() as ledger:
+        for _ in range(2):
+            async with EsmsClient(
+                CREDENTIALS, base_url=gateway.url, ledger=ledger, hooks=[telemetry.hook]
+            ) as client:
+                await client.send(message)
     assert [len(span.events) for span in telemetry.spans] == [1, 0]
 
 

@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 
 import pytest_esms_async
+from tests.limits import generous
 
 pytest_plugins = ["pytester"]
+pytestmark = pytest.mark.slow  # each test is a pytest of its own
 
 ASYNCIO = ("-p", "pytest_asyncio.plugin", "-o", "asyncio_default_fixture_loop_scope=function")
 # What runs the tests, and what marks them for it.
@@ -54,7 +56,7 @@ class Run:
         """Run some tests."""
         self._pytester.makepyfile(head + tests)
         return self._pytester.runpytest_subprocess(
-            "-W", "error", "-p", "pytest_esms_async", *options, timeout=60
+            "-W", "error", "-p", "pytest_esms_async", *options, timeout=generous(60)
         )
 
 
@@ -267,3 +269,251 @@ def test_pytest_finds_it_by_itself() -> None:
         pytest.skip("the package runs from its checkout, not installed")
     (point,) = files.entry_points.select(group="pytest11")
     assert point.load() is pytest_esms_async
+
+
+SEND = """
+import json
+import urllib.request
+
+def send(emulator, **fields):
+    body = {"ApiKey": "k", "SecretKey": "s", "SmsType": "8", "Phone": "0911000001",
+            "Content": "686868 la ma xac minh", **fields}
+    url = emulator.url + "SendMultipleMessage_V4_post_json/"
+    request = urllib.request.Request(url, json.dumps(body).encode())
+    with urllib.request.urlopen(request) as answer:
+        return json.load(answer)
+"""
+
+
+def test_a_blocking_test_waits_without_an_event_loop(run: Run) -> None:
+    """`wait` and `latest_code` block, also where a loop runs in the thread, as under Playwright."""
+    result = run(
+        SEND
+        + """
+import threading
+
+def test_wait(esms_emulator):
+    later = threading.Timer(0.1, send, (esms_emulator,))
+    later.start()
+    assert esms_emulator.wait("0911000001").phone == "0911000001"
+    assert esms_emulator.latest_code("+84 911 000 001") == "686868"
+    assert esms_emulator.latest_code(pattern="la (ma)") == "ma"
+    with pytest.raises(TimeoutError, match="a message to 091"):
+        esms_emulator.wait("0911000002", timeout=0.01)
+
+def test_under_a_running_loop(esms_emulator):
+    async def as_the_sync_api_of_playwright_does():
+        send(esms_emulator)
+        return esms_emulator.latest_code("0911000001")
+    assert asyncio.run(as_the_sync_api_of_playwright_does()) == "686868"
+"""
+    )
+    result.assert_outcomes(passed=2)
+
+
+def test_a_server_of_the_session_is_reset_for_each_test(run: Run) -> None:
+    """A fixture of the session takes its URL; each test finds it as new, with other SMSIDs."""
+    result = run(
+        SEND
+        + """
+@pytest.fixture(scope="session")
+def app(esms_server):
+    return esms_server
+
+@pytest.mark.parametrize("_", range(3))
+def test_a_send(_, app, esms_emulator, seen=set()):
+    assert app.url == esms_emulator.url
+    assert esms_emulator.messages == []
+    assert (esms_emulator.clock.shift, esms_emulator.settings.price) == (0, 850)
+    seen.add(send(esms_emulator, RequestId="r-1")["SMSID"])
+    esms_emulator.clock.advance(3600)
+    esms_emulator.change({"price": 1})
+    assert len(seen) == _ + 1
+"""
+    )
+    result.assert_outcomes(passed=3)
+
+
+def test_twice_and_once_are_asserted(run: Run) -> None:
+    """`assert_sent_once` and `assert_never_twice` name the phone, masked, and the RequestIds."""
+    result = run(
+        SEND
+        + """
+def test_once(esms_emulator):
+    with pytest.raises(AssertionError, match=r"0 messages .* 091\\\\*{4}001, not one"):
+        esms_emulator.assert_sent_once("0911000001")
+    send(esms_emulator, RequestId="r-1")
+    send(esms_emulator, RequestId="r-1")
+    assert esms_emulator.assert_sent_once("0911000001").request_id == "r-1"
+    esms_emulator.assert_never_twice()
+
+def test_twice_by_another_id(esms_emulator):
+    send(esms_emulator, RequestId="r-1")
+    send(esms_emulator, RequestId="r-2")
+    with pytest.raises(AssertionError, match=r"2 messages .* \\\\(r-1, r-2\\\\)"):
+        esms_emulator.assert_sent_once("0911000001")
+    with pytest.raises(AssertionError, match=r"091\\\\*{4}001 \\\\(request ids r-1 and r-2"):
+        esms_emulator.assert_never_twice()
+
+def test_twice_by_the_same_id(esms_emulator):
+    send(esms_emulator, RequestId="r-1")
+    esms_emulator.clock.advance(24 * 3600)
+    send(esms_emulator, RequestId="r-1", Content="1234")
+    with pytest.raises(AssertionError, match="accepted twice"):
+        esms_emulator.assert_never_twice()
+""".replace("\\\\\\\\", "\\\\").replace("\\\\", "\\")
+    )
+    result.assert_outcomes(passed=3)
+
+
+def test_a_failing_test_shows_what_the_emulator_saw(run: Run) -> None:
+    """The report has the timeline: attempts, faults, what was not taken; but no code or phone."""
+    result = run(
+        SEND
+        + """
+import urllib.error
+
+def test_it(esms_emulator):
+    esms_emulator.fault("http:503@send,phase=after,times=1")
+    with pytest.raises(urllib.error.HTTPError):
+        send(esms_emulator, RequestId="r-1")
+    send(esms_emulator, RequestId="r-1")
+    with pytest.raises(urllib.error.HTTPError):
+        urllib.request.urlopen(esms_emulator.url + "SendMultipleMesage_V4_get")
+    assert "this" == "that"
+
+def test_that_passes(esms_emulator):
+    send(esms_emulator)
+""",
+        "--no-header",
+    )
+    result.assert_outcomes(passed=1, failed=1)
+    text = "\n".join(result.outlines)
+    title = text.index("esms emulator: what it saw")
+    section = text[title : text.index("short test summary")]
+    assert "091****001 r-1: waiting" in section
+    assert "503" in section
+    assert "http:503@send,phase=after,times=1 (way)" in section
+    assert "124 RequestId seen: accepted before" in section
+    assert "not taken: GET …/SendMultipleMesage_V4_get: No operation has the name" in section
+    assert not any(secret in section for secret in ("686868", "0911000001"))
+    assert text.count("what it saw") == 1
+
+
+FROZEN = """
+import freezegun
+import time_machine
+
+@freezegun.freeze_time("2012-01-14")
+def test_freezegun(esms_emulator):
+    check(esms_emulator)
+
+@time_machine.travel("2012-01-14", tick=False)
+def test_time_machine(esms_emulator):
+    check(esms_emulator)
+
+@pytest.fixture
+def frozen():
+    with freezegun.freeze_time("2082-01-14"):
+        yield
+
+def test_frozen_before_the_emulator_is_asked_for(frozen, esms_emulator):
+    check(esms_emulator)
+
+def check(emulator):
+    import socket
+    receiver = socket.create_server(("127.0.0.1", 0))
+    receiver.settimeout(20)
+    emulator.change({"report_delay": 0.05})
+    send(emulator, CallbackUrl=f"http://127.0.0.1:{receiver.getsockname()[1]}/")
+    # The real year, as `date` prints it: no library of the process is asked.
+    import subprocess
+    year = int(subprocess.check_output(["date", "-u", "+%Y"]))
+    assert abs(emulator.messages[0].at.year - year) <= 1
+    with receiver:
+        connection, _ = receiver.accept()
+        with connection:
+            assert b"SendStatus=2" in connection.recv(2000)
+    with pytest.raises(TimeoutError):
+        emulator.wait("0911000002", timeout=0.05)
+"""
+
+
+def test_frozen_time_stops_neither_deliveries_nor_waiting(run: Run) -> None:
+    """Under freezegun and time-machine messages have the real time, and reports go out."""
+    result = run(SEND + FROZEN)
+    result.assert_outcomes(passed=3)
+
+
+def test_blocked_sockets_are_a_reason_and_no_hang(run: Run) -> None:
+    """Under `pytest --disable-socket` the error names what to allow; allowed hosts work."""
+    test = SEND + "\ndef test_it(esms_emulator):\n    send(esms_emulator)\n"
+    # It warns beside the error, and a warning that is an error hides it.
+    quiet = ("-p", "pytest_socket", "-W", "default::UserWarning")
+    result = run(test, *quiet, "--disable-socket")
+    result.assert_outcomes(errors=1)
+    assert lines_with(result, "cannot start (SocketBlockedError")
+    assert lines_with(result, "--allow-hosts=127.0.0.1")
+    allowed = run(test, *quiet, "--disable-socket", "--allow-hosts=127.0.0.1")
+    allowed.assert_outcomes(passed=1)
+
+
+def test_no_more_files_is_a_reason_and_no_hang(run: Run) -> None:
+    """Where the process has no file left, the error says so."""
+    result = run("""
+import os
+import resource
+
+@pytest.fixture
+def no_files():
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, hard))
+    held = []
+    try:
+        while True:
+            held.append(os.open(os.devnull, os.O_RDONLY))
+    except OSError:
+        os.close(held.pop())
+    yield
+    for file in held:
+        os.close(file)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+def test_it(no_files):
+    from esms_async.emulator import ThreadedEmulator
+    from esms_async import ConfigurationError
+    with pytest.raises(ConfigurationError, match="ulimit -n"):
+        ThreadedEmulator().__enter__()
+
+def test_afterwards(esms_emulator):
+    assert esms_emulator.port
+""")
+    result.assert_outcomes(passed=2)
+
+
+OTP_TEST = """
+async def test_a_login(esms_otp, esms_emulator):
+    challenge = await esms_otp.start("0901888484")
+    code = esms_emulator.latest_code("+84901888484")
+    assert esms_emulator.wait("0901888484").otp == code
+    esms_emulator.clock.advance(30)
+    challenge = await esms_otp.resend(challenge.id, phone="0901888484")
+    assert esms_emulator.latest_code("0901888484") == code
+    assert len(esms_emulator.messages) == 2
+    esms_emulator.clock.advance(269)
+    assert (await esms_otp.verify(challenge.id, code, phone="0901888484")).ok
+    challenge = await esms_otp.start("0901888484")
+    esms_emulator.clock.advance(301)
+    code = esms_emulator.latest_code("0901888484")
+    assert (await esms_otp.verify(challenge.id, code, phone="0901888484")).reason == "expired"
+    with pytest.raises(TimeoutError, match="waited 0.01 s for a message to 091.*1 with a code"):
+        esms_emulator.latest_code("0911000001", timeout=0.01)
+"""
+
+
+@pytest.mark.parametrize(("options", "mark"), RUNNERS.values(), ids=RUNNERS)
+def test_codes_share_the_clock_of_the_emulator(
+    run: Run, options: tuple[str, ...], mark: str
+) -> None:
+    """`esms_otp` sends to the emulator, whose clock moves both."""
+    run(mark + OTP_TEST, *options).assert_outcomes(passed=1)

@@ -19,6 +19,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from esms_async import (
+    ConfigurationError,
     EsmsClient,
     EsmsError,
     Hook,
@@ -29,9 +30,9 @@ from esms_async import (
 )
 from esms_async.otel import OpenTelemetryHook
 from tests.factories import API_KEY, CREDENTIALS, SECRET_KEY, a_message
+from tests.http.failures import MAY_HAVE_ARRIVED, name_of
 from tests.scripted_gateway import Exchange, ScriptedGateway, Step
-from tests.test_promises import FAULTS
-from tests.test_transport import MAY_HAVE_ARRIVED, name_of
+from tests.steps import FAULTS, hang
 
 PHONE, CODE = "0901888484", "686868"
 SECRETS = (API_KEY, SECRET_KEY, CODE, PHONE, PHONE[1:], f"84{PHONE[1:]}")
@@ -188,10 +189,6 @@ async def test_nothing_secret_is_told_of_a_cancellation(
     gateway: ScriptedGateway, everything_logged: pytest.LogCaptureFixture
 ) -> None:
     """A cancelled send tells as little."""
-
-    async def hang(exchange: Exchange) -> None:
-        await exchange.hang()
-
     gateway.script.append(hang)
     async with EsmsClient(CREDENTIALS, base_url=gateway.url) as client:
         task = asyncio.create_task(client.send(a_message(PHONE, CODE)))
@@ -211,7 +208,24 @@ def test_nothing_secret_is_told_of_an_invalid_message(phone: str, content: str) 
     """What is refused is not shown."""
     with pytest.raises(InvalidMessage) as caught:
         Message(phone, content)
-    assert_secret(f"{caught.value} {caught.value!r}")
+    assert_secret(all_words_of(caught.value))
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"ESMS_API_KEY": API_KEY},
+        {"ESMS_API_KEY": API_KEY, "ESMS_SECRET_KEY": f"{SECRET_KEY} "},
+        {"ESMS_API_KEY": API_KEY, "ESMS_SECRET_KEY": SECRET_KEY, "ESMS_SANDBOX": "maybe"},
+        {"ESMS_API_KEY": API_KEY, "ESMS_SECRET_KEY": SECRET_KEY, "ESMS_BASE_URL": "nowhere"},
+    ],
+    ids=["a key is missing", "white space", "sandbox", "base URL"],
+)
+def test_nothing_secret_is_told_of_an_environment(environment: dict[str, str]) -> None:
+    """No frame of an error that `from_env` raises holds the variables."""
+    with pytest.raises(ConfigurationError) as caught:
+        EsmsClient.from_env(environment)
+    assert_secret(all_words_of(caught.value))
 
 
 def test_the_check_can_fail() -> None:

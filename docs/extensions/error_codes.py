@@ -7,7 +7,7 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 from sphinx.util.typing import ExtensionMetadata
 
-from esms_async import CODES, Code, Scope
+from esms_async._model.codes import CODES, Code, Scope
 
 _HEAD = """\
 | code | meaning | ý nghĩa | what to do | cần làm gì |

@@ -6,11 +6,7 @@ _EXTRA = {"aiolimiter", "click", "rich"}
 
 
 def main() -> int:
-    """Run the command with the arguments of this process.
-
-    Returns:
-        The exit code.
-    """
+    """Run the command with the arguments of this process."""
     try:
         from esms_async.cli.app import run  # noqa: PLC0415  # the extra may not be installed
     except ModuleNotFoundError as error:

@@ -1,29 +1,19 @@
 """Asks the gateway: what is on the account, what became of a message, and of unknown sends."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from decimal import Decimal
-from typing import Final
 
 import attrs
 
+from esms_async._model.errors import QueryAccountRejected, QueryError
+from esms_async._model.results import SendStatus, SmsStatus
+from esms_async._send.reconcile import Reconciled, masked
 from esms_async.cli.errors import ExitCode
 from esms_async.cli.gateway import GatewayChoice, connect
 from esms_async.cli.ledger import opened
 from esms_async.cli.screen import Screen
 from esms_async.client import EsmsClient
-from esms_async.errors import QueryAccountRejected, QueryError
 from esms_async.ledger import Ledger
-from esms_async.matching import Finding, masked
-from esms_async.reconciling import Reconciled
-from esms_async.results import SendStatus, SmsStatus
-
-_WHY_UNKNOWN: Final[Mapping[Finding | None, str]] = {
-    Finding.FOUND: "listed, but the ledger has forgotten it meanwhile",
-    Finding.ABSENT: "not listed, which proves nothing",
-    Finding.SIMILAR: "messages to this phone are listed, none of them with its request id",
-    Finding.AMBIGUOUS: "several listed messages have its request id",
-    Finding.UNDECIDED: "listed, but the gateway has not taken it, or refuses it",
-}
 
 
 async def balance(choice: GatewayChoice, screen: Screen, *, as_json: bool) -> ExitCode:
@@ -33,9 +23,6 @@ async def balance(choice: GatewayChoice, screen: Screen, *, as_json: bool) -> Ex
         choice: The gateway.
         screen: Where to report.
         as_json: True prints one JSON object on standard output.
-
-    Returns:
-        The exit code.
 
     Raises:
         EsmsError: The options or the keys can't be used.
@@ -90,9 +77,6 @@ async def reconcile(
         choice: The gateway.
         screen: Where to report.
         as_json: True prints one JSON object on standard output.
-
-    Returns:
-        REFUSED where something remains unknown.
 
     Raises:
         EsmsError: The ledger, the options or the keys can't be used.
@@ -151,8 +135,7 @@ def _line(one: Reconciled) -> str:
     told = _reconciled(one)
     if one.settled:
         return f"accepted {told['phone']} (SMSID {told['sms_id']}, request id {one.request_id})"
-    why = _WHY_UNKNOWN[one.finding]
-    return f"unknown {told['phone'] or 'a phone'}: {why} (request id {one.request_id})"
+    return f"unknown {told['phone'] or 'a phone'}: {one.missing} (request id {one.request_id})"
 
 
 def _reconciled(one: Reconciled) -> dict[str, object]:
@@ -162,6 +145,7 @@ def _reconciled(one: Reconciled) -> dict[str, object]:
         "finding": one.finding,
         "sms_id": None if one.entry is None else one.entry.sms_id,
         "listed": [line.sms_id for line in one.lines],
+        "missing": one.missing,
     }
 
 

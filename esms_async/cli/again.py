@@ -14,9 +14,6 @@ def command_line(context: click.Context, *more: str) -> str:
     Args:
         context: The command, whose arguments have been read.
         *more: What is to stand at the end of it.
-
-    Returns:
-        One line for a shell.
     """
     words = [word for given in _given(context) for word in given]
     return " ".join((context.command_path, shlex.join([*words, *more])))

@@ -6,12 +6,14 @@ from collections.abc import Callable, Coroutine, Sequence
 
 import click
 
+from esms_async._model.redaction import redact
+from esms_async._model.version import __version__
 from esms_async.cli import account
 from esms_async.cli.again import command_line
 from esms_async.cli.bulk import bulk
 from esms_async.cli.completion import completion_script
 from esms_async.cli.dry_run import dry_run as check_rows
-from esms_async.cli.emulator import EmulatorOptions, serve
+from esms_async.cli.emulator import emulator_options, serve
 from esms_async.cli.errors import ExitCode, InputError
 from esms_async.cli.gateway import GatewayChoice
 from esms_async.cli.interrupt import interruptible
@@ -20,7 +22,6 @@ from esms_async.cli.ledger_choice import choose_ledger, is_url
 from esms_async.cli.ledger_commands import ledger_group
 from esms_async.cli.lines import require_standard_input
 from esms_async.cli.options import PATH, Command, debug_option, gateway_options
-from esms_async.cli.probe import probe_command
 from esms_async.cli.queued import awaited_rows, bulk_by_queue
 from esms_async.cli.rate import Rate
 from esms_async.cli.running import (
@@ -34,9 +35,6 @@ from esms_async.cli.screen import Screen
 from esms_async.cli.send import SendOptions, send
 from esms_async.cli.template import Template, column_name
 from esms_async.cli.worker import worker
-from esms_async.emulator.server import DEFAULT_BALANCE
-from esms_async.redaction import redact
-from esms_async.version import __version__
 
 
 @click.group(
@@ -49,10 +47,10 @@ from esms_async.version import __version__
 def _group(ctx: click.Context) -> int:
     """Send OTP messages through eSMS.vn, each phone at most once.
 
-    The keys are in ESMS_API_KEY and ESMS_SECRET_KEY; --emulator needs none.
+    Set the keys in ESMS_API_KEY and ESMS_SECRET_KEY; --emulator needs none.
 
-    Exit codes: 0 all accepted, 1 some not, 2 wrong use or unreadable input, 3 the account can't
-    send, 130 interrupted.
+    Exit codes: 0 all accepted, 1 some not, 2 wrong use or unreadable input, 3 the gateway refuses
+    the account, 130 interrupted.
     """
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help(), err=True)
@@ -61,25 +59,29 @@ def _group(ctx: click.Context) -> int:
 
 @_group.command("bulk", cls=Command, short_help="Send a message to every row of a file.")
 @click.argument("file", type=PATH)
-@click.option("--content", metavar="TEXT", help="As '{code} is it' [default: column content].")
-@click.option("--batch", metavar="NAME", help="Name of this sending [default: the file's].")
-@click.option("--key", metavar="COLUMN", help="Column that tells the rows apart.")
+@click.option(
+    "--content", metavar="TEXT", help="Text, like '{code} is it' [default: column content]."
+)
+@click.option("--batch", metavar="NAME", help="Name of the batch [default: name of FILE].")
+@click.option("--key", metavar="COLUMN", help="Column that identifies a row.")
 @click.option(
     "--concurrency",
     type=click.IntRange(1, 500),
     default=64,
     metavar="N",
     show_default=True,
-    help="Sends under way at most.",
+    help="Most sends at a time.",
 )
-@click.option("--rate", metavar="N[/s]", help="Requests a second at most; N/m a minute.")
+@click.option("--rate", metavar="N", help="Most requests a second, or a minute: 600/m.")
 @click.option("--ledger", type=PATH, metavar="PATH", help="Ledger [default: FILE.ledger].")
-@click.option("--no-ledger", is_flag=True, help="Keep none: a later run sends all anew.")
-@click.option("--retry-rejected", is_flag=True, help="Send anew what the ledger has as rejected.")
-@click.option("--results", type=PATH, metavar="OUT", help="List all rows in OUT.csv or OUT.jsonl.")
-@click.option("--broker", metavar="URL", help="Have the workers of a queue send.")
-@click.option("--dry-run", is_flag=True, help="Check and measure every row, send nothing.")
-@click.option("--quiet", is_flag=True, help="Show neither progress nor refused rows.")
+@click.option("--no-ledger", is_flag=True, help="Keep no ledger; a later run sends all again.")
+@click.option("--retry-rejected", is_flag=True, help="Send rows again that were rejected.")
+@click.option(
+    "--results", type=PATH, metavar="OUT", help="Write every row to OUT.csv or OUT.jsonl."
+)
+@click.option("--broker", metavar="URL", help="Let the workers of a queue send.")
+@click.option("--dry-run", is_flag=True, help="Check and measure every row; send nothing.")
+@click.option("--quiet", is_flag=True, help="Hide progress and refused rows.")
 @gateway_options
 def _bulk(
     *,
@@ -149,7 +151,7 @@ def _bulk(
 @click.argument("phone")
 @click.argument("content")
 @click.option("--request-id", metavar="ID", help="The RequestId [default: a new one].")
-@click.option("--resume", is_flag=True, help="An earlier send with ID may have arrived.")
+@click.option("--resume", is_flag=True, help="An earlier send of ID may have been accepted.")
 @gateway_options
 def _send(
     *,
@@ -161,10 +163,10 @@ def _send(
     as_json: bool,
     debug: bool,
 ) -> int:
-    """Send CONTENT to PHONE; a CONTENT of - is read from standard input.
+    """Send CONTENT to PHONE; if CONTENT is -, read it from standard input.
 
-    What is typed on a command line can be read by others on the machine, and stays in the
-    history of the shell: pipe a one-time code in.
+    Other users of the machine can read a command line, and the shell keeps it in its history:
+    pipe a one-time code in.
     """
 
     def job(screen: Screen) -> Coroutine[object, object, ExitCode]:
@@ -174,13 +176,13 @@ def _send(
     return run_job(job, as_json=as_json, debug=debug)
 
 
-def _add_question(
+def _add_query(
     name: str,
     ask: Callable[..., Coroutine[object, object, ExitCode]],
     words: str,
     *parameters: Callable[[Callable[..., int]], Callable[..., int]],
 ) -> None:
-    """Add a command that asks the gateway, and sends nothing."""
+    """Add a command that queries the gateway and sends nothing."""
 
     def command(
         *,
@@ -204,36 +206,34 @@ def _add_question(
     add(gateway_options(command))
 
 
-_add_question("balance", account.balance, "Show what is on the account, in dong.")
-_add_question(
+_add_query("balance", account.balance, "Show the balance of the account in dong.")
+_add_query(
     "status",
     account.status,
-    "Show what became of the message with SMSID; exit with 1 where that is not known, or not yet.",
+    "Show the status of the message with SMSID; exit with 1 if it is not known, or not yet.",
     click.argument("sms_id", metavar="SMSID"),
 )
-_add_question(
+_add_query(
     "reconcile",
     account.reconcile,
-    "Settle in a ledger unknown sends that the gateway lists; exit with 1 where something remains "
-    "unknown.",
+    "Settle the unknown sends of a ledger by the gateway's list; exit with 1 if some stay unknown.",
     click.option("--ledger", "place", type=PATH, required=True, metavar="PATH", help="Ledger."),
 )
 
 
 _group.add_command(ledger_group)
-_group.add_command(probe_command)
 
 
-@_group.command("completion", cls=Command, short_help="Print what has a shell complete this.")
+@_group.command("completion", cls=Command, short_help="Print a shell completion script.")
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def _completion(*, shell: str) -> int:
-    """Print the script that has SHELL complete the commands and options of esms-async.
+    """Print a script with which SHELL completes the commands and options of esms-async.
 
-    Have the shell read it when it starts, as with this line in ~/.bashrc or ~/.zshrc:
+    Load it when the shell starts, with this line in ~/.bashrc or ~/.zshrc:
 
       source <(esms-async completion bash)
 
-    or for fish, once: esms-async completion fish > ~/.config/fish/completions/esms-async.fish
+    for fish, run once: esms-async completion fish > ~/.config/fish/completions/esms-async.fish
     """
     click.echo(completion_script(_group, shell, NAME))
     return ExitCode.ACCEPTED
@@ -243,48 +243,26 @@ def _completion(*, shell: str) -> int:
     "emulator",
     cls=Command,
     short_help="Run a gateway that sends no SMS.",
-    context_settings={"show_default": True},
 )
-@click.option("--port", type=click.IntRange(0, 65535), default=8026, help="0 takes a free one.")
-@click.option("--balance", type=click.IntRange(0), default=DEFAULT_BALANCE, help="In dong.")
-@click.option("--fault", multiple=True, metavar="SPEC", help="Arm a fault, as reset,times=1.")
-@click.option("--seed", type=int, metavar="N", help="Make chance in faults repeatable.")
-@click.option("--dlr-delay", default="1s", metavar="TIME", help="Until delivery is reported.")
-@click.option("--max-messages", type=click.IntRange(1), default=5000, help="How many are kept.")
-@click.option("--api-key", envvar="ESMS_EMULATOR_API_KEY", metavar="K", help="Take no other.")
-@click.option("--secret-key", envvar="ESMS_EMULATOR_SECRET_KEY", metavar="S", help="The same.")
+@emulator_options
 @debug_option
-def _emulator(
-    *,
-    port: int,
-    balance: int,
-    fault: tuple[str, ...],
-    seed: int | None,
-    dlr_delay: str,
-    max_messages: int,
-    api_key: str | None,
-    secret_key: str | None,
-    debug: bool,
-) -> int:
-    """Run a gateway on this machine, from which no SMS leaves, until Ctrl-C or SIGTERM.
+def _emulator(*, debug: bool, **options: object) -> int:
+    """Run a gateway on this machine, from which no SMS leaves, until Ctrl-C.
 
-    The first line that it prints is its URL, for ESMS_BASE_URL. Keys are better given by
-    ESMS_EMULATOR_API_KEY and ESMS_EMULATOR_SECRET_KEY: others can read a command line.
+    The first line is its URL, for ESMS_BASE_URL. Others can read keys on a command line, but not
+    in ESMS_EMULATOR_API_KEY, _SECRET_KEY and _TOKEN.
     """
-    options = EmulatorOptions(
-        port, balance, fault, seed, dlr_delay, max_messages, api_key, secret_key
-    )
     return run_job(lambda screen: serve(options, screen), as_json=True, debug=debug)
 
 
-@_group.command("worker", cls=Command, short_help="Send what others put into a queue.")
+@_group.command("worker", cls=Command, short_help="Send the messages of a queue.")
 @debug_option
 def _worker(*, debug: bool) -> int:
-    """Send what others put into a queue, until SIGTERM or Ctrl-C.
+    """Send the messages of a queue until SIGTERM or Ctrl-C.
 
-    It is set by environment variables: ESMS_BROKER_URL, ESMS_LEDGER_URL, ESMS_API_KEY and
+    Environment variables configure it: ESMS_BROKER_URL, ESMS_LEDGER_URL, ESMS_API_KEY and
     ESMS_SECRET_KEY; optionally ESMS_BASE_URL, ESMS_QUEUE, ESMS_QUEUE_KEY, ESMS_RATE,
-    ESMS_CONCURRENCY, ESMS_ATTEMPTS and ESMS_DEADLINE. Run one for each processor.
+    ESMS_CONCURRENCY, ESMS_ATTEMPTS and ESMS_DEADLINE. Run one worker for each processor.
     """
     return run_job(worker, as_json=False, debug=debug)
 
@@ -294,26 +272,19 @@ def _standard_input() -> str:
     return sys.stdin.buffer.read().decode("utf-8", "surrogateescape").rstrip("\r\n")
 
 
-def run(arguments: Sequence[str]) -> int:
-    """Run the command.
-
-    Args:
-        arguments: The arguments after the name of the program.
-
-    Returns:
-        The exit code.
-    """
+def run(arguments: Sequence[str], command: click.Command = _group, name: str = NAME) -> int:
+    """Run a command with its arguments; return the exit code."""
     try:
         check_standard_streams()
     except InputError as error:
         complain(str(error))
         return ExitCode.MISUSED
     for stream in (sys.stdout, sys.stderr):
-        # A name or a word that the terminal can't show is no reason to end.
+        # A character that the terminal can't show must not end the command.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
     try:
-        code = _group.main(list(arguments), prog_name=NAME, standalone_mode=False)
+        code = command.main(list(arguments), prog_name=name, standalone_mode=False)
     except click.ClickException as error:
         # What was typed may be a phone number, or a text without quotes.
         context = error.ctx if isinstance(error, click.UsageError) else None

@@ -1,41 +1,37 @@
 """Sends every row of a file, and says of each what became of it."""
 
 import asyncio
+import shlex
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, nullcontext
 
 import attrs
 
+from esms_async._model.errors import (
+    EsmsError,
+    ForeignLedger,
+    LedgerError,
+    OutcomeUnknown,
+    Rejected,
+    RequestIdConflict,
+    UsageError,
+)
+from esms_async._model.messages import Message, Outcome
 from esms_async.cli import report
 from esms_async.cli.delivery import Courier, Deliver
 from esms_async.cli.errors import ExitCode, InputError
 from esms_async.cli.gateway import Connection, GatewayChoice, connect
 from esms_async.cli.interrupt import Stopping, on_interrupt
 from esms_async.cli.job import BulkOptions, Rows, open_rows
+from esms_async.cli.ledger_choice import is_url
 from esms_async.cli.progress import Pace, shown
 from esms_async.cli.report import GatewayCount
-from esms_async.cli.results import RowResult
+from esms_async.cli.results import RowResult, RowStatus
 from esms_async.cli.screen import Screen
-from esms_async.errors import (
-    AccountRejected,
-    EsmsError,
-    LedgerError,
-    RequestIdConflict,
-    UsageError,
-)
-from esms_async.messages import Message, Outcome, Status
 
 
 async def bulk(options: BulkOptions, choice: GatewayChoice, screen: Screen) -> ExitCode:
     """Send every row of a file.
-
-    Args:
-        options: What to do.
-        choice: The gateway.
-        screen: Where to report.
-
-    Returns:
-        The exit code.
 
     Raises:
         EsmsError: The options, the keys, the input, the ledger or the file of results can't be
@@ -96,15 +92,7 @@ def _announce(options: BulkOptions, connection: Connection, screen: Screen) -> N
 
 
 class Job:
-    """One run over the rows, whoever delivers their messages.
-
-    Args:
-        options: What to do.
-        deliver: What takes messages to the gateway.
-        rows: The rows.
-        stopping: What may end the run early.
-        screen: Where to report.
-    """
+    """One run over the rows, whoever delivers their messages."""
 
     def __init__(
         self,
@@ -121,7 +109,7 @@ class Job:
         self._stopping = stopping
         self._screen = screen
         self._row_numbers: dict[str, int] = {}
-        self._rejection: AccountRejected | None = None
+        self._rejection: Rejected | None = None
         self._failure: EsmsError | None = None
 
     async def run(self, emulated: Callable[[], GatewayCount | None]) -> ExitCode:
@@ -129,9 +117,6 @@ class Job:
 
         Args:
             emulated: Tells what an emulated gateway counts, or None.
-
-        Returns:
-            The exit code.
 
         Raises:
             EsmsError: The input, the ledger or the file of results failed on the way.
@@ -153,15 +138,13 @@ class Job:
                 async for outcome in stream:
                     row = self._row_numbers.pop(outcome.message.request_id)
                     self._record.add(self._result(row, outcome))
-                    error = outcome.error
-                    if isinstance(error, (LedgerError, UsageError)) and self._failure is None:
-                        # The next row would fare the same: it can't be claimed, or another
-                        # process has taken the batch over.
-                        self._failure = error
+                    failure = _stops_job(outcome.error)
+                    if failure is not None and self._failure is None:
+                        self._failure = failure
                         self._stopping.halt()
-            except AccountRejected as rejection:
+            except Rejected as rejection:
                 self._rejection = rejection
-            except InputError as failure:
+            except (ForeignLedger, InputError) as failure:
                 self._failure = failure
 
     def _result(self, row: int, outcome: Outcome) -> RowResult:
@@ -172,7 +155,7 @@ class Job:
         if self._options.can_retry_rejected:
             remedy += ", or add --retry-rejected if that was rejected"
         return attrs.evolve(
-            result, error=f"{key}: this key was used for another phone or text; {remedy}"
+            result, reason=f"{key}: this key was used for another phone or text; {remedy}"
         )
 
     async def _messages(self) -> AsyncIterator[Message]:
@@ -196,23 +179,32 @@ class Job:
         failed = self._failure is not None or self._record.failure is not None
         stopped = failed or self._rejection is not None or self._stopping.requested
         if self._rejection is not None:
-            screen.say(f"Stopped, for the account can't send: {self._rejection.reason}.")
+            why = "the account can't send" if self._rejection.code else "every row would be refused"
+            screen.say(f"Stopped because {why}: {self._rejection.reason}.")
         elif self._stopping.requested:
             screen.say("Interrupted.")
         if stopped:
             screen.say(f"This run sent nothing after row {tally.last_row}.")
         if tally.duplicates:
-            screen.say(
-                f"{tally.duplicates:,} of the rejected rows have code 124: the gateway has these "
-                "messages already, so they are not to be sent anew."
-            )
-        if stopped or tally[Status.UNKNOWN] or tally[Status.NOT_SENT]:
+            self._advise_on_duplicates()
+        if stopped or tally[RowStatus.UNKNOWN] > tally.duplicates or tally[RowStatus.NOT_SENT]:
             screen.say(self._way_to_go_on(emulated=emulated))
             if options.again is not None:
                 screen.say_command(options.again)
-        elif tally[Status.REJECTED] > tally.duplicates and options.can_retry_rejected:
-            which = "other rejected rows" if tally.duplicates else "rejected rows"
-            screen.say(f"With --retry-rejected, the same command sends the {which} anew.")
+        elif tally[RowStatus.REJECTED] and options.can_retry_rejected:
+            screen.say("With --retry-rejected, the same command sends the rejected rows anew.")
+
+    def _advise_on_duplicates(self) -> None:
+        place, screen = self._options.ledger.place, self._screen
+        screen.say(
+            f"{self._record.tally.duplicates:,} of the unknown rows have code 124: the gateway has "
+            "had these messages before, and nothing here tells what became of them. Do not send "
+            "them as new messages: wait for their delivery reports"
+            + ("." if place is None else ", or look for them in the gateway's list with:")
+        )
+        if place is not None:
+            named = "URL" if is_url(place) else shlex.quote(place)
+            screen.say_command(f"esms-async reconcile --ledger {named}")
 
     def _way_to_go_on(self, *, emulated: bool) -> str:
         options = self._options
@@ -220,7 +212,7 @@ class Job:
         if options.batch_is_new:
             again = f"it again with --batch {options.batch}"
         if options.ledger.place is not None:
-            soon = " within 23 hours" if self._record.tally[Status.UNKNOWN] else ""
+            soon = " within 23 hours" if self._record.tally[RowStatus.UNKNOWN] else ""
             return f"To go on, run {again}{soon}; it sends only what is not settled."
         if emulated:
             return f"To go on, run {again}; a new emulator has accepted nothing yet."
@@ -235,3 +227,13 @@ class Job:
         if self._stopping.requested:
             return ExitCode.INTERRUPTED
         return ExitCode.ACCEPTED if self._record.tally.faultless else ExitCode.REFUSED
+
+
+def _stops_job(error: EsmsError | None) -> EsmsError | None:
+    """Return the error that every other row would meet, too, if an error is or comes from one.
+
+    That is a ledger that can't be used, also where it leaves open whether a row was sent before,
+    and another process that has taken over the batch.
+    """
+    cause = error.__cause__ if isinstance(error, OutcomeUnknown) else error
+    return cause if isinstance(cause, LedgerError | UsageError) else None

@@ -1,19 +1,13 @@
-"""What has a shell complete the command."""
+"""Writes shell completion scripts."""
 
 import click
 from click.shell_completion import get_completion_class
 
 
 def completion_script(command: click.Command, shell: str, name: str) -> str:
-    """Return the script that has a shell complete a command.
+    """Return the completion script of a command for `bash`, `zsh` or `fish`.
 
-    Args:
-        command: The command.
-        shell: `bash`, `zsh` or `fish`.
-        name: The name that the command is called by.
-
-    Returns:
-        The script. It calls the command itself to learn what there is to complete.
+    The script calls the command by its name to learn its options.
     """
     completion = get_completion_class(shell)
     assert completion is not None  # noqa: S101  # click brings these three

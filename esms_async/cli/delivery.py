@@ -5,13 +5,12 @@ from typing import Protocol
 
 import attrs
 
-from esms_async.cli.results import DUPLICATE
+from esms_async._model.errors import Rejected, RequestIdConflict
+from esms_async._model.messages import Message, Outcome, Receipt, Status
+from esms_async._model.request_ids import derive_request_id
+from esms_async._send.stream import SendMany
 from esms_async.client import EsmsClient
-from esms_async.errors import Rejected, RequestIdConflict
-from esms_async.fanout import SendMany
-from esms_async.ledger import Ledger, State
-from esms_async.messages import Message, Outcome, Receipt
-from esms_async.request_ids import derive_request_id
+from esms_async.ledger import Ledger
 
 
 class Outcomes(Protocol):
@@ -39,9 +38,8 @@ class Courier:
     the last link that the ledger knows. A retry that was cut off by a crash is therefore taken
     up under its own RequestId, with or without `retry_rejected`, and never made a second time.
 
-    A row that was refused as a duplicate (code 124) is the end of its chain: the gateway has taken
-    its RequestId from a run of which this ledger does not know, and another one would reach the
-    phone a second time.
+    A row whose outcome is unknown is the end of its chain, also by code 124 alone: the gateway may
+    have accepted it, and under another RequestId it would reach the phone a second time.
 
     Args:
         client: What sends.
@@ -95,8 +93,6 @@ class Courier:
         """Tell whether a message that this run has not sent is to be sent by its next link."""
         ledger = self._ledger
         entry = None if ledger is None else await ledger.look_up(request_id)
-        if ledger is None or entry is None:
-            return False
-        if entry.state is not State.REJECTED or entry.code == DUPLICATE:
+        if ledger is None or entry is None or entry.status is not Status.REJECTED:
             return False
         return self._retry_rejected or await ledger.look_up(following) is not None

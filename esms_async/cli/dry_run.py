@@ -1,23 +1,16 @@
 """Checks every row of a file and measures its text, and sends nothing."""
 
+from esms_async._model.text import Alphabet, measure
 from esms_async.cli import report
 from esms_async.cli.errors import ExitCode
 from esms_async.cli.job import BulkOptions, open_rows
 from esms_async.cli.report import Parts
-from esms_async.cli.results import CHECKED, RowResult
+from esms_async.cli.results import RowResult, RowStatus
 from esms_async.cli.screen import Screen
-from esms_async.text import Alphabet, measure
 
 
 async def dry_run(options: BulkOptions, screen: Screen) -> ExitCode:
     """Check every row of a file.
-
-    Args:
-        options: What would be done.
-        screen: Where to report.
-
-    Returns:
-        The exit code.
 
     Raises:
         InputError: The options, the input or the file of results can't be used.
@@ -40,6 +33,6 @@ async def dry_run(options: BulkOptions, screen: Screen) -> ExitCode:
     if not options.quiet:
         report.print_refusals(screen, record.refusals, record.tally, options.results)
     if options.json:
-        checked = record.tally[CHECKED]
+        checked = record.tally[RowStatus.CHECKED]
         screen.put_json({**report.summary(record.tally, 0.0), "checked": checked, "parts": parts})
     return ExitCode.ACCEPTED if record.tally.faultless else ExitCode.REFUSED

@@ -2,86 +2,55 @@
 
 import asyncio
 import signal
+from collections.abc import Callable, Mapping
+from typing import Any
 
-import attrs
+import click
 
-from esms_async.cli.errors import ExitCode, InputError
-from esms_async.cli.screen import EMULATED, Screen
+from esms_async.cli.errors import ExitCode
+from esms_async.cli.screen import Screen
 from esms_async.cli.signals import on_signal
-from esms_async.emulator import Emulator, Settings
-from esms_async.emulator.faults import read_duration
-from esms_async.messages import Credentials
+from esms_async.emulator.command import OPTIONS, Option, build
+from esms_async.emulator.command import serve as serve_emulator
 
 
-@attrs.frozen
-class EmulatorOptions:
-    """What the options of the command say.
-
-    Attributes:
-        port: The port to listen on; 0 for one that is free.
-        balance: What is on the account, in dong.
-        faults: The faults to arm.
-        seed: What makes chance repeatable, or None.
-        report_delay: When delivery is reported, as `1s` or `500ms`.
-        max_messages: How many messages are kept.
-        api_key: The only ApiKey that is taken, or None for any.
-        secret_key: The only SecretKey that is taken, or None for any.
-    """
-
-    port: int
-    balance: int
-    faults: tuple[str, ...]
-    seed: int | None
-    report_delay: str
-    max_messages: int
-    api_key: str | None = attrs.field(repr=False)
-    secret_key: str | None = attrs.field(repr=False)
+def emulator_options(command: Callable[..., int]) -> Callable[..., int]:
+    """Add the options of the emulator, which it declares itself."""
+    for option in reversed(OPTIONS):
+        command = click.option(
+            f"--{option.name}",
+            metavar=None if option.is_number else option.metavar,
+            type=_type(option),
+            multiple=option.many,
+            default=None if option.many else option.default,
+            show_default=option.default is not None,
+            envvar=option.variable,
+            help=option.words,
+            hidden=option.hidden,
+        )(command)
+    return command
 
 
-async def serve(options: EmulatorOptions, screen: Screen) -> ExitCode:
+def _type(option: Option) -> "click.ParamType[Any]":
+    if not option.is_number:
+        return click.STRING
+    if option.low is None and option.high is None:
+        return click.INT
+    return click.IntRange(option.low, option.high)
+
+
+async def serve(options: Mapping[str, object], screen: Screen) -> ExitCode:
     """Run an emulator until the process is told to stop; print its URL first.
 
     Args:
-        options: The options.
+        options: The values of the options by their Python names.
         screen: Where it is said what runs.
 
-    Returns:
-        INTERRUPTED after Ctrl-C, else ACCEPTED.
-
     Raises:
-        InputError: The options do not go together.
         ConfigurationError: A value cannot work, or the port is taken.
     """
-    emulator = Emulator(
-        port=options.port,
-        credentials=_credentials(options),
-        balance=options.balance,
-        faults=options.faults,
-        seed=options.seed,
-        settings=Settings(
-            report_delay=_seconds(options.report_delay), max_messages=options.max_messages
-        ),
-    )
-    told: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-    with on_signal(told.set_result, times=1):
-        async with emulator:
-            screen.put_line(emulator.url)
-            screen.warn(EMULATED)
-            screen.warn(f"Inbox: http://127.0.0.1:{emulator.port}/ (seed {emulator.seed})")
-            stopped_by = await told
-    return ExitCode.INTERRUPTED if stopped_by == signal.SIGINT else ExitCode.ACCEPTED
-
-
-def _credentials(options: EmulatorOptions) -> Credentials | None:
-    if options.api_key is None and options.secret_key is None:
-        return None
-    if options.api_key is None or options.secret_key is None:
-        raise InputError("--api-key and --secret-key go together; give both or neither")
-    return Credentials(options.api_key, options.secret_key)
-
-
-def _seconds(written: str) -> float:
-    seconds = read_duration(written)
-    if seconds is None:
-        raise InputError(f"--dlr-delay takes a time such as 500ms, 2s or 5m, not {written!r}")
-    return seconds
+    stopped: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    emulator = build(options)
+    with on_signal(stopped.set_result, times=1):
+        number = await serve_emulator(emulator, stopped, screen.put_line, screen.warn)
+    return ExitCode.INTERRUPTED if number == signal.SIGINT else ExitCode.ACCEPTED

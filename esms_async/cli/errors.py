@@ -2,7 +2,7 @@
 
 import enum
 
-from esms_async.errors import EsmsError
+from esms_async._model.errors import EsmsError
 
 
 class ExitCode(enum.IntEnum):

@@ -8,6 +8,9 @@ from typing import Final
 
 import attrs
 
+from esms_async._http.transport import DEFAULT_BASE_URL
+from esms_async._model.messages import Credentials
+from esms_async._send.retry import RetryPolicy
 from esms_async.cli.errors import InputError
 from esms_async.cli.identity import row_secret
 from esms_async.cli.rate import Rate, Turnstile
@@ -15,9 +18,7 @@ from esms_async.cli.report import GatewayCount
 from esms_async.client import ClientOptions, EsmsClient
 from esms_async.emulator import Emulator, Event
 from esms_async.ledger import Ledger
-from esms_async.messages import Credentials
-from esms_async.retry import RetryPolicy
-from esms_async.transport import DEFAULT_BASE_URL
+from esms_async.testing import EmulatedClient
 
 # The emulator takes any keys, and is never shown those of a real account.
 _EMULATED: Final = Credentials("emulator", "emulator")
@@ -60,9 +61,6 @@ class GatewayChoice:
     def asks_for_sandbox(self, environ: Mapping[str, str] = os.environ) -> bool:
         """Tell whether messages are to be checked and not sent.
 
-        Args:
-            environ: What may ask for it too.
-
         Returns:
             True where the option or the variable does. What the variable holds is judged by the
             client; here no word that could mean yes may be taken for a no.
@@ -94,11 +92,7 @@ class Connection:
 
 
 class Witness:
-    """Counts at the emulated gateway what was accepted, and how much of it should not have been.
-
-    Args:
-        emulator: The emulator.
-    """
+    """Counts at the emulated gateway what was accepted, and how much of it should not have been."""
 
     def __init__(self, emulator: Emulator) -> None:
         self._emulator = emulator
@@ -167,19 +161,20 @@ async def connect(
     if choice.sandbox:
         options["sandbox"] = True
     if choice.emulator:
-        async with Emulator(
-            faults=choice.faults, seed=choice.seed, balance=_ENOUGH_FOR_ANY_FILE
-        ) as emulator:
-            options["base_url"] = emulator.url
-            async with EsmsClient(_EMULATED, **options) as client:
-                yield Connection(
-                    client,
-                    emulator.url,
-                    _EMULATED.secret_key,
-                    emulator.seed,
-                    Witness(emulator),
-                    turnstile,
-                )
+        async with (
+            Emulator(
+                faults=choice.faults, seed=choice.seed, balance=_ENOUGH_FOR_ANY_FILE
+            ) as emulator,
+            EmulatedClient(emulator, _EMULATED, **options) as client,
+        ):
+            yield Connection(
+                client,
+                emulator.url,
+                _EMULATED.secret_key,
+                emulator.seed,
+                Witness(emulator),
+                turnstile,
+            )
         return
     url = choice.base_url or environ.get("ESMS_BASE_URL") or DEFAULT_BASE_URL
     options["base_url"] = url

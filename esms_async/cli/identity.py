@@ -8,17 +8,14 @@ from contextlib import closing
 from types import TracebackType
 from typing import Self
 
+from esms_async._model.request_ids import derive_request_id
 from esms_async.cli.errors import InputError
-from esms_async.ledger import Ledger
-from esms_async.request_ids import derive_request_id
-from esms_async.settlement import fingerprint_key, key_id
+from esms_async.ledger import Ledger, LedgerFacts
+from esms_async.ledger.transitions import fingerprint_key, key_id
 
 
 def row_secret(environ: Mapping[str, str]) -> str:
     """Return the secret that the RequestIds of rows without a key are derived with.
-
-    Args:
-        environ: The environment variables.
 
     Returns:
         What `ESMS_ROW_SECRET` holds, else the account's secret key; an empty string for neither.
@@ -37,9 +34,11 @@ async def hold_to_secret(ledger: Ledger, batch: str, secret: str) -> None:
         secret: The secret. Of it the ledger keeps what names it, and tells nothing of it.
 
     Raises:
-        InputError: The batch was begun with another secret.
+        InputError: The batch was begun with another secret, or the ledger keeps no facts.
         LedgerError: The ledger can't be used.
     """
+    if not isinstance(ledger, LedgerFacts):
+        raise InputError(f"a {type(ledger).__name__} can't hold a batch to its secret key")
     ours = key_id(fingerprint_key(secret)).hex()
     kept = await ledger.keep_fact(f"row key of batch {batch}", ours)
     if kept != ours:
@@ -64,22 +63,11 @@ class RowIds:
         self._seen = _Seen()
 
     def of_key(self, key: str) -> str:
-        """Return the RequestId of a row that has a key.
-
-        Args:
-            key: The key.
-
-        Returns:
-            The RequestId.
-        """
+        """Return the RequestId of a row that has a key."""
         return derive_request_id("bulk key", self._batch, key)
 
     def claim(self, request_id: str, row: int) -> int:
         """Note which row sends under a RequestId that comes from a key.
-
-        Args:
-            request_id: The RequestId.
-            row: The number of the row.
 
         Returns:
             The number of the row that has it: this one, or an earlier one with the same key.
@@ -97,9 +85,6 @@ class RowIds:
             phone: The phone, as `0XXXXXXXXX`.
             content: The text.
             row: The number of the row.
-
-        Returns:
-            The RequestId.
         """
         fingerprint = keyed_fingerprint(self._secret, phone, content)
         times, _ = self._seen.add(fingerprint, row)

@@ -32,14 +32,7 @@ def on_interrupt(told: Callable[[int], None]) -> Generator[None]:
 
 
 async def interruptible(job: Coroutine[object, object, ExitCode]) -> ExitCode:
-    """Run a job that has nothing in flight to finish, and end it at the first interrupt.
-
-    Args:
-        job: The job.
-
-    Returns:
-        Its exit code, or INTERRUPTED.
-    """
+    """Run a job that has nothing in flight to finish, and end it at the first interrupt."""
     interrupts: list[int] = []
 
     def interrupt(number: int) -> None:

@@ -8,6 +8,10 @@ from pathlib import Path
 
 import attrs
 
+from esms_async._model.errors import InvalidMessage
+from esms_async._model.messages import Message
+from esms_async._model.phone import normalize_phone
+from esms_async._model.text import normalize_text
 from esms_async.cli.errors import InputError, InvalidField
 from esms_async.cli.identity import RowIds, hold_to_secret
 from esms_async.cli.ledger_choice import LedgerChoice
@@ -17,11 +21,7 @@ from esms_async.cli.report import Refusals
 from esms_async.cli.results import ResultsFile, RowResult, Tally
 from esms_async.cli.rows import Row, UnreadableRow
 from esms_async.cli.template import Template
-from esms_async.errors import InvalidMessage
 from esms_async.ledger import Ledger
-from esms_async.messages import Message
-from esms_async.phone import normalize_phone
-from esms_async.text import normalize_text
 
 # After so many rows in a row that give no message, the event loop has a turn.
 _ROWS_A_TURN = 100
@@ -95,9 +95,6 @@ class BulkOptions:
 def default_batch(path: str) -> str:
     """Return the name of a batch that was given none.
 
-    Args:
-        path: The path of the input.
-
     Returns:
         The name of the file without its suffix; a new name for standard input, which has none.
     """
@@ -106,14 +103,6 @@ def default_batch(path: str) -> str:
 
 def compose(options: BulkOptions, ids: RowIds, row: Row) -> Message:
     """Make the message of a row.
-
-    Args:
-        options: What makes its content and its RequestId.
-        ids: The RequestIds of the batch.
-        row: The row.
-
-    Returns:
-        The message.
 
     Raises:
         InvalidField: The row lacks a field, or has the key of an earlier one.
@@ -240,9 +229,6 @@ async def open_rows(
         on_failure: Called where the file of results can't be written on.
         ledger: The ledger, which stays the caller's to close; None where there is none.
         check: Asks whether the ledger, once open, can take what is about to be sent.
-
-    Yields:
-        The rows.
 
     Raises:
         InputError: The input or the file of results can't be used.

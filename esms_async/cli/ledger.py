@@ -1,9 +1,10 @@
-"""What a person does with a ledger: look at a send, list what is unsettled, forget, export."""
+"""Shows, lists, prunes, exports and rebinds a ledger for a person at a terminal."""
 
 import csv
 import io
+import os
 import re
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing, asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,31 +12,32 @@ from typing import Final
 
 import attrs
 
+from esms_async._model.phone import mask_phone
 from esms_async.cli.errors import ExitCode, InputError
 from esms_async.cli.ledger_choice import is_url, ledger_at
 from esms_async.cli.screen import Screen
-from esms_async.ledger import Entry, Ledger
-from esms_async.phone import mask_phone
+from esms_async.client import credentials_from_env
+from esms_async.ledger import Entry, Ledger, Reason
+from esms_async.ledger.binding import rebind as rebind_ledger
 
 _SHOWN: Final = tuple(
     field.name for field in attrs.fields(Entry) if field.name not in ("fingerprint", "content")
 )
+_REASONS: Final[Mapping[Reason, str]] = {
+    Reason.ATTEMPT: "an attempt may have been accepted",
+    Reason.DUPLICATE: "the gateway answered 124, and no known attempt explains it",
+    Reason.MESSAGE: "every attempt of this message would be rejected",
+    Reason.SENDER: "the account or the request was refused, not the message",
+}
 _DURATION = re.compile(r"([0-9]{1,6})([smhd])")
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 @asynccontextmanager
 async def opened(place: str) -> AsyncGenerator[Ledger, None]:
-    """Open a ledger that is there already: a command that looks must not make one.
+    """Open the ledger in a file or at a URL; raise InputError if there is none.
 
-    Args:
-        place: The file or the URL of the ledger.
-
-    Yields:
-        The ledger.
-
-    Raises:
-        InputError: There is none.
+    A command that looks at a ledger must not create one.
     """
     async with aclosing(_existing(place)) as ledger:
         await ledger.open()
@@ -43,17 +45,7 @@ async def opened(place: str) -> AsyncGenerator[Ledger, None]:
 
 
 async def show(place: str, request_id: str, screen: Screen, *, as_json: bool) -> ExitCode:
-    """Print what the ledger holds of one send.
-
-    Args:
-        place: The file or the URL of the ledger.
-        request_id: The RequestId.
-        screen: Where it is printed.
-        as_json: True prints one JSON object.
-
-    Returns:
-        REFUSED where the ledger holds nothing of it.
-    """
+    """Print what the ledger holds of one send; REFUSED if it holds nothing."""
     async with opened(place) as ledger:
         entry = await ledger.look_up(request_id)
     if entry is None:
@@ -61,66 +53,47 @@ async def show(place: str, request_id: str, screen: Screen, *, as_json: bool) ->
         return ExitCode.REFUSED
     if as_json:
         screen.put_json(_described(entry))
-    else:
-        for name, value in _described(entry).items():
-            if value not in (None, ""):
-                screen.say(f"{name:<13}{value}")
+        return ExitCode.ACCEPTED
+    words = {"status": entry.status.value.replace("_", " "), "reason": _reason(entry)}
+    for name, value in {**_described(entry), **words}.items():
+        if value not in (None, ""):
+            screen.say(f"{name:<16}{value}")
     return ExitCode.ACCEPTED
 
 
 async def unsettled(place: str, screen: Screen, *, as_json: bool) -> ExitCode:
-    """List the sends that may have been accepted.
-
-    Args:
-        place: The file or the URL of the ledger.
-        screen: Where they are printed.
-        as_json: True prints one JSON object a line.
-
-    Returns:
-        REFUSED where there are any.
-    """
+    """List the sends whose outcome is unknown; REFUSED if there are any."""
     count = 0
     async with opened(place) as ledger:
         async for entry in ledger.unsettled():
             count += 1
             if as_json:
                 screen.put_json(_described(entry))
-            else:
-                screen.say(f"{entry.request_id}  {_masked(entry)}  {_at(entry.opened_at)}")
+                continue
+            since, reason = _at(entry.in_doubt_since), _reason(entry)
+            screen.say(f"{entry.request_id}  {_masked(entry)}  {since}  {reason}")
     screen.warn(f"{count} unsettled")
     return ExitCode.REFUSED if count else ExitCode.ACCEPTED
 
 
 async def prune(place: str, older_than: str, screen: Screen, *, unsettled: bool) -> ExitCode:
-    """Forget old sends.
+    """Delete the sends that did not change for a time.
 
     Args:
         place: The file or the URL of the ledger.
-        older_than: For how long they did not change, as `30d`, `12h`, `90m` or `10s`.
-        screen: Where it is said how many they were.
-        unsettled: True forgets those too that may have been accepted.
-
-    Returns:
-        ACCEPTED.
+        older_than: The time, as `30d`, `12h`, `90m` or `10s`.
+        screen: Where the number of deleted sends is printed.
+        unsettled: True deletes sends whose outcome is unknown, too.
     """
     seconds = _read_duration(older_than)
     async with opened(place) as ledger:
         count = await ledger.prune(seconds, unsettled=unsettled)
-    screen.say(f"{count} forgotten")
+    screen.say(f"{count} deleted")
     return ExitCode.ACCEPTED
 
 
 async def export(place: str, screen: Screen, *, as_csv: bool) -> ExitCode:
-    """Print every send of the ledger, one a line.
-
-    Args:
-        place: The file or the URL of the ledger.
-        screen: Where they are printed.
-        as_csv: True prints CSV with a header, False one JSON object a line.
-
-    Returns:
-        ACCEPTED.
-    """
+    """Print every send of the ledger, as CSV with a header or one JSON object a line."""
     if as_csv:
         screen.put_line(_csv_line(_SHOWN))
     async with opened(place) as ledger:
@@ -133,6 +106,19 @@ async def export(place: str, screen: Screen, *, as_csv: bool) -> ExitCode:
     return ExitCode.ACCEPTED
 
 
+async def rebind(place: str, screen: Screen, environ: Mapping[str, str] = os.environ) -> ExitCode:
+    """Bind the ledger to the account of the keys in the environment."""
+    credentials = credentials_from_env(environ)
+    async with opened(place) as ledger:
+        changed = await rebind_ledger(ledger, api_key=credentials.api_key)
+    screen.say(
+        "The ledger belongs to the account of ESMS_API_KEY now."
+        if changed
+        else "The ledger belongs to the account of ESMS_API_KEY already; nothing was changed."
+    )
+    return ExitCode.ACCEPTED
+
+
 def _existing(place: str) -> Ledger:
     if not is_url(place) and not Path(place).is_file():
         raise InputError(f"there is no ledger {place}; name its file, or a redis:// URL")
@@ -140,14 +126,19 @@ def _existing(place: str) -> Ledger:
 
 
 def _described(entry: Entry) -> dict[str, object]:
-    """Return what may be shown of an entry: no content, no whole number, no fingerprint."""
+    """Return what may be shown of an entry: no content, no full phone, no fingerprint."""
     return {
         **{name: getattr(entry, name) for name in _SHOWN},
-        "state": entry.state.value,
+        "status": entry.status.value,
+        "reason": entry.reason and entry.reason.value,
         "phone": _masked(entry),
-        "opened_at": _at(entry.opened_at),
+        "in_doubt_since": _at(entry.in_doubt_since),
         "updated_at": _at(entry.updated_at),
     }
+
+
+def _reason(entry: Entry) -> str:
+    return "" if entry.reason is None else _REASONS[entry.reason]
 
 
 def _masked(entry: Entry) -> str:

@@ -10,7 +10,7 @@ from esms_async.cli.errors import InputError
 from esms_async.ledger import Ledger, SqliteLedger
 
 _NOT_KEPT = (
-    "No ledger: for 24 hours the gateway rejects (code 124) what it has accepted of this batch; "
+    "No ledger: for 24 hours the gateway refuses (code 124) what it has accepted of this batch; "
     "run after that, it sends every row anew"
 )
 _REDIS = ("redis://", "rediss://", "unix://")
@@ -45,9 +45,6 @@ class LedgerChoice:
 
         Args:
             path: The path of the input. Beside a pipe nothing can be kept.
-
-        Returns:
-            The choice.
         """
         if Path(path).is_file():
             return cls.named(f"{path}.ledger")
@@ -74,9 +71,6 @@ def choose_ledger(
         sandbox: True where messages are checked and not sent.
         emulator: True where they go to an emulator of this process.
 
-    Returns:
-        The choice.
-
     Raises:
         InputError: The options exclude each other.
     """
@@ -95,12 +89,6 @@ def choose_ledger(
 
 def ledger_at(place: str) -> Ledger:
     """Return the ledger at a place, which is still to be opened.
-
-    Args:
-        place: A file, or a redis:// URL.
-
-    Returns:
-        The ledger.
 
     Raises:
         InputError: It is on Redis, and the extra for that is missing.

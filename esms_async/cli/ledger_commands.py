@@ -1,13 +1,15 @@
 """The command `ledger` and those below it, with their options."""
 
+import sys
 from collections.abc import Callable
 
 import click
 
 from esms_async.cli import ledger as jobs
+from esms_async.cli.errors import ExitCode
 from esms_async.cli.interrupt import interruptible
 from esms_async.cli.options import PATH, Command, debug_option
-from esms_async.cli.running import run_job
+from esms_async.cli.running import complain, run_job
 
 
 @click.group("ledger", short_help="Look at what a ledger knows of each send.")
@@ -24,7 +26,7 @@ _json_option = click.option(
 
 
 def _command(name: str, short_help: str) -> Callable[[Callable[..., int]], click.Command]:
-    """Make a function a command that takes a ledger first."""
+    """Make a function a command whose first argument is a ledger."""
     command = ledger_group.command(name, cls=Command, short_help=short_help)
     place = click.argument("place", metavar="LEDGER", type=PATH)
     return lambda function: command(place(debug_option(function)))
@@ -34,7 +36,7 @@ def _command(name: str, short_help: str) -> Callable[[Callable[..., int]], click
 @click.argument("request_id")
 @_json_option
 def _show(*, place: str, request_id: str, as_json: bool, debug: bool) -> int:
-    """Show what LEDGER holds of the send with REQUEST_ID; exit with 1 where it holds nothing."""
+    """Show what LEDGER holds of the send with REQUEST_ID; exit with 1 if it holds nothing."""
     return run_job(
         lambda screen: interruptible(jobs.show(place, request_id, screen, as_json=as_json)),
         as_json=as_json,
@@ -45,7 +47,7 @@ def _show(*, place: str, request_id: str, as_json: bool, debug: bool) -> int:
 @_command("unsettled", "List what may have been accepted.")
 @_json_option
 def _unsettled(*, place: str, as_json: bool, debug: bool) -> int:
-    """List the sends in LEDGER that may have been accepted; exit with 1 where there are any."""
+    """List the sends in LEDGER whose outcome is unknown; exit with 1 if there are any."""
     return run_job(
         lambda screen: interruptible(jobs.unsettled(place, screen, as_json=as_json)),
         as_json=as_json,
@@ -53,11 +55,11 @@ def _unsettled(*, place: str, as_json: bool, debug: bool) -> int:
     )
 
 
-@_command("prune", "Forget old sends.")
+@_command("prune", "Delete old sends.")
 @click.option("--older-than", default="30d", show_default=True, metavar="TIME", help="As 12h.")
-@click.option("--unsettled", is_flag=True, help="Forget those too that may have been accepted.")
+@click.option("--unsettled", is_flag=True, help="Delete unknown ones too.")
 def _prune(*, place: str, older_than: str, unsettled: bool, debug: bool) -> int:
-    """Forget the sends in LEDGER that did not change for a time.
+    """Delete the sends in LEDGER that did not change for a time.
 
     A message that is sent again after that is sent as a new one.
     """
@@ -76,4 +78,25 @@ def _export(*, place: str, as_csv: bool, debug: bool) -> int:
         lambda screen: interruptible(jobs.export(place, screen, as_csv=as_csv)),
         as_json=True,
         debug=debug,
+    )
+
+
+@_command("rebind", "Go on after new keys of the same account.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def _rebind(*, place: str, yes: bool, debug: bool) -> int:
+    """Bind LEDGER to the account of ESMS_API_KEY, after new keys of the same account.
+
+    A ledger holds what one account has sent. With another account, a message in doubt could reach
+    its phone twice.
+    """
+    if not yes:
+        if not sys.stdin.isatty():
+            complain("nobody can be asked here; add --yes if these are keys of the same account")
+            return ExitCode.MISUSED
+        words = "Do ESMS_API_KEY and ESMS_SECRET_KEY belong to the account that filled this ledger?"
+        if not click.confirm(words, err=True):
+            complain("nothing was changed")
+            return ExitCode.REFUSED
+    return run_job(
+        lambda screen: interruptible(jobs.rebind(place, screen)), as_json=False, debug=debug
     )

@@ -41,9 +41,6 @@ class LineSplitter:
     def feed(self, block: bytes) -> Iterator[str | None]:
         """Give the lines that a block completes; to be exhausted before the next block.
 
-        Args:
-            block: The next bytes.
-
         Yields:
             Each line with its end, or None in place of one that is too long. Bytes that are no
             UTF-8 come as lone surrogates, so that the fields around them can still be read.

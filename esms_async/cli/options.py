@@ -1,4 +1,4 @@
-"""What several commands have in common: how they read their arguments, and options they share."""
+"""Options that several commands share, and how commands read their arguments."""
 
 import functools
 from collections.abc import Callable
@@ -8,11 +8,11 @@ import click
 from esms_async.cli.gateway import GatewayChoice
 
 PATH = click.Path(readable=False, allow_dash=True)
-"""What shells complete; whether it can be read is found out, and told, by who reads it."""
+"""A path that shells complete. Whoever opens it reports that it can't be read."""
 
 
 class Command(click.Command):
-    """A command that does not repeat surplus arguments: they are words of an unquoted text."""
+    """A command whose error does not show surplus arguments: they may be words of a message."""
 
     allow_extra_args = True
 
@@ -25,26 +25,15 @@ class Command(click.Command):
 
 
 def debug_option(command: Callable[..., int]) -> Callable[..., int]:
-    """Add `--debug`, which every command takes, and which the error that needs it names.
-
-    Args:
-        command: What takes it, as `debug`.
-
-    Returns:
-        The same with the option.
-    """
+    """Add `--debug`, which every command takes as `debug`."""
     words = "Show where an error comes from."
     return click.option("--debug", is_flag=True, hidden=True, help=words)(command)
 
 
 def gateway_options(command: Callable[..., int]) -> Callable[..., int]:
-    """Add the options that say which gateway a command uses, `--json` and `--debug`.
+    """Add the options of the gateway, `--json` and `--debug`.
 
-    Args:
-        command: What takes them: `choice`, a GatewayChoice, with `as_json` and `debug`.
-
-    Returns:
-        The same with the options.
+    The command takes them as `choice`, a GatewayChoice, `as_json` and `debug`.
     """
 
     @functools.wraps(command)
@@ -63,11 +52,11 @@ def gateway_options(command: Callable[..., int]) -> Callable[..., int]:
     for option in (
         debug_option,
         click.option("--json", "as_json", is_flag=True, help="Print one JSON object at the end."),
-        click.option("--sandbox", is_flag=True, help="Have messages checked, not sent."),
-        click.option("--base-url", metavar="URL", help="Another address of the gateway."),
-        click.option("--seed", type=int, metavar="N", help="Make its faults repeatable."),
-        click.option("--fault", multiple=True, metavar="SPEC", help="Arm a fault in it; repeat."),
-        click.option("--emulator", is_flag=True, help="Use an emulator: no SMS leaves."),
+        click.option("--sandbox", is_flag=True, help="Only check messages; send none."),
+        click.option("--base-url", metavar="URL", help="URL of the gateway."),
+        click.option("--seed", type=int, metavar="N", help="Seed of its random faults."),
+        click.option("--fault", multiple=True, metavar="SPEC", help="Inject a fault; repeatable."),
+        click.option("--emulator", is_flag=True, help="Send to an emulator; no SMS is sent."),
     ):
         decorated = option(decorated)
     return decorated

@@ -12,8 +12,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from esms_async.cli.results import ALREADY_DONE, Tally
-from esms_async.messages import Status
+from esms_async.cli.results import RowStatus, Tally
 
 _SECONDS_BETWEEN_LINES = 5.0
 
@@ -63,7 +62,7 @@ class Pace:
         """How long the rest will take at this pace, or None where nobody knows."""
         done, expected = self.tally.total, self.expected
         # What earlier runs have done goes by so fast that it tells nothing of the rest.
-        done_now = done - self.tally[ALREADY_DONE]
+        done_now = done - self.tally[RowStatus.ALREADY_DONE]
         if not done_now or expected is None:
             return None
         return self.seconds * max(0, expected - done) / done_now
@@ -71,15 +70,7 @@ class Pace:
 
 @asynccontextmanager
 async def shown(pace: Pace, console: Console) -> AsyncGenerator[None]:
-    """Show the progress of a job for as long as the context lasts.
-
-    Args:
-        pace: How far it has come.
-        console: Where.
-
-    Yields:
-        Nothing.
-    """
+    """Show the progress of a job for as long as the context lasts."""
     if console.file.isatty() and not console.is_dumb_terminal:
         with Live(
             get_renderable=lambda: live_lines(pace),
@@ -106,14 +97,7 @@ async def _print_lines(pace: Pace, console: Console) -> None:
 
 
 def plain_line(pace: Pace) -> str:
-    """Return the progress in one line.
-
-    Args:
-        pace: How far the job has come.
-
-    Returns:
-        The line.
-    """
+    """Return the progress in one line."""
     left = _left(pace)
     return ", ".join(
         [
@@ -126,14 +110,7 @@ def plain_line(pace: Pace) -> str:
 
 
 def live_lines(pace: Pace) -> RenderableType:
-    """Return the progress in two lines that fit a terminal of 80 columns.
-
-    Args:
-        pace: How far the job has come.
-
-    Returns:
-        What rich shows.
-    """
+    """Return the progress in two lines that fit a terminal of 80 columns."""
     expected = pace.expected
     bar = ProgressBar(
         total=expected,
@@ -172,14 +149,14 @@ def _left(pace: Pace) -> str:
 
 def _counts(tally: Tally) -> list[tuple[str, int]]:
     always = [
-        ("accepted", tally[Status.ACCEPTED]),
+        ("accepted", tally[RowStatus.ACCEPTED]),
         ("retried", tally.retried),
-        ("rejected", tally[Status.REJECTED]),
-        ("unknown", tally[Status.UNKNOWN]),
+        ("rejected", tally[RowStatus.REJECTED]),
+        ("unknown", tally[RowStatus.UNKNOWN]),
     ]
     seldom = [
-        ("already done", tally[ALREADY_DONE]),
-        ("not sent", tally[Status.NOT_SENT]),
-        ("invalid", tally[Status.INVALID]),
+        ("already done", tally[RowStatus.ALREADY_DONE]),
+        ("not sent", tally[RowStatus.NOT_SENT]),
+        ("invalid", tally[RowStatus.INVALID]),
     ]
     return [*always, *((word, count) for word, count in seldom if count)]

@@ -10,6 +10,7 @@ import attrs
 import click
 from click.core import ParameterSource
 
+from esms_async._model.errors import ConfigurationError
 from esms_async.cli.bulk import Job
 from esms_async.cli.errors import ExitCode, InputError
 from esms_async.cli.identity import row_secret
@@ -17,7 +18,6 @@ from esms_async.cli.interrupt import Stopping, on_interrupt
 from esms_async.cli.job import BulkOptions, open_rows
 from esms_async.cli.ledger_choice import LedgerChoice, ledger_at
 from esms_async.cli.screen import Screen
-from esms_async.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from esms_async.workers import QueueSettings
@@ -39,12 +39,6 @@ _OF_WORKERS: Final = (
 
 def awaited_rows(context: click.Context) -> int:
     """Return how many rows wait for their outcome at most; refuse options that workers decide.
-
-    Args:
-        context: The command, whose arguments have been read.
-
-    Returns:
-        The number.
 
     Raises:
         InputError: An option has no meaning beside `--broker`; the error names it.
@@ -73,9 +67,6 @@ async def bulk_by_queue(options: BulkOptions, broker_url: str, screen: Screen) -
         options: What to do. The ledger is that of the workers, whatever they say.
         broker_url: Where the queue is.
         screen: Where to report.
-
-    Returns:
-        The exit code.
 
     Raises:
         EsmsError: The options, the environment variables, the input or the file of results can't

@@ -8,8 +8,8 @@ from typing import Final, Self, cast
 import attrs
 from aiolimiter import AsyncLimiter
 
+from esms_async._send.retry import RetryPolicy
 from esms_async.cli.errors import InputError
-from esms_async.retry import RetryPolicy
 
 _WRITTEN = re.compile(r"([0-9]{1,6}(?:\.[0-9]{1,3})?)(?:/([smh]))?")
 _SECONDS: Final = {None: 1, "s": 1, "m": 60, "h": 3600}
@@ -21,11 +21,7 @@ _LONGEST_QUEUE = 10.0
 
 
 class Turnstile:
-    """A limiter that can send away those who wait for their turn.
-
-    Args:
-        limiter: The limiter.
-    """
+    """A limiter that can send away those who wait for their turn."""
 
     def __init__(self, limiter: AsyncLimiter) -> None:
         self._limiter = limiter
@@ -72,9 +68,6 @@ class Rate:
         Args:
             written: A number, a second's where it does not end in `/s`, `/m` or `/h`.
 
-        Returns:
-            The rate.
-
         Raises:
             InputError: It is none.
         """
@@ -105,9 +98,6 @@ class Rate:
         Args:
             policy: The policy without a rate.
             concurrency: How many sends are under way at most.
-
-        Returns:
-            The policy with a later deadline.
         """
         longest_wait = concurrency / self.per_second
         return attrs.evolve(policy, deadline=policy.deadline + policy.attempts * longest_wait)

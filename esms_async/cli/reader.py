@@ -31,9 +31,6 @@ class RowReader:
             path: Its path; `-` is standard input.
             needed: The columns that each row must have.
 
-        Returns:
-            The reader.
-
         Raises:
             InputError: The file as a whole can't be used; the error says why.
         """

@@ -8,12 +8,16 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from esms_async.cli.results import ALREADY_DONE, CHECKED, RowResult, Tally
+from esms_async.cli.results import RowResult, RowStatus, Tally
 from esms_async.cli.screen import Screen, printable
-from esms_async.messages import Status
 
 # What needs a person's eye most comes first.
-_REFUSED: Final = (Status.UNKNOWN, Status.NOT_SENT, Status.REJECTED, Status.INVALID)
+_REFUSED: Final = (
+    RowStatus.UNKNOWN,
+    RowStatus.NOT_SENT,
+    RowStatus.REJECTED,
+    RowStatus.INVALID,
+)
 _SHOWN_OF_EACH = 5
 
 
@@ -21,20 +25,20 @@ class Refusals:
     """The first refused rows of each kind."""
 
     def __init__(self) -> None:
-        self._first: defaultdict[str, list[RowResult]] = defaultdict(list)
+        self._first: defaultdict[RowStatus, list[RowResult]] = defaultdict(list)
 
     def add(self, result: RowResult) -> None:
         """Keep a result, where it is a refusal and among the first."""
-        if result.outcome in _REFUSED and len(self._first[result.outcome]) < _SHOWN_OF_EACH:
-            self._first[result.outcome].append(result)
+        if result.status in _REFUSED and len(self._first[result.status]) < _SHOWN_OF_EACH:
+            self._first[result.status].append(result)
 
     @property
     def kept(self) -> list[RowResult]:
         """Those that were kept, the gravest first, each kind by row."""
         return [
             result
-            for outcome in _REFUSED
-            for result in sorted(self._first[outcome], key=lambda result: result.row)
+            for status in _REFUSED
+            for result in sorted(self._first[status], key=lambda result: result.row)
         ]
 
 
@@ -65,24 +69,16 @@ class Parts:
 
 
 def summary(tally: Tally, seconds: float) -> dict[str, int | float]:
-    """Return the counts of a job for a program.
-
-    Args:
-        tally: The counts.
-        seconds: How long it took.
-
-    Returns:
-        An object for JSON.
-    """
+    """Return the counts of a job for a program."""
     return {
         "total": tally.total,
-        "accepted": tally[Status.ACCEPTED],
+        "accepted": tally[RowStatus.ACCEPTED],
         "deduplicated": tally.deduplicated,
-        "already_done": tally[ALREADY_DONE],
-        "rejected": tally[Status.REJECTED],
-        "not_sent": tally[Status.NOT_SENT],
-        "unknown": tally[Status.UNKNOWN],
-        "invalid": tally[Status.INVALID],
+        "already_done": tally[RowStatus.ALREADY_DONE],
+        "rejected": tally[RowStatus.REJECTED],
+        "not_sent": tally[RowStatus.NOT_SENT],
+        "unknown": tally[RowStatus.UNKNOWN],
+        "invalid": tally[RowStatus.INVALID],
         "seconds": round(seconds, 3),
     }
 
@@ -103,17 +99,17 @@ def print_outcomes(
         gateway: What the emulated gateway counts, where there is one.
     """
     table = _table()
-    table.add_row("accepted", _count(tally[Status.ACCEPTED], "green"))
+    table.add_row("accepted", _count(tally[RowStatus.ACCEPTED], "green"))
     table.add_row("  of these retried", _count(tally.retried), style="dim")
     table.add_row("  of these deduplicated", _count(tally.deduplicated), style="dim")
-    if tally[ALREADY_DONE]:
-        table.add_row("already done", _count(tally[ALREADY_DONE], "green"))
-    table.add_row("rejected", _count(tally[Status.REJECTED], "red"))
+    if tally[RowStatus.ALREADY_DONE]:
+        table.add_row("already done", _count(tally[RowStatus.ALREADY_DONE], "green"))
+    table.add_row("rejected", _count(tally[RowStatus.REJECTED], "red"))
+    table.add_row("not sent", _count(tally[RowStatus.NOT_SENT], "red"))
+    table.add_row("unknown", _count(tally[RowStatus.UNKNOWN], "bold red"))
     if tally.duplicates:
-        table.add_row("  of these sent before", _count(tally.duplicates), style="dim")
-    table.add_row("not sent", _count(tally[Status.NOT_SENT], "red"))
-    table.add_row("unknown", _count(tally[Status.UNKNOWN], "bold red"))
-    table.add_row("invalid", _count(tally[Status.INVALID], "red"), end_section=True)
+        table.add_row("  of these code 124", _count(tally.duplicates), style="dim")
+    table.add_row("invalid", _count(tally[RowStatus.INVALID], "red"), end_section=True)
     table.add_row("total", _count(tally.total, "bold"))
     screen.human.print(table)
     rate = tally.sent / seconds if seconds > 0 else 0.0
@@ -127,18 +123,12 @@ def print_outcomes(
 
 
 def print_check(screen: Screen, tally: Tally, parts: Parts) -> None:
-    """Print the table of a dry run.
-
-    Args:
-        screen: Where.
-        tally: The counts.
-        parts: What the texts take.
-    """
+    """Print the table of a dry run."""
     table = _table()
-    table.add_row("can be sent", _count(tally[CHECKED], "green"))
+    table.add_row("can be sent", _count(tally[RowStatus.CHECKED], "green"))
     table.add_row("  of these with diacritics", _count(parts.unicode), style="dim")
     table.add_row("  message parts in all", _count(parts.parts), style="dim")
-    table.add_row("invalid", _count(tally[Status.INVALID], "red"), end_section=True)
+    table.add_row("invalid", _count(tally[RowStatus.INVALID], "red"), end_section=True)
     table.add_row("total", _count(tally.total, "bold"))
     screen.human.print(table)
     screen.say("Dry run: nothing was sent.")
@@ -156,17 +146,16 @@ def print_refusals(screen: Screen, refusals: Refusals, tally: Tally, results: st
     kept = refusals.kept
     width = max((len(f"{result.row}") for result in kept), default=0)
     for result in kept:
-        outcome = result.outcome.replace("_", " ")
-        reason = printable(result.error)
-        for repeated in (f"{outcome} with ", f"{outcome}: "):
+        status, reason = result.status, printable(result.reason)
+        for repeated in (f"{status} with ", f"{status}: "):
             reason = reason.removeprefix(repeated)
-        line = Text(f"row {result.row:>{width}}  {outcome:<8}  {reason}")
+        line = Text(f"row {result.row:>{width}}  {status:<8}  {reason}")
         if screen.human.file.isatty():
             # Cut at the edge of the window, whose width a pipe does not have.
             screen.human.print(line, no_wrap=True, overflow="ellipsis")
         else:
             screen.human.print(line, soft_wrap=True)
-    refused = sum(tally[outcome] for outcome in _REFUSED)
+    refused = sum(tally[status] for status in _REFUSED)
     if refused > len(kept):
         where = f"{results} lists" if results else "--results OUT.csv lists"
         screen.say(f"and {refused - len(kept):,} more; {where} every row")

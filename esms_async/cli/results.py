@@ -1,6 +1,7 @@
 """What became of each row: the value, the counts, and the file that lists them."""
 
 import csv
+import enum
 import json
 import os
 import stat
@@ -9,23 +10,49 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self, TextIO
+from typing import Self, TextIO
 
 import attrs
 
+from esms_async._model.errors import (
+    DuplicateRequestId,
+    InvalidMessage,
+    Rejected,
+    RequestIdConflict,
+    SendError,
+)
+from esms_async._model.messages import Attempt, Message, Outcome
+from esms_async._model.phone import mask_phone, normalize_phone
 from esms_async.cli.errors import InputError
-from esms_async.errors import Rejected, SendError
-from esms_async.messages import Attempt, Message, Outcome, Status
-from esms_async.phone import mask_phone, normalize_phone
 
-DUPLICATE: Final = "124"
-"""The code of a message whose RequestId the gateway has had already."""
 
-CHECKED: Final = "checked"
-"""The outcome of a row that a dry run found nothing wrong with."""
+class RowStatus(enum.StrEnum):
+    """What is true of a row, in the words that people and programs read.
 
-ALREADY_DONE: Final = "already_done"
-"""What an accepted row is counted as that the ledger holds as accepted by an earlier run."""
+    They are those of `Status`, and some for rows that this run did not send.
+    """
+
+    ACCEPTED = "accepted"
+    ALREADY_DONE = "already done"
+    """The ledger holds it as accepted by an earlier run."""
+    REJECTED = "rejected"
+    NOT_SENT = "not sent"
+    UNKNOWN = "unknown"
+    INVALID = "invalid"
+    """The row is wrong: it gives no message, or one that can't be sent under its RequestId."""
+    CHECKED = "checked"
+    """A dry run found nothing wrong with it."""
+
+    @classmethod
+    def of(cls, outcome: Outcome) -> Self:
+        """Return the status of a row whose message was to be sent."""
+        receipt = outcome.receipt
+        if receipt is not None and not receipt.attempts:
+            # Only a ledger knows of an acceptance for which no request was made.
+            return cls(cls.ALREADY_DONE)
+        if isinstance(outcome.error, InvalidMessage | RequestIdConflict):
+            return cls(cls.INVALID)
+        return cls[outcome.status.name]
 
 
 @attrs.frozen
@@ -33,60 +60,47 @@ class RowResult:
     """What became of one row. It holds neither the content nor the whole phone number.
 
     Attributes:
-        row: Its number.
-        phone: The phone, masked, or an empty string where none could be read.
-        request_id: The RequestId, or an empty string where it has none.
-        outcome: One word: a `Status`, or `CHECKED`.
-        sms_id: The SMSID, where it is known.
-        code: The gateway's last code, where there was one.
-        attempts: How many requests were made.
-        error: Why it was not accepted, or an empty string.
-        deduplicated: True where acceptance was learnt from code 124.
+        row: The number of the row.
+        phone: The phone, masked; an empty string if none could be read.
+        request_id: The RequestId; an empty string if the row has none.
+        status: What is true of the row.
+        sms_id: The SMSID, if it is known.
+        code: The gateway's last code, if there was one.
+        attempts: The number of requests.
+        reason: Why it was not accepted, or an empty string.
+        deduplicated: True if acceptance was learned from code 124.
     """
 
     row: int
     phone: str
     request_id: str
-    outcome: str
+    status: RowStatus
     sms_id: str = ""
     code: str = ""
     attempts: int = 0
-    error: str = ""
+    reason: str = ""
     deduplicated: bool = False
 
     @property
-    def retried(self) -> bool:
-        """True where it took more than one request."""
-        return self.attempts > 1
-
-    @property
-    def kind(self) -> str:
-        """What it is counted as: its outcome, or `ALREADY_DONE`."""
-        # Only a ledger knows of an acceptance for which no request was made.
-        earlier = self.outcome == Status.ACCEPTED and not self.attempts
-        return ALREADY_DONE if earlier else self.outcome
+    def is_duplicate(self) -> bool:
+        """True if the row is in doubt because of code 124."""
+        return self.status is RowStatus.UNKNOWN and self.code == DuplicateRequestId.code
 
     @classmethod
     def of_outcome(cls, row: int, outcome: Outcome) -> Self:
-        """Tell what became of a message that was sent, or was to be.
-
-        Args:
-            row: The number of its row.
-            outcome: Its outcome.
-
-        Returns:
-            The result.
-        """
+        """Return the result of a row whose message was to be sent."""
         receipt, error = outcome.receipt, outcome.error
         attempts: tuple[Attempt, ...] = ()
         request_id, sms_id, code, reason = outcome.message.request_id, None, None, ""
-        # The RequestId is that which was sent with: of a retry, it is not the message's own.
+        # The RequestId that was sent; a retry has another one than the message.
         if receipt is not None:
             attempts, request_id, sms_id = receipt.attempts, receipt.request_id, receipt.sms_id
         elif isinstance(error, SendError):
             attempts, request_id, reason = error.attempts, error.request_id, error.reason
             if isinstance(error, Rejected):
                 sms_id, code = error.sms_id, error.code
+            elif isinstance(error, DuplicateRequestId):
+                code = error.code
         else:
             reason = str(error)
         if attempts:
@@ -95,7 +109,7 @@ class RowResult:
             row,
             mask_phone(outcome.message.phone),
             request_id,
-            outcome.status.value,
+            RowStatus.of(outcome),
             sms_id or "",
             code or "",
             len(attempts),
@@ -105,30 +119,13 @@ class RowResult:
 
     @classmethod
     def invalid(cls, row: int, phone: str, problem: str) -> Self:
-        """Tell of a row of which nothing was sent.
-
-        Args:
-            row: Its number.
-            phone: The phone as it was written, or an empty string.
-            problem: What is wrong.
-
-        Returns:
-            The result.
-        """
-        return cls(row, _shown(phone), "", Status.INVALID.value, error=problem)
+        """Return the result of a row that gives no message."""
+        return cls(row, _shown(phone), "", RowStatus.INVALID, reason=problem)
 
     @classmethod
     def checked(cls, row: int, message: Message) -> Self:
-        """Tell of a row that a dry run found nothing wrong with.
-
-        Args:
-            row: Its number.
-            message: The message that it would have made.
-
-        Returns:
-            The result.
-        """
-        return cls(row, mask_phone(message.phone), "", CHECKED)
+        """Return the result of a row that a dry run found nothing wrong with."""
+        return cls(row, mask_phone(message.phone), "", RowStatus.CHECKED)
 
 
 def _shown(phone: str) -> str:
@@ -140,12 +137,12 @@ def _shown(phone: str) -> str:
 
 
 class Tally:
-    """The counts of a job. Those of accepted rows leave out what earlier runs have done.
+    """Counts the rows of a job by status.
 
     Attributes:
-        deduplicated: How many of the accepted were learnt of by code 124.
-        retried: How many of the accepted took more than one request.
-        duplicates: How many of the rejected the gateway has had already, as code 124 says.
+        deduplicated: How many acceptances were learned from code 124.
+        retried: How many of the accepted rows took more than one request.
+        duplicates: How many rows are unknown because of code 124.
         last_row: The highest number of a row with a result.
     """
 
@@ -154,35 +151,40 @@ class Tally:
         self.retried: int = 0
         self.duplicates: int = 0
         self.last_row: int = 0
-        self._outcomes: Counter[str] = Counter()
+        self._rows: Counter[RowStatus] = Counter()
 
     def add(self, result: RowResult) -> None:
         """Count one more result."""
-        self._outcomes[result.kind] += 1
+        self._rows[result.status] += 1
         self.last_row = max(self.last_row, result.row)
-        if result.kind == Status.REJECTED:
-            self.duplicates += result.code == DUPLICATE
-        if result.kind == Status.ACCEPTED:
+        self.duplicates += result.is_duplicate
+        if result.status is RowStatus.ACCEPTED:
             self.deduplicated += result.deduplicated
-            self.retried += result.retried
+            self.retried += result.attempts > 1
 
-    def __getitem__(self, outcome: str) -> int:
-        return self._outcomes[outcome]
+    def __getitem__(self, status: RowStatus) -> int:
+        return self._rows[status]
 
     @property
     def total(self) -> int:
         """How many rows have a result."""
-        return self._outcomes.total()
+        return self._rows.total()
 
     @property
     def sent(self) -> int:
         """How many rows this run sent, or tried to."""
-        return self.total - self[Status.INVALID] - self[CHECKED] - self[ALREADY_DONE]
+        return self.total - sum(
+            self[status]
+            for status in (RowStatus.INVALID, RowStatus.CHECKED, RowStatus.ALREADY_DONE)
+        )
 
     @property
     def faultless(self) -> bool:
-        """True where every row was accepted, or in a dry run found good."""
-        return self.total == self[Status.ACCEPTED] + self[ALREADY_DONE] + self[CHECKED]
+        """True if every row was accepted, or a dry run found nothing wrong with it."""
+        return self.total == sum(
+            self[status]
+            for status in (RowStatus.ACCEPTED, RowStatus.ALREADY_DONE, RowStatus.CHECKED)
+        )
 
 
 class ResultsFile:
@@ -192,7 +194,7 @@ class ResultsFile:
     this process loses none.
     """
 
-    _COLUMNS = ("row", "phone", "request_id", "outcome", "sms_id", "code", "attempts", "error")
+    _COLUMNS = ("row", "phone", "request_id", "status", "sms_id", "code", "attempts", "reason")
 
     def __init__(self, path: str, file: TextIO, *, is_json: bool) -> None:
         self._path = path
@@ -207,9 +209,6 @@ class ResultsFile:
             path: Its path, which ends in `.csv` or `.jsonl`.
             kept: The paths of what it must not be: the input, and the ledger if there is one.
             fresh: True where it must be new or empty: what it holds may be worth more.
-
-        Returns:
-            The file.
 
         Raises:
             InputError: It can't be written.
@@ -250,9 +249,6 @@ class ResultsFile:
 
     def write(self, result: RowResult) -> None:
         """Write the line of one row.
-
-        Args:
-            result: What became of it.
 
         Raises:
             InputError: It can't be written.

@@ -40,12 +40,6 @@ class Row:
     def text(self, column: str) -> str:
         """Return what a column holds.
 
-        Args:
-            column: Its name.
-
-        Returns:
-            The text, which is not blank.
-
         Raises:
             InvalidField: The row has no such text.
         """
@@ -91,15 +85,6 @@ class CsvRows:
     @classmethod
     def after_header(cls, name: str, header: str, needed: Sequence[str], number: int) -> Self:
         """Read the header.
-
-        Args:
-            name: The name of the file, for errors.
-            header: The line.
-            needed: The columns that there must be.
-            number: The number of that row.
-
-        Returns:
-            The parser of what follows.
 
         Raises:
             InputError: The header can't be used.

@@ -7,10 +7,10 @@ import sys
 from collections.abc import Callable, Coroutine
 from typing import Final
 
+from esms_async._model.errors import EsmsError
+from esms_async._model.tracebacks import traceback_without_values
 from esms_async.cli.errors import ExitCode, InputError
 from esms_async.cli.screen import Screen, printable, silence
-from esms_async.errors import EsmsError
-from esms_async.tracebacks import traceback_without_values
 
 NAME: Final = "esms-async"
 """The name of the program."""
@@ -25,9 +25,6 @@ def run_job(
         job: The job.
         as_json: True where standard output is for a program.
         debug: True shows where an error comes from.
-
-    Returns:
-        The exit code.
     """
     screen = Screen(for_program=as_json)
     try:
@@ -60,25 +57,14 @@ def check_standard_streams() -> None:
 
 
 def standard_output_failed(error: OSError) -> int:
-    """Tell that a standard stream can't be written; any file of a job has an error of its own.
-
-    Args:
-        error: Why.
-
-    Returns:
-        The exit code.
-    """
+    """Tell that a standard stream can't be written; any file of a job has an error of its own."""
     silence(sys.stdout)
     complain(f"cannot write: {error.strerror}")
     return ExitCode.MISUSED
 
 
 def complain(problem: str) -> None:
-    """Print one line on standard error, whether or not anybody reads it.
-
-    Args:
-        problem: What is wrong.
-    """
+    """Print one line on standard error, whether or not anybody reads it."""
     with contextlib.suppress(OSError):
         sys.stderr.write(f"{NAME}: {printable(problem)}\n")
         sys.stderr.flush()

@@ -21,9 +21,6 @@ class Outlet:
 
     Where nobody is to be told of that, an error that is no absence of a reader is raised once.
 
-    Args:
-        stream: The stream.
-
     Attributes:
         on_break: Told once it has broken off.
         failure: Why it can't be written, where that is told of and somebody may read it.
@@ -143,11 +140,7 @@ def printable(line: str) -> str:
 
 
 def silence(stream: TextIO) -> None:
-    """Lead what is still written to a stream nowhere, without an error at exit.
-
-    Args:
-        stream: A stream whose reader has gone away.
-    """
+    """Lead what is still written to a stream nowhere, without an error at exit."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, stream.fileno())
     os.close(nowhere)

@@ -4,15 +4,23 @@ import asyncio
 
 import attrs
 
+from esms_async._model.errors import (
+    AccountRejected,
+    DuplicateRequestId,
+    EsmsError,
+    InvalidMessage,
+    OutcomeUnknown,
+    Rejected,
+    RequestIdExpired,
+)
+from esms_async._model.messages import Message, Outcome
+from esms_async._model.request_ids import new_request_id
 from esms_async.cli.errors import ExitCode, InputError
 from esms_async.cli.gateway import GatewayChoice, connect
 from esms_async.cli.interrupt import on_interrupt
 from esms_async.cli.results import RowResult
 from esms_async.cli.screen import Screen
 from esms_async.client import EsmsClient
-from esms_async.errors import AccountRejected, EsmsError, InvalidMessage
-from esms_async.messages import Message, Outcome, Status
-from esms_async.request_ids import new_request_id
 
 
 @attrs.frozen
@@ -37,14 +45,6 @@ class SendOptions:
 async def send(options: SendOptions, choice: GatewayChoice, screen: Screen) -> ExitCode:
     """Send one message.
 
-    Args:
-        options: The message.
-        choice: The gateway.
-        screen: Where to report.
-
-    Returns:
-        The exit code.
-
     Raises:
         EsmsError: The options, the keys or the message can't be used; nothing was sent.
     """
@@ -60,8 +60,12 @@ async def send(options: SendOptions, choice: GatewayChoice, screen: Screen) -> E
         screen.banner(connection.url, connection.seed)
         outcome, interrupted = await _outcome(connection.client, message, resume=options.resume)
     _report(outcome, options, screen, sandbox=choice.asks_for_sandbox())
-    if isinstance(outcome.error, AccountRejected):
-        return ExitCode.ACCOUNT_REJECTED
+    match outcome.error:
+        # A 4xx without a code refuses every message, as the rejection of the account does.
+        case AccountRejected() | Rejected(code=None):
+            return ExitCode.ACCOUNT_REJECTED
+        case _:
+            pass
     if outcome.ok:
         return ExitCode.ACCEPTED
     return ExitCode.INTERRUPTED if interrupted else ExitCode.REFUSED
@@ -96,7 +100,7 @@ async def _send(client: EsmsClient, message: Message, *, resume: bool) -> Outcom
 
 def _report(outcome: Outcome, options: SendOptions, screen: Screen, *, sandbox: bool) -> None:
     result = RowResult.of_outcome(0, outcome)
-    word = result.outcome.replace("_", " ")
+    word: str = result.status
     if sandbox and outcome.ok:
         word = "checked, not sent (sandbox)"
     attempts = f"{result.attempts} attempt{'' if result.attempts == 1 else 's'}"
@@ -104,15 +108,31 @@ def _report(outcome: Outcome, options: SendOptions, screen: Screen, *, sandbox: 
     if result.sms_id:
         parts.insert(0, f"SMSID {result.sms_id}")
     if result.deduplicated:
-        parts.append("learnt from code 124; the SMSID comes with the delivery report")
-    reason = f": {result.error}" if result.error else ""
+        parts.append("learned from code 124; the SMSID comes with the delivery report")
+    reason = f": {result.reason}" if result.reason else ""
     screen.say(f"{word} {result.phone}{reason} ({', '.join(parts)})")
-    if outcome.status is Status.UNKNOWN:
-        screen.say(
-            "To find out, run it again within 23 hours with "
-            f"--request-id {result.request_id} --resume"
-        )
+    if isinstance(outcome.error, OutcomeUnknown):
+        screen.say(_advice(outcome.error))
     if options.json:
         shown = attrs.asdict(result)
         del shown["row"]
         screen.put_json(shown)
+
+
+def _advice(error: OutcomeUnknown) -> str:
+    match error:
+        case DuplicateRequestId():
+            return (
+                "Do not send it as a new message: the gateway has had this request id before. Wait "
+                "for the delivery report, or look for the message in the account's list."
+            )
+        case RequestIdExpired():
+            return (
+                "Do not send it again: the gateway may have accepted it and forgotten its request "
+                "id. Look for the message in the account's list."
+            )
+        case _:
+            return (
+                "To find out, run it again within 23 hours with "
+                f"--request-id {error.request_id} --resume"
+            )

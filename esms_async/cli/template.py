@@ -17,9 +17,6 @@ def column_name(written: str) -> str:
 
     Args:
         written: The name as it stands in a header, a template or an option.
-
-    Returns:
-        The name.
     """
     return written.strip().casefold()
 
@@ -42,9 +39,6 @@ class Template:
 
         Args:
             written: The text; `{{` and `}}` stand for braces.
-
-        Returns:
-            The template.
 
         Raises:
             InputError: It is blank, or a brace in it is neither part of a field nor doubled.
@@ -70,14 +64,7 @@ class Template:
         return cls(tuple(dict.fromkeys(slots)), tuple(texts), tuple(slots))
 
     def render(self, values: Mapping[str, str]) -> str:
-        """Fill the fields in.
-
-        Args:
-            values: The value of each of its fields.
-
-        Returns:
-            The text.
-        """
+        """Fill the fields in."""
         pieces = [self._texts[0]]
         for slot, text in zip(self._slots, self._texts[1:], strict=True):
             pieces += values[slot], text

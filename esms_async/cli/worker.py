@@ -7,12 +7,6 @@ from esms_async.cli.screen import Screen
 async def worker(screen: Screen) -> ExitCode:
     """Send what is in the queue, until SIGTERM or SIGINT.
 
-    Args:
-        screen: Where to report.
-
-    Returns:
-        The exit code.
-
     Raises:
         EsmsError: The environment variables can't be used, or a library is missing.
     """

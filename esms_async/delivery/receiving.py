@@ -1,7 +1,6 @@
-"""What happens to a report that comes in: proved, read, told to the ledger, handed on once.
+"""Receives delivery reports: checks the signature, settles the ledger, hands each report over once.
 
-The rules stand here once; the adapters for web frameworks only carry path and query in, and the
-status out.
+The adapters for web frameworks only pass path and query in, and the HTTP status out.
 """
 
 import asyncio
@@ -15,15 +14,17 @@ from typing import Final
 
 import attrs
 
-from esms_async.checks import check_seconds, check_type
+from esms_async._model.backoff import backoff
+from esms_async._model.checks import check_seconds, check_type
+from esms_async._model.errors import InvalidReport, LedgerError
+from esms_async._model.messages import Status
+from esms_async._model.tracebacks import traceback_without_values
 from esms_async.delivery.reports import DeliveryReport
 from esms_async.delivery.signing import CallbackSigner
-from esms_async.errors import InvalidReport, LedgerError
-from esms_async.handover import Answer, Turn
-from esms_async.ledger.base import Ledger
+from esms_async.ledger.base import Ledger, LedgerReports
+from esms_async.ledger.handover import Answer, Turn
 from esms_async.ledger.memory import MemoryLedger
-from esms_async.settlement import News, Settlement
-from esms_async.tracebacks import traceback_without_values
+from esms_async.ledger.transitions import Settlement
 
 OnReport = Callable[[DeliveryReport], Awaitable[None]]
 """The application's handler of a report."""
@@ -34,21 +35,21 @@ _LONGEST_PAUSE: Final = 1.0
 
 
 class Result(enum.Enum):
-    """What became of one report that came in."""
+    """What became of one report that was received."""
 
     HANDED_ON = "handed on"
     REPEATED = "repeated"
     """It had been handed on before."""
     PENDING = "pending"
-    """It is not final: the ledger was told, and the handler was not called."""
+    """It is not final: the ledger was settled, and the handler was not called."""
     REFUSED = "refused"
-    """Forged, altered or too old: its path proves nothing, or its query is another message's."""
+    """Forged, altered or too old: its path proves nothing, or its query is about another one."""
     UNREADABLE = "unreadable"
     """Its path is genuine, and its query can't be read."""
     FAILED = "failed"
     """The handler raised or took too long."""
     UNAVAILABLE = "unavailable"
-    """The ledger can't be used, or another process was busy with the report for too long."""
+    """The ledger can't be used, or another process held the report for too long."""
 
     @property
     def status(self) -> HTTPStatus:
@@ -61,7 +62,7 @@ _STATUSES: Final[Mapping[Result, HTTPStatus]] = MappingProxyType(
         Result.HANDED_ON: HTTPStatus.OK,
         Result.REPEATED: HTTPStatus.OK,
         Result.PENDING: HTTPStatus.OK,
-        # As for any path where nothing is: whoever tries paths learns nothing.
+        # As for any unknown path, so that guessing paths reveals nothing.
         Result.REFUSED: HTTPStatus.NOT_FOUND,
         Result.UNREADABLE: HTTPStatus.BAD_REQUEST,
         Result.FAILED: HTTPStatus.INTERNAL_SERVER_ERROR,
@@ -71,19 +72,20 @@ _STATUSES: Final[Mapping[Result, HTTPStatus]] = MappingProxyType(
 
 
 class ReportReceiver:
-    """Takes delivery reports, tells the ledger, and hands each final one on once.
+    """Takes delivery reports, settles the ledger, and hands each final report on once.
 
     Args:
         on_report: The application's handler, awaited with each final report before the gateway
-            is answered. Where it raises, the report counts as not handed on, and a repetition of
-            it is handed on again.
+            gets its answer. If it raises, the report counts as not handed on, and a repetition
+            of it is handed on again.
         signer: What the client's `callback_url` was signed with.
         ledger: The client's ledger: a report settles an unknown send and brings its SMSID, and
-            replicas that share the ledger hand a report on once between them. It must be open
-            when reports come in, and stays its owner's. None keeps what was handed on in this
-            process's memory, for two days.
-        timeout: For how many seconds the handler may run; then it is cancelled. A process that
-            dies in the middle keeps others from handing its report on for twice as long.
+            replicas that share the ledger hand each report on once between them. It must be open
+            when reports come in, and its owner closes it. With None, or a ledger that keeps no
+            reports (`LedgerReports`), this process remembers in memory, for two days, what was
+            handed on.
+        timeout: Seconds after which the handler is cancelled. If a process dies in the middle,
+            others wait twice as long before they hand its report on.
 
     Raises:
         ConfigurationError: A value cannot work; the error names it.
@@ -101,18 +103,21 @@ class ReportReceiver:
         check_seconds("timeout", timeout)
         self._on_report = on_report
         self._signer = signer
-        self._owns_ledger = ledger is None
-        self._ledger = MemoryLedger() if ledger is None else ledger
+        self._ledger = ledger
+        self._memory = MemoryLedger()
+        self._reports: LedgerReports = self._memory
+        if isinstance(ledger, LedgerReports):
+            self._reports = ledger
         self._timeout = timeout
         self._counts = Counter[Result]()
 
     @property
     def counts(self) -> Mapping[Result, int]:
-        """How many reports came to each result since this receiver was made."""
+        """The number of reports by result, since this receiver was made."""
         return MappingProxyType(self._counts)
 
     async def receive(self, segment: str, query: str) -> Result:
-        """Take what came in at a CallbackUrl.
+        """Receive a request to a CallbackUrl.
 
         Args:
             segment: The last segment of the path, percent-decoded.
@@ -131,28 +136,27 @@ class ReportReceiver:
         return await self.hand_on(report)
 
     async def hand_on(self, report: DeliveryReport) -> Result:
-        """Tell the ledger of a report, and hand it on unless that was done before.
+        """Settle the ledger by a report, and hand the report on unless that was done before.
 
         Args:
-            report: A report that is known to be genuine, such as one that was made from what the
-                gateway answered when it was asked.
+            report: A report that is known to be genuine, such as one made from the gateway's
+                answer to a query.
 
         Returns:
             What became of it.
 
         Raises:
-            InvalidReport: It names no RequestId, by which to tell it from others.
+            InvalidReport: It has no RequestId, so it can't be told from others.
         """
         if report.request_id is None:
-            raise InvalidReport("it names no RequestId, by which to tell it from others")
+            raise InvalidReport("it has no RequestId, so it can't be told from others")
         try:
-            if self._owns_ledger and not self._ledger.is_open:
-                await self._ledger.open()  # it is in memory, and holds nothing to be closed
-            # Whatever became of the message, and even if the gateway refused it later: it had
-            # been accepted. No claim has generation 0, so this is news by an earlier one.
-            await self._ledger.settle(
-                report.request_id, 0, Settlement(News.ACCEPTED, sms_id=report.sms_id)
-            )
+            await self._memory.open()  # it holds nothing that must be closed
+            if self._ledger is not None:
+                # A report of any kind proves that the gateway had accepted the message, whether
+                # the entry is in doubt by an attempt or by code 124 alone. It belongs to no claim.
+                accepted = Settlement(Status.ACCEPTED, sms_id=report.sms_id)
+                await self._ledger.settle(report.request_id, 0, accepted)
             if not report.final:
                 return self._count(Result.PENDING)
             result = await self._hand_on_once(report, report.request_id)
@@ -191,28 +195,28 @@ class ReportReceiver:
         return Result.HANDED_ON
 
     async def _next_turn(self, report: DeliveryReport, request_id: str) -> Turn:
-        """Begin to hand a report on, waiting for another who is at it.
+        """Begin to hand a report on; wait while another process is doing it.
 
-        The gateway repeats a report whose answer does not come ("Callback Url": on timeout only),
-        so one that must wait is better kept waiting than sent away. It outlasts the lease of a
-        process that died.
+        The gateway repeats a report only after a timeout ("Callback Url"), so it is better to
+        keep it waiting than to refuse it. The wait is longer than the lease of a process that
+        died.
         """
         lease = 2 * self._timeout
         give_up_at = asyncio.get_running_loop().time() + lease + _LONGEST_PAUSE
-        pause = _FIRST_PAUSE
+        attempt = 0
         while True:
-            turn = await self._ledger.begin_report(request_id, report.state, lease)
+            attempt += 1
+            turn = await self._reports.begin_report(request_id, report.state, lease)
             late = asyncio.get_running_loop().time() >= give_up_at
             if turn.answer is not Answer.WAIT or late:
                 return turn
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, _LONGEST_PAUSE)
+            await asyncio.sleep(backoff(attempt, first=_FIRST_PAUSE, longest=_LONGEST_PAUSE))
 
     async def _end(self, turn: Turn, *, success: bool) -> None:
-        """Write down how a turn ended; where that can't be, its lease runs out."""
+        """Record how a turn ended; if that fails, its lease runs out."""
         handover = turn.handover
         try:
-            await self._ledger.end_report(
+            await self._reports.end_report(
                 handover.request_id, handover.state, handover.turn, success=success
             )
         except LedgerError as error:
@@ -229,16 +233,16 @@ class ReportReceiver:
 
 
 def read_report(signer: CallbackSigner, segment: str, query: str) -> DeliveryReport | None:
-    """Read a report whose path proves whose it is.
+    """Read a report whose path proves which message it is about.
 
     Args:
-        signer: What the CallbackUrl was signed with.
-        segment: The last segment of the path that was called.
-        query: The query as it came.
+        signer: The signer of the CallbackUrl.
+        segment: The last segment of the path.
+        query: The query string as it came.
 
     Returns:
-        The report, with the RequestId of its path; None where the path is not genuine, or the
-        query speaks of another message.
+        The report, with the RequestId of its path; None if the path is not genuine, or the
+        query is about another message.
 
     Raises:
         InvalidReport: The path is genuine, and the query can't be read.

@@ -13,9 +13,9 @@ from urllib.parse import parse_qsl
 
 import attrs
 
-from esms_async.errors import InvalidReport
-from esms_async.phone import mask_phone
-from esms_async.request_ids import REQUEST_ID
+from esms_async._model.errors import InvalidReport
+from esms_async._model.phone import mask_phone
+from esms_async._model.request_ids import REQUEST_ID
 
 # The gateway's own are some 250 characters; those of Zalo, with an error text, may be longer.
 _LONGEST_QUERY: Final = 8192

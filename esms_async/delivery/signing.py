@@ -12,10 +12,10 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from esms_async.checks import check_seconds
-from esms_async.errors import ConfigurationError, InvalidMessage
-from esms_async.messages import Message, check_callback_url
-from esms_async.request_ids import REQUEST_ID
+from esms_async._model.checks import check_seconds
+from esms_async._model.errors import ConfigurationError, InvalidMessage
+from esms_async._model.messages import Message, check_callback_url
+from esms_async._model.request_ids import REQUEST_ID
 
 _TWO_DAYS: Final = 48 * 3600.0
 _SHORTEST_SECRET: Final = 16

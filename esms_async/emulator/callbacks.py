@@ -7,16 +7,24 @@ where the receiver times out.
 import asyncio
 import ipaddress
 from collections import deque
+from collections.abc import Iterable
 
 import aiohttp
 import attrs
 from yarl import URL
 
 from esms_async.emulator import wire
-from esms_async.emulator.clock import Timetable
-from esms_async.emulator.delivery import Progress, finished, waiting
-from esms_async.emulator.engine import Engine
-from esms_async.emulator.records import AcceptedMessage, SentReport, Twist
+from esms_async.emulator.clock import Clock, RealTime, Timetable
+from esms_async.emulator.gateway import Gateway
+from esms_async.emulator.journal import Journal
+from esms_async.emulator.records import (
+    AcceptedMessage,
+    DeliveryFault,
+    Progress,
+    SentReport,
+    finished,
+    waiting,
+)
 
 _MOST_AT_ONCE = 32
 # Whoever sends faster, or further ahead, than reports can go out loses reports, not memory.
@@ -36,9 +44,14 @@ class _Report:
 class Reporter:
     """Sends the delivery reports of one emulator, within one running event loop."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-        self._timetable = Timetable(engine.clock)
+    def __init__(
+        self, gateway: Gateway, journal: Journal, clock: Clock, allowed_hosts: Iterable[str] = ()
+    ) -> None:
+        self._gateway = gateway
+        self._journal = journal
+        self._clock = clock
+        self._allowed_hosts = frozenset(host.lower() for host in allowed_hosts)
+        self._timetable = Timetable(clock)
         self._queue: deque[_Report] = deque()
         self._workers: set[asyncio.Task[None]] = set()
         self._session: aiohttp.ClientSession | None = None
@@ -51,10 +64,10 @@ class Reporter:
                 never, has none to plan.
         """
         delivery = message.delivery
-        if delivery.finished_at is None or delivery.twist is Twist.EARLY:
+        if delivery.finished_at is None or delivery.fault is DeliveryFault.EARLY:
             return
         halfway = (delivery.started_at + delivery.finished_at) / 2
-        for _ in range(2 if delivery.twist is Twist.TWICE else 1):
+        for _ in range(2 if delivery.fault is DeliveryFault.TWICE else 1):
             self._send_at(halfway, message, waiting(message), planned=True)
             self._send_at(delivery.finished_at, message, finished(message), planned=True)
 
@@ -64,7 +77,7 @@ class Reporter:
         Args:
             message: The message.
         """
-        self._send_at(self._engine.clock.time(), message, finished(message))
+        self._send_at(self._clock.time(), message, finished(message))
 
     async def send_early(self, message: AcceptedMessage) -> None:
         """Send the reports of a message, and wait until they have arrived, or could not.
@@ -97,7 +110,7 @@ class Reporter:
         if (report := self._report(message, progress)) is None:
             return
         if len(self._timetable) + len(self._queue) >= _MOST_PENDING:
-            self._note(report, "dropped")
+            self._note(report, "dropped", why="too many reports were waiting")
         else:
             call = self._enqueue_planned if planned else self._enqueue
             self._timetable.call_at(at, lambda: call(report))
@@ -107,14 +120,24 @@ class Reporter:
         if message.callback_url is None:
             return None
         report = _Report(message, message.callback_url, progress)
-        if self._engine.settings.remote_callbacks or _is_this_machine(report.url):
+        host = URL(report.url).host or ""
+        if (
+            self._gateway.settings.remote_callbacks
+            or is_this_machine(host)
+            or host.lower() in self._allowed_hosts
+        ):
             return report
-        self._note(report, "not allowed")
+        self._note(
+            report,
+            "not allowed",
+            why=f"reports go to this machine only; start the emulator with "
+            f"--allow-callback-host {host}",
+        )
         return None
 
     def _enqueue_planned(self, report: _Report) -> None:
         """Have a report sent, unless its message was finished by hand meanwhile."""
-        message = self._engine.gateway.find(report.message.sms_id)
+        message = self._gateway.find(report.message.sms_id)
         if message is None or message.delivery == report.message.delivery:
             self._enqueue(report)
 
@@ -130,51 +153,74 @@ class Reporter:
             await self._deliver(self._queue.popleft())
 
     async def _deliver(self, report: _Report) -> None:
-        self._settle(report, await self._get(report))
+        begun = RealTime.monotonic()
+        result, why = await self._get(report)
+        self._settle(report, result, duration=RealTime.monotonic() - begun, why=why)
 
-    def _settle(self, report: _Report, result: str) -> None:
+    def _settle(self, report: _Report, result: str, *, duration: float, why: str | None) -> None:
         """Note what came of a report, and have it sent again where the receiver timed out."""
-        settings = self._engine.settings
-        self._note(report, result)
+        self._note(report, result, duration=duration, why=why)
+        settings = self._gateway.settings
         if result == "timeout" and report.attempt <= settings.report_retries:
             again = attrs.evolve(report, attempt=report.attempt + 1)
-            at = self._engine.clock.time() + settings.report_retry_delay
+            at = self._clock.time() + settings.report_retry_delay
             self._timetable.call_at(at, lambda: self._enqueue(again))
 
-    async def _get(self, report: _Report) -> str:
+    async def _get(self, report: _Report) -> tuple[str, str | None]:
+        """Send a report; return what came of it, and what went wrong."""
         if self._session is None:
             # A connection for each report: aiohttp repeats a GET by itself when a connection
             # that it kept has died.
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(force_close=True),
                 cookie_jar=aiohttp.DummyCookieJar(),
-                timeout=aiohttp.ClientTimeout(total=self._engine.settings.report_timeout),
             )
+        timeout = self._gateway.settings.report_timeout
         try:
             url = URL(report.url).extend_query(wire.report(report.message, report.progress))
-            async with self._session.get(url, allow_redirects=False) as response:
-                return str(response.status)
+            async with self._session.get(
+                url, allow_redirects=False, timeout=aiohttp.ClientTimeout(total=timeout)
+            ) as response:
+                return str(response.status), None
         except TimeoutError:
-            return "timeout"
-        except (aiohttp.ClientError, OSError, ValueError):
-            return "failed"
+            return "timeout", f"the receiver did not answer within {timeout:g} s"
+        except aiohttp.ClientConnectorDNSError:
+            return "failed", "the name of the receiver's host is not known here"
+        except aiohttp.ClientConnectorError as error:
+            return "failed", f"the receiver can't be reached: {error.os_error.strerror}"
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            return "failed", f"the receiver's answer can't be read: {type(error).__name__}"
 
-    def _note(self, report: _Report, result: str) -> None:
-        journal = self._engine.journal
-        journal.note_report(
+    def _note(
+        self, report: _Report, result: str, *, duration: float | None = None, why: str | None = None
+    ) -> None:
+        self._journal.note_report(
             SentReport(
-                number=journal.reports.next_number(),
-                at=self._engine.clock.now(),
+                number=self._journal.reports.next_number(),
+                at=self._clock.now(),
                 sms_id=report.message.sms_id,
                 send_status=report.progress.send_status,
                 attempt=report.attempt,
                 result=result,
+                duration=duration,
+                why=why,
+                repeat=self._was_sent(report),
             )
         )
 
+    def _was_sent(self, report: _Report) -> bool:
+        """Return True where the receiver has answered the same report before."""
+        send = self._journal.send_by_sms_id(report.message.sms_id)
+        return send is not None and any(
+            earlier.sms_id == report.message.sms_id
+            and earlier.send_status == report.progress.send_status
+            and earlier.result.isdigit()
+            for earlier in send.reports
+        )
 
-def _is_this_machine(url: str) -> bool:
-    host = URL(url).host or ""
+
+def is_this_machine(host: str) -> bool:
+    """Return True for a loopback address, and for localhost."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

@@ -1,23 +1,98 @@
-"""The emulator's clock, which jumps ahead when told to, and what is to be done by it."""
+"""The emulator's clock, which can jump ahead, and the things to do at its times."""
 
 import asyncio
 import heapq
+import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Generic, ParamSpec
 
-from esms_async.emulator.listeners import Listeners
-from esms_async.errors import ConfigurationError
+from esms_async._model.errors import ConfigurationError
+
+_P = ParamSpec("_P")
 
 # No datetime is later than the year 9999; what is planned on the way needs some room.
 _LAST = datetime(9000, 1, 1, tzinfo=UTC).timestamp()
+# CLOCK_REALTIME_COARSE of Linux, which Python does not name.
+_REALTIME_COARSE = 5
+
+
+# Wrapped, because freezegun replaces the functions of `time` where modules hold them themselves.
+_monotonic, _wall = (
+    (
+        partial(time.clock_gettime, time.CLOCK_BOOTTIME),
+        partial(time.clock_gettime, _REALTIME_COARSE),
+    )
+    if sys.platform == "linux"
+    else (partial(time.perf_counter), partial(time.time))
+)
+
+
+class RealTime:
+    """The machine's clocks, out of reach of the libraries that freeze time in tests.
+
+    time-machine replaces `time.time` itself, and `clock_gettime` for CLOCK_REALTIME alone.
+    """
+
+    _origin = _wall() - _monotonic()
+
+    @staticmethod
+    def monotonic() -> float:
+        """Return seconds that never go back; on Linux they count while the machine sleeps."""
+        return _monotonic()
+
+    @classmethod
+    def time(cls) -> float:
+        """Return the seconds since 1970."""
+        return cls._origin + _monotonic()
+
+
+class RealTimeLoop(asyncio.SelectorEventLoop):
+    """An event loop whose timers go on where a test has frozen the time."""
+
+    def time(self) -> float:
+        """Return the loop's time in seconds."""
+        return RealTime.monotonic()
+
+
+class Listeners(Generic[_P]):
+    """Functions to call when something happens, in the order in which they were added."""
+
+    def __init__(self) -> None:
+        self._calls: tuple[Callable[_P, None], ...] = ()
+
+    def __len__(self) -> int:
+        return len(self._calls)
+
+    def add(self, call: Callable[_P, None]) -> Callable[[], None]:
+        """Call a function from now on.
+
+        Returns:
+            A function that ends it; it may be called twice, and while the others are called.
+        """
+        self._calls += (call,)
+
+        def remove() -> None:
+            calls = [*self._calls]
+            if call in calls:
+                calls.remove(call)
+                self._calls = tuple(calls)
+
+        return remove
+
+    def tell(self, *args: _P.args, **kwargs: _P.kwargs) -> None:
+        """Call them all."""
+        for call in self._calls:
+            call(*args, **kwargs)
 
 
 class Clock:
-    """The time that the emulated gateway goes by.
+    """The time of the emulated gateway.
 
     Deduplication, delivery and its reports go by this clock. Faults on the socket (`delay`,
-    `dribble`) take real time, for so do the timeouts of whoever waits for the answer.
+    `dribble`) take real time, because the timeouts of the client do.
 
     Args:
         start: The time it shows at first, aware; that of the machine by default.
@@ -28,12 +103,15 @@ class Clock:
     """
 
     def __init__(self, start: datetime | None = None, *, running: bool = True) -> None:
-        start = datetime.now(UTC) if start is None else start
-        if start.utcoffset() is None:
+        if start is not None and start.utcoffset() is None:
             raise ConfigurationError("start must be an aware datetime; give it a tzinfo")
-        self._shown = start.timestamp()
+        # Whole microseconds, as a datetime has them: what falls due by a datetime is due then.
+        now = RealTime.time()
+        self._start = round(now if start is None else start.timestamp(), 6)
+        self._ahead = 0.0 if start is None else self._start - now
+        self._shift = 0.0
         self._running = running
-        self._since = time.monotonic()
+        self._since = RealTime.monotonic()
         self._listeners: Listeners[[]] = Listeners()
 
     @property
@@ -41,11 +119,18 @@ class Clock:
         """False where only `advance` moves it."""
         return self._running
 
+    @property
+    def shift(self) -> float:
+        """How far it is ahead of the machine's clock, in seconds; less than 0 where it is behind.
+
+        A clock that does not run is taken as it was made, and moved by `advance` since.
+        """
+        return self._ahead + self._shift
+
     def time(self) -> float:
-        """Return the time in seconds since 1970, UTC. It never goes back."""
-        if self._running:
-            return self._shown + (time.monotonic() - self._since)
-        return self._shown
+        """Return the time in seconds since 1970, UTC. It never goes back but by `reset`."""
+        elapsed = _monotonic() - self._since if self._running else 0.0
+        return self._start + self._shift + elapsed
 
     def now(self) -> datetime:
         """Return the time as an aware datetime, UTC."""
@@ -65,14 +150,16 @@ class Clock:
             raise ConfigurationError(
                 "a clock advances by 0 seconds or more, and not past the year 9000"
             )
-        self._shown += seconds
+        self._shift += seconds
+        self._listeners.tell()
+
+    def reset(self) -> None:
+        """Take all jumps back."""
+        self._shift = 0.0
         self._listeners.tell()
 
     def subscribe(self, listener: Callable[[], None]) -> Callable[[], None]:
-        """Tell a listener whenever the clock has jumped ahead.
-
-        Args:
-            listener: What to call.
+        """Call a listener whenever the clock has jumped.
 
         Returns:
             A function that ends it.
@@ -81,10 +168,17 @@ class Clock:
 
 
 class Timetable:
-    """What is to be done at which time by a clock. It is used within one running event loop."""
+    """Things to do at times of a clock, within one running event loop.
 
-    def __init__(self, clock: Clock) -> None:
+    Args:
+        clock: The clock.
+        pause: The least time between two runs, in seconds, where the time runs by itself: what is
+            due within it is done in one.
+    """
+
+    def __init__(self, clock: Clock, pause: float = 0.0) -> None:
         self._clock = clock
+        self._pause = pause
         self._entries: list[tuple[float, int, Callable[[], None]]] = []
         self._count = 0
         self._timer: asyncio.TimerHandle | None = None
@@ -94,12 +188,7 @@ class Timetable:
         return len(self._entries)
 
     def call_at(self, at: float, call: Callable[[], None]) -> None:
-        """Have something done.
-
-        Args:
-            at: When, in seconds since 1970; what is past is done as soon as the loop turns.
-            call: What to call.
-        """
+        """Call a function at a time in seconds since 1970; soon, if that is past."""
         self._count += 1
         entry = (at, self._count, call)
         heapq.heappush(self._entries, entry)
@@ -107,16 +196,16 @@ class Timetable:
             self._set_timer()
 
     def clear(self) -> None:
-        """Have nothing done that was to be."""
+        """Forget everything that was to be done."""
         self._entries.clear()
         self._set_timer()
 
     def close(self) -> None:
-        """Have nothing done any more."""
+        """Forget everything, also what would come later."""
         self._unsubscribe()
         self.clear()
 
-    def _set_timer(self) -> None:
+    def _set_timer(self, pause: float = 0.0) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -125,9 +214,10 @@ class Timetable:
         left = self._entries[0][0] - self._clock.time()
         if left <= 0 or self._clock.running:
             loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(max(left, 0.0), self._do_what_is_due)
+            self._timer = loop.call_later(max(left, pause), self._do_what_is_due)
 
     def _do_what_is_due(self) -> None:
-        while self._entries and self._entries[0][0] <= self._clock.time():
+        now = self._clock.time()
+        while self._entries and self._entries[0][0] <= now:
             heapq.heappop(self._entries)[2]()
-        self._set_timer()
+        self._set_timer(self._pause)

@@ -1,41 +1,55 @@
-"""The control interface under `/_emulator/`: what the page, and tests in any language, use.
+"""The control interface under `/_emulator/`, its OpenAPI description, its events, and the page.
 
-Answers are JSON. What cannot be done is answered with a 4xx and `{"error": "…"}`, which names the
-value that is in the way.
+Page, plugin and tests in any language use it. One table declares each operation: its route, its
+parameters and its answer. Answers are JSON; what cannot be done is answered with a 4xx and
+`{"error": "…"}`, which names the value that is in the way.
 """
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+import math
+import unicodedata
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from heapq import merge
+from importlib.metadata import PackageNotFoundError, version
+from importlib.resources import files
+from itertools import islice
 from typing import TYPE_CHECKING, Final, TypeVar, cast
 
+import attrs
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from esms_async.emulator.feed import Feed
-from esms_async.emulator.follow import Followers
-from esms_async.emulator.guard import read_body
-from esms_async.emulator.journal import Numbered
-from esms_async.emulator.misbehaviour import Closing
-from esms_async.emulator.parameters import Parameters, quote
-from esms_async.emulator.records import AcceptedMessage, Operation, SeenRequest
-from esms_async.emulator.settings import Settings
-from esms_async.emulator.views import (
+from esms_async._model.errors import ConfigurationError, UsageError
+from esms_async.emulator.faults import PRESETS, ArmedFault
+from esms_async.emulator.gateway import STATE_CODES
+from esms_async.emulator.http import CONTROL, Closing, read_body
+from esms_async.emulator.journal import Feed, Journal, Numbered, RowKind, Send, Wanted
+from esms_async.emulator.records import AcceptedMessage, Operation, Route, SeenRequest, find_otp
+from esms_async.emulator.settings import (
+    SETTINGS,
+    AccountState,
+    compile_pattern,
+    view_settings,
+)
+from esms_async.emulator.story import (
+    ACCOUNT_STATES,
     View,
+    is_send,
+    view_account,
     view_clock,
     view_fault,
     view_message,
+    view_not_taken,
     view_report,
     view_request,
+    view_row,
+    view_send,
 )
-from esms_async.emulator.waiting import Wanted
-from esms_async.errors import ConfigurationError, UsageError
-from esms_async.version import __version__
 
 if TYPE_CHECKING:
-    from esms_async.emulator.server import Emulator
+    import re
 
-PREFIX: Final = "/_emulator/"
-"""The folder of the control interface."""
+    from esms_async.emulator.server import Emulator
 
 PRIVATE: Final[Mapping[str, str]] = {
     "Cache-Control": "no-store",
@@ -48,7 +62,470 @@ PRIVATE: Final[Mapping[str, str]] = {
 
 _MOST_AT_ONCE = 500
 _LONGEST_WAIT = 60.0
+_LONGEST_WORD = 60
+_LARGEST = 10**15
+_MOST_FOLLOWERS = 32
+# So often a page gets events at most; what comes meanwhile goes out together.
+_PAUSE = 0.1
+_BURST = 50
+# A stream with nothing to tell says so now and then, or nobody would notice that its page has gone.
+_ALIVE = 5.0
+# How long a page waits before it connects again, in milliseconds.
+_RETRY = 1000
 _R = TypeVar("_R", bound=Numbered)
+_dumps = json.JSONEncoder(separators=(",", ":")).encode
+
+
+def installed_version() -> str:
+    """Return the version of the package, as it is installed."""
+    try:
+        return version("esms-async")
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _quote(text: str) -> str:
+    """Return what was written, in quotes and short."""
+    return repr(text if len(text) <= _LONGEST_WORD else text[:_LONGEST_WORD] + "…")
+
+
+@attrs.frozen
+class Parameter:
+    """A parameter of the query: its JSON Schema, and how it is read."""
+
+    name: str
+    schema: Mapping[str, object]
+    read: Callable[[str, str], object]
+    words: str = ""
+
+
+def _read_text(_: str, written: str) -> object:
+    return written or None
+
+
+def _text(name: str, words: str) -> Parameter:
+    return Parameter(name, {"type": "string"}, _read_text, words)
+
+
+def _count(name: str, words: str, low: int = 0, high: int = _LARGEST) -> Parameter:
+    def read(name: str, written: str) -> object:
+        if written.isascii() and written.isdigit() and len(written) <= 16:
+            number = int(written)
+            if low <= number <= high:
+                return number
+        bound = f"{low} or more" if high == _LARGEST else f"from {low} to {high}"
+        raise ConfigurationError(f"{name} must be a whole number, {bound}, not {_quote(written)}")
+
+    schema = {"type": "integer", "minimum": low, "maximum": high}
+    return Parameter(name, schema, read, words)
+
+
+def _seconds(name: str, words: str, high: float) -> Parameter:
+    def read(name: str, written: str) -> object:
+        try:
+            seconds = float(written)
+        except ValueError:
+            seconds = math.nan
+        if not 0 <= seconds <= high:
+            raise ConfigurationError(
+                f"{name} must be seconds from 0 to {high:g}, not {_quote(written)}"
+            )
+        return seconds
+
+    return Parameter(name, {"type": "number", "minimum": 0, "maximum": high}, read, words)
+
+
+def _choice(name: str, words: str, choices: Iterable[str]) -> Parameter:
+    known = [*choices]
+
+    def read(name: str, written: str) -> object:
+        if written not in known:
+            raise ConfigurationError(
+                f"{name} must be one of {', '.join(known)}, not {_quote(written)}"
+            )
+        return written
+
+    return Parameter(name, {"type": "string", "enum": known}, read, words)
+
+
+def _pattern() -> Parameter:
+    def read(_: str, written: str) -> object:
+        return compile_pattern(written) if written else None
+
+    schema = {"type": "string", "maxLength": 200, "format": "regex"}
+    words = "A regular expression that finds the code: its group 1, or the whole match."
+    return Parameter("pattern", schema, read, words)
+
+
+class Query:
+    """The query of a control request, read by its parameters.
+
+    Raises:
+        ConfigurationError: It has another parameter, or a value that can't be read.
+    """
+
+    def __init__(self, query: Mapping[str, str], parameters: Iterable[Parameter]) -> None:
+        known = {parameter.name: parameter for parameter in parameters}
+        self._values: dict[str, object] = {}
+        for name, written in query.items():
+            if name not in known:
+                there = f"there are {', '.join(known)}" if known else "there are none here"
+                raise ConfigurationError(f"there is no parameter {_quote(name)}; {there}")
+            self._values[name] = known[name].read(name, written)
+
+    def text(self, name: str) -> str | None:
+        """Return a text, or None where it is not given or empty."""
+        return cast("str | None", self._values.get(name))
+
+    def count(self, name: str, default: int = 0) -> int:
+        """Return a whole number."""
+        return cast("int", self._values.get(name, default))
+
+    def seconds(self, name: str) -> float:
+        """Return a time, 0 where it is not given."""
+        return cast("float", self._values.get(name, 0.0))
+
+    def get(self, name: str) -> object:
+        """Return a value of any type, or None."""
+        return self._values.get(name)
+
+
+# Schemas of the answers.
+_STRING = {"type": "string"}
+_INTEGER = {"type": "integer"}
+_NUMBER = {"type": "number"}
+_BOOLEAN = {"type": "boolean"}
+_STRINGS = {"type": "array", "items": _STRING}
+_OBJECT = {"type": "object"}
+
+
+def _nullable(schema: Mapping[str, object]) -> Mapping[str, object]:
+    return {"oneOf": [{"type": "null"}, schema]}
+
+
+def _enum(*words: str) -> Mapping[str, object]:
+    return {"type": "string", "enum": [*words]}
+
+
+def _ref(name: str) -> Mapping[str, object]:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def _list(schema: Mapping[str, object]) -> Mapping[str, object]:
+    return {"type": "array", "items": schema}
+
+
+def _shape(**properties: Mapping[str, object]) -> Mapping[str, object]:
+    return {"type": "object", "properties": properties, "required": [*properties]}
+
+
+_WORD = _nullable(_STRING)
+_CODE = _nullable(_STRING)
+_STATE_NAMES = ("waiting", "held", "sent", "delivered", "failed")
+_ROW: Final = {
+    "kind": _enum("send"),
+    "number": _INTEGER,
+    "link": _STRING,
+    "at": _WORD,
+    "account": _WORD,
+    "phone": _STRING,
+    "phone_shown": _STRING,
+    "operator": _STRING,
+    "route": _enum(*Route),
+    "sender": _STRING,
+    "content": _STRING,
+    "params": _nullable(_OBJECT),
+    "oa": _WORD,
+    "template": _WORD,
+    "code": _CODE,
+    "code_spelled": _CODE,
+    "state": _enum(*_STATE_NAMES, "rejected", "sandbox", "lost"),
+    "word": _STRING,
+    "tone": _enum("ok", "warn", "bad", "wait", "mute"),
+    "attempts": _INTEGER,
+    "marks": _STRINGS,
+    "sms_id": _WORD,
+    "request_id": _WORD,
+    "campaign_id": _WORD,
+    "callback_url": _WORD,
+    "send_at": _WORD,
+    "price": _INTEGER,
+    "alphabet": _STRING,
+    "units": _INTEGER,
+    "limit": _INTEGER,
+    "parts": _INTEGER,
+    "forced_by": _STRINGS,
+    "parts_plain": _INTEGER,
+    "price_plain": _INTEGER,
+    "part_starts": _list(_INTEGER),
+    "ghost": _WORD,
+    "warning": _WORD,
+    "not_taken": _BOOLEAN,
+    "trouble": _BOOLEAN,
+}
+_STEP: Final = _shape(
+    at=_STRING,
+    ms=_NUMBER,
+    kind=_enum("send", "answer", "accepted", "held", "pause", "arrives", "due", "report", "note"),
+    **{"from": _WORD, "to": _WORD},
+    what=_STRING,
+    text=_STRING,
+    fault=_WORD,
+    struck=_nullable(_enum("door", "way", "phone")),
+    status=_WORD,
+    duration_ms=_nullable(_NUMBER),
+    attempt=_nullable(_INTEGER),
+    repeat=_BOOLEAN,
+    later=_BOOLEAN,
+    tone=_STRING,
+)
+SCHEMAS: Final[Mapping[str, Mapping[str, object]]] = {
+    "Error": _shape(error=_STRING),
+    "SendRow": _shape(**_ROW),
+    "NotTakenRow": _shape(
+        kind=_enum("not_taken"),
+        number=_INTEGER,
+        link=_STRING,
+        at=_STRING,
+        method=_STRING,
+        path=_STRING,
+        path_short=_STRING,
+        reason=_WORD,
+        fix=_WORD,
+        status=_nullable(_INTEGER),
+        tone=_STRING,
+        word=_STRING,
+        repeats=_INTEGER,
+        not_taken=_BOOLEAN,
+        trouble=_BOOLEAN,
+    ),
+    "Step": _STEP,
+    "Send": _shape(
+        **_ROW,
+        verdict=_shape(tone=_STRING, text=_STRING, why=_STRING),
+        steps=_list(_ref("Step")),
+        requests=_list(_ref("Request")),
+        requests_pruned=_INTEGER,
+        reports=_list(_ref("Report")),
+        curl=_STRING,
+        pytest=_STRING,
+        can=_shape(deliver=_BOOLEAN, fail=_BOOLEAN, resend=_BOOLEAN, why_not=_WORD),
+    ),
+    "Message": _shape(
+        number=_INTEGER,
+        at=_STRING,
+        account=_STRING,
+        phone=_STRING,
+        route=_enum(*Route),
+        sender=_WORD,
+        content=_STRING,
+        params=_nullable(_OBJECT),
+        template=_WORD,
+        otp=_CODE,
+        code=_CODE,
+        request_id=_WORD,
+        sms_id=_STRING,
+        unicode=_BOOLEAN,
+        alphabet=_STRING,
+        units=_INTEGER,
+        parts=_INTEGER,
+        campaign_id=_WORD,
+        callback_url=_WORD,
+        send_at=_WORD,
+        price=_INTEGER,
+        warning=_WORD,
+        state=_enum(*_STATE_NAMES),
+        delivery=_shape(started_at=_WORD, finished_at=_WORD, delivered=_BOOLEAN, fault=_WORD),
+    ),
+    "Request": _shape(
+        number=_INTEGER,
+        at=_STRING,
+        operation=_nullable(_enum(*Operation)),
+        method=_STRING,
+        path=_STRING,
+        account=_WORD,
+        request_id=_WORD,
+        phone=_WORD,
+        sandbox=_BOOLEAN,
+        fault=_WORD,
+        struck=_nullable(_enum("door", "way")),
+        decided=_CODE,
+        told=_CODE,
+        status=_nullable(_INTEGER),
+        meaning=_WORD,
+        accepted=_BOOLEAN,
+        sms_id=_WORD,
+        fields=_OBJECT,
+        taken=_BOOLEAN,
+        reason=_WORD,
+        fix=_WORD,
+        repeats=_INTEGER,
+        marks=_STRINGS,
+        head=_STRING,
+        body=_STRING,
+        body_bytes=_INTEGER,
+        wanted=_WORD,
+        wanted_marks=_STRINGS,
+        answer=_WORD,
+        duration_ms=_nullable(_NUMBER),
+        client=_WORD,
+    ),
+    "Report": _shape(
+        number=_INTEGER,
+        at=_STRING,
+        sms_id=_STRING,
+        send_status=_INTEGER,
+        attempt=_INTEGER,
+        result=_STRING,
+        duration_ms=_nullable(_NUMBER),
+        url=_WORD,
+        repeat=_BOOLEAN,
+        reason=_WORD,
+    ),
+    "Fault": _shape(
+        number=_INTEGER,
+        spec=_STRING,
+        name=_WORD,
+        used=_INTEGER,
+        left=_nullable(_INTEGER),
+        spent=_BOOLEAN,
+    ),
+    "Faults": _shape(
+        faults=_list(_ref("Fault")),
+        spent=_list(_ref("Fault")),
+        presets=_list(_shape(name=_STRING, spec=_STRING)),
+    ),
+    "Clock": _shape(now=_STRING, running=_BOOLEAN, shift=_NUMBER),
+    "Account": _shape(
+        name=_STRING,
+        api_key=_STRING,
+        balance=_INTEGER,
+        state=_enum(*AccountState),
+        code=_CODE,
+        brandnames=_STRINGS,
+        messages=_INTEGER,
+    ),
+    "Settings": {
+        "type": "object",
+        "properties": {name: setting.schema for name, setting in SETTINGS.items()},
+        "required": [*SETTINGS],
+        "additionalProperties": False,
+    },
+    "Counts": _shape(
+        all=_INTEGER,
+        messages=_INTEGER,
+        code=_INTEGER,
+        trouble=_INTEGER,
+        not_taken=_INTEGER,
+        pruned=_INTEGER,
+    ),
+    "State": _shape(
+        url=_STRING,
+        page=_STRING,
+        version=_STRING,
+        seed=_INTEGER,
+        listen=_STRING,
+        tls=_BOOLEAN,
+        balance=_INTEGER,
+        account=_enum(*AccountState),
+        account_code=_CODE,
+        accounts=_list(_ref("Account")),
+        account_states=_list(_shape(name=_STRING, code=_CODE, words=_STRING)),
+        clock=_ref("Clock"),
+        counts=_ref("Counts"),
+        accepted=_INTEGER,
+        messages=_INTEGER,
+        requests=_INTEGER,
+        pruned=_INTEGER,
+        faults=_list(_ref("Fault")),
+        spent=_list(_ref("Fault")),
+        settings=_ref("Settings"),
+    ),
+}
+"""The schemas of all answers."""
+
+_BALANCE = {"type": "integer", "minimum": 0, "maximum": _LARGEST}
+_FARTHEST = 10**10
+_SHIFT = {"type": "number", "minimum": 0, "maximum": _FARTHEST}
+_CHANGE: Final[Mapping[str, object]] = {
+    "type": "object",
+    "additionalProperties": False,
+    "properties": {
+        "balance": _BALANCE,
+        "account": _enum(*AccountState),
+        "clock": {
+            "type": "object",
+            "additionalProperties": False,
+            "properties": {"shift": _SHIFT},
+            "required": ["shift"],
+        },
+        "settings": {
+            "type": "object",
+            "additionalProperties": False,
+            "properties": {
+                name: setting.schema for name, setting in SETTINGS.items() if setting.live
+            },
+        },
+        "accounts": {
+            "type": "object",
+            "additionalProperties": {
+                "type": "object",
+                "additionalProperties": False,
+                "properties": {"balance": _BALANCE, "state": _enum(*AccountState)},
+            },
+        },
+    },
+}
+
+
+@attrs.frozen
+class Request:
+    """A control request, read by what its operation declares."""
+
+    query: Query
+    path: Mapping[str, str]
+    body: Mapping[str, object]
+
+
+Handle = Callable[[Request], Awaitable[web.Response]]
+
+
+@attrs.frozen
+class ControlOperation:
+    """One operation of the control interface.
+
+    Attributes:
+        method: The HTTP method.
+        path: The path below `/_emulator`.
+        handle: What does it.
+        words: What it does, in a sentence.
+        answer: The schema of its answer.
+        query: The parameters of its query.
+        body: The schema of its body, or None.
+        example: The body that an error shows.
+        status: The HTTP status of its answer.
+        errors: The statuses of what can go wrong beside a wrong parameter.
+    """
+
+    method: str
+    path: str
+    handle: Handle
+    words: str
+    answer: Mapping[str, object]
+    query: tuple[Parameter, ...] = ()
+    body: Mapping[str, object] | None = None
+    example: str = ""
+    status: int = 200
+    errors: tuple[int, ...] = ()
+
+
+_PHONE = _text("phone", "The phone, in any form that a message takes.")
+_REQUEST_ID = _text("request_id", "The RequestId.")
+_SINCE = _count("since", "Only what has a higher number.")
+_BEFORE = _count("before", "Only what has a lower number; 0 for all.")
+_LIMIT = _count("limit", "How many at most; 100 by default.", 1, _MOST_AT_ONCE)
+_TIMEOUT = _seconds("timeout", "How long to wait.", _LONGEST_WAIT)
+_FILTERS = ("all", "code", "trouble", "not_taken")
 
 
 class Control:
@@ -56,62 +533,295 @@ class Control:
 
     Args:
         emulator: The emulator.
-        settings: Its bounds.
-        feed: Its events.
+        feed: Its changes.
         closing: When it closes.
     """
 
-    def __init__(
-        self, emulator: "Emulator", settings: Settings, feed: Feed, closing: Closing
-    ) -> None:
+    def __init__(self, emulator: "Emulator", feed: Feed, closing: Closing) -> None:
         self._emulator = emulator
-        self._settings = settings
+        self._parts = emulator.parts
+        self._journal: Journal = emulator.parts.journal
         self._feed = feed
-        self._followers = Followers(feed, closing, self._time, self._view_state)
+        self._closing = closing
+        self._followers = 0
+        self._version = installed_version()
+        # Of each row whether it has a code and whether it is trouble, and those to look at again.
+        self._flags: dict[int, tuple[bool, bool]] = {}
+        self._changed: set[int] = {send.number for send in self._journal.sends.records}
+        self._journal.changes.add(self._note_change)
+        self.operations: tuple[ControlOperation, ...] = self._declare()
+
+    def _declare(self) -> tuple[ControlOperation, ...]:
+        operation = ControlOperation
+        page = (_BEFORE, _LIMIT)
+        listed = {"older": _BOOLEAN, "event": _STRING}
+        return (
+            operation(
+                "GET", "/ready", self._get_ready, "Tells that the emulator serves.",
+                _shape(ready=_BOOLEAN, url=_STRING, version=_STRING),
+            ),
+            operation("GET", "/state", self._get_state, "Shows state and settings.", _ref("State")),
+            operation(
+                "PATCH", "/state", self._change, "Changes balance, account, clock and settings.",
+                _ref("State"), body=_CHANGE, example='{"balance": 0}',
+            ),
+            operation(
+                "GET", "/inbox", self._get_inbox, "Lists the rows of the page, newest first.",
+                _shape(
+                    rows=_list({"oneOf": [_ref("SendRow"), _ref("NotTakenRow")]}),
+                    counts=_ref("Counts"),
+                    **listed,
+                ),
+                (
+                    _choice("filter", "Which rows.", _FILTERS),
+                    _text("q", "A text in phone, content, ids, path or reason."),
+                    _text("account", "The name of an account."),
+                    _PHONE,
+                    *page,
+                ),
+            ),
+            operation(
+                "GET", "/sends/{number}", self._get_send, "Shows a send with its timeline.",
+                _ref("Send"), errors=(404,),
+            ),
+            operation(
+                "GET", "/messages", self._get_messages, "Lists accepted messages, newest first.",
+                _shape(messages=_list(_ref("Message")), **listed),
+                (
+                    _PHONE, _text("text", "A piece of the text."), _REQUEST_ID,
+                    _text("sms_id", "The SMSID."), _SINCE, *page, _pattern(),
+                ),
+            ),
+            operation(
+                "DELETE", "/messages", self._clear,
+                "Forgets messages, requests and reports; RequestIds stay.", _ref("State"),
+            ),
+            operation(
+                "GET", "/messages/latest", self._get_latest,
+                "Waits for the newest message that fits.", _ref("Message"),
+                (_PHONE, _REQUEST_ID, _SINCE, _TIMEOUT, _pattern()), errors=(404,),
+            ),
+            operation(
+                "GET", "/codes/latest", self._get_code, "Waits for the newest code that fits.",
+                _shape(code=_STRING, message=_ref("Message")),
+                (_PHONE, _REQUEST_ID, _SINCE, _TIMEOUT, _pattern()), errors=(404,),
+            ),
+            operation(
+                "GET", "/messages/{sms_id}", self._get_message,
+                "Shows the send of a message with its timeline.", _ref("Send"), errors=(404,),
+            ),
+            operation(
+                "POST", "/messages/{sms_id}/deliver", self._deliver,
+                "Lets a message reach its phone now, and reports it.", _ref("Message"),
+                errors=(404,),
+            ),
+            operation(
+                "POST", "/messages/{sms_id}/fail", self._fail,
+                "Lets a message fail now, and reports it.", _ref("Message"), errors=(404,),
+            ),
+            operation(
+                "POST", "/messages/{sms_id}/resend", self._resend,
+                "Sends the last report of a message once more.", _ref("Message"),
+                errors=(404, 409),
+            ),
+            operation(
+                "GET", "/requests", self._get_requests,
+                "Lists requests, newest first, those that were not taken among them.",
+                _shape(requests=_list(_ref("Request")), **listed),
+                (
+                    _choice("operation", "What they ask for.", Operation),
+                    _choice("taken", "Only those that were taken, or not.", ("true", "false")),
+                    _PHONE, _REQUEST_ID, _SINCE, *page,
+                ),
+            ),
+            operation(
+                "GET", "/requests/{number}", self._get_request, "Shows a request.",
+                _ref("Request"), errors=(404,),
+            ),
+            operation(
+                "GET", "/reports", self._get_reports, "Lists delivery reports, newest first.",
+                _shape(reports=_list(_ref("Report")), **listed),
+                (_text("sms_id", "The SMSID."), *page),
+            ),
+            operation("GET", "/faults", self._get_faults, "Lists the faults.", _ref("Faults")),
+            operation(
+                "POST", "/faults", self._arm, "Arms a fault.", _ref("Fault"),
+                body={
+                    "type": "object",
+                    "properties": {"spec": _STRING},
+                    "required": ["spec"],
+                    "additionalProperties": False,
+                },
+                example='{"spec": "reset,phase=after,times=1"}', status=201,
+            ),
+            operation(
+                "POST", "/faults/{number}/again", self._arm_again,
+                "Arms a fault once more, under a new number.", _ref("Fault"), status=201,
+                errors=(404,),
+            ),
+            operation(
+                "DELETE", "/faults", self._disarm_all, "Takes all faults away.", _ref("Faults")
+            ),
+            operation(
+                "DELETE", "/faults/{number}", self._disarm, "Takes a fault away.",
+                _ref("Faults"), errors=(404,),
+            ),
+            operation("GET", "/clock", self._get_clock, "Shows the clock.", _ref("Clock")),
+            operation(
+                "POST", "/clock/advance", self._advance, "Moves the clock ahead.", _ref("Clock"),
+                body={
+                    "type": "object",
+                    "properties": {"seconds": _SHIFT},
+                    "required": ["seconds"],
+                    "additionalProperties": False,
+                },
+                example='{"seconds": 3600}',
+            ),
+            operation(
+                "POST", "/reset", self._reset, "Makes the emulator as new.", _ref("State")
+            ),
+            operation(
+                "GET", "/openapi.json", self._get_openapi, "Describes this interface.", _OBJECT
+            ),
+        )  # fmt: skip
 
     def add_routes(self, app: web.Application) -> None:
         """Add the control interface to an application."""
         control = web.Application(middlewares=[_in_json])
-        routes = control.router
-        routes.add_get("/ready", self._get_ready, allow_head=False)
-        routes.add_get("/state", self._get_state, allow_head=False)
-        routes.add_get("/messages", self._get_messages, allow_head=False)
-        routes.add_delete("/messages", self._clear)
-        routes.add_get("/messages/latest", self._get_latest, allow_head=False)
-        routes.add_post("/messages/{sms_id}/deliver", self._deliver)
-        routes.add_post("/messages/{sms_id}/fail", self._fail)
-        routes.add_post("/messages/{sms_id}/resend", self._resend)
-        routes.add_get("/requests", self._get_requests, allow_head=False)
-        routes.add_get("/reports", self._get_reports, allow_head=False)
-        routes.add_get("/events", self._followers.follow, allow_head=False)
-        routes.add_get("/faults", self._get_faults, allow_head=False)
-        routes.add_post("/faults", self._arm)
-        routes.add_delete("/faults", self._disarm_all)
-        routes.add_delete("/faults/{number}", self._disarm)
-        routes.add_get("/clock", self._get_clock, allow_head=False)
-        routes.add_post("/clock/advance", self._advance)
-        routes.add_post("/reset", self._reset)
-        app.add_subapp(PREFIX, control)
+        for operation in self.operations:
+            handle = self._read(operation)
+            if operation.method == "GET":
+                control.router.add_get(operation.path, handle, allow_head=False)
+            else:
+                control.router.add_route(operation.method, operation.path, handle)
+        control.router.add_get("/events", self._follow, allow_head=False)
+        app.add_subapp(CONTROL, control)
 
-    async def _get_ready(self, request: web.Request) -> web.Response:
-        Parameters(request.query)
-        return _answer({"ready": True, "url": self._emulator.url, "version": __version__})
+    def _read(self, operation: ControlOperation) -> Handler:
+        async def handle(request: web.Request) -> web.StreamResponse:
+            query = Query(request.query, operation.query)
+            body: Mapping[str, object] = {}
+            if operation.body is not None:
+                raw = await read_body(request, self._emulator.settings.body_timeout)
+                body = _read_object(raw, operation)
+            return await operation.handle(Request(query, request.match_info, body))
 
-    async def _get_state(self, request: web.Request) -> web.Response:
-        Parameters(request.query)
+        return handle
+
+    async def _get_ready(self, _: Request) -> web.Response:
+        return _answer({"ready": True, "url": self._emulator.url, "version": self._version})
+
+    async def _get_state(self, _: Request) -> web.Response:
         return _answer(self._view_state())
 
-    async def _get_messages(self, request: web.Request) -> web.Response:
-        parameters = Parameters(
-            request.query,
-            *("phone", "text", "request_id", "sms_id", "since", "before", "limit"),
+    async def _change(self, request: Request) -> web.Response:
+        self._emulator.change(request.body)
+        return _answer(self._view_state())
+
+    async def _get_inbox(self, request: Request) -> web.Response:
+        query = request.query
+        before, limit = query.count("before"), query.count("limit", 100)
+        fits = self._filter(query)
+        found: list[View] = []
+        older, counts = False, self._count()
+        for kept in self._newest_rows(query):
+            if before and kept.number >= before:
+                continue
+            view = self._view_row(kept)
+            if not fits(view):
+                continue
+            if len(found) == limit:
+                older = True
+                break
+            found.append(view)
+        return self._answer_list("rows", found, older=older, counts=counts)
+
+    def _newest_rows(self, query: Query) -> Iterator[Send | SeenRequest]:
+        """Yield what can fit, newest first, by what is known of it without looking."""
+        wanted, phone = query.text("filter") or "all", Wanted(query.text("phone")).phone
+        sends = self._journal.sends.records if phone is None else self._journal.sends_to(phone)
+        kinds: list[list[Send] | list[SeenRequest]] = []
+        if wanted == "code":
+            sends = [send for send in sends if self._flags.get(send.number, (True, True))[0]]
+        elif wanted == "trouble":
+            sends = [send for send in sends if self._flags.get(send.number, (True, True))[1]]
+        if wanted != "not_taken":
+            kinds.append(sends)
+        if wanted in ("all", "not_taken") and phone is None:
+            kinds.append(self._journal.not_taken.records)
+        newest_first: list[Iterator[Send | SeenRequest]] = [reversed(kind) for kind in kinds]
+        return merge(*newest_first, key=lambda kept: -kept.number)
+
+    def _filter(self, query: Query) -> Callable[[View], bool]:
+        wanted, account = query.text("filter") or "all", query.text("account")
+        phone = Wanted(query.text("phone")).phone
+        words = _fold(query.text("q") or "")
+        digits = "".join(words.split())
+        if digits.startswith(("84", "+84")) and digits.removeprefix("+").isdigit():
+            digits = "0" + digits.removeprefix("+")[2:]
+
+        def fits(view: View) -> bool:
+            if (
+                (wanted == "code" and not view.get("code"))
+                or (wanted == "trouble" and not view["trouble"])
+                or account not in (None, view.get("account"))
+                or phone not in (None, view.get("phone"))
+            ):
+                return False
+            if not words:
+                return True
+            if digits.isdigit() and digits in str(view.get("phone", "")):
+                return True
+            return any(words in _fold(str(view.get(name) or "")) for name in _SEARCHED)
+
+        return fits
+
+    def _view_row(self, kept: Send | SeenRequest) -> View:
+        if isinstance(kept, SeenRequest):
+            return view_not_taken(kept)
+        return view_row(kept, self._time(), self._emulator.pattern)
+
+    async def _get_send(self, request: Request) -> web.Response:
+        number = _to_number(request.path["number"])
+        for send in (self._journal.sends.get(number), self._send_of(number)):
+            if send is not None:
+                return self._answer_send(send)
+        raise LookupError(f"no send is kept by the number {_quote(request.path['number'])}")
+
+    def _send_of(self, number: int) -> Send | None:
+        """Return the send that a later request belongs to."""
+        request = self._journal.requests.get(number)
+        if request is None or not is_send(request):
+            return None
+        return next(
+            (
+                send
+                for send in reversed(self._journal.sends.records)
+                if any(each.number == number for each in send.requests)
+            ),
+            None,
         )
+
+    async def _get_message(self, request: Request) -> web.Response:
+        send = self._journal.send_by_sms_id(request.path["sms_id"])
+        if send is None:
+            raise LookupError("no message is kept by this SMSID")
+        return self._answer_send(send)
+
+    def _answer_send(self, send: Send) -> web.Response:
+        emulator = self._emulator
+        return _answer(view_send(send, self._time(), emulator.url, emulator.pattern))
+
+    async def _get_messages(self, request: Request) -> web.Response:
+        query = request.query
+        pattern = cast("re.Pattern[str] | None", query.get("pattern"))
         fits = Wanted(
-            parameters.text("phone"),
-            parameters.text("request_id"),
-            parameters.count("since", 0),
+            query.text("phone"),
+            query.text("request_id"),
+            query.count("since"),
+            None if pattern is None else lambda message: bool(find_otp(message.content, pattern)),
         ).fits
-        text, sms_id = (parameters.text("text") or "").casefold(), parameters.text("sms_id")
+        text, sms_id = (query.text("text") or "").casefold(), query.text("sms_id")
 
         def is_asked_for(message: AcceptedMessage) -> bool:
             return (
@@ -120,158 +830,411 @@ class Control:
                 and text in message.content.casefold()
             )
 
-        found, older = _page(self._emulator.messages, is_asked_for, parameters)
-        return self._answer_list("messages", map(self._view_message, found), older=older)
+        found, older = _page(self._emulator.messages, is_asked_for, query)
+        views = [self._view_message(message, pattern) for message in found]
+        return self._answer_list("messages", views, older=older)
 
-    async def _get_latest(self, request: web.Request) -> web.Response:
-        parameters = Parameters(request.query, "phone", "request_id", "since", "timeout")
-        message = await self._emulator.wait_for(
-            phone=parameters.text("phone"),
-            request_id=parameters.text("request_id"),
-            since=parameters.count("since", 0),
-            timeout=parameters.seconds("timeout", 0.0, _LONGEST_WAIT),
+    async def _get_latest(self, request: Request) -> web.Response:
+        query = request.query
+        message = await self._wait(query, with_code=query.get("pattern") is not None)
+        return _answer(self._view_message(message, query.get("pattern")))
+
+    async def _get_code(self, request: Request) -> web.Response:
+        pattern = request.query.get("pattern")
+        view = self._view_message(await self._wait(request.query, with_code=True), pattern)
+        return _answer({"code": view["code"], "message": view})
+
+    async def _wait(self, query: Query, *, with_code: bool) -> AcceptedMessage:
+        return await self._emulator.wait_for(
+            phone=query.text("phone"),
+            request_id=query.text("request_id"),
+            since=query.count("since"),
+            timeout=query.seconds("timeout"),
+            pattern=cast("re.Pattern[str] | None", query.get("pattern")),
+            with_code=with_code,
         )
-        return _answer(self._view_message(message))
 
-    async def _clear(self, request: web.Request) -> web.Response:
-        Parameters(request.query)
+    async def _clear(self, _: Request) -> web.Response:
         self._emulator.clear_messages()
         return _answer(self._view_state())
 
-    async def _deliver(self, request: web.Request) -> web.Response:
+    async def _deliver(self, request: Request) -> web.Response:
         return self._finish(request, delivered=True)
 
-    async def _fail(self, request: web.Request) -> web.Response:
+    async def _fail(self, request: Request) -> web.Response:
         return self._finish(request, delivered=False)
 
-    def _finish(self, request: web.Request, *, delivered: bool) -> web.Response:
-        message = self._emulator.finish(request.match_info["sms_id"], delivered=delivered)
+    def _finish(self, request: Request, *, delivered: bool) -> web.Response:
+        message = self._emulator.finish(request.path["sms_id"], delivered=delivered)
         return _answer(self._view_message(message))
 
-    async def _resend(self, request: web.Request) -> web.Response:
-        message = self._emulator.resend_report(request.match_info["sms_id"])
+    async def _resend(self, request: Request) -> web.Response:
+        message = self._emulator.resend_report(request.path["sms_id"])
         return _answer(self._view_message(message))
 
-    async def _get_requests(self, request: web.Request) -> web.Response:
-        parameters = Parameters(
-            request.query, "operation", "phone", "request_id", "since", "before", "limit"
-        )
-        operation = parameters.choice("operation", Operation)
-        phone, request_id = parameters.text("phone"), parameters.text("request_id")
-        since = parameters.count("since", 0)
+    async def _get_requests(self, request: Request) -> web.Response:
+        query = request.query
+        operation, phone = query.text("operation"), query.text("phone")
+        request_id, since = query.text("request_id"), query.count("since")
+        taken = {"true": True, "false": False}.get(query.text("taken") or "")
 
         def is_asked_for(seen: SeenRequest) -> bool:
             return (
                 seen.number > since
+                and taken in (None, seen.taken)
                 and operation in (None, seen.operation)
                 and phone in (None, seen.phone)
                 and request_id in (None, seen.request_id)
             )
 
-        found, older = _page(self._emulator.requests, is_asked_for, parameters)
+        journal = self._journal
+        seen = [*merge(
+            journal.requests.records, journal.not_taken.records, key=lambda each: each.number
+        )]  # fmt: skip
+        found, older = _page(seen, is_asked_for, query)
         return self._answer_list("requests", map(view_request, found), older=older)
 
-    async def _get_reports(self, request: web.Request) -> web.Response:
-        parameters = Parameters(request.query, "sms_id", "before", "limit")
-        sms_id = parameters.text("sms_id")
-        found, older = _page(
-            self._emulator.reports, lambda report: sms_id in (None, report.sms_id), parameters
-        )
-        return self._answer_list("reports", map(view_report, found), older=older)
+    async def _get_request(self, request: Request) -> web.Response:
+        number = _to_number(request.path["number"])
+        seen = self._journal.not_taken.get(number) or self._journal.requests.get(number)
+        if seen is None:
+            raise LookupError(f"no request is kept by the number {_quote(request.path['number'])}")
+        return _answer(view_request(seen))
 
-    async def _get_faults(self, request: web.Request) -> web.Response:
-        Parameters(request.query)
+    async def _get_reports(self, request: Request) -> web.Response:
+        sms_id = request.query.text("sms_id")
+        found, older = _page(
+            self._emulator.reports, lambda report: sms_id in (None, report.sms_id), request.query
+        )
+        views = [view_report(each, self._journal.send_by_sms_id(each.sms_id)) for each in found]
+        return self._answer_list("reports", views, older=older)
+
+    async def _get_faults(self, _: Request) -> web.Response:
         return self._answer_faults()
 
-    async def _arm(self, request: web.Request) -> web.Response:
-        body = await self._read_json(request, "spec")
-        if not isinstance(body["spec"], str):
+    async def _arm(self, request: Request) -> web.Response:
+        spec = request.body["spec"]
+        if not isinstance(spec, str):
             raise ConfigurationError("spec must be a string such as 'reset,phase=after,times=1'")
-        return _answer(view_fault(self._emulator.fault(body["spec"])), status=201)
+        return _answer(view_fault(self._emulator.fault(spec)), status=201)
 
-    async def _disarm_all(self, request: web.Request) -> web.Response:
-        Parameters(request.query)
+    async def _arm_again(self, request: Request) -> web.Response:
+        again = self._emulator.fault(self._find_fault(request).fault)
+        return _answer(view_fault(again), status=201)
+
+    async def _disarm_all(self, _: Request) -> web.Response:
         self._emulator.clear_faults()
         return self._answer_faults()
 
-    async def _disarm(self, request: web.Request) -> web.Response:
-        number = request.match_info["number"]
+    async def _disarm(self, request: Request) -> web.Response:
+        self._find_fault(request).disarm()
+        return self._answer_faults()
+
+    def _find_fault(self, request: Request) -> ArmedFault:
+        number = request.path["number"]
         for armed in self._emulator.faults:
             if str(armed.number) == number:
-                armed.disarm()
-                return self._answer_faults()
-        raise LookupError(f"no fault is armed with the number {quote(number)}")
+                return armed
+        raise LookupError(f"no fault is armed with the number {_quote(number)}")
 
-    async def _get_clock(self, request: web.Request) -> web.Response:
-        Parameters(request.query)
+    async def _get_clock(self, _: Request) -> web.Response:
         return _answer(view_clock(self._emulator.clock))
 
-    async def _advance(self, request: web.Request) -> web.Response:
-        seconds = (await self._read_json(request, "seconds"))["seconds"]
+    async def _advance(self, request: Request) -> web.Response:
+        seconds = request.body["seconds"]
         if not isinstance(seconds, int | float) or isinstance(seconds, bool):
-            raise ConfigurationError(f"seconds must be a number, not {quote(json.dumps(seconds))}")
+            raise ConfigurationError(f"seconds must be a number, not {_quote(json.dumps(seconds))}")
+        if _FARTHEST < seconds <= _LARGEST:
+            raise ConfigurationError(f"seconds must be at most {_FARTHEST}, not {seconds:g}")
         self._emulator.clock.advance(seconds)
         return _answer(view_clock(self._emulator.clock))
 
-    async def _reset(self, request: web.Request) -> web.Response:
-        Parameters(request.query)
+    async def _reset(self, _: Request) -> web.Response:
         self._emulator.reset()
         return _answer(self._view_state())
 
-    async def _read_json(self, request: web.Request, name: str) -> Mapping[str, object]:
-        """Read a body that is an object with one value in it."""
-        raw = await read_body(request, self._settings.body_timeout)
-        try:
-            body: object = json.loads(raw)
-        except (ValueError, RecursionError):
-            body = None
-        if not isinstance(body, dict) or set(cast("dict[str, object]", body)) != {name}:
-            raise ConfigurationError(f'the body must be a JSON object such as {{"{name}": …}}')
-        return cast("dict[str, object]", body)
+    async def _get_openapi(self, _: Request) -> web.Response:
+        return _answer(describe(self.operations, self._version))
 
     def _answer_faults(self) -> web.Response:
-        return _answer({"faults": [view_fault(armed) for armed in self._emulator.faults]})
+        return _answer({**self._view_faults(), "presets": _PRESETS})
 
-    def _answer_list(self, name: str, views: Iterable[View], *, older: bool) -> web.Response:
+    def _view_faults(self) -> View:
+        faults = self._parts.faults
+        return {
+            "faults": [view_fault(armed) for armed in faults.armed],
+            "spent": [view_fault(armed) for armed in reversed(faults.spent)],
+        }
+
+    def _answer_list(
+        self, name: str, views: Iterable[View], *, older: bool, **more: object
+    ) -> web.Response:
         event = self._feed.name(self._feed.newest)
-        return _answer({name: list(views), "older": older, "event": event})
+        return _answer({name: list(views), "older": older, "event": event, **more})
 
     def _time(self) -> float:
         return self._emulator.clock.time()
 
-    def _view_message(self, message: AcceptedMessage) -> View:
-        return view_message(message, self._time())
+    def _view_message(self, message: AcceptedMessage, pattern: object = None) -> View:
+        given = cast("re.Pattern[str] | None", pattern)
+        return view_message(message, self._time(), given or self._emulator.pattern)
 
     def _view_state(self) -> View:
-        emulator = self._emulator
+        emulator, gateway = self._emulator, self._parts.gateway
         return {
             "url": emulator.url,
-            "balance": emulator.balance,
-            "account": emulator.account,
+            "page": emulator.page,
+            "version": self._version,
             "seed": emulator.seed,
-            "accepted": emulator.mark(),
-            "messages": len(emulator.messages),
-            "pruned": emulator.pruned,
-            "requests": len(emulator.requests),
+            "listen": emulator.listens_on,
+            "tls": emulator.url.startswith("https:"),
+            "balance": gateway.first.balance,
+            "account": gateway.first.state,
+            "account_code": STATE_CODES[gateway.first.state],
+            "accounts": [view_account(account) for account in gateway.accounts],
+            "account_states": ACCOUNT_STATES,
             "clock": view_clock(emulator.clock),
-            "faults": [view_fault(armed) for armed in emulator.faults],
+            "counts": self._count(),
+            "accepted": gateway.count,
+            "messages": gateway.kept,
+            "pruned": gateway.pruned,
+            "requests": len(self._journal.requests),
+            **self._view_faults(),
+            "settings": view_settings(gateway.settings),
         }
 
+    def _note_change(self, kind: RowKind, number: int) -> None:
+        if kind is RowKind.ROW:
+            self._changed.add(number)
+        elif kind is RowKind.GONE:
+            self._changed.discard(number)
+            self._flags.pop(number, None)
+        elif kind is RowKind.RESET:
+            self._changed.clear()
+            self._flags.clear()
 
-def _page(
-    records: list[_R], fits: Callable[[_R], bool], parameters: Parameters
-) -> tuple[list[_R], bool]:
+    def _note_flags(self, number: int, view: View) -> None:
+        self._flags[number] = _flags_of(view)
+        self._changed.discard(number)
+
+    def _count(self) -> View:
+        now, pattern = self._time(), self._emulator.pattern
+        for number in self._changed:
+            if (send := self._journal.sends.get(number)) is not None:
+                self._flags[number] = _flags_of(view_row(send, now, pattern))
+        self._changed.clear()
+        return {
+            "all": len(self._journal.sends) + len(self._journal.not_taken),
+            "messages": self._parts.gateway.kept,
+            "code": sum(1 for code, _ in self._flags.values() if code),
+            "trouble": sum(1 for _, trouble in self._flags.values() if trouble),
+            "not_taken": len(self._journal.not_taken),
+            "pruned": self._journal.pruned,
+        }
+
+    async def _follow(self, request: web.Request) -> web.StreamResponse:
+        """Stream events to one page until it leaves, or the emulator closes."""
+        place = self._start(request)
+        if self._followers >= _MOST_FOLLOWERS:
+            raise web.HTTPServiceUnavailable(reason=f"{self._followers} streams are open already")
+        self._followers += 1
+        response = web.StreamResponse(headers={"Cache-Control": "no-store"})
+        response.content_type = "text/event-stream"
+        try:
+            await response.prepare(request)
+            await response.write(f"retry: {_RETRY}\n\n".encode())
+            await self._stream(response, place)
+        except ConnectionError:
+            pass
+        finally:
+            self._followers -= 1
+        return response
+
+    def _start(self, request: web.Request) -> int | None:
+        """Return the place after which the stream starts, or None where it is not known any more.
+
+        A browser that connects again names the last event that it has seen in a header.
+        """
+        after = Query(request.query, (_AFTER,)).text("after")
+        name = request.headers.get("Last-Event-ID", after)
+        return self._feed.newest if name is None else self._feed.find(name)
+
+    async def _stream(self, response: web.StreamResponse, place: int | None) -> None:
+        while True:
+            changes = None if place is None else self._feed.after(place, _MOST_AT_ONCE)
+            if place is None or changes is None:
+                place = self._feed.newest
+                events = [self._event("reload", {}, place)]
+            else:
+                place = changes[-1][0] if changes else place
+                events = [*self._events([change for _, change in changes], place)]
+            events.append(self._event("state", self._view_state(), place))
+            await response.write("".join(events).encode())
+            # In a burst a page draws more rows at once, and less often.
+            await self._closing.within(_PAUSE * (3 if len(events) > _BURST else 1))
+            if self._closing.has_begun:
+                return
+            while not await self._feed.wait(place, _ALIVE):
+                if self._closing.has_begun:
+                    return
+                await response.write(b": alive\n\n")
+
+    def _events(self, changes: list[tuple[RowKind, int]], place: int) -> Iterator[str]:
+        """Write each row once, in its latest state, whatever happened to it in this batch."""
+        rows: dict[int, None] = {}
+        gone: list[int] = []
+        for kind, number in changes:
+            if kind is RowKind.RESET:
+                rows.clear()
+                gone.clear()
+                yield self._event("reset", {}, place)
+            elif kind is RowKind.GONE:
+                gone.append(number)
+                rows.pop(number, None)
+            elif kind is RowKind.ROW:
+                rows[number] = None
+        for number in rows:
+            kept = self._journal.sends.get(number) or self._journal.not_taken.get(number)
+            if kept is not None:
+                view = self._view_row(kept)
+                if not view["not_taken"]:
+                    self._note_flags(number, view)
+                yield self._event("row", view, place)
+        if gone:
+            yield self._event("gone", {"numbers": gone}, place)
+
+    def _event(self, kind: str, view: View, place: int) -> str:
+        return f"id: {self._feed.name(place)}\nevent: {kind}\ndata: {_dumps(view)}\n\n"
+
+
+_AFTER = _text("after", "The id of the last event that was seen.")
+_PRESETS = [{"name": name, "spec": spec} for name, spec in PRESETS]
+_SEARCHED = ("phone", "content", "request_id", "sms_id", "path", "reason", "sender", "code")
+
+
+def _flags_of(view: View) -> tuple[bool, bool]:
+    return view["code"] is not None, bool(view["trouble"])
+
+
+def _fold(text: str) -> str:
+    """Return a text without case, diacritics and doubled spaces, so `ma xac` finds `Mã xác`."""
+    if text.isascii():
+        return text.lower()
+    plain = unicodedata.normalize("NFD", text.replace("đ", "d").replace("Đ", "d"))
+    return "".join(each for each in plain if not unicodedata.combining(each)).lower()
+
+
+def _to_number(written: str) -> int:
+    return int(written) if written.isascii() and written.isdigit() and len(written) <= 15 else 0
+
+
+def _page(records: list[_R], fits: Callable[[_R], bool], query: Query) -> tuple[list[_R], bool]:
     """Return the newest records that fit, newest first, and whether there are older ones."""
-    before = parameters.count("before", 0)
-    limit = parameters.count("limit", 100, low=1, high=_MOST_AT_ONCE)
-    found: list[_R] = []
-    for record in reversed(records):
-        if (before and record.number >= before) or not fits(record):
-            continue
-        if len(found) == limit:
-            return found, True
-        found.append(record)
-    return found, False
+    before, limit = query.count("before"), query.count("limit", 100)
+    fitting = (
+        record
+        for record in reversed(records)
+        if (not before or record.number < before) and fits(record)
+    )
+    found = [*islice(fitting, limit + 1)]
+    return found[:limit], len(found) > limit
+
+
+def _read_object(raw: bytes, operation: ControlOperation) -> Mapping[str, object]:
+    """Read a body that is an object with the names that the operation declares."""
+    try:
+        body: object = json.loads(raw)
+    except (ValueError, RecursionError):
+        body = None
+    schema = operation.body or {}
+    if not isinstance(body, dict):
+        raise ConfigurationError(f"the body must be a JSON object such as {operation.example}")
+    required = set(cast("list[str]", schema.get("required", [])))
+    given = cast("dict[str, object]", body)
+    if not required <= set(given) or (required and set(given) != required):
+        raise ConfigurationError(f"the body must be a JSON object such as {operation.example}")
+    return given
+
+
+def describe(operations: Iterable[ControlOperation], version: str) -> View:
+    """Write the OpenAPI description of the control interface."""
+    security: list[Mapping[str, list[str]]] = [{}, {"token": []}]
+    paths: dict[str, dict[str, object]] = {}
+    for operation in operations:
+        paths.setdefault(operation.path, {})[operation.method.lower()] = _describe(operation)
+    paths["/events"] = {
+        "get": {
+            "summary": "Streams rows and state as server-sent events.",
+            "operationId": "get_events",
+            "parameters": [_describe_parameter(_AFTER)],
+            "responses": {
+                "200": {
+                    "description": "Events row, gone, state, reload and reset.",
+                    "content": {"text/event-stream": {"schema": _STRING}},
+                },
+                "400": _ERROR,
+            },
+        }
+    }
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "esms-async emulator",
+            "version": version,
+            "description": "The control interface of a local eSMS gateway. No SMS leaves it.",
+        },
+        "servers": [{"url": CONTROL.rstrip("/")}],
+        "paths": paths,
+        "components": {
+            "schemas": SCHEMAS,
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+        },
+        "security": security,
+    }
+
+
+_ERROR: Final[Mapping[str, object]] = {
+    "description": "It can't be done; the error names the value.",
+    "content": {"application/json": {"schema": _ref("Error")}},
+}
+
+
+def _describe_parameter(parameter: Parameter) -> View:
+    return {
+        "name": parameter.name,
+        "in": "query",
+        "required": False,
+        "description": parameter.words,
+        "schema": parameter.schema,
+    }
+
+
+def _describe(operation: ControlOperation) -> View:
+    names = [part[1:-1] for part in operation.path.split("/") if part.startswith("{")]
+    described: dict[str, object] = {
+        "summary": operation.words,
+        "operationId": f"{operation.method.lower()}{operation.path}".translate(
+            str.maketrans("/{}.", "____")
+        ),
+        "parameters": [
+            {"name": name, "in": "path", "required": True, "schema": _STRING} for name in names
+        ]
+        + [_describe_parameter(parameter) for parameter in operation.query],
+        "responses": {
+            str(operation.status): {
+                "description": operation.words,
+                "content": {"application/json": {"schema": operation.answer}},
+            },
+            **{str(status): _ERROR for status in (400, 401, 403, *operation.errors)},
+        },
+    }
+    if operation.body is not None:
+        content = {"application/json": {"schema": operation.body}}
+        described["requestBody"] = {"required": True, "content": content}
+        described["responses"] = {
+            **cast("dict[str, object]", described["responses"]), "408": _ERROR, "413": _ERROR,
+        }  # fmt: skip
+    return described
 
 
 @web.middleware
@@ -283,10 +1246,10 @@ async def _in_json(request: web.Request, handler: Handler) -> web.StreamResponse
         return _refuse(_status(error), error)
     except web.HTTPMethodNotAllowed as error:
         allowed = ", ".join(sorted(error.allowed_methods))
-        words = f"{quote(request.path)} takes {allowed}, not {quote(error.method)}"
+        words = f"{_quote(request.path)} takes {allowed}, not {_quote(error.method)}"
         return _refuse(405, words, Allow=allowed)
     except web.HTTPNotFound:
-        return _refuse(404, f"there is no {quote(request.path)}")
+        return _refuse(404, f"there is no {_quote(request.path)}")
     except web.HTTPException as error:
         return _refuse(error.status, error.reason)
 
@@ -305,3 +1268,53 @@ def _refuse(status: int, words: object, **headers: str) -> web.Response:
 
 def _answer(view: View, *, status: int = 200) -> web.Response:
     return web.json_response(view, status=status, headers=PRIVATE)
+
+
+PAGE_FOLDER: Final = f"{CONTROL}page/"
+"""Where the page's scripts and styles are."""
+
+_TYPES: Final = {
+    ".html": "text/html",
+    ".css": "text/css",
+    ".js": "text/javascript",
+    ".svg": "image/svg+xml",
+}
+_INDEX = "index.html"
+# Whatever a message holds: no script but the page's own runs, nothing is loaded from elsewhere,
+# nothing is sent elsewhere, and no text can become markup.
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
+    "require-trusted-types-for 'script'; trusted-types 'none'"
+)
+_PAGE_HEADERS: Final = {
+    **PRIVATE,
+    "Content-Security-Policy": _POLICY,
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "X-Frame-Options": "DENY",
+}
+
+
+class Page:
+    """Answers the requests for the page. Its files are read once, when it is made."""
+
+    def __init__(self) -> None:
+        folder = files("esms_async.emulator") / "static"
+        self._files = {file.name: file.read_bytes() for file in folder.iterdir() if file.is_file()}
+
+    def add_routes(self, app: web.Application) -> None:
+        """Add the page, its deep links and its files, before the control interface."""
+        for name, body in self._files.items():
+            kind = _TYPES.get(name[name.rindex(".") :], "application/octet-stream")
+            paths = ("/", "/m/{sms_id}", "/r/{number}") if name == _INDEX else ()
+            for path in paths or (PAGE_FOLDER + name,):
+                app.router.add_get(path, _file_handler(kind, body), allow_head=False)
+
+
+def _file_handler(content_type: str, body: bytes) -> Handler:
+    async def handle(_: web.Request) -> web.StreamResponse:
+        return web.Response(
+            body=body, content_type=content_type, charset="utf-8", headers=_PAGE_HEADERS
+        )
+
+    return handle

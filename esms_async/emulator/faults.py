@@ -1,4 +1,4 @@
-"""Faults, and the grammar they are written in.
+"""Faults: the grammar they are written in, and which of them a request meets.
 
     kind[:argument][@operation][,phase=before|after][,times=n][,p=0.1][,skip=n][,phone=…]
 
@@ -12,7 +12,7 @@
 | `dribble:2s` | the answer byte by byte, over that time |
 | `http:503` | an HTTP status, with a Retry-After where `retry_after=2` asks for one |
 | `html:400` | the same with an HTML page, as a proxy writes it |
-| `garbage` | bytes that are no HTTP |
+| `garbage` | bytes that are not HTTP |
 | `empty` | HTTP 200 with an empty body |
 | `invalid` | `{"error":"Invalid request"}` |
 | `code:103` | an answer with that code |
@@ -33,21 +33,22 @@ pass, `p` strikes by chance, `times` limits how often.
 
 import enum
 import math
+import random
 import re
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Final, NoReturn
 
 import attrs
 
-from esms_async.codes import CODES
-from esms_async.emulator.records import Operation, Twist
-from esms_async.errors import ConfigurationError
-from esms_async.phone import mask_phone, normalize_phone
+from esms_async._model.codes import CODES
+from esms_async._model.errors import ConfigurationError
+from esms_async._model.phone import mask_phone, normalize_phone
+from esms_async.emulator.clock import Listeners
+from esms_async.emulator.records import DeliveryFault, Operation
+from esms_async.emulator.settings import read_duration
 
-# "900", "900ms", "2s", "1.5m", "24h"; a bare number is seconds.
-_DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(ms|s|m|h|)")
-_UNITS = {"ms": 0.001, "s": 1.0, "": 1.0, "m": 60.0, "h": 3600.0}
 _LONGEST_WORD = 40
 _LONG_NUMBER = re.compile(r"[0-9]{8,}")
 # These statuses have no body, so that they would make another fault than they say.
@@ -82,8 +83,8 @@ class Phase(enum.StrEnum):
     AFTER = "after"
 
 
-class Sort(enum.Enum):
-    """What a fault is about. A request meets at most one fault of each sort."""
+class Target(enum.Enum):
+    """What a fault changes. A request meets at most one fault of each target."""
 
     ANSWER = "answer"
     STATUS_LAG = "status lag"
@@ -101,7 +102,7 @@ class Fault:
         fraction: The fraction of `truncate`.
         status: The HTTP status of `http` and `html`.
         code: The code of `code` and `duplicate`.
-        twist: The argument of `dlr`.
+        delivery: The argument of `dlr`.
         operation: The operation that it strikes, or None for every one that it can.
         phase: When it strikes.
         times: How often it strikes at most, or None.
@@ -117,7 +118,7 @@ class Fault:
     fraction: float = 0.0
     status: int = 200
     code: str = ""
-    twist: Twist | None = None
+    delivery: DeliveryFault | None = None
     operation: Operation | None = None
     phase: Phase = Phase.BEFORE
     times: int | None = None
@@ -127,9 +128,9 @@ class Fault:
     retry_after: int | None = None
 
     @property
-    def sort(self) -> Sort:
-        """What it is about."""
-        return _RULES[self.kind].sort
+    def target(self) -> Target:
+        """What it changes."""
+        return _RULES[self.kind].target
 
     def fits(self, operation: Operation, phone: str | None) -> bool:
         """Tell whether it picks a request.
@@ -200,12 +201,6 @@ def parse_fault(spec: str) -> Fault:
     return fault
 
 
-def read_duration(text: str) -> float | None:
-    """Return the seconds of a time such as `500ms`, `2s`, `5m`, `1h` or `2`, or None."""
-    match = _DURATION.fullmatch(text)
-    return None if match is None else float(match[1]) * _UNITS[match[2]]
-
-
 def _require_str(spec: object) -> str:
     if not isinstance(spec, str):
         raise ConfigurationError(f"a fault is written as a str, not {type(spec).__name__}")
@@ -259,15 +254,15 @@ def _read_code(fault: Fault, text: str) -> Fault:
     return attrs.evolve(fault, code=text)
 
 
-def _read_twist(fault: Fault, text: str) -> Fault:
-    if text not in list(Twist):
-        _refuse(fault, f"takes {_list(Twist)}, not {_quote(text)}")
-    return attrs.evolve(fault, twist=Twist(text))
+def _read_delivery(fault: Fault, text: str) -> Fault:
+    if text not in list(DeliveryFault):
+        _refuse(fault, f"takes {_list(DeliveryFault)}, not {_quote(text)}")
+    return attrs.evolve(fault, delivery=DeliveryFault(text))
 
 
 def _read_phase(fault: Fault, text: str) -> Fault:
-    if fault.sort is not Sort.ANSWER:
-        _refuse(fault, "takes no phase, for it concerns messages that are accepted")
+    if fault.target is not Target.ANSWER:
+        _refuse(fault, "takes no phase: it concerns messages that are accepted")
     if text not in list(Phase):
         _refuse(fault, f"takes phase={' or phase='.join(Phase)}, not {_quote(text)}")
     return attrs.evolve(fault, phase=Phase(text))
@@ -344,7 +339,7 @@ class _Rule:
     read: Callable[[Fault, str], Fault] | None = None
     example: str = ""
     default: str | None = None
-    sort: Sort = Sort.ANSWER
+    target: Target = Target.ANSWER
     operations: frozenset[Operation] = frozenset(Operation)
     phase: Phase = Phase.BEFORE
 
@@ -366,8 +361,8 @@ _RULES: Final[Mapping[str, _Rule]] = MappingProxyType(
         Kind.INVALID: _Rule(),
         Kind.CODE: _Rule(_read_code, "103"),
         Kind.DUPLICATE: _Rule(operations=_SENDS),
-        Kind.STATUS_LAG: _Rule(_read_seconds, "3s", sort=Sort.STATUS_LAG, operations=_SENDS),
-        Kind.DLR: _Rule(_read_twist, "failed", sort=Sort.DELIVERY, operations=_SENDS),
+        Kind.STATUS_LAG: _Rule(_read_seconds, "3s", target=Target.STATUS_LAG, operations=_SENDS),
+        Kind.DLR: _Rule(_read_delivery, "failed", target=Target.DELIVERY, operations=_SENDS),
     }
 )
 
@@ -386,3 +381,167 @@ MAGIC_PHONES: Final[Mapping[str, str]] = MappingProxyType(
     {f"0900000{int(code):03}": code for code in CODES if code != "100"}
 )
 """Phone numbers that always meet a code: `0900000103` meets 103, `0900000099` meets 99, …"""
+
+PRESETS: Final = (
+    ("Lose the next answer", "reset@send,phase=after,times=1"),
+    ("Reset the next send", "reset@send,times=1"),
+    ("Hang once", "hang@send,times=1"),
+    ("Answer 2 s late", "delay:2s@send,times=1"),
+    ("503 three times", "http:503@send,times=3,retry_after=1"),
+    ("Error without a code", "invalid@send,times=1"),
+    ("Balance used up", "code:103@send,times=1"),
+    ("Delivery fails", "dlr:failed,times=1"),
+    ("Report comes twice", "dlr:twice,times=1"),
+    ("Lose one answer in ten", "reset@send,phase=after,p=0.1"),
+)
+"""Faults that the page arms with one click, by their names."""
+
+_NAMES: Final = {spec: name for name, spec in PRESETS}
+_MOST_SPENT = 20
+
+
+class ArmedFault:
+    """A fault at work."""
+
+    def __init__(
+        self, number: int, fault: Fault, chance: random.Random, registry: "FaultRegistry"
+    ) -> None:
+        self._number = number
+        self._fault = fault
+        self._chance = chance
+        self._registry = registry
+        self._met = 0
+        self._used = 0
+
+    @property
+    def number(self) -> int:
+        """Its place in the order of all faults that were ever armed, from 1."""
+        return self._number
+
+    @property
+    def fault(self) -> Fault:
+        """The fault."""
+        return self._fault
+
+    @property
+    def name(self) -> str | None:
+        """What the page calls it, or None."""
+        return _NAMES.get(str(self._fault))
+
+    @property
+    def used(self) -> int:
+        """How often it has struck."""
+        return self._used
+
+    @property
+    def left(self) -> int | None:
+        """How often it can still strike, or None where nothing limits it."""
+        return None if self._fault.times is None else self._fault.times - self._used
+
+    def disarm(self) -> None:
+        """Take it away, if it is still there."""
+        self._registry.disarm(self)
+
+    def strikes(self, operation: Operation, phone: str | None) -> bool:
+        """Return True where it strikes a request, and count it.
+
+        Args:
+            operation: What the request asks for.
+            phone: The phone in it, as `0XXXXXXXXX`, or None.
+        """
+        fault = self._fault
+        if self.left == 0 or not fault.fits(operation, phone):
+            return False
+        self._met += 1
+        if self._met <= fault.skip or (fault.p < 1 and self._chance.random() >= fault.p):
+            return False
+        self._used += 1
+        return True
+
+    def __repr__(self) -> str:
+        return f"<ArmedFault {self._fault}, used {self._used}>"
+
+
+class FaultRegistry:
+    """The armed faults, in the order in which they were armed. The first that fits strikes.
+
+    Args:
+        seed: Makes `p=` repeatable: the same faults armed in the same order strike the same
+            requests of a sequence.
+
+    Attributes:
+        changes: Called when a fault is armed or taken away.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self._seed = seed
+        self.changes: Listeners[[]] = Listeners()
+        self._number = 0
+        self._count = 0
+        self._armed: dict[Target, list[ArmedFault]] = {target: [] for target in Target}
+        self._spent: deque[ArmedFault] = deque(maxlen=_MOST_SPENT)
+
+    @property
+    def loaded(self) -> bool:
+        """True where a fault can strike."""
+        return any(self._armed.values())
+
+    @property
+    def armed(self) -> tuple[ArmedFault, ...]:
+        """The faults that can still strike, in the order in which they were armed."""
+        found = [armed for faults in self._armed.values() for armed in faults]
+        return tuple(sorted(found, key=lambda armed: armed.number))
+
+    @property
+    def spent(self) -> tuple[ArmedFault, ...]:
+        """The newest of those that are used up, in the order in which they were armed."""
+        return tuple(sorted(self._spent, key=lambda armed: armed.number))
+
+    def arm(self, fault: Fault | str) -> ArmedFault:
+        """Arm a fault.
+
+        Args:
+            fault: The fault, or its specification.
+
+        Raises:
+            ConfigurationError: The specification cannot be read.
+        """
+        fault = fault if isinstance(fault, Fault) else parse_fault(fault)
+        self._count += 1
+        chance = random.Random(f"{self._seed}/{self._count}")  # noqa: S311  # chance to repeat
+        self._number += 1
+        armed = ArmedFault(self._number, fault, chance, self)
+        self._armed[fault.target].append(armed)
+        self.changes.tell()
+        return armed
+
+    def draw(self, target: Target, operation: Operation, phone: str | None) -> Fault | None:
+        """Return the fault of one target that a request meets, and count it.
+
+        Args:
+            target: What the fault changes.
+            operation: What the request asks for.
+            phone: The phone in it, as `0XXXXXXXXX`, or None.
+        """
+        for armed in self._armed[target]:
+            if armed.strikes(operation, phone):
+                if armed.left == 0:
+                    self._armed[target].remove(armed)
+                    self._spent.append(armed)
+                return armed.fault
+        return None
+
+    def clear(self) -> None:
+        """Take all faults away. Those that are armed then meet the same chance again."""
+        for faults in self._armed.values():
+            faults.clear()
+        self._spent.clear()
+        self._count = 0
+        self.changes.tell()
+
+    def disarm(self, armed: ArmedFault) -> None:
+        """Take a fault away, if it is still there."""
+        for faults in (self._armed[armed.fault.target], self._spent):
+            if armed in faults:
+                faults.remove(armed)
+                self.changes.tell()

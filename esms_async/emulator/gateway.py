@@ -1,26 +1,39 @@
 """The emulated gateway as a state machine: fields in, answers out, no I/O, and a given clock.
 
-Whatever changes the account, the RequestIds and the messages is decided in this file, and no call
-waits for anything: what is checked is stored in the same breath, so that of two equal requests
-exactly one is accepted.
+Whatever changes accounts, RequestIds and messages is decided in this file, and no call waits for
+anything: what is checked is stored at once, so of two equal requests exactly one is accepted.
 """
 
-import random
-from collections.abc import Callable
+import os
+import re
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
+from typing import Final
 
 import attrs
 
+from esms_async._model.errors import ConfigurationError, InvalidMessage
+from esms_async._model.messages import VIETNAM_TIME, Credentials, check_callback_url
+from esms_async._model.phone import mask_phone, normalize_phone
 from esms_async.emulator import wire
-from esms_async.emulator.dedup import RequestIds, Use
-from esms_async.emulator.delivery import Progress, plan_delivery, progress
 from esms_async.emulator.faults import MAGIC_PHONES
-from esms_async.emulator.records import AcceptedMessage, Operation, Twist
+from esms_async.emulator.records import (
+    AcceptedMessage,
+    Answer,
+    DeliveryFault,
+    Operation,
+    Progress,
+    Route,
+    operator,
+    plan_delivery,
+    progress,
+)
 from esms_async.emulator.settings import AccountState, Check, Settings
-from esms_async.emulator.wire import Answer, Fields
-from esms_async.errors import InvalidMessage
-from esms_async.messages import VIETNAM_TIME, Credentials, check_callback_url
-from esms_async.phone import normalize_phone
+from esms_async.emulator.wire import Fields
+
+DEFAULT_BALANCE: Final = 1_000_000_000
+"""Enough for a million messages, in dong."""
 
 # "Send fixed number with cheap price": fields RequestId and campaignid.
 _LONGEST_REQUEST_ID = 50
@@ -33,12 +46,213 @@ _STATUS_WINDOW = 7 * 24 * 3600.0
 # The first year that dates are taken of: years before it are dates that were forgotten.
 _FIRST_YEAR = 1000
 
-_STATE_CODES = {
+STATE_CODES: Final[Mapping[AccountState, str | None]] = {
     AccountState.ACTIVE: None,
     AccountState.LOCKED: "143",
     AccountState.IP_NOT_LISTED: "140",
     AccountState.NO_PRICE_LIST: "102",
 }
+"""The code that each state of an account answers with, or None."""
+
+# "Get list of templates": a variable of at most 20 characters (assumed).
+_VARIABLE = re.compile(r"\{P[0-9]+,([0-9]+)\}")
+_FIRST_TEMPLATE_NUMBER = 458
+_NETWORKS = (1, 2, 3, 4, 5, 6, 7)
+
+
+@attrs.frozen
+class BrandnameSetup:
+    """A brandname that an account has.
+
+    Args:
+        name: The name, as on the phone.
+        templates: The registered texts, with variables as `{P1,20}`; none takes any text.
+        networks: The telcoids of the operators that it is registered with.
+    """
+
+    name: str
+    templates: tuple[str, ...] = ()
+    networks: tuple[int, ...] = _NETWORKS
+
+    def takes(self, content: str) -> bool:
+        """Return True where a text fits a template."""
+        return not self.templates or any(
+            re.fullmatch(_to_pattern(template), content) for template in self.templates
+        )
+
+
+def _to_pattern(template: str) -> str:
+    pattern, end = "", 0
+    for match in _VARIABLE.finditer(template):
+        pattern += re.escape(template[end : match.start()]) + f"(?s:.{{1,{match[1]}}})"
+        end = match.end()
+    return pattern + re.escape(template[end:])
+
+
+# "SMS OTP/CSKH": the public test brandname and its template.
+TEST_BRANDNAME: Final = BrandnameSetup(
+    "Baotrixemay", ("{P1,20} la ma xac minh dang ky Baotrixemay cua ban",)
+)
+"""The brandname that eSMS gives to everybody for tests."""
+
+
+def check_balance(dong: object) -> int:
+    """Return a balance.
+
+    Raises:
+        ConfigurationError: It is not a whole number of dong.
+    """
+    # In JSON 850.0 is a whole number too.
+    if isinstance(dong, float) and dong.is_integer():
+        dong = int(dong)
+    if not isinstance(dong, int) or isinstance(dong, bool) or not 0 <= dong <= 10**15:
+        raise ConfigurationError("balance must be a whole number of dong, 0 or more")
+    return dong
+
+
+@attrs.frozen
+class AccountSetup:
+    """An account as an emulator starts with it.
+
+    Args:
+        name: What the emulator calls it.
+        credentials: Its keys; None takes all that belong to no other account.
+        balance: What is on it, in dong.
+        brandnames: Its brandnames.
+        zalo: The template ids of each OAID; empty takes any.
+    """
+
+    name: str = "default"
+    credentials: Credentials | None = None
+    balance: int = attrs.field(default=DEFAULT_BALANCE, converter=check_balance)
+    brandnames: tuple[BrandnameSetup, ...] = (TEST_BRANDNAME,)
+    zalo: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict[str, tuple[str, ...]])
+
+
+@attrs.frozen
+class Use:
+    """What a RequestId was used for last.
+
+    Attributes:
+        until: Until when it blocks another send, seconds since 1970.
+        accepted: How many messages were accepted with it, ever.
+        sms_id: The SMSID of the last use, or None where that made no message.
+    """
+
+    until: float
+    accepted: int
+    sms_id: str | None
+
+
+class RequestIds:
+    """The RequestIds of one account.
+
+    Args:
+        window: How long one blocks another send, in seconds.
+        keep: How many are kept, at least, of those that block no more.
+        on_use: Called with each use, to store it.
+    """
+
+    def __init__(
+        self, window: float, keep: int, on_use: Callable[[str, Use], None] | None = None
+    ) -> None:
+        self.window = window
+        self._keep = keep
+        self._on_use = on_use
+        # Of a plain dict, the search for the first key passes all that were removed before it.
+        self._uses: OrderedDict[str, Use] = OrderedDict()
+
+    def blocking(self, request_id: str, now: float) -> Use | None:
+        """Return the use by which a RequestId blocks another send now, or None."""
+        use = self._uses.get(request_id)
+        return None if use is None or use.until <= now else use
+
+    def use(self, request_id: str, now: float, sms_id: str | None) -> None:
+        """Note that a RequestId is used.
+
+        Args:
+            request_id: The RequestId; an empty one is none.
+            now: The time, seconds since 1970.
+            sms_id: The SMSID of the message that was accepted with it, or None.
+        """
+        if not request_id:
+            return
+        # Taken out first, so that the oldest use stays in front.
+        earlier = self._uses.pop(request_id, None)
+        accepted = 0 if earlier is None else earlier.accepted
+        use = Use(now + self.window, accepted + (sms_id is not None), sms_id)
+        self._uses[request_id] = use
+        if self._on_use is not None:
+            self._on_use(request_id, use)
+        if len(self._uses) > self._keep:
+            oldest = next(iter(self._uses))
+            if self._uses[oldest].until <= now:
+                del self._uses[oldest]
+
+    def load(self, uses: Mapping[str, Use]) -> None:
+        """Take in uses that were stored, the oldest first."""
+        self._uses.update(uses)
+
+    def accepted(self, request_id: str) -> int:
+        """Return how many messages were accepted with a RequestId."""
+        use = self._uses.get(request_id)
+        return 0 if use is None else use.accepted
+
+    def clear(self) -> None:
+        """Forget them all."""
+        self._uses.clear()
+
+
+class Account:
+    """An account of a running emulator.
+
+    Attributes:
+        name: What the emulator calls it.
+        balance: What is on it, in dong.
+        state: What is wrong with it, if anything.
+        request_ids: The RequestIds that it has used.
+    """
+
+    def __init__(
+        self,
+        setup: AccountSetup,
+        settings: Settings,
+        on_use: Callable[[str, str, Use], None] | None,
+    ) -> None:
+        self.setup = setup
+        self.name: str = setup.name
+        self.balance: int = setup.balance
+        self.state: AccountState = AccountState.ACTIVE
+        self.sent: int = 0
+        self.request_ids: RequestIds = RequestIds(
+            settings.dedup_window,
+            settings.max_messages,
+            None
+            if on_use is None
+            else (lambda request_id, use: on_use(setup.name, request_id, use)),
+        )
+
+    def opens(self, fields: Fields) -> bool:
+        """Return True where the keys of a request are those of this account."""
+        keys = self.setup.credentials
+        api_key, secret_key = fields.get("apikey"), fields.get("secretkey")
+        if keys is None:
+            return bool(api_key and secret_key)
+        return (api_key, secret_key) == (keys.api_key, keys.secret_key)
+
+    def brandname(self, name: str | None) -> BrandnameSetup | None:
+        """Return a brandname of the account, or None."""
+        return next((each for each in self.setup.brandnames if each.name == name), None)
+
+    def reset(self) -> None:
+        """Make it as new."""
+        self.balance = self.setup.balance
+        self.state = AccountState.ACTIVE
+        self.sent = 0
+        self.request_ids.clear()
+
+    def __repr__(self) -> str:
+        return f"<Account {self.name}>"
 
 
 @attrs.define(repr=False)
@@ -46,21 +260,31 @@ class _Send:
     """A send while it is checked."""
 
     fields: Fields
+    account: Account
+    opened: bool
+    number: int
+    zalo: bool
     request_id: str
     sandbox: bool
+    route: Route = Route.FIXED
+    brandname: BrandnameSetup | None = None
     phone: str = ""
+    content: str = ""
     send_at: datetime | None = None
 
 
 class Gateway:
-    """One account of the gateway.
+    """The accounts of the gateway, and the messages that it accepted.
 
     Args:
         settings: How it behaves.
         time: The clock, seconds since 1970.
-        balance: What is on the account, in dong.
-        credentials: Its keys; None takes any that are not empty.
-        seed: What the SMSIDs are made from.
+        accounts: The accounts; the first one is the one that `Emulator.balance` speaks of.
+        on_use: Called with account, RequestId and use, to store it.
+        on_message: Called with each message that was accepted or has changed, to store it.
+
+    Raises:
+        ConfigurationError: Two accounts have the same name or the same keys.
     """
 
     def __init__(
@@ -68,18 +292,24 @@ class Gateway:
         settings: Settings,
         time: Callable[[], float],
         *,
-        balance: int,
-        credentials: Credentials | None = None,
-        seed: int = 0,
+        accounts: Iterable[AccountSetup] = (AccountSetup(),),
+        on_use: Callable[[str, str, Use], None] | None = None,
+        on_message: Callable[[AcceptedMessage], None] | None = None,
     ) -> None:
-        self.balance: int = balance
-        self.state = AccountState.ACTIVE
         self._settings = settings
         self._time = time
-        self._credentials = credentials
-        self._seed = seed
-        self._random = random.Random(seed)  # noqa: S311  # SMSIDs to repeat, no secrets
-        checks: dict[Check, Callable[[_Send], Answer | None]] = {
+        self._on_message = on_message
+        self._accounts = {setup.name: Account(setup, settings, on_use) for setup in accounts}
+        self._by_key: dict[str | None, Account] = {}
+        for account in self._accounts.values():
+            keys = account.setup.credentials
+            key = None if keys is None else keys.api_key
+            if key in self._by_key:
+                raise ConfigurationError(f"account {account.name!r} has the keys of another one")
+            self._by_key[key] = account
+        self.first: Account = next(iter(self._accounts.values()))
+        self._fallback = self._by_key.get(None, self.first)
+        self._by_check: dict[Check, Callable[[_Send], Answer | None]] = {
             Check.KEYS: self._check_keys,
             Check.ACCOUNT: self._check_account,
             Check.TYPE: self._check_type,
@@ -88,18 +318,51 @@ class Gateway:
             Check.REQUEST_ID: self._check_request_id,
             Check.BALANCE: self._check_balance,
         }
-        self._checks = [checks[check] for check in settings.checks]
-        self._messages: dict[str, AcceptedMessage] = {}
+        self._checks = [self._by_check[check] for check in settings.checks]
+        self._messages: OrderedDict[str, AcceptedMessage] = OrderedDict()
         self._count = 0
         self._pruned = 0
-        self._request_ids = RequestIds(settings.dedup_window, settings.max_messages)
         self._second = 0
         self._sends_this_second = 0
+
+    @property
+    def settings(self) -> Settings:
+        """How it behaves. It can be set."""
+        return self._settings
+
+    @settings.setter
+    def settings(self, settings: Settings) -> None:
+        self._settings = settings
+        self._checks = [self._by_check[check] for check in settings.checks]
+        for account in self._accounts.values():
+            account.request_ids.window = settings.dedup_window
+
+    @property
+    def accounts(self) -> tuple[Account, ...]:
+        """The accounts."""
+        return tuple(self._accounts.values())
+
+    def account(self, name: str) -> Account:
+        """Return an account by its name.
+
+        Raises:
+            ConfigurationError: There is none.
+        """
+        if name not in self._accounts:
+            raise ConfigurationError(
+                f"there is no account {name[:60]!r}; there are {', '.join(self._accounts)}"
+            )
+        return self._accounts[name]
 
     @property
     def messages(self) -> list[AcceptedMessage]:
         """The accepted messages that are kept, oldest first."""
         return list(self._messages.values())
+
+    @property
+    def kept(self) -> int:
+        """How many messages are kept."""
+        return len(self._messages)
 
     @property
     def count(self) -> int:
@@ -116,25 +379,65 @@ class Gateway:
         return self._messages.get(sms_id)
 
     def accepted(self, request_id: str) -> int:
-        """Return how many sends with a RequestId were accepted."""
-        return self._request_ids.accepted(request_id)
+        """Return how many sends with a RequestId were accepted, over all accounts."""
+        return sum(each.request_ids.accepted(request_id) for each in self._accounts.values())
+
+    def account_of(self, fields: Fields) -> Account | None:
+        """Return the account whose keys a request has, or None."""
+        account = self._find_account(fields)
+        return account if account.opens(fields) else None
+
+    def _find_account(self, fields: Fields) -> Account:
+        if len(self._by_key) == 1:
+            return self.first
+        return self._by_key.get(fields.get("apikey"), self._fallback)
 
     def new_sms_id(self) -> str:
-        """Mint an SMSID."""
-        return f"{self._random.getrandbits(128):032x}"
+        """Make an SMSID that no other message has, in whatever run."""
+        return os.urandom(16).hex()
 
-    def send(self, fields: Fields) -> Answer:
+    def load(
+        self,
+        messages: Iterable[AcceptedMessage],
+        uses: Iterable[tuple[str, str, Use]],
+        balances: Mapping[str, int],
+    ) -> None:
+        """Take in what was stored by an earlier run."""
+        for message in messages:
+            self._messages[message.sms_id] = message
+            self._count = max(self._count, message.number)
+            if message.account in self._accounts:
+                self._accounts[message.account].sent += 1
+        for name, request_id, use in uses:
+            if name in self._accounts:
+                self._accounts[name].request_ids.load({request_id: use})
+        for name, balance in balances.items():
+            if name in self._accounts:
+                self._accounts[name].balance = balance
+
+    def send(self, fields: Fields, *, number: int = 0, zalo: bool = False) -> Answer:
         """Take a send: check it, and accept it or not.
 
         Args:
             fields: The fields of the request.
+            number: The number of the request.
+            zalo: True for SendZaloMessage_V6.
 
         Returns:
             The answer; its `message` is the message that was accepted.
         """
         if self._too_fast():
             return wire.too_many()
-        send = _Send(fields, fields.get("requestid", ""), fields.get("sandbox") == "1")
+        account = self._find_account(fields)
+        send = _Send(
+            fields,
+            account,
+            account.opens(fields),
+            number,
+            zalo,
+            fields.get("requestid", ""),
+            fields.get("sandbox") == "1",
+        )
         for check in self._checks:
             if (refusal := check(send)) is not None:
                 self._note_refusal(send, refusal)
@@ -143,27 +446,28 @@ class Gateway:
                 return attrs.evolve(refusal, status=self._settings.rejection_status)
         if send.sandbox:
             if self._settings.sandbox_remembers_request_ids:
-                self._request_ids.use(send.request_id, self._time(), None)
+                account.request_ids.use(send.request_id, self._time(), None)
             return wire.checked(self.new_sms_id())
-        message = self._store(send)
-        self._request_ids.use(send.request_id, self._time(), message.sms_id)
+        now = self._time()
+        message = self._store(send, now)
+        account.request_ids.use(send.request_id, now, message.sms_id)
         return wire.accepted(message)
 
-    def twist(
-        self, message: AcceptedMessage, twist: Twist | None, status_lag: float | None
+    def change_delivery(
+        self, message: AcceptedMessage, fault: DeliveryFault | None, status_lag: float | None
     ) -> AcceptedMessage:
         """Make the delivery of a message unusual.
 
         Args:
             message: A message that was just accepted.
-            twist: How, or None.
-            status_lag: How long the status calls are not to know it, or None for as set.
+            fault: How, or None.
+            status_lag: How long the status calls do not know it, or None for the setting.
 
         Returns:
             The message as it is now.
         """
         delivery = plan_delivery(
-            self._settings, message.at.timestamp(), message.send_at, twist, status_lag
+            self._settings, message.at.timestamp(), message.send_at, fault, status_lag
         )
         return self._replace(attrs.evolve(message, delivery=delivery))
 
@@ -186,12 +490,14 @@ class Gateway:
             started_at=min(message.delivery.started_at, now),
             finished_at=now,
             delivered=delivered,
+            by_hand=True,
         )
         return self._replace(attrs.evolve(message, delivery=delivery))
 
     def get_balance(self, fields: Fields) -> Answer:
         """Answer GetBalance_json."""
-        return self._refuse_query(Operation.BALANCE, fields) or wire.balance(self.balance)
+        refusal = self._refuse_query(Operation.BALANCE, fields)
+        return refusal or wire.balance(self._find_account(fields).balance)
 
     def get_send_status(self, fields: Fields) -> Answer:
         """Answer GetSendStatus."""
@@ -212,15 +518,63 @@ class Gateway:
             page = int(fields.get("page", "1"))
             size = min(int(fields.get("pagesize", _LARGEST_PAGE)), _LARGEST_PAGE)
         except ValueError:
-            return self._invalid()
+            return self._invalid(
+                "From and To must be times as 2026-01-31 23:59:59, Page and PageSize numbers"
+            )
         if page < 1 or size < 1:
-            return self._invalid()
-        found = [message for message in self._messages.values() if begin <= message.at <= end]
-        if fields.get("smstype") not in (None, "", wire.FIXED_NUMBER):
-            found = []
+            return self._invalid("Page and PageSize must be 1 or more")
+        account, written = self._find_account(fields).name, fields.get("smstype")
+        route = wire.SMS_TYPES.get(written or "")
+        found = [
+            message
+            for message in self._messages.values()
+            if begin <= message.at <= end
+            and message.account == account
+            and (not written or message.route is route)
+        ]
         now = self._time()
         rows = found[(page - 1) * size : page * size]
         return wire.sent_data(len(found), [(message, progress(message, now)) for message in rows])
+
+    def get_brandnames(self, fields: Fields) -> Answer:
+        """Answer GetListBrandname."""
+        refusal = self._refuse_query(Operation.BRANDNAMES, fields)
+        if refusal is not None:
+            return refusal
+        return wire.brandnames(each.name for each in self._find_account(fields).setup.brandnames)
+
+    def get_templates(self, fields: Fields) -> Answer:
+        """Answer GetTemplate."""
+        refusal = self._refuse_query(Operation.TEMPLATES, fields)
+        if refusal is not None:
+            return refusal
+        brandname = self._find_account(fields).brandname(fields.get("brandname"))
+        if brandname is None:
+            return wire.coded(Operation.TEMPLATES, "104", "")
+        return wire.templates(
+            (network, template, _FIRST_TEMPLATE_NUMBER + number)
+            for number, (template, network) in enumerate(
+                (template, network)
+                for template in brandname.templates
+                for network in brandname.networks
+            )
+        )
+
+    def get_price(self, fields: Fields) -> Answer:
+        """Answer SummaryMultipleMessage_V4_get."""
+        refusal = self._refuse_query(Operation.PRICE, fields)
+        if refusal is not None:
+            return refusal
+        if fields.get("smstype") not in wire.SMS_TYPES:
+            return wire.coded(Operation.PRICE, "118" if fields.get("smstype") else "300", "")
+        try:
+            normalize_phone(fields.get("phone", ""))
+        except ValueError:
+            return wire.coded(Operation.PRICE, "108", "")
+        brandname = self._find_account(fields).brandname(fields.get("brandname"))
+        if fields.get("smstype") == "2" and brandname is None:
+            return wire.coded(Operation.PRICE, "104", "")
+        return wire.price(self._settings.price)
 
     def _get_status(
         self,
@@ -235,6 +589,7 @@ class Gateway:
         message = self._messages.get(sms_id)
         if (
             message is None
+            or message.account != self._find_account(fields).name
             or now < message.delivery.visible_at
             or now > message.at.timestamp() + _STATUS_WINDOW
         ):
@@ -244,13 +599,16 @@ class Gateway:
     def _refuse_query(self, operation: Operation, fields: Fields) -> Answer | None:
         # assumed: what stops sends for the whole account stops the other calls too, but for the
         # price list, which is a matter of sends.
-        code = "101" if not self._opens(fields) else _STATE_CODES[self.state]
+        account = self.account_of(fields)
+        code = "101" if account is None else STATE_CODES[account.state]
         if code in (None, "102"):
             return None
         return wire.coded(operation, code, fields.get("refid", ""))
 
     def _replace(self, message: AcceptedMessage) -> AcceptedMessage:
         self._messages[message.sms_id] = message
+        if self._on_message is not None:
+            self._on_message(message)
         return message
 
     def clear_messages(self) -> None:
@@ -259,32 +617,40 @@ class Gateway:
         self._pruned = 0
 
     def reset(self) -> None:
-        """Forget all messages and RequestIds; the numbers of the messages go on."""
+        """Forget messages and RequestIds, and make the accounts as new; the numbers go on."""
         self.clear_messages()
-        self._request_ids.clear()
-        self._random.seed(self._seed)
+        for account in self._accounts.values():
+            account.reset()
 
-    def _store(self, send: _Send) -> AcceptedMessage:
-        settings, fields, now = self._settings, send.fields, self._time()
+    def _store(self, send: _Send, now: float) -> AcceptedMessage:
+        settings, fields = self._settings, send.fields
         self._count += 1
-        self.balance -= settings.price
+        price = settings.zalo_price if send.zalo else settings.price
+        send.account.balance -= price
+        send.account.sent += 1
         message = AcceptedMessage(
             number=self._count,
             at=datetime.fromtimestamp(now, UTC),
             phone=send.phone,
-            content=fields["content"],
+            content=send.content,
             request_id=send.request_id or None,
             sms_id=self.new_sms_id(),
-            unicode=fields.get("isunicode", fields.get("unicode")) == "1",
+            unicode=send.zalo or fields.get("isunicode", fields.get("unicode")) == "1",
             campaign_id=fields.get("campaignid") or None,
             callback_url=fields.get("callbackurl") or None,
             send_at=send.send_at,
-            price=settings.price,
+            price=price,
             delivery=plan_delivery(settings, now, send.send_at),
+            account=send.account.name,
+            route=send.route,
+            sender=_SENDERS[send.route](fields),
+            template=fields.get("tempid") if send.zalo else None,
+            params=fields.params if send.zalo else None,
+            request=send.number,
         )
-        self._messages[message.sms_id] = message
+        self._replace(message)
         if len(self._messages) > settings.max_messages:
-            del self._messages[next(iter(self._messages))]
+            self._messages.popitem(last=False)
             self._pruned += 1
         return message
 
@@ -292,9 +658,9 @@ class Gateway:
         # assumed: wrong keys can't use up a RequestId of an account that they do not open.
         if not self._settings.rejection_uses_request_id or refusal.code in (None, "101"):
             return
-        now = self._time()
-        if self._request_ids.blocking(send.request_id, now) is None:
-            self._request_ids.use(send.request_id, now, None)
+        now, request_ids = self._time(), send.account.request_ids
+        if request_ids.blocking(send.request_id, now) is None:
+            request_ids.use(send.request_id, now, None)
 
     def _too_fast(self) -> bool:
         limit = self._settings.sends_per_second
@@ -306,59 +672,104 @@ class Gateway:
         self._sends_this_second += 1
         return self._sends_this_second > limit
 
-    def _reject(self, code: str) -> Answer:
-        return wire.rejected(code, self.new_sms_id())
+    def _reject(self, code: str, why: str | None = None) -> Answer:
+        return wire.rejected(code, self.new_sms_id(), why=why)
 
-    def _invalid(self) -> Answer:
-        return wire.invalid(self._settings.invalid_status)
+    def _invalid(self, why: str) -> Answer:
+        return wire.invalid(self._settings.invalid_status, why)
 
     def _check_keys(self, send: _Send) -> Answer | None:
-        return None if self._opens(send.fields) else self._reject("101")
+        if send.opened:
+            return None
+        if not (send.fields.get("apikey") and send.fields.get("secretkey")):
+            return self._reject("101", "ApiKey or SecretKey is missing or empty.")
+        return self._reject("101", "ApiKey and SecretKey are those of no account here.")
 
-    def _opens(self, fields: Fields) -> bool:
-        api_key, secret_key = fields.get("apikey"), fields.get("secretkey")
-        if self._credentials is None:
-            return bool(api_key and secret_key)
-        return (api_key, secret_key) == (self._credentials.api_key, self._credentials.secret_key)
-
-    def _check_account(self, _: _Send) -> Answer | None:
-        code = _STATE_CODES[self.state]
-        return None if code is None else self._reject(code)
+    def _check_account(self, send: _Send) -> Answer | None:
+        code = STATE_CODES[send.account.state]
+        if code is None:
+            return None
+        return self._reject(code, f"The account is set to {send.account.state}.")
 
     def _check_type(self, send: _Send) -> Answer | None:
+        if send.zalo:
+            return self._check_zalo(send)
         written = send.fields.get("smstype")
         if not written:
-            return self._reject("300")
-        return None if written == wire.FIXED_NUMBER else self._reject("118")
+            return self._reject("300", "SmsType is missing.")
+        if written not in wire.SMS_TYPES:
+            return self._reject("118", f"SmsType {written[:20]!r} is not emulated; 8 and 2 are.")
+        send.route = wire.SMS_TYPES[written]
+        name = send.fields.get("brandname")
+        if send.route is Route.FIXED:
+            return None
+        send.brandname = send.account.brandname(name)
+        if send.brandname is not None:
+            return None
+        known = ", ".join(each.name for each in send.account.setup.brandnames)
+        words = f"Brandname {name[:40]!r} is not" if name else "Brandname is missing; it must be"
+        return self._reject("104", f"{words} one of the account's: {known}.")
+
+    def _check_zalo(self, send: _Send) -> Answer | None:
+        send.route = Route.ZALO
+        oa_id, template = send.fields.get("oaid"), send.fields.get("tempid")
+        if not (oa_id and template):
+            return self._reject("791", "OAID or TempID is missing.")
+        known = send.account.setup.zalo
+        if known and oa_id not in known:
+            return self._reject("204", f"OAID {oa_id[:40]!r} is not one of the account's.")
+        if known and template not in known[oa_id]:
+            return self._reject("789", f"TempID {template[:40]!r} is not one of the OA's.")
+        return None
 
     def _check_phone(self, send: _Send) -> Answer | None:
         written = send.fields.get("phone", "")
         if "," in written or ";" in written:
-            return self._reject("163")
+            return self._reject("163", "Phone holds more than one number.")
         try:
             send.phone = normalize_phone(written)
-        except ValueError:
-            return self._reject("108")
+        except ValueError as error:
+            return self._reject("108", f"Phone: {error}.")
         code = MAGIC_PHONES.get(send.phone)
-        return None if code is None else self._reject(code)
+        if code is None:
+            return None
+        return self._reject(code, f"{mask_phone(send.phone)} is a number that always meets {code}.")
 
     def _check_content(self, send: _Send) -> Answer | None:
-        content = send.fields.get("content", "")
+        if send.zalo:
+            if send.fields.params is None:
+                return self._reject("790", "TempData must be an object with a text for each name.")
+            send.content = "\n".join(f"{name}: {text}" for name, text in send.fields.params.items())
+        else:
+            send.content = send.fields.get("content", "")
         if self._settings.blocked_words:
-            folded = content.casefold()
-            if any(word.casefold() in folded for word in self._settings.blocked_words):
-                return self._reject("201")
+            folded = send.content.casefold()
+            for word in self._settings.blocked_words:
+                if word.casefold() in folded:
+                    return self._reject("201", f"The text holds the blocked word {word!r}.")
         # assumed: what no code speaks of is not a valid request.
-        if not content.strip() or not _reads(send):
-            return self._invalid()
-        return None
+        problem = "Content is missing or empty." if not send.content.strip() else _read(send)
+        if problem is not None:
+            return self._invalid(problem)
+        return None if send.brandname is None else self._check_template(send, send.brandname)
+
+    def _check_template(self, send: _Send, brandname: BrandnameSetup) -> Answer | None:
+        number, name = operator(send.phone)
+        if send.phone and number not in brandname.networks and number in _NETWORKS:
+            return self._reject("177", f"{brandname.name} is not registered with {name}.")
+        if brandname.takes(send.content):
+            return None
+        return self._reject(
+            "146",
+            f"The text fits no template of {brandname.name}: {' | '.join(brandname.templates)}",
+        )
 
     def _check_request_id(self, send: _Send) -> Answer | None:
         if not (send.request_id and self._settings.refuses_duplicates) or (
             send.sandbox and not self._settings.sandbox_remembers_request_ids
         ):
             return None
-        use = self._request_ids.blocking(send.request_id, self._time())
+        use = send.account.request_ids.blocking(send.request_id, self._time())
         return None if use is None else wire.rejected("124", "", self._told_status(use))
 
     def _told_status(self, use: Use) -> int | None:
@@ -370,24 +781,39 @@ class Gateway:
     def _check_balance(self, send: _Send) -> Answer | None:
         if send.sandbox and not self._settings.sandbox_needs_balance:
             return None
-        return None if self.balance >= self._settings.price else self._reject("103")
+        price = self._settings.zalo_price if send.zalo else self._settings.price
+        if send.account.balance >= price:
+            return None
+        return self._reject(
+            "103", f"The balance is {send.account.balance} dong; this costs {price}."
+        )
 
 
-def _reads(send: _Send) -> bool:
-    """Read the optional fields; False where one of them can't be."""
+_SENDERS: Final[Mapping[Route, Callable[[Fields], str | None]]] = {
+    Route.FIXED: lambda _: None,
+    Route.BRANDNAME: lambda fields: fields.get("brandname"),
+    Route.ZALO: lambda fields: fields.get("oaid"),
+}
+
+
+def _read(send: _Send) -> str | None:
+    """Read the optional fields; return what is wrong with one of them, or None."""
     fields = send.fields
     if len(send.request_id) > _LONGEST_REQUEST_ID:
-        return False
+        return f"RequestId has {len(send.request_id)} characters; at most 50 are taken."
     if len(fields.get("campaignid", "")) > _LONGEST_CAMPAIGN_ID:
-        return False
+        return f"campaignid has {len(fields['campaignid'])} characters; at most 254 are taken."
     try:
         if url := fields.get("callbackurl"):
             check_callback_url(url)
+    except InvalidMessage:
+        return "CallbackUrl is not an absolute http:// or https:// URL that can be called."
+    try:
         if written := fields.get("senddate"):
             send.send_at = _read_time(written)
-    except (InvalidMessage, ValueError):
-        return False
-    return True
+    except ValueError:
+        return "SendDate must be a time in Vietnam as 2026-01-31 23:59:59."
+    return None
 
 
 def _read_time(written: str) -> datetime:

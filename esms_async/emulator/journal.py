@@ -1,13 +1,25 @@
-"""What came in and what went out, kept in rings, and told to whoever listens."""
+"""What came in and what went out: kept in rings, grouped into sends, and told to listeners."""
 
+import asyncio
 import enum
-from collections.abc import Callable
-from typing import Generic, Protocol, TypeVar
+import os
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable
+from itertools import islice
+from typing import Final, Generic, Protocol, TypeVar
 
 import attrs
 
-from esms_async.emulator.listeners import Listeners
-from esms_async.emulator.records import AcceptedMessage, SeenRequest, SentReport
+from esms_async._model.errors import ConfigurationError
+from esms_async._model.phone import mask_phone, normalize_phone
+from esms_async.emulator.clock import Clock, Listeners
+from esms_async.emulator.records import AcceptedMessage, Operation, SeenRequest, SentReport
+
+_T = TypeVar("_T")
+
+_MOST_NOT_TAKEN = 500
+# Of one send; a client that never gives up must not fill the memory.
+_MOST_REQUESTS = 100
 
 
 class EventKind(enum.StrEnum):
@@ -19,8 +31,10 @@ class EventKind(enum.StrEnum):
     """A message was accepted, or its delivery has changed."""
     REPORT = "report"
     """A delivery report was sent, or was tried to be."""
+    NOT_TAKEN = "not_taken"
+    """A request came in that the gateway could not make sense of, or did not let in."""
     STATE = "state"
-    """Faults, balance, account or clock were changed from outside."""
+    """Faults, balance, account, settings or clock were changed from outside."""
     RESET = "reset"
     """The messages, requests and reports were forgotten, RequestIds perhaps too."""
 
@@ -63,9 +77,13 @@ class Ring(Generic[_R]):
 
     def __init__(self, size: int) -> None:
         self._size = size
-        self._records: dict[int, _R] = {}
-        self._count = 0
+        # Of a plain dict, the search for the first key passes all that were removed before it.
+        self._records: OrderedDict[int, _R] = OrderedDict()
+        self._newest = 0
         self._pruned = 0
+
+    def __len__(self) -> int:
+        return len(self._records)
 
     @property
     def records(self) -> list[_R]:
@@ -77,20 +95,29 @@ class Ring(Generic[_R]):
         """How many records had to make room for newer ones."""
         return self._pruned
 
+    def get(self, number: int) -> _R | None:
+        """Return a record by its number, or None where it is not kept."""
+        return self._records.get(number)
+
     def next_number(self) -> int:
         """Return the number of the record to come."""
-        return self._count + 1
+        return self._newest + 1
 
-    def put(self, record: _R) -> None:
-        """Keep a new record, or what is newly known of one that is still kept."""
-        if record.number > self._count:
-            self._count = record.number
+    def put(self, record: _R) -> _R | None:
+        """Keep a new record, or what is newly known of one that is still kept.
+
+        Returns:
+            The record that had to make room, or None.
+        """
+        if record.number > self._newest:
+            self._newest = record.number
             self._records[record.number] = record
             if len(self._records) > self._size:
-                del self._records[next(iter(self._records))]
                 self._pruned += 1
+                return self._records.popitem(last=False)[1]
         elif record.number in self._records:
             self._records[record.number] = record
+        return None
 
     def clear(self) -> None:
         """Forget the records; the numbers go on."""
@@ -98,45 +125,439 @@ class Ring(Generic[_R]):
         self._pruned = 0
 
 
-class Journal:
-    """The requests and reports of one emulator, and its listeners."""
+class Send:
+    """All that came and went for one logical send: its requests, messages and reports.
 
-    def __init__(self, size: int) -> None:
-        self.requests: Ring[SeenRequest] = Ring(size)
-        self.reports: Ring[SentReport] = Ring(size)
+    Attributes:
+        number: The number of its first request.
+        phone: The phone, as far as it is known.
+        account: The name of its account, or None where no keys fitted.
+        request_id: Its RequestId, or None.
+        requests: The requests, oldest first.
+        requests_pruned: How many of them are not kept.
+        messages: The accepted messages, oldest first; more than one was sent twice.
+        reports: The tries to deliver a report, oldest first.
+        text: What `story` has measured of the text, to measure it once.
+    """
+
+    __slots__ = (
+        "account",
+        "messages",
+        "number",
+        "phone",
+        "reports",
+        "request_id",
+        "requests",
+        "requests_pruned",
+        "text",
+    )
+
+    def __init__(self, number: int, account: str | None, request_id: str | None) -> None:
+        self.number: int = number
+        self.phone: str | None = None
+        self.account: str | None = account
+        self.request_id: str | None = request_id
+        self.requests: list[SeenRequest] = []
+        self.requests_pruned: int = 0
+        self.messages: list[AcceptedMessage] = []
+        self.reports: list[SentReport] = []
+        self.text: object = None
+
+    @property
+    def message(self) -> AcceptedMessage | None:
+        """The newest accepted message, or None."""
+        return self.messages[-1] if self.messages else None
+
+    def put_request(self, request: SeenRequest) -> None:
+        """Keep a request, or what is newly known of it."""
+        self.requests_pruned += _put(self.requests, request)
+
+    def put_message(self, message: AcceptedMessage) -> None:
+        """Keep a message, or what is newly known of it."""
+        _put(self.messages, message)
+
+    def put_report(self, report: SentReport) -> None:
+        """Keep a try to deliver a report."""
+        _put(self.reports, report)
+
+
+def _put(records: list[_R], record: _R) -> bool:
+    """Put a record in its place; return True where an older one had to make room."""
+    # A record that is noted again is among the newest.
+    for at in range(len(records) - 1, -1, -1):
+        if records[at].number == record.number:
+            records[at] = record
+            return False
+    records.append(record)
+    if len(records) > _MOST_REQUESTS:
+        # The first one stays: the timeline starts there.
+        del records[1]
+        return True
+    return False
+
+
+class RowKind(enum.StrEnum):
+    """What a change of the feed is about."""
+
+    ROW = "row"
+    GONE = "gone"
+    STATE = "state"
+    RESET = "reset"
+
+
+Change = tuple[RowKind, int]
+"""A kind of change, and the number of the row."""
+
+_SendKey = tuple[str | None, str | None, int]
+
+
+class Journal:
+    """The requests, sends and reports of one emulator, and its listeners.
+
+    Args:
+        max_requests: How many requests are kept, and how many reports.
+        max_sends: How many sends are kept.
+    """
+
+    def __init__(self, max_requests: int, max_sends: int) -> None:
+        self.requests: Ring[SeenRequest] = Ring(max_requests)
+        self.not_taken: Ring[SeenRequest] = Ring(_MOST_NOT_TAKEN)
+        self.reports: Ring[SentReport] = Ring(max_requests)
+        self.changes: Listeners[[RowKind, int]] = Listeners()
+        self._sends: Ring[Send] = Ring(max_sends)
+        self._by_key: dict[_SendKey, Send] = {}
+        self._by_sms_id: dict[str, Send] = {}
+        self._by_phone: dict[str, list[Send]] = {}
+        self._newest = 0
         self._listeners: Listeners[[Event]] = Listeners()
 
-    def subscribe(self, listener: Listener) -> Callable[[], None]:
-        """Tell a listener of every event from now on.
+    @property
+    def sends(self) -> Ring[Send]:
+        """The sends, by the number of their first request."""
+        return self._sends
 
-        Args:
-            listener: What to call.
+    @property
+    def pruned(self) -> int:
+        """How many sends had to make room for newer ones."""
+        return self._sends.pruned
+
+    def send_by_sms_id(self, sms_id: str) -> Send | None:
+        """Return the send that a message belongs to, or None."""
+        return self._by_sms_id.get(sms_id)
+
+    def sends_to(self, phone: str) -> list[Send]:
+        """Return the sends to a phone, as `0XXXXXXXXX`, oldest first."""
+        return sorted(self._by_phone.get(phone, ()), key=lambda send: send.number)
+
+    def next_request_number(self) -> int:
+        """Give the next request its number."""
+        self._newest += 1
+        return self._newest
+
+    def subscribe(self, listener: Listener) -> Callable[[], None]:
+        """Call a listener with every event from now on.
 
         Returns:
             A function that ends it.
         """
         return self._listeners.add(listener)
 
-    def note_request(self, request: SeenRequest) -> None:
-        """Keep a request, or what became of it."""
+    def load(self, messages: Iterable[AcceptedMessage]) -> None:
+        """Take in messages that were stored by an earlier run."""
+        for message in sorted(messages, key=lambda message: message.request):
+            self._newest = max(self._newest, message.request)
+            send = self._send(message.account, message.request_id, message.request)
+            self._put_message(send, message)
+
+    def note_request(self, request: SeenRequest, message: AcceptedMessage | None = None) -> None:
+        """Keep a request, or what became of it, and the message that was accepted by it."""
         self.requests.put(request)
-        self._listeners.tell(Event(EventKind.REQUEST, request=request))
+        if request.operation is Operation.SEND:
+            send = self._send(request.account, request.request_id, request.number)
+            if message is not None:
+                self._put_message(send, message)
+            send.put_request(request)
+            if not send.messages and request.phone:
+                self._index(send, request.phone)
+            self.changes.tell(RowKind.ROW, send.number)
+        if self._listeners:
+            if message is not None:
+                self._listeners.tell(Event(EventKind.MESSAGE, message=message))
+            self._listeners.tell(Event(EventKind.REQUEST, request=request))
 
     def note_message(self, message: AcceptedMessage) -> None:
-        """Tell of a message that was accepted, or whose delivery has changed."""
+        """Keep a message whose delivery has changed."""
+        if (send := self._by_sms_id.get(message.sms_id)) is not None:
+            self._put_message(send, message)
+            self.changes.tell(RowKind.ROW, send.number)
         self._listeners.tell(Event(EventKind.MESSAGE, message=message))
+
+    def note_progress(self, sms_id: str) -> None:
+        """Tell that a message has got further by the clock."""
+        if (send := self._by_sms_id.get(sms_id)) is not None:
+            self.changes.tell(RowKind.ROW, send.number)
 
     def note_report(self, report: SentReport) -> None:
         """Keep a try to deliver a report."""
         self.reports.put(report)
+        if (send := self._by_sms_id.get(report.sms_id)) is not None:
+            send.put_report(report)
+            self.changes.tell(RowKind.ROW, send.number)
         self._listeners.tell(Event(EventKind.REPORT, report=report))
 
+    def note_not_taken(self, request: SeenRequest) -> None:
+        """Keep a request that was not taken; one like the newest is counted there."""
+        newest = self.not_taken.get(self.not_taken.next_number() - 1)
+        if newest is not None and _alike(newest, request):
+            request = attrs.evolve(request, number=newest.number, repeats=newest.repeats + 1)
+        if (gone := self.not_taken.put(request)) is not None:
+            self.changes.tell(RowKind.GONE, gone.number)
+        self.changes.tell(RowKind.ROW, request.number)
+        self._listeners.tell(Event(EventKind.NOT_TAKEN, request=request))
+
     def note_state(self) -> None:
-        """Tell that faults, balance, account or clock were changed from outside."""
+        """Tell that faults, balance, account, settings or clock were changed from outside."""
+        self.changes.tell(RowKind.STATE, 0)
         self._listeners.tell(Event(EventKind.STATE))
 
     def reset(self) -> None:
         """Forget the requests and reports, and tell that the messages are forgotten too."""
-        self.requests.clear()
-        self.reports.clear()
+        for ring in (self.requests, self.not_taken, self.reports, self._sends):
+            ring.clear()
+        self._by_key.clear()
+        self._by_sms_id.clear()
+        self._by_phone.clear()
+        self.changes.tell(RowKind.RESET, 0)
         self._listeners.tell(Event(EventKind.RESET))
+
+    def _put_message(self, send: Send, message: AcceptedMessage) -> None:
+        self._by_sms_id[message.sms_id] = send
+        send.put_message(message)
+        if send.phone != message.phone:
+            self._index(send, message.phone)
+
+    def _index(self, send: Send, phone: str | None) -> None:
+        """Have a send be found by a phone, and by no other."""
+        if send.phone is not None:
+            found = self._by_phone[send.phone]
+            found.remove(send)
+            if not found:
+                del self._by_phone[send.phone]
+        send.phone = phone
+        if phone is not None:
+            if phone in self._by_phone:
+                self._by_phone[phone].append(send)
+            else:
+                self._by_phone[phone] = [send]
+
+    def _send(self, account: str | None, request_id: str | None, number: int) -> Send:
+        key = (account, request_id, 0) if request_id else (account, None, number)
+        send = self._by_key.get(key)
+        if send is None:
+            send = self._by_key[key] = Send(number, account, request_id or None)
+            if (gone := self._sends.put(send)) is not None:
+                self._forget(gone)
+        return send
+
+    def _forget(self, send: Send) -> None:
+        if send.request_id:
+            del self._by_key[send.account, send.request_id, 0]
+        else:
+            del self._by_key[send.account, None, send.number]
+        self._index(send, None)
+        for message in send.messages:
+            del self._by_sms_id[message.sms_id]
+        self.changes.tell(RowKind.GONE, send.number)
+
+
+def _alike(one: SeenRequest, other: SeenRequest) -> bool:
+    return (one.method, one.path, one.why, one.status) == (
+        other.method,
+        other.path,
+        other.why,
+        other.status,
+    )
+
+
+class Feed:
+    """The newest changes of one emulator, in one ring for all who follow it.
+
+    Each follower has no more than a place in the ring, so a slow one costs nothing: what it has
+    not read in time is gone, and it has to load everything anew.
+
+    Args:
+        journal: Where changes come from.
+        clock: The clock, whose jumps are changes too.
+        size: How many are kept.
+    """
+
+    def __init__(self, journal: Journal, clock: Clock, size: int) -> None:
+        # Places of another emulator, which ran on the same port before, mean nothing here.
+        self._epoch = os.urandom(4).hex()
+        self._changes: deque[Change] = deque(maxlen=size)
+        self._newest = 0
+        # The place from which on nothing is gone.
+        self._least = 0
+        self._closed = False
+        self._news: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._unsubscribe = (
+            journal.changes.add(self._put),
+            clock.subscribe(lambda: self._put(RowKind.STATE, 0)),
+        )
+
+    @property
+    def newest(self) -> int:
+        """The place of the newest change."""
+        return self._newest
+
+    def name(self, place: int) -> str:
+        """Return the event id that stands for a place."""
+        return f"{self._epoch}-{place}"
+
+    def find(self, name: str) -> int | None:
+        """Return the place that an event id stands for, or None where it is none of this feed."""
+        epoch, _, place = name.partition("-")
+        if epoch != self._epoch or not (place.isascii() and place.isdigit()) or len(place) > 15:
+            return None
+        return int(place)
+
+    def after(self, place: int, limit: int) -> list[tuple[int, Change]] | None:
+        """Return the changes after a place.
+
+        Args:
+            place: The place.
+            limit: How many, at most.
+
+        Returns:
+            The changes by their places, the oldest first; None where some of them are gone, though
+            not by a reset, before which nothing matters.
+        """
+        oldest = self._newest - len(self._changes)
+        if not self._least <= place <= self._newest:
+            return None
+        start = max(place, oldest)
+        found = islice(self._changes, start - oldest, start - oldest + limit)
+        return list(enumerate(found, start + 1))
+
+    async def wait(self, place: int, seconds: float) -> bool:
+        """Wait for a change after a place, or for the end of the feed.
+
+        Args:
+            place: The place.
+            seconds: How long to wait at most.
+
+        Returns:
+            True where there is one.
+        """
+        if place == self._newest and not self._closed:
+            if self._news.done():
+                self._news = asyncio.get_running_loop().create_future()
+            await asyncio.wait((self._news,), timeout=seconds)
+        return place != self._newest
+
+    def close(self) -> None:
+        """Take no more changes, and keep nobody waiting."""
+        for unsubscribe in self._unsubscribe:
+            unsubscribe()
+        self._closed = True
+        self._wake()
+
+    def _put(self, kind: RowKind, number: int) -> None:
+        if kind is RowKind.RESET:
+            self._changes.clear()
+            self._least = 0
+        elif len(self._changes) == self._changes.maxlen:
+            self._least = self._newest - len(self._changes) + 1
+        self._changes.append((kind, number))
+        self._newest += 1
+        self._wake()
+
+    def _wake(self) -> None:
+        if not self._news.done():
+            self._news.set_result(None)
+
+
+def _convert_phone(written: str | None) -> str | None:
+    if written is None:
+        return None
+    try:
+        return normalize_phone(written)
+    except ValueError as error:
+        raise ConfigurationError(f"phone: {error}") from None
+
+
+@attrs.frozen
+class Wanted:
+    """Which messages are wanted.
+
+    Args:
+        phone: The phone, in any form that a message takes; None for any.
+        request_id: The RequestId; None for any.
+        since: Only messages with a higher number.
+        has_code: Returns True for the messages in which a code is found; None takes all.
+
+    Raises:
+        ConfigurationError: `phone` is not a phone number.
+    """
+
+    phone: str | None = attrs.field(default=None, converter=_convert_phone)
+    request_id: str | None = None
+    since: int = 0
+    has_code: Callable[[AcceptedMessage], bool] | None = None
+
+    def fits(self, message: AcceptedMessage) -> bool:
+        """Return True where a message is wanted."""
+        return (
+            message.number > self.since
+            and self.phone in (None, message.phone)
+            and self.request_id in (None, message.request_id)
+            and (self.has_code is None or self.has_code(message))
+        )
+
+    def __str__(self) -> str:
+        """Say what is wanted."""
+        words = ["a message"]
+        if self.phone is not None:
+            words.append(f"to {mask_phone(self.phone)}")
+        if self.request_id is not None:
+            words.append(f"with request id {self.request_id}")
+        if self.has_code is not None:
+            words.append("with a code")
+        return " ".join(words)
+
+
+async def first_event(
+    journal: Journal, pick: Callable[[Event], _T | None], seconds: float, wanted: str
+) -> _T:
+    """Wait for the first event from which something is picked.
+
+    Args:
+        journal: Where events come from.
+        pick: Returns what is wanted of an event, or None.
+        seconds: How long to wait, in real time.
+        wanted: What is waited for, for the error.
+
+    Raises:
+        TimeoutError: Nothing was picked; the error says what came instead.
+    """
+    found: asyncio.Future[_T] = asyncio.get_running_loop().create_future()
+
+    def listen(event: Event) -> None:
+        if not found.done() and (picked := pick(event)) is not None:
+            found.set_result(picked)
+
+    unsubscribe = journal.subscribe(listen)
+    try:
+        async with asyncio.timeout(seconds):
+            return await found
+    except TimeoutError:
+        words = f"waited {seconds:g} s for {wanted}; {len(journal.requests)} requests came so far"
+        if newest := journal.not_taken.records[-1:]:
+            words += f", {len(journal.not_taken)} were not taken, the last: {newest[0].why}"
+        raise TimeoutError(words) from None
+    finally:
+        unsubscribe()
+
+
+FEED_SIZE_FACTOR: Final = 3
+"""A send makes about three changes: it is accepted, answered, and delivered."""

@@ -7,105 +7,148 @@ sample shows is marked `assumed`.
 import json
 from collections.abc import Iterable, Mapping
 from http import HTTPStatus
+from itertools import islice
 from typing import Final, cast
+from urllib.parse import parse_qsl, quote
 
-import attrs
+from esms_async._model.codes import lookup
+from esms_async.emulator.records import (
+    FINISHED,
+    MASK,
+    AcceptedMessage,
+    Answer,
+    Operation,
+    Progress,
+    Route,
+    operator,
+)
 
-from esms_async.codes import lookup
-from esms_async.emulator.delivery import FINISHED, Progress, operator
-from esms_async.emulator.records import AcceptedMessage, Operation
+SMS_TYPES: Final[Mapping[str, Route]] = {"8": Route.FIXED, "2": Route.BRANDNAME}
+"""The SmsTypes that are emulated."""
 
-FIXED_NUMBER: Final = "8"
-"""The SmsType of a fixed-number send, the only one that is emulated."""
-
-MASK: Final = "***"
-"""What stands in the place of a key."""
-
+# assumed for the fixed number: no page shows its TypeId.
+_TYPE_IDS: Final = {Route.FIXED: "8", Route.BRANDNAME: "2", Route.ZALO: "25"}
+_CUSTOMER_CARE = 2
+_MOST_SHOWN = 50
+_LONGEST_NAME = 100
+_LONGEST_SHOWN = 4096
 _USER_ID = 9999
 _FIRST_PORTAL_NUMBER = 29_000_000
 _SECRETS = frozenset({"apikey", "secretkey"})
 _dumps = json.JSONEncoder(separators=(",", ":")).encode
+_loads = json.JSONDecoder().decode
 
 # The words that the samples show; for every other code the meaning stands in (assumed).
-_WORDS: Final[Mapping[str, str]] = {"101": "Authorize Failed", "124": "Request exist 1"}
+_WORDS: Final[Mapping[str, str]] = {
+    "101": "Authorize Failed",
+    "104": "Brand name code is not exist",
+    "124": "Request exist 1",
+    "146": "Sai template Brandname CSKH",
+}
 _REJECTED_WITH_SMS_ID: Final = "146"
-
-
-@attrs.frozen
-class Answer:
-    """What the gateway answers to one request.
-
-    Attributes:
-        body: The text.
-        content_type: What it is.
-        code: The code in it, or None where it holds none.
-        status: The HTTP status.
-        message: The message that was accepted by the request, or None.
-        sms_id: The SMSID in the answer to a send, or None.
-        retry_after: The Retry-After header in seconds, or None.
-    """
-
-    body: str = attrs.field(repr=False)
-    content_type: str = "application/json"
-    code: str | None = None
-    status: int = 200
-    message: AcceptedMessage | None = attrs.field(default=None, repr=False)
-    sms_id: str | None = None
-    retry_after: int | None = None
 
 
 class Fields(dict[str, str]):
     """The fields of a request by their names in lower case.
 
     Attributes:
-        shown: The same by their names as written, with the keys masked.
+        params: The parameters of a Zalo message, in the field TempData.
     """
 
-    __slots__ = ("shown",)
+    __slots__ = ("_written", "params")
 
-    def __init__(self, written: Mapping[str, str]) -> None:
-        super().__init__()
-        self.shown: dict[str, str] = {}
-        for name, value in written.items():
-            key = name.lower()
-            self[key] = value
-            self.shown[name] = MASK if key in _SECRETS else value
+    def __init__(self, written: Mapping[str, str], params: Mapping[str, str] | None = None) -> None:
+        super().__init__({name.lower(): value for name, value in written.items()})
+        self._written = written
+        self.params: Mapping[str, str] | None = params
+
+    @property
+    def shown(self) -> Mapping[str, str]:
+        """The fields by their names as written, with the keys masked and long ones cut."""
+        return {
+            name[:_LONGEST_NAME]: MASK if name.lower() in _SECRETS else value[:_LONGEST_SHOWN]
+            for name, value in islice(self._written.items(), _MOST_SHOWN)
+        }
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """The values of the keys, to be masked wherever they stand."""
+        api_key, secret_key = self.get("apikey"), self.get("secretkey")
+        if api_key and secret_key:
+            return (api_key, secret_key)
+        return tuple(filter(None, (api_key, secret_key)))
 
     def __repr__(self) -> str:
         return f"<Fields {', '.join(self)}>"
 
 
 def read_json(body: bytes) -> Fields | None:
-    """Read the fields of a POST.
-
-    Args:
-        body: The body, however hostile.
-
-    Returns:
-        The fields, or None where the body is no flat JSON object.
-    """
+    """Read the fields of a POST, or return None where the body is not a flat JSON object."""
     try:
-        written = json.loads(body)
+        written = _loads(body.decode().removeprefix("\ufeff"))
     except (ValueError, RecursionError):
         return None
     if not isinstance(written, dict):
         return None
     fields: dict[str, str] = {}
+    params: Mapping[str, str] | None = None
     for name, value in cast("dict[str, object]", written).items():
         if isinstance(value, str):
             fields[name] = value
-        elif isinstance(value, bool):
-            fields[name] = "1" if value else "0"
-        elif isinstance(value, int | float):
-            fields[name] = str(value)
+        elif (text := _read_value(value)) is not None:
+            fields[name] = text
+        elif name.lower() == _PARAMS and (params := _read_params(value)) is not None:
+            fields[name] = _dumps(params)
         elif value is not None:
             return None
-    return Fields(fields)
+    return Fields(fields, params)
+
+
+_PARAMS: Final = "tempdata"
+
+
+def _read_value(value: object) -> str | None:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return "1" if value else "0"
+    return str(value) if isinstance(value, int | float) else None
+
+
+def _read_params(value: object) -> Mapping[str, str] | None:
+    """Read TempData: an object, or a list of objects with a key and a value, the older form."""
+    pairs: list[tuple[object, object]] = []
+    if isinstance(value, dict):
+        pairs = [*cast("dict[object, object]", value).items()]
+    elif isinstance(value, list):
+        for each in cast("list[object]", value):
+            if not isinstance(each, dict):
+                return None
+            named = {str(k).lower(): v for k, v in cast("dict[object, object]", each).items()}
+            pairs.append((named.get("key"), named.get("value")))
+    params = {str(name): _read_value(text) for name, text in pairs if isinstance(name, str)}
+    if len(params) != len(pairs) or None in params.values() or not params:
+        return None
+    return cast("dict[str, str]", params)
 
 
 def read_query(query: Mapping[str, str]) -> Fields:
     """Read the fields of a GET; of a name that comes twice the first value counts."""
     return Fields({name: query[name] for name in query})
+
+
+def read_form(body: bytes) -> Fields | None:
+    """Read the fields of a form, or return None where the body is none."""
+    try:
+        pairs = parse_qsl(
+            body.decode(), keep_blank_values=True, strict_parsing=True, max_num_fields=100
+        )
+    except ValueError:
+        return None
+    fields: dict[str, str] = {}
+    for name, value in pairs:
+        fields.setdefault(name, value)
+    return Fields(fields)
 
 
 def accepted(message: AcceptedMessage) -> Answer:
@@ -123,13 +166,16 @@ def _accepted(sms_id: str, message: AcceptedMessage | None) -> Answer:
     return Answer(body, code="100", message=message, sms_id=sms_id)
 
 
-def rejected(code: str, sms_id: str, send_status: int | None = None) -> Answer:
+def rejected(
+    code: str, sms_id: str, send_status: int | None = None, why: str | None = None
+) -> Answer:
     """Answer that a send is rejected.
 
     Args:
         code: The code.
         sms_id: An SMSID for the rejections that carry one.
         send_status: The SendStatus that the answer 124 sometimes carries, or None.
+        why: A sentence that says what was wrong.
     """
     fields: dict[str, object] = {
         "CodeResult": code,
@@ -142,7 +188,7 @@ def rejected(code: str, sms_id: str, send_status: int | None = None) -> Answer:
         fields["SMSID"] = sms_id
     if send_status is not None:
         fields["SendStatus"] = str(send_status)
-    return Answer(_dumps(fields), code=code, sms_id=sms_id or None)
+    return Answer(_dumps(fields), code=code, sms_id=sms_id or None, why=why)
 
 
 def plain(status: int, retry_after: int | None = None) -> Answer:
@@ -173,9 +219,9 @@ def _phrase(status: int) -> str:
         return "Unknown"
 
 
-def invalid(status: int) -> Answer:
+def invalid(status: int, why: str | None = None) -> Answer:
     """Answer that a request is not valid, without any code."""
-    return Answer('{"error":"Invalid request"}', status=status)
+    return Answer('{"error":"Invalid request"}', status=status, why=why)
 
 
 def too_many() -> Answer:
@@ -262,14 +308,41 @@ def _sent_row(message: AcceptedMessage, progress: Progress) -> str:
         "SendStatus": progress.send_status,
         "SentTime": f"/Date({at.timestamp() * 1000:.0f}+0700)/",
         "SmsId": _FIRST_PORTAL_NUMBER + message.number,
-        "SmsType": int(FIXED_NUMBER),
+        "SmsType": int(_TYPE_IDS[message.route]),
     }
     return _with_price(before, "SellPrice", progress.price, after)
 
 
+def brandnames(names: Iterable[str]) -> Answer:
+    """Answer GetListBrandname."""
+    listed = [{"Brandname": name, "Type": _CUSTOMER_CARE} for name in names]
+    return Answer(_dumps({"CodeResponse": "100", "ListBrandName": listed}), code="100")
+
+
+def templates(found: Iterable[tuple[int, str, int]]) -> Answer:
+    """Answer GetTemplate with templates as NetworkID, text and TempId."""
+    listed = [
+        {"NetworkID": network, "TempContent": text, "TempId": number}
+        for network, text, number in found
+    ]
+    fields = {"BrandnameTemplates": listed, "CodeResult": "100", "ErrorMessage": "success"}
+    return Answer(_dumps(fields), code="100")
+
+
+def price(dong: int) -> Answer:
+    """Answer SummaryMultipleMessage_V4_get."""
+    fields: dict[str, object] = {
+        "CodeResult": "100",
+        "ErrorMessage": "success",
+        "TotalPrice": dong,
+        "TotalReceiver": 1,
+    }
+    return Answer(_dumps(fields), code="100")
+
+
 def report(message: AcceptedMessage, progress: Progress) -> dict[str, str]:
     """Return the parameters of a delivery report."""
-    return {
+    fields = {
         "SMSID": message.sms_id,
         "SendFailed": str(progress.failed),
         "SendStatus": str(progress.send_status),
@@ -278,11 +351,21 @@ def report(message: AcceptedMessage, progress: Progress) -> dict[str, str]:
         "TotalReceiver": "1",
         "TotalSent": str(progress.sent),
         "RequestId": message.request_id or "",
-        "TypeId": FIXED_NUMBER,
+        "TypeId": _TYPE_IDS[message.route],
         "telcoid": str(operator(message.phone)[0]),
         "phonenumber": message.phone,
         "switchsmsid": "",
     }
+    if message.route is Route.ZALO:
+        fields["partnerids"] = ""
+        fields["error_info"] = quote(_ZALO_FAILED) if progress.failed else ""
+        fields["oaid"] = message.sender or ""
+        fields["tempid"] = message.template or ""
+    return fields
+
+
+# "Callback Url", the sample of error_info.
+_ZALO_FAILED: Final = '{"error":-114,"message":"User is inactive, or reject the message"}'
 
 
 def _with_price(

@@ -1,11 +1,18 @@
-"""Ledgers: what is known of each send, kept across crashes, restarts and replicas."""
+"""Ledgers: they keep what is known of each send across crashes, restarts and replicas."""
 
 import importlib
 from typing import TYPE_CHECKING
 
-from esms_async.ledger.base import Ledger, LedgerBase, LedgerOptions
+from esms_async.ledger.base import Ledger, LedgerBase, LedgerFacts, LedgerOptions, LedgerReports
 from esms_async.ledger.memory import MemoryLedger
-from esms_async.settlement import Claim, Decision, Entry, News, Settlement, State
+from esms_async.ledger.transitions import (
+    ONE_MORE_ATTEMPT,
+    Claim,
+    Decision,
+    Entry,
+    Reason,
+    Settlement,
+)
 
 if TYPE_CHECKING:
     from esms_async.ledger.redis import RedisLedger as RedisLedger
@@ -18,22 +25,24 @@ _MODULES = {
 
 # RedisLedger is not among them: a star import must work without the extra `redis`.
 __all__ = [
+    "ONE_MORE_ATTEMPT",
     "Claim",
     "Decision",
     "Entry",
     "Ledger",
     "LedgerBase",
+    "LedgerFacts",
     "LedgerOptions",
+    "LedgerReports",
     "MemoryLedger",
-    "News",
+    "Reason",
     "Settlement",
     "SqliteLedger",
-    "State",
 ]
 
 
 def __getattr__(name: str) -> object:
-    """Import a ledger when it is first asked for: one needs an extra, and both take their time."""
+    """Import a ledger when it is first used: one needs an extra, and both take time to import."""
     module = _MODULES.get(name)
     if module is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,28 +1,28 @@
-"""What every ledger does, whatever it keeps its entries in."""
+"""Defines what a ledger must offer, what it may offer, and what all ledgers share."""
 
 import abc
 from collections.abc import AsyncIterator
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Protocol, Self, runtime_checkable
 
 import attrs
 
-from esms_async.checks import check_seconds
-from esms_async.errors import LedgerError
-from esms_async.handover import Turn
-from esms_async.messages import Message
-from esms_async.settlement import WINDOW, Claim, Entry, News, Settlement
+from esms_async._model.checks import check_seconds
+from esms_async._model.errors import LedgerError
+from esms_async._model.messages import Message
+from esms_async.ledger.handover import Turn
+from esms_async.ledger.transitions import WINDOW, Claim, Entry, Settlement
 
 
 class UnreadableEntry(LedgerError):
-    """One entry can't be read, however often it is asked for; the ledger itself works."""
+    """One entry can't be read, now or later; the ledger itself works."""
 
 
 class Ledger(Protocol):
     """Keeps what is known of each send.
 
-    Every method raises LedgerError where the ledger can't be read or written. A call that is
-    cancelled while it waits may still take effect; none takes effect in part.
+    Every method raises LedgerError when the ledger can't be read or written. A call that is
+    cancelled while it waits may still take effect, but never in part.
     """
 
     @property
@@ -31,87 +31,43 @@ class Ledger(Protocol):
         ...
 
     async def open(self) -> None:
-        """Make the ledger ready; it belongs to whoever opens it, who closes it."""
+        """Make the ledger ready. Whoever opens it closes it."""
         ...
 
     async def aclose(self) -> None:
-        """Write what is outstanding, and give back what the ledger holds."""
+        """Write what is outstanding, and release what the ledger holds."""
         ...
 
-    async def claim(self, message: Message, fingerprint: bytes, *, resume: bool = False) -> Claim:
+    async def claim(
+        self, message: Message, fingerprint: bytes, *, doubt_age: float | None = None
+    ) -> Claim:
         """Ask to send a message, before the first byte of a request leaves.
 
         Args:
             message: The message.
-            fingerprint: Its fingerprint (`esms_async.settlement.fingerprint`).
-            resume: True where the caller knows of an earlier attempt that may have arrived.
+            fingerprint: Its fingerprint (`esms_async.ledger.transitions.fingerprint`).
+            doubt_age: For how many seconds the message has been in doubt, if the caller knows of
+                an earlier attempt that may have arrived; None otherwise.
 
         Returns:
-            The decision. Where it lets the message be sent, the entry is open and stored.
-        """
-        ...
-
-    async def record_uncertainty(self, request_id: str, generation: int) -> Entry | None:
-        """Record that one more attempt may have arrived.
-
-        Args:
-            request_id: The RequestId of a claim.
-            generation: The generation of the claim.
-
-        Returns:
-            The entry, which another claimant may have settled meanwhile; None where the ledger
-            holds none.
+            The decision. If it lets the caller send, the entry is stored as "unknown".
         """
         ...
 
     async def settle(
         self, request_id: str, generation: int, settlement: Settlement
     ) -> Entry | None:
-        """Record what became of a claim.
+        """Record what was learned of a message.
 
         Args:
             request_id: The RequestId of a claim.
-            generation: The generation of the claim.
-            settlement: What was learnt.
+            generation: The generation of the claim; 0 for a delivery report or the gateway's
+                list, which belong to no claim.
+            settlement: What was learned; `ONE_MORE_ATTEMPT` before a further attempt.
 
         Returns:
-            The entry as it stands then; None where the ledger holds none.
-        """
-        ...
-
-    async def begin_report(self, request_id: str, state: str, lease: float) -> Turn:
-        """Ask to hand a delivery report on, before the application is told of it.
-
-        Args:
-            request_id: The RequestId of the message, which the ledger need not hold.
-            state: What the report says became of it. Reports of one message and state are one.
-            lease: For how many seconds nobody else may hand it on.
-
-        Returns:
-            What to do. Where the report may be handed on, the turn is stored.
-        """
-        ...
-
-    async def end_report(self, request_id: str, state: str, turn: int, *, success: bool) -> None:
-        """Record how a turn at handing a report on has ended.
-
-        Args:
-            request_id: The RequestId of the message.
-            state: What the report says became of it.
-            turn: The number of the turn.
-            success: True where the report was handed on, and need not be again.
-        """
-        ...
-
-    async def keep_fact(self, name: str, value: str) -> str:
-        """Keep a fact about the ledger itself, unless one of that name is kept already.
-
-        Args:
-            name: What it is about, such as where the sends go.
-            value: What to keep, for as long as the ledger is.
-
-        Returns:
-            What is kept: the value, or that of whoever came first.
+            The entry after the settlement, which another claimant may have settled before; None
+            if the ledger holds none.
         """
         ...
 
@@ -120,7 +76,7 @@ class Ledger(Protocol):
         ...
 
     def unsettled(self) -> AsyncIterator[Entry]:
-        """Iterate over the open entries, in no particular order."""
+        """Iterate over the entries whose status is unknown, in no particular order."""
         ...
 
     def entries(self) -> AsyncIterator[Entry]:
@@ -128,15 +84,61 @@ class Ledger(Protocol):
         ...
 
     async def prune(self, older_than: float, *, unsettled: bool = False) -> int:
-        """Forget entries, and reports that were handed on, that did not change for a time.
+        """Delete entries that did not change for a time, and delivery reports likewise.
 
         Args:
-            older_than: Seconds. Forget no sooner than the same Message can still be sent again:
-                a send of a forgotten one is a new send. The same goes for its reports.
-            unsettled: True forgets open entries too.
+            older_than: Seconds. Choose more than the time in which the same Message can be sent
+                again: sending a deleted one is a new send.
+            unsettled: True deletes unknown entries too.
 
         Returns:
-            How many entries were forgotten.
+            The number of entries deleted.
+        """
+        ...
+
+
+@runtime_checkable
+class LedgerFacts(Protocol):
+    """Keeps facts about the ledger itself, such as the account it belongs to. Optional."""
+
+    async def keep_fact(self, name: str, value: str) -> str:
+        """Store a fact unless the ledger has one of that name; return the one it has now."""
+        ...
+
+    async def replace_fact(self, name: str, value: str) -> None:
+        """Store a fact in place of any other of that name."""
+        ...
+
+    async def facts(self) -> dict[str, str]:
+        """Return all facts by name."""
+        ...
+
+
+@runtime_checkable
+class LedgerReports(Protocol):
+    """Makes sure that each delivery report is handed to the application once. Optional."""
+
+    async def begin_report(self, request_id: str, state: str, lease: float) -> Turn:
+        """Ask to hand a delivery report to the application.
+
+        Args:
+            request_id: The RequestId of the message; the ledger need not hold it.
+            state: What the report says. Reports with the same RequestId and state are one.
+            lease: Seconds during which nobody else may hand it over.
+
+        Returns:
+            What to do. If the caller may hand the report over, its turn is stored.
+        """
+        ...
+
+    async def end_report(self, request_id: str, state: str, turn: int, *, success: bool) -> None:
+        """Record how a turn ended.
+
+        Args:
+            request_id: The RequestId of the message.
+            state: What the report says.
+            turn: The number of the turn.
+            success: True if the application took the report.
         """
         ...
 
@@ -147,15 +149,15 @@ def _check_window(_: object, attribute: "attrs.Attribute[float]", value: float) 
 
 @attrs.frozen
 class LedgerOptions:
-    """What all ledgers are told alike.
+    """The options that all ledgers share.
 
     Args:
-        window: For how many seconds an unsettled send may be resumed.
-        store_phone: True stores full phone numbers, not masked ones.
+        window: Seconds for which an unsettled send may be resumed.
+        store_phone: True stores full phone numbers instead of masked ones.
         store_content: True stores the texts.
 
     Raises:
-        ConfigurationError: `window` is no duration.
+        ConfigurationError: `window` is not a positive number of seconds.
     """
 
     window: float = attrs.field(default=WINDOW, validator=_check_window)
@@ -164,7 +166,7 @@ class LedgerOptions:
 
 
 class LedgerBase(abc.ABC):
-    """The part of a ledger that does not depend on what it keeps its entries in."""
+    """Opens and closes a ledger with `async with`."""
 
     @property
     @abc.abstractmethod
@@ -177,24 +179,10 @@ class LedgerBase(abc.ABC):
 
     @abc.abstractmethod
     async def aclose(self) -> None:
-        """Write what is outstanding, and give back what the ledger holds."""
-
-    @abc.abstractmethod
-    async def settle(
-        self, request_id: str, generation: int, settlement: Settlement
-    ) -> Entry | None:
-        """Record what became of a claim."""
-
-    async def record_uncertainty(self, request_id: str, generation: int) -> Entry | None:
-        """Record that one more attempt may have arrived."""
-        return await self.settle(request_id, generation, Settlement(News.UNCERTAIN))
+        """Write what is outstanding, and release what the ledger holds."""
 
     def require_open(self) -> None:
-        """Refuse to work before `open` and after `aclose`.
-
-        Raises:
-            LedgerError: The ledger is not open.
-        """
+        """Raise LedgerError unless the ledger is open."""
         if not self.is_open:
             raise LedgerError(f"the {type(self).__name__} is not open; use it with `async with`")
 

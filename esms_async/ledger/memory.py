@@ -1,34 +1,34 @@
-"""A ledger in this process's memory, for sends that need not outlive it."""
+"""Keeps a ledger in this process's memory, for sends that need not outlive it."""
 
 import itertools
 import time
 from collections.abc import AsyncIterator, Callable
 
-from esms_async.checks import check_seconds
-from esms_async.handover import Handover, Turn, begin, end, new_handover
+from esms_async._model.checks import check_seconds
+from esms_async._model.messages import Message, Status
 from esms_async.ledger.base import LedgerBase, LedgerOptions
-from esms_async.messages import Message
-from esms_async.settlement import Claim, Entry, Settlement, State, claim, new_entry, settle
+from esms_async.ledger.handover import Handover, Turn, begin, end, new_handover
+from esms_async.ledger.transitions import Claim, Entry, Settlement, claim, new_entry, settle
 
 _TWO_DAYS = 48 * 3600.0
 
 
 class MemoryLedger(LedgerBase):
-    """Keeps what is known of each send while the process lives, if settled for two days.
+    """Keeps what is known of each send while the process lives; settled entries for two days.
 
     Args:
-        options: What all ledgers are told alike.
-        keep: For how many seconds a settled entry is kept after its last change.
+        options: The options that all ledgers share.
+        keep: Seconds for which a settled entry is kept after its last change.
         clock: The time in seconds since the epoch.
 
     Raises:
-        ConfigurationError: `keep` is no duration.
+        ConfigurationError: `keep` is not a positive number of seconds.
     """
 
     def __init__(
         self,
         *,
-        options: LedgerOptions = LedgerOptions(),  # noqa: B008  # a frozen value
+        options: LedgerOptions = LedgerOptions(),
         keep: float = _TWO_DAYS,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -36,7 +36,7 @@ class MemoryLedger(LedgerBase):
         self._options = options
         self._keep = keep
         self._clock = clock
-        # In the order of their last change, so that the oldest are found without a search.
+        # In the order of their last change, so the oldest are found without a search.
         self._entries: dict[str, Entry] = {}
         self._handovers: dict[tuple[str, str], Handover] = {}
         self._facts: dict[str, str] = {}
@@ -48,34 +48,37 @@ class MemoryLedger(LedgerBase):
         return self._open
 
     async def open(self) -> None:
-        """Make the ledger ready. Entries of an earlier opening are still there."""
+        """Make the ledger ready. Entries from before it was closed are still there."""
         self._open = True
 
     async def aclose(self) -> None:
-        """Stop taking claims. The entries stay until the ledger itself is dropped."""
+        """Refuse further calls. The entries stay until the ledger itself is dropped."""
         self._open = False
 
-    async def claim(self, message: Message, fingerprint: bytes, *, resume: bool = False) -> Claim:
+    async def claim(
+        self, message: Message, fingerprint: bytes, *, doubt_age: float | None = None
+    ) -> Claim:
         """Ask to send a message."""
         self.require_open()
         options, now = self._options, self._clock()
-        self._forget_oldest(now)
+        self._delete_oldest(now)
         fresh = new_entry(
             message,
             fingerprint,
             now=now,
+            doubt_age=doubt_age,
             phone=options.store_phone,
             content=options.store_content,
         )
         known = self._entries.get(message.request_id)
-        answer = claim(known, fresh, now=now, window=options.window, resume=resume)
+        answer = claim(known, fresh, now=now, window=options.window, resume=doubt_age is not None)
         self._put(answer.entry, known)
         return answer
 
     async def settle(
         self, request_id: str, generation: int, settlement: Settlement
     ) -> Entry | None:
-        """Record what became of a claim."""
+        """Record what was learned of a message."""
         self.require_open()
         known = self._entries.get(request_id)
         if known is None:
@@ -85,10 +88,10 @@ class MemoryLedger(LedgerBase):
         return entry
 
     async def begin_report(self, request_id: str, state: str, lease: float) -> Turn:
-        """Ask to hand a delivery report on."""
+        """Ask to hand a delivery report to the application."""
         self.require_open()
         now, key = self._clock(), (request_id, state)
-        self._forget_oldest_handovers(now)
+        self._delete_oldest_handovers(now)
         fresh = new_handover(request_id, state, now=now, lease=lease)
         known = self._handovers.get(key)
         turn = begin(known, fresh, now=now)
@@ -96,7 +99,7 @@ class MemoryLedger(LedgerBase):
         return turn
 
     async def end_report(self, request_id: str, state: str, turn: int, *, success: bool) -> None:
-        """Record how a turn at handing a report on has ended."""
+        """Record how a turn ended."""
         self.require_open()
         key = (request_id, state)
         if (known := self._handovers.get(key)) is not None:
@@ -104,9 +107,19 @@ class MemoryLedger(LedgerBase):
             self._put_handover(key, ended, known)
 
     async def keep_fact(self, name: str, value: str) -> str:
-        """Keep a fact about the ledger itself, unless one of that name is kept already."""
+        """Store a fact unless the ledger has one of that name; return the one it has now."""
         self.require_open()
         return self._facts.setdefault(name, value)
+
+    async def replace_fact(self, name: str, value: str) -> None:
+        """Store a fact in place of any other of that name."""
+        self.require_open()
+        self._facts[name] = value
+
+    async def facts(self) -> dict[str, str]:
+        """Return all facts by name."""
+        self.require_open()
+        return dict(self._facts)
 
     async def look_up(self, request_id: str) -> Entry | None:
         """Return the entry of a RequestId, or None."""
@@ -114,9 +127,9 @@ class MemoryLedger(LedgerBase):
         return self._entries.get(request_id)
 
     async def unsettled(self) -> AsyncIterator[Entry]:
-        """Iterate over the open entries, as they are at the start."""
+        """Iterate over the unknown entries, as they are at the start."""
         async for entry in self.entries():
-            if entry.state is State.OPEN:
+            if entry.status is Status.UNKNOWN:
                 yield entry
 
     async def entries(self) -> AsyncIterator[Entry]:
@@ -126,13 +139,13 @@ class MemoryLedger(LedgerBase):
             yield entry
 
     async def prune(self, older_than: float, *, unsettled: bool = False) -> int:
-        """Forget entries and reports that did not change for a time."""
+        """Delete entries and delivery reports that did not change for a time."""
         self.require_open()
         before = self._clock() - older_than
         old = [
             entry.request_id
             for entry in self._entries.values()
-            if entry.updated_at < before and (unsettled or entry.state is not State.OPEN)
+            if entry.updated_at < before and (unsettled or entry.status is not Status.UNKNOWN)
         ]
         for request_id in old:
             del self._entries[request_id]
@@ -152,19 +165,16 @@ class MemoryLedger(LedgerBase):
             self._handovers.pop(key, None)
             self._handovers[key] = handover
 
-    def _forget_oldest_handovers(self, now: float) -> None:
-        """Look at the two oldest, which keeps up with one report adding one."""
+    # Each claim or report adds one, so deleting up to two keeps pace.
+    def _delete_oldest_handovers(self, now: float) -> None:
         for key, handover in list(itertools.islice(self._handovers.items(), 2)):
             if handover.until < now - self._keep:
                 del self._handovers[key]
 
-    def _forget_oldest(self, now: float) -> None:
-        """Look at the two oldest entries, which keeps up with one claim adding one.
-
-        An open entry stays, behind all others: forgotten, it could be sent a second time.
-        """
+    def _delete_oldest(self, now: float) -> None:
         for entry in list(itertools.islice(self._entries.values(), 2)):
             if entry.updated_at < now - self._keep:
                 del self._entries[entry.request_id]
-                if entry.state is State.OPEN:
+                # An unknown entry moves behind the others: deleted, it could be sent twice.
+                if entry.status is Status.UNKNOWN:
                     self._entries[entry.request_id] = entry

@@ -1,7 +1,8 @@
-"""One thread with one SQLite connection, which commits together whatever has gathered."""
+"""Runs one thread with one SQLite connection, and commits together what has gathered."""
 
 import asyncio
 import contextlib
+import os
 import queue
 import sqlite3
 import threading
@@ -10,13 +11,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from esms_async.errors import LedgerError
+from esms_async._model.errors import LedgerError, UsageError
 
 T = TypeVar("T")
 
 
 class Job(Generic[T]):
-    """Work with a result of type T that whoever made the writer knows how to do."""
+    """Work with a result of type T, which `perform` knows how to do."""
 
     __slots__ = ()
 
@@ -26,10 +27,10 @@ Work = Job[object] | Callable[[sqlite3.Connection], object]
 
 _Submitted = tuple[Work, "asyncio.Future[object]"]
 
-# A commit waits for the disk; more jobs than this share one only at the price of their latency.
+# A commit waits for the disk. More jobs than this would share one only at the price of latency.
 _LARGEST_BATCH = 512
-# Where many wait at once, as many again are about to: with a moment's patience they share the next
-# commit. PostgreSQL knows the same as commit_siblings and commit_delay, here in seconds.
+# When many wait at once, as many again are about to: after a short delay they share the next
+# commit. PostgreSQL has the same as commit_siblings and commit_delay (here in seconds).
 _SIBLINGS = 8
 _COMMIT_DELAY = 0.001
 
@@ -40,8 +41,8 @@ class SqliteWriter:
     Args:
         path: The file, for error texts.
         connect: Opens the connection.
-        perform: Does what has gathered, in a transaction, and returns the results in its order.
-        undone: Is told of a transaction that was undone. All three are called on the thread.
+        perform: Does a batch of work in a transaction, and returns the results in its order.
+        undone: Called when a transaction was rolled back. All three are called on the thread.
     """
 
     def __init__(
@@ -56,10 +57,16 @@ class SqliteWriter:
         self._perform = perform
         self._undone = undone
         self._jobs: queue.SimpleQueue[_Submitted | None] = queue.SimpleQueue()
-        # A thread that is left behind must not keep the process from ending: what it has
-        # acknowledged is on disk.
-        self._thread = threading.Thread(target=self._run, name=f"ledger {path.name}", daemon=True)
-        self._ended: asyncio.Future[object] | None = None
+        self._batch: list[_Submitted] = []
+        self._stopping = False
+        # A thread that nobody stops must not keep the process alive: what it has acknowledged is
+        # on disk.
+        self._thread = threading.Thread(
+            target=self._run, name="esms_async SqliteLedger", daemon=True
+        )
+        self._process = os.getpid()
+        self._loop = asyncio.get_running_loop()
+        self._ended: asyncio.Future[object]
 
     async def start(self) -> None:
         """Start the thread and open the connection.
@@ -67,9 +74,7 @@ class SqliteWriter:
         Raises:
             LedgerError: The connection cannot be opened.
         """
-        loop = asyncio.get_running_loop()
-        self._ended = loop.create_future()
-        opened = loop.create_future()
+        opened: asyncio.Future[object] = self._loop.create_future()
         self._jobs.put((lambda _: None, opened))
         self._thread.start()
         try:
@@ -82,70 +87,102 @@ class SqliteWriter:
         """Do some work in a transaction that it may share with other work.
 
         Args:
-            work: What is to be done. Where it raises, its whole transaction is undone, and all
-                the work in it fails.
+            work: What to do. If it raises, its whole transaction is rolled back, and all the work
+                in it fails.
 
         Returns:
             The result, once it is on disk.
 
         Raises:
-            LedgerError: The transaction failed; nothing of it was stored.
+            LedgerError: The transaction failed and nothing of it was stored, or the process was
+                forked since the ledger was opened.
         """
+        if os.getpid() != self._process:
+            raise LedgerError(
+                f"the ledger {self._path} was opened before this process was forked, and belongs "
+                "to the parent; open a ledger of its own in each process, after the fork"
+            )
         done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._jobs.put((work, done))  # type: ignore[arg-type]  # a future of T takes T only
         return done
 
+    @property
+    def outlives_its_loop(self) -> bool:
+        """True where the event loop that opened the file has been closed.
+
+        Raises:
+            UsageError: That loop is another one than this, and can still close the file.
+        """
+        if os.getpid() != self._process or asyncio.get_running_loop() is self._loop:
+            return False
+        if not self._loop.is_closed():
+            raise UsageError(
+                f"the ledger {self._path} was opened on another event loop; close it on that one"
+            )
+        return True
+
     async def stop(self) -> None:
-        """Finish what was submitted, close the connection and end the thread."""
-        assert self._ended is not None  # noqa: S101  # only what was started is stopped
-        self._jobs.put(None)
-        await self._ended
+        """Finish what was submitted, close the connection and end the thread.
+
+        A forked process has no such thread, and leaves the file to its parent.
+        """
+        if os.getpid() == self._process:
+            self._ended = asyncio.get_running_loop().create_future()
+            self._jobs.put(None)
+            await self._ended
 
     def _run(self) -> None:
-        ended = self._ended
-        assert ended is not None  # noqa: S101  # start sets it before the thread begins
         try:
             connection = self._connect()
-        except (sqlite3.Error, OSError, LedgerError) as error:
-            _resolve([(self._gather()[0][0][1], self._as_ledger_error(error))])
+        except BaseException as error:  # noqa: BLE001  # nobody else sees what ends this thread
+            self._fail_until_stopped(error)
         else:
             try:
                 self._serve(connection)
+            except BaseException as error:  # noqa: BLE001  # as above
+                self._fail_until_stopped(error)
             finally:
                 connection.close()
-        _resolve([(ended, None)])
+        _resolve([(self._ended, None)])
 
     def _serve(self, connection: sqlite3.Connection) -> None:
-        last = False
-        while not last:
-            jobs, last = self._gather()
-            if jobs:
-                _resolve(self._commit(connection, jobs))
-            if len(jobs) >= _SIBLINGS:
+        while not self._stopping:
+            self._gather()
+            if self._batch:
+                _resolve(self._commit(connection, self._batch))
+            if len(self._batch) >= _SIBLINGS:
                 time.sleep(_COMMIT_DELAY)
 
-    def _gather(self) -> tuple[list[_Submitted], bool]:
-        """Return the jobs that have gathered, at least one, and whether the last one is seen."""
+    def _fail_until_stopped(self, error: BaseException) -> None:
+        """Give every job the same error, so nobody waits for an answer that will not come."""
+        failure = self._as_ledger_error(error)
+        _resolve([(done, failure) for _, done in self._batch])
+        while not self._stopping:
+            self._gather()
+            _resolve([(done, failure) for _, done in self._batch])
+
+    def _gather(self) -> None:
+        """Wait for a job, and take it and what has gathered behind it."""
+        self._batch = []
         job = self._jobs.get()
-        jobs: list[_Submitted] = []
         while job is not None:
-            jobs.append(job)
-            if len(jobs) >= _LARGEST_BATCH:
-                return jobs, False
+            self._batch.append(job)
+            if len(self._batch) >= _LARGEST_BATCH:
+                return
             try:
                 job = self._jobs.get_nowait()
             except queue.Empty:
-                return jobs, False
-        return jobs, True
+                return
+        self._stopping = True
 
     def _commit(
-        self, connection: sqlite3.Connection, jobs: list[_Submitted]
+        self, connection: sqlite3.Connection, jobs: Sequence[_Submitted]
     ) -> "list[tuple[asyncio.Future[object], object]]":
         try:
             connection.execute("BEGIN IMMEDIATE")
             results = self._perform(connection, [work for work, _ in jobs])
             connection.execute("COMMIT")
-        except Exception as error:  # noqa: BLE001  # whatever it is, the senders must be told
+        except BaseException as error:  # noqa: BLE001  # whatever it is, every caller must learn it
             with contextlib.suppress(sqlite3.Error):
                 connection.execute("ROLLBACK")
             self._undone()
@@ -153,19 +190,20 @@ class SqliteWriter:
             return [(done, failure) for _, done in jobs]
         return [(done, result) for (_, done), result in zip(jobs, results, strict=True)]
 
-    def _as_ledger_error(self, error: Exception) -> LedgerError:
+    def _as_ledger_error(self, error: BaseException) -> LedgerError:
         if isinstance(error, LedgerError):
             return error
-        return LedgerError(f"the ledger {self._path} can't be used: {error}")
+        words = str(error) or type(error).__name__
+        return LedgerError(f"the ledger {self._path} can't be used: {words}")
 
 
 def _resolve(results: "list[tuple[asyncio.Future[object], object]]") -> None:
-    """Hand results to the event loop that waits for them, in one wake-up."""
+    """Hand results to the event loops that wait for them, with one wake-up each."""
     by_loop: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[object], object]]] = {}
     for done, result in results:
         by_loop.setdefault(done.get_loop(), []).append((done, result))
     for loop, its_results in by_loop.items():
-        # A loop that is closed has nobody left who waits.
+        # On a closed loop nobody waits.
         with contextlib.suppress(RuntimeError):
             loop.call_soon_threadsafe(_set_results, its_results)
 

@@ -25,7 +25,7 @@ from taskiq.formatters.json_formatter import JSONFormatter
 from taskiq.receiver import Receiver
 from taskiq_nats import PullBasedJetStreamBroker
 
-from esms_async.errors import ConfigurationError
+from esms_async._model.errors import ConfigurationError
 from esms_async.workers.settings import QueueSettings
 
 if TYPE_CHECKING:

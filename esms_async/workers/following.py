@@ -4,9 +4,9 @@ import asyncio
 from collections.abc import AsyncIterable, Awaitable, Iterable
 from typing import Protocol
 
-from esms_async.errors import InvalidMessage, LedgerError, UsageError
-from esms_async.fanout import SendMany
-from esms_async.messages import Message, Outcome, Receipt
+from esms_async._model.errors import InvalidMessage, LedgerError, UsageError
+from esms_async._model.messages import Message, Outcome, Receipt
+from esms_async._send.stream import SendMany
 from esms_async.workers.outcomes import BEGINNING, Outcomes
 from esms_async.workers.patience import patiently
 from esms_async.workers.reports import Report

@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator
 from typing import Final, Protocol
 
-from esms_async.ledger.redis_batches import RedisAddress, RedisBatches
+from esms_async._redis import RedisAddress, RedisBatches
 from esms_async.workers.reports import Report
 
 BEGINNING: Final = "0"
@@ -97,7 +97,7 @@ class RedisOutcomes:
         """Read reports, each with its position."""
         if self._reader is None:
             # One that waits must not hold up others.
-            self._reader = RedisBatches(self._address, ())
+            self._reader = RedisBatches(self._address, name="outcomes of the workers")
         block = ("BLOCK", str(_BLOCK_MILLISECONDS)) if wait else ()
         key = self._key(batch, "outcomes")
         reply: _Streams | None = await self._reader.run(
@@ -129,7 +129,7 @@ class RedisOutcomes:
 
     def _opened(self) -> RedisBatches:
         if self._batches is None:
-            self._batches = RedisBatches(self._address, ())
+            self._batches = RedisBatches(self._address, name="outcomes of the workers")
         return self._batches
 
 

@@ -6,11 +6,11 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
-from esms_async.errors import LedgerError
+from esms_async._model.errors import LedgerError
+from esms_async._model.messages import Message
 from esms_async.ledger.base import UnreadableEntry
 from esms_async.ledger.redis import RedisLedger
-from esms_async.messages import Message
-from esms_async.settlement import Claim, Entry, News, Settlement
+from esms_async.ledger.transitions import ONE_MORE_ATTEMPT, Claim, Entry, Settlement
 
 T = TypeVar("T")
 
@@ -69,19 +69,23 @@ class PatientLedger(RedisLedger):
         """Connect to the server."""
         await patiently(super().open, self._stopping)
 
-    async def claim(self, message: Message, fingerprint: bytes, *, resume: bool = False) -> Claim:
+    async def claim(
+        self, message: Message, fingerprint: bytes, *, doubt_age: float | None = None
+    ) -> Claim:
         """Ask to send a message."""
         ask = super().claim
         # An earlier try whose answer was lost may have taken effect. The next then reads "it may
         # have been accepted", which is safe, and no more than another delivery would read.
-        return await patiently(lambda: ask(message, fingerprint, resume=resume), self._stopping)
+        return await patiently(
+            lambda: ask(message, fingerprint, doubt_age=doubt_age), self._stopping
+        )
 
     async def settle(
         self, request_id: str, generation: int, settlement: Settlement
     ) -> Entry | None:
         """Record what became of a claim."""
         record = super().settle
-        if settlement.news is News.UNCERTAIN:
+        if settlement == ONE_MORE_ATTEMPT:
             # The entry says that already, and the next attempt has a deadline.
             return await record(request_id, generation, settlement)
         return await patiently(lambda: record(request_id, generation, settlement), self._stopping)

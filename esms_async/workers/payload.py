@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Final, Self, cast
 
 import attrs
 
-from esms_async.errors import ConfigurationError, EsmsError, InvalidMessage
-from esms_async.messages import Message
+from esms_async._model.errors import ConfigurationError, EsmsError, InvalidMessage
+from esms_async._model.messages import Message
 
 if TYPE_CHECKING:
     from cryptography.fernet import MultiFernet

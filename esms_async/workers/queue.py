@@ -10,9 +10,9 @@ from typing import Final, Self
 from taskiq.exceptions import SendTaskError
 from taskiq.kicker import AsyncKicker
 
-from esms_async.errors import EsmsError
-from esms_async.fanout import SendMany
-from esms_async.messages import Message, Receipt
+from esms_async._model.errors import EsmsError
+from esms_async._model.messages import Message, Receipt
+from esms_async._send.stream import SendMany
 from esms_async.workers import outcomes as reported
 from esms_async.workers.brokers import TASK, Payload
 from esms_async.workers.following import QueuedSends, require_message

@@ -7,7 +7,10 @@ from typing import Final, Self, cast
 
 import attrs
 
-from esms_async.errors import (
+from esms_async._model.codes import Scope, lookup
+from esms_async._model.errors import (
+    AccountRejected,
+    DuplicateRequestId,
     EsmsError,
     InvalidMessage,
     NotSent,
@@ -17,13 +20,19 @@ from esms_async.errors import (
     RequestIdExpired,
     SendError,
 )
-from esms_async.messages import Attempt, Evidence, Message, Outcome, Receipt, Status
-from esms_async.sending import rejection
+from esms_async._model.messages import Attempt, Evidence, Message, Outcome, Receipt, Status
 from esms_async.workers.payload import UnreadablePayload
 
 _ACCEPTED: Final = "accepted"
 _UNREADABLE: Final = "unreadable"
-_KINDS: Final = (RequestIdExpired, RequestIdConflict, Rejected, OutcomeUnknown, NotSent)
+_KINDS: Final = (
+    RequestIdExpired,
+    RequestIdConflict,
+    DuplicateRequestId,
+    Rejected,
+    OutcomeUnknown,
+    NotSent,
+)
 
 
 @attrs.frozen
@@ -115,7 +124,7 @@ class Report:
             The report.
         """
         return cls(
-            error.request_id or "", Status.INVALID, _UNREADABLE, error.run, reason=error.problem
+            error.request_id or "", Status.NOT_SENT, _UNREADABLE, error.run, reason=error.problem
         )
 
     def outcome(self, message: Message) -> Outcome:
@@ -135,31 +144,35 @@ class Report:
         return Outcome(message, error=self._error(message))
 
     def _error(self, message: Message) -> EsmsError:
+        attempts, reason = self.attempts, self.reason
+        error: EsmsError
         match self.kind:
             case "Rejected":
-                return self._rejection(message)
+                error = self._rejection(message)
             case "NotSent":
-                return NotSent(message, self.attempts, self.reason)
+                error = NotSent(message, attempts, reason)
             case "RequestIdConflict":
-                return RequestIdConflict(message, self.attempts, self.reason)
+                error = RequestIdConflict(message, attempts, reason)
             case "RequestIdExpired" if self.since is not None:
-                return RequestIdExpired(message, self.attempts, self.reason, self.since)
+                error = RequestIdExpired(message, attempts, reason, self.since)
+            case "DuplicateRequestId":
+                error = DuplicateRequestId(message, attempts, reason)
             case "OutcomeUnknown":
                 refused = self.code is not None or self.http_status is not None
-                return OutcomeUnknown(
-                    message,
-                    self.attempts,
-                    self.reason,
-                    self._rejection(message) if refused else None,
-                )
+                rejection = self._rejection(message) if refused else None
+                error = OutcomeUnknown(message, attempts, reason, rejection)
             case _:
-                return InvalidMessage("message", f"the worker could not read it: {self.reason}")
+                error = InvalidMessage("message", f"the worker could not read it: {reason}")
+        return error
 
     def _rejection(self, message: Message) -> Rejected:
-        return rejection(
+        code = self.code
+        is_account = code is not None and lookup(code).scope is Scope.ACCOUNT
+        kind = AccountRejected if is_account else Rejected
+        return kind(
             message,
             self.attempts,
-            code=self.code,
+            code=code,
             status=self.http_status,
             sms_id=self.sms_id,
             detail=self.detail,

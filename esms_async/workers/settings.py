@@ -8,8 +8,8 @@ from urllib.parse import urlsplit
 
 import attrs
 
-from esms_async.errors import ConfigurationError
-from esms_async.retry import RetryPolicy
+from esms_async._model.errors import ConfigurationError
+from esms_async._send.retry import RetryPolicy
 from esms_async.workers.payload import Seal
 
 _BROKERS: Final = ("nats", "tls", "amqp", "amqps", "memory")

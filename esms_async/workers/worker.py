@@ -12,13 +12,13 @@ import attrs
 from taskiq import AsyncBroker, Context, TaskiqDepends, TaskiqEvents, TaskiqState
 from taskiq.receiver import Receiver
 
+from esms_async._model.errors import ConfigurationError, EsmsError, LedgerError
+from esms_async._model.messages import Message, Outcome
 from esms_async.client import EsmsClient
-from esms_async.errors import ConfigurationError, EsmsError, LedgerError, OutcomeUnknown
 from esms_async.ledger import Ledger, MemoryLedger
 from esms_async.ledger.base import UnreadableEntry
+from esms_async.ledger.transitions import WINDOW
 from esms_async.limiter import RedisLimiter
-from esms_async.messages import Message, Outcome
-from esms_async.settlement import WINDOW
 from esms_async.workers.brokers import TASK, make_broker
 from esms_async.workers.outcomes import MemoryOutcomes, Outcomes, RedisOutcomes
 from esms_async.workers.patience import PatientLedger, patiently
@@ -119,12 +119,12 @@ class Worker:
         message = _bounded(queued)
         try:
             return Outcome(message, await self._client.send(message))
-        except UnreadableEntry as error:
-            # Delivered again and again, it would in the end hold every place of every worker.
-            return Outcome(message, error=OutcomeUnknown(message, (), str(error)))
-        except LedgerError:
-            raise
         except EsmsError as error:
+            cause = error if isinstance(error, LedgerError) else error.__cause__
+            # A ledger that is away is waited for. An entry that can't be read is not: delivered
+            # again and again, it would in the end hold every place of every worker.
+            if isinstance(cause, LedgerError) and not isinstance(cause, UnreadableEntry):
+                raise cause from None
             return Outcome(message, error=error)
 
     async def _acknowledge(self, context: Context) -> None:

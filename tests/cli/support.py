@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from tests.factories import API_KEY, SECRET_KEY
+from tests.limits import generous
 
 KEYS = {"ESMS_API_KEY": API_KEY, "ESMS_SECRET_KEY": SECRET_KEY}
 _COMMAND = (sys.executable, "-m", "esms_async")
@@ -28,13 +29,34 @@ def run(
         [*_COMMAND, *arguments],
         input=stdin,
         capture_output=True,
-        timeout=60,
+        timeout=generous(60),
         env=environment(extra),
         check=False,
     )
     return subprocess.CompletedProcess(
         done.args, done.returncode, done.stdout.decode(), done.stderr.decode()
     )
+
+
+def answer_at_a_terminal(answer: bytes, *arguments: str) -> tuple[int, bytes]:
+    """Run the command at a terminal, type an answer to what it asks, return what it showed."""
+    person, terminal = os.openpty()
+    with subprocess.Popen(
+        [*_COMMAND, *arguments], stdin=terminal, stdout=terminal, stderr=terminal, env=environment()
+    ) as running:
+        os.close(terminal)
+        shown = b""
+        try:
+            while b"?" not in shown:
+                shown += os.read(person, 1000)
+            os.write(person, answer)
+            while more := os.read(person, 1000):
+                shown += more
+        except OSError:
+            pass  # so a terminal ends whose other side is closed
+        finally:
+            os.close(person)
+        return running.wait(60), shown
 
 
 async def start(
@@ -54,7 +76,7 @@ async def start(
 async def finish(running: asyncio.subprocess.Process) -> tuple[str, str]:
     """Wait for the end of the command; return what it said on its two streams."""
     try:
-        out, err = await asyncio.wait_for(running.communicate(), 30)
+        out, err = await asyncio.wait_for(running.communicate(), generous(30))
     except TimeoutError:
         running.kill()
         await running.wait()

@@ -3,14 +3,16 @@
 import asyncio
 import json
 from pathlib import Path
+from unittest.mock import ANY
 
 import pytest
 
-from esms_async import EsmsClient, Finding, OutcomeUnknown, Reconciled, SendStatus, SmsStatus
+from esms_async import EsmsClient, OutcomeUnknown
 from esms_async.cli.account import _line, _word
 from esms_async.cli.app import run as run_here
 from esms_async.emulator import AccountState, Clock, Emulator
 from esms_async.ledger import SqliteLedger
+from esms_async.queries import Finding, Reconciled, SendStatus, SmsStatus
 from tests.cli.support import KEYS, finish, run, start
 from tests.factories import CREDENTIALS, ONE_ATTEMPT, a_message
 
@@ -114,8 +116,9 @@ async def test_a_ledger_is_reconciled(tmp_path: Path) -> None:
         assert out.splitlines()[1:] == [
             f"accepted 090****484 (SMSID {sms_id}, request id {lost.request_id})",
             (
-                "unknown 091****001: messages to this phone are listed, none of them with its "
-                f"request id (request id {other.request_id})"
+                "unknown 091****001: messages to this phone are listed for that time, but none "
+                "has its request id as campaign id; only a client made with trackable=True "
+                f"sends that (request id {other.request_id})"
             ),
             "1 settled, 1 unknown",
         ]
@@ -130,6 +133,7 @@ async def test_a_ledger_is_reconciled(tmp_path: Path) -> None:
                         "phone": "091****001",
                         "finding": "similar",
                         "sms_id": None,
+                        "missing": ANY,
                         "listed": [emulator.messages[1].sms_id],
                     }
                 ],
@@ -162,7 +166,6 @@ def test_a_ledger_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_what_a_ledger_has_forgotten() -> None:
-    """It is told of all the same."""
-    assert _line(Reconciled("login:7", Finding.FOUND, None)) == (
-        "unknown a phone: listed, but the ledger has forgotten it meanwhile (request id login:7)"
-    )
+    """It is printed all the same, with what is missing."""
+    gone = Reconciled("login:7", Finding.FOUND, None, missing="its entry was deleted")
+    assert _line(gone) == "unknown a phone: its entry was deleted (request id login:7)"

@@ -54,7 +54,7 @@ def test_the_example_is_sent(tmp_path: Path) -> None:
     assert lines[-1] == f"and 8 more; {listed} lists every row"
     rows = listed_in(listed)
     assert sorted(int(row["row"]) for row in rows) == [*range(2, 136)]
-    assert {row["code"] for row in rows if row["outcome"] == "rejected"} == {"201"}
+    assert {row["code"] for row in rows if row["status"] == "rejected"} == {"201"}
 
 
 def test_the_example_works_with_a_template() -> None:
@@ -128,7 +128,7 @@ def test_every_bad_row_is_told_of_and_harms_no_other(tmp_path: Path) -> None:
     told = {}
     for line in listed.read_text(encoding="utf-8").splitlines():
         row = json.loads(line)
-        told[row["row"]] = row["outcome"], row["error"].partition(";")[0]
+        told[row["row"]] = row["status"], row["reason"].partition(";")[0]
     assert [told[row] for row in range(3, 22, 2)] == [("accepted", "")] * 10
     assert [told[row] for row in range(2, 21, 2)] == [
         ("invalid", "content: holds a NUL byte"),
@@ -160,7 +160,7 @@ async def test_the_same_batch_is_never_sent_twice(emulator: Emulator, tmp_path: 
         running = await start("bulk", path, "--base-url", emulator.url, "--json", "--no-ledger")
         counts = json.loads((await finish(running))[0])
         assert running.returncode == code
-    assert (counts["accepted"], counts["rejected"]) == (0, 50)
+    assert (counts["accepted"], counts["rejected"], counts["unknown"]) == (0, 0, 50)
     assert emulator.mark() == 50
     assert sorted(tmp_path.iterdir()) == [Path(path)]
     running = await start("bulk", path, "--base-url", emulator.url, "--batch", "other", "--json")
@@ -168,20 +168,29 @@ async def test_the_same_batch_is_never_sent_twice(emulator: Emulator, tmp_path: 
     assert emulator.mark() == 100
 
 
-async def test_no_secret_shows_anywhere(emulator: Emulator, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("faults", "code"),
+    [
+        (("reset,phase=after,p=0.2", "html:503,p=0.1", "garbage,p=0.1", "code:177,p=0.05"), 1),
+        (("html:400,skip=20",), 3),
+    ],
+)
+async def test_no_secret_shows_anywhere(
+    emulator: Emulator, tmp_path: Path, faults: tuple[str, ...], code: int
+) -> None:
     """Keys, codes and whole numbers are in no output and in no file of results, whatever fails."""
     numbers = [*phones(60), "028 3822 7345", "0900000201"]
     codes = [f"{731_000 + place}" for place in range(len(numbers))]
     rows = [f"{phone},{code} la ma" for phone, code in zip(numbers, codes, strict=True)]
     path = write_csv(tmp_path / "a.csv", rows)
     listed = tmp_path / "out.csv"
-    for spec in ("reset,phase=after,p=0.2", "html:400,p=0.1", "garbage,p=0.1", "code:177,p=0.05"):
+    for spec in faults:
         emulator.fault(spec)
     arguments = ["bulk", path, "--base-url", emulator.url, "--results", str(listed), "--debug"]
     running = await start(*arguments)
     out, err = await finish(running)
     shown = out + err + listed.read_text(encoding="utf-8")
-    assert running.returncode == 1
+    assert running.returncode == code
     assert not [phone for phone in numbers if phone in shown]
     # Six digits may stand by chance within the hexadecimal digits of an id.
     assert not set(codes) & set(re.findall(r"(?<![0-9a-f])[0-9]{6}(?![0-9a-f])", shown))
@@ -206,7 +215,7 @@ async def test_an_account_that_cannot_send_stops_the_job(
     assert 1 <= counts["rejected"] <= 16
     assert counts["total"] == counts["accepted"] + counts["rejected"]
     told = " ".join(err.split())
-    assert "Stopped, for the account can't send: rejected with code 103: the balance" in told
+    assert "Stopped because the account can't send: rejected with code 103: the balance" in told
     assert f"This run sent nothing after row {counts['total'] + 1}." in told
     again = "run the same command again" if file == "a.csv" else "run it again with --batch "
     assert f"To go on, {again}" in told
@@ -223,7 +232,22 @@ async def test_an_account_that_cannot_send_stops_the_job(
         assert running.returncode == 0
         assert (counts["accepted"], counts["already_done"]) == (460, 40)
     else:
-        assert (counts["accepted"], counts["rejected"]) == (460, 40)
+        assert (counts["accepted"], counts["rejected"], counts["unknown"]) == (460, 0, 40)
+
+
+async def test_a_refusal_without_a_code_stops_the_job(emulator: Emulator, tmp_path: Path) -> None:
+    """A firewall that answers 403 refuses every row, so it stops the job like the account."""
+    emulator.fault("html:403,skip=5")
+    path = write_recipients(tmp_path / "a.csv", 500)
+    running = await start("bulk", path, "--base-url", emulator.url, "--concurrency", "4", "--json")
+    out, err = await finish(running)
+    counts = json.loads(out)
+    assert running.returncode == 3
+    assert counts["accepted"] == emulator.mark() == 5
+    assert 1 <= counts["rejected"] == counts["total"] - 5 <= 8
+    told = " ".join(err.split())
+    assert "Stopped because every row would be refused: refused with HTTP status 403." in told
+    assert "To go on, run the same command again; it sends only what is not settled." in told
 
 
 def test_a_new_emulator_knows_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from esms_async import Message
+from esms_async._model.errors import LedgerError
 from esms_async.cli.app import run as run_here
 from esms_async.emulator import Emulator
-from esms_async.errors import LedgerError
 from esms_async.ledger import Claim, SqliteLedger
 from tests.cli.support import (
     KEYS,
@@ -63,8 +63,10 @@ async def test_the_same_command_sends_only_what_is_not_settled(
     rows = listed_in(listed)
     assert len(rows) == 25
     assert first < {(row["row"], row["request_id"], row["sms_id"]) for row in rows}
-    assert {row["outcome"] for row in rows} == {"accepted"}
-    assert sum(row["attempts"] == "0" for row in rows) == 20
+    assert sorted((row["status"], row["attempts"]) for row in rows) == [
+        *[("accepted", "1")] * 5,
+        *[("already done", "0")] * 20,
+    ]
 
 
 async def test_standard_input_keeps_a_ledger_that_is_named(
@@ -121,7 +123,7 @@ async def test_rejected_rows_are_sent_anew_on_request(emulator: Emulator, tmp_pa
     bulk = _Bulk(path, "--base-url", emulator.url, "--results", str(listed))
     assert await bulk.run() == (1, {"accepted": 6, "rejected": 4})
     assert await bulk.run() == (1, {"already_done": 6, "rejected": 4})
-    assert {row["code"] for row in listed_in(listed) if row["outcome"] == "rejected"} == {"201"}
+    assert {row["code"] for row in listed_in(listed) if row["status"] == "rejected"} == {"201"}
     assert await bulk.run("--retry-rejected") == (0, {"accepted": 4, "already_done": 6})
     for more in ((), ("--retry-rejected",)):
         assert await bulk.run(*more) == (0, {"already_done": 10})
@@ -137,11 +139,14 @@ async def test_what_another_run_has_sent_without_the_ledger_is_not_sent_anew(
     bulk = _Bulk(write_recipients(tmp_path / "a.csv", 5), "--base-url", emulator.url)
     assert await bulk.run("--no-ledger") == (0, {"accepted": 5})
     for more in ((), ("--retry-rejected",)):
-        assert await bulk.run(*more) == (1, {"rejected": 5})
+        assert await bulk.run(*more) == (1, {"unknown": 5})
         told = " ".join(bulk.err.split())
-        assert "of these sent before 5" in told
-        assert "5 of the rejected rows have code 124: the gateway has these messages" in told
+        assert "unknown 5 of these code 124 5" in told
+        assert "5 of the unknown rows have code 124: the gateway has had these messages" in told
+        assert "Do not send them as new messages: wait for their delivery reports, or" in told
+        assert told.endswith(f"esms-async reconcile --ledger {tmp_path / 'a.csv'}.ledger")
         assert "With --retry-rejected" not in told
+        assert "To go on" not in told
     assert emulator.mark() == 5
     emulator.fault("code:201,times=1")
     write_csv(tmp_path / "a.csv", ["0911000001,new"])
@@ -150,8 +155,8 @@ async def test_what_another_run_has_sent_without_the_ledger_is_not_sent_anew(
     write_recipients(tmp_path / "a.csv", 5)
     with (tmp_path / "a.csv").open("a", encoding="utf-8") as file:
         file.write("0911000001,new\n")
-    assert await bulk.run() == (1, {"rejected": 6})
-    assert bulk.err.endswith("the same command sends the other rejected rows anew.\n")
+    assert await bulk.run() == (1, {"rejected": 1, "unknown": 5})
+    assert bulk.err.endswith("the same command sends the rejected rows anew.\n")
 
 
 async def test_a_key_that_comes_twice_is_sent_once(emulator: Emulator, tmp_path: Path) -> None:
@@ -163,8 +168,8 @@ async def test_a_key_that_comes_twice_is_sent_once(emulator: Emulator, tmp_path:
     bulk = _Bulk(path, *options)
     assert await bulk.run() == (1, {"accepted": 2, "invalid": 1})
     assert await bulk.run() == (1, {"already_done": 2, "invalid": 1})
-    (refused,) = (row for row in listed_in(listed) if row["outcome"] == "invalid")
-    assert (refused["row"], refused["error"]) == (
+    (refused,) = (row for row in listed_in(listed) if row["status"] == "invalid")
+    assert (refused["row"], refused["reason"]) == (
         "4",
         "order: is that of row 2 too, which goes first",
     )
@@ -187,7 +192,7 @@ async def test_an_account_that_is_mended_goes_on(
     assert emulator.mark() == 30
     # What was in flight, and no row after it.
     assert len(emulator.requests) <= 30 + 8
-    assert f"Stopped, for the account can't send: rejected with code {code}" in " ".join(
+    assert f"Stopped because the account can't send: rejected with code {code}" in " ".join(
         bulk.err.split()
     )
     emulator.balance = 10**9
@@ -248,7 +253,9 @@ def test_a_ledger_that_fails_stops_the_job(
     arguments = ["bulk", path, "--concurrency", "4", "--ledger", str(kept), "--emulator", "--json"]
     claim, claims = SqliteLedger.claim, 0
 
-    async def fail(ledger: SqliteLedger, message: Message, fingerprint: bytes, **_: bool) -> Claim:
+    async def fail(
+        ledger: SqliteLedger, message: Message, fingerprint: bytes, **_: object
+    ) -> Claim:
         nonlocal claims
         claims += 1
         if claims > 20:
@@ -261,7 +268,7 @@ def test_a_ledger_that_fails_stops_the_job(
     out, err = capsys.readouterr()
     counts = json.loads(out)
     assert counts["accepted"] == 20
-    assert 1 <= counts["not_sent"] <= 12
+    assert 1 <= counts["unknown"] <= 12
     *_, command, problem = err.splitlines()
     assert problem == "esms-async: the ledger can't be used: database or disk is full"
     assert command == f"  {shlex.join(['esms-async', *arguments])}"
@@ -326,7 +333,7 @@ async def test_a_ledger_of_another_destination_is_refused_in_one_line(
     before = listed.read_bytes()
     real = ("--base-url", "https://gateway.invalid/")
     assert await bulk.run(*real) == (2, {})
-    problem = "the ledger holds what was sent to a loopback address, as an emulator has; give"
+    problem = f"the ledger holds what was sent to {emulator.url.partition('/Main')[0]}; use another"
     (line,) = bulk.err.splitlines()
     assert problem in line
     assert listed.read_bytes() == before
@@ -350,6 +357,6 @@ async def test_a_row_that_was_mended_under_its_key_says_what_to_do(
     for more, hint in (((), ", or add --retry-rejected if that was"), (("--retry-rejected",), "")):
         assert await bulk.run(*more) == (1, {"invalid": 1})
         (row,) = listed_in(listed)
-        assert row["error"].startswith(used)
-        assert (", or add" in row["error"]) == bool(hint)
-        assert "K777" not in bulk.err + row["error"]
+        assert row["reason"].startswith(used)
+        assert (", or add" in row["reason"]) == bool(hint)
+        assert "K777" not in bulk.err + row["reason"]

@@ -6,11 +6,19 @@ from pathlib import Path
 import attrs
 import pytest
 
-from esms_async import EsmsClient, Message, Outcome, Rejected, RequestIdConflict, Status
+from esms_async import (
+    DuplicateRequestId,
+    EsmsClient,
+    Message,
+    Outcome,
+    Rejected,
+    RequestIdConflict,
+    Status,
+)
 from esms_async.cli.delivery import Courier
 from esms_async.emulator import Emulator
-from esms_async.ledger import News, Settlement, SqliteLedger, State
-from esms_async.settlement import fingerprint, fingerprint_key
+from esms_async.ledger import Reason, Settlement, SqliteLedger
+from esms_async.ledger.transitions import fingerprint, fingerprint_key
 from tests.factories import CREDENTIALS, ONE_ATTEMPT
 
 _MESSAGE = Message("0901888484", "686868 la ma", request_id="row")
@@ -121,8 +129,7 @@ async def test_a_duplicate_is_never_sent_anew(runs: _Runs) -> None:
     await runs.run(ledger=False)
     for anew in (False, True):
         outcome = await runs.run(anew=anew)
-        assert isinstance(outcome.error, Rejected)
-        assert outcome.error.code == "124"
+        assert isinstance(outcome.error, DuplicateRequestId)
     assert runs._emulator.mark() == 1
 
 
@@ -147,10 +154,10 @@ async def test_what_the_ledger_has_forgotten_is_not_sent_anew(
     async with SqliteLedger(runs._path) as ledger:
         print_of_it = fingerprint(_MESSAGE, fingerprint_key(CREDENTIALS.secret_key))
         claim = await ledger.claim(_MESSAGE, print_of_it)
-        rejected = Settlement(News.REJECTED, code="201", status=200)
+        rejected = Settlement(Status.REJECTED, Reason.MESSAGE, code="201", http_status=200)
         entry = await ledger.settle("row", claim.entry.generation, rejected)
         assert entry is not None
-        assert entry.state is State.REJECTED
+        assert entry.status is Status.REJECTED
 
     async def forget(*_: object) -> None:
         return None

@@ -1,14 +1,15 @@
 """The RequestIds of rows."""
 
 import hashlib
+from typing import cast
 
 import pytest
 
 from esms_async import derive_request_id
 from esms_async.cli.errors import InputError
 from esms_async.cli.identity import RowIds, hold_to_secret, keyed_fingerprint, row_secret
-from esms_async.ledger import MemoryLedger
-from esms_async.settlement import fingerprint, fingerprint_key, key_id
+from esms_async.ledger import Ledger, MemoryLedger
+from esms_async.ledger.transitions import fingerprint, fingerprint_key, key_id
 from tests.factories import a_message
 
 _TEXTS = [("0901888484", "111111 la ma"), ("0901888485", "111111 la ma"), ("0901888484", "2")]
@@ -99,6 +100,12 @@ async def test_a_batch_is_held_to_its_secret() -> None:
         await hold_to_secret(ledger, "november", "new secret")
         kept = await ledger.keep_fact("row key of batch october", "")
     assert kept == key_id(fingerprint_key("former secret")).hex()
+
+
+async def test_a_ledger_that_keeps_no_facts_holds_no_batch() -> None:
+    """A ledger of the caller's own that can't do it is refused in words."""
+    with pytest.raises(InputError, match="a object can't hold a batch"):
+        await hold_to_secret(cast("Ledger", object()), "october", "secret")
 
 
 def test_the_id_of_a_key_begins_its_fingerprints() -> None:

@@ -8,10 +8,11 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from esms_async import Message, Receipt, Status
+from esms_async._send.stream import SendMany
 from esms_async.cli.errors import ExitCode
 from esms_async.cli.interrupt import Stopping, interruptible, on_interrupt
 from esms_async.cli.screen import Screen
-from esms_async.fanout import SendMany
+from tests.limits import generous
 
 _SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 
@@ -107,7 +108,7 @@ async def test_the_first_interrupt_lets_what_is_in_flight_finish(
     stopping.interrupt(1)
     await asyncio.sleep(0)
     sending.go.set()
-    assert await asyncio.wait_for(outcomes, 10) == [Status.ACCEPTED] * 3
+    assert await asyncio.wait_for(outcomes, generous(10)) == [Status.ACCEPTED] * 3
     assert stopping.requested
     assert not stopping.ended_job
     assert capsys.readouterr().err.startswith("Stopping: waiting for what is in flight")
@@ -120,7 +121,7 @@ async def test_the_second_interrupt_gives_up_what_is_in_flight(
     _, stopping, outcomes = await _under_way()
     stopping.interrupt(1)
     stopping.interrupt(2)
-    assert await asyncio.wait_for(outcomes, 10) == [Status.UNKNOWN] * 3
+    assert await asyncio.wait_for(outcomes, generous(10)) == [Status.UNKNOWN] * 3
     assert "Stopping now" in capsys.readouterr().err
 
 
@@ -132,7 +133,7 @@ async def test_a_reader_that_has_gone_stops_the_job_without_a_word(
     await asyncio.to_thread(stopping.break_off)
     await asyncio.sleep(0)
     sending.go.set()
-    assert await asyncio.wait_for(outcomes, 10) == [Status.ACCEPTED] * 3
+    assert await asyncio.wait_for(outcomes, generous(10)) == [Status.ACCEPTED] * 3
     assert capsys.readouterr() == ("", "")
 
 
@@ -148,7 +149,7 @@ async def test_a_job_without_a_stream_ends_at_once(capsys: pytest.CaptureFixture
     ending = asyncio.ensure_future(interruptible(job()))
     await running.wait()
     os.kill(os.getpid(), signal.SIGTERM)
-    assert await asyncio.wait_for(ending, 10) is ExitCode.INTERRUPTED
+    assert await asyncio.wait_for(ending, generous(10)) is ExitCode.INTERRUPTED
     assert capsys.readouterr() == ("", "esms-async: interrupted\n")
 
 
@@ -184,5 +185,5 @@ async def test_the_stream_is_halted_before_the_person_is_told(
         stopping.interrupt(1)
     await asyncio.sleep(0)
     sending.go.set()
-    assert await asyncio.wait_for(outcomes, 10) == [Status.ACCEPTED] * 3
+    assert await asyncio.wait_for(outcomes, generous(10)) == [Status.ACCEPTED] * 3
     assert left == [True]

@@ -9,6 +9,7 @@ from esms_async import InvalidMessage, Message
 from esms_async.cli.errors import InvalidField
 from esms_async.cli.identity import RowIds
 from esms_async.cli.job import BulkOptions, compose, default_batch, open_rows
+from esms_async.cli.results import RowStatus
 from esms_async.cli.rows import Row
 from esms_async.cli.template import Template
 from tests.cli.support import write_csv
@@ -98,5 +99,5 @@ async def test_a_stretch_of_bad_rows_does_not_starve_the_others(tmp_path: Path) 
         assert (await anext(messages))[0] == 1002
         looking.cancel()
         assert [message async for message in messages] == []
-    assert rows.record.tally["invalid"] == 1000
+    assert rows.record.tally[RowStatus.INVALID] == 1000
     assert turns >= 9

@@ -39,7 +39,7 @@ def test_what_reaches_no_phone_keeps_no_ledger(tmp_path: Path) -> None:
     assert _choose(str(path), emulator=True) == LedgerChoice()
     assert _choose(str(path), "b.ledger", emulator=True).place == "b.ledger"
     assert _choose(str(path), refused=True, emulator=True) == LedgerChoice()
-    assert "for 24 hours the gateway rejects (code 124)" in _choose(str(path), refused=True).line
+    assert "for 24 hours the gateway refuses (code 124)" in _choose(str(path), refused=True).line
     for sandbox in (False, True):
         with pytest.raises(InputError, match="ledger"):
             _choose(str(path), "b.ledger", refused=not sandbox, sandbox=sandbox)

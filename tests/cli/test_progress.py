@@ -9,7 +9,7 @@ from rich.console import Console
 
 from esms_async.cli import progress
 from esms_async.cli.progress import Pace, live_lines, plain_line, shown
-from esms_async.cli.results import RowResult, Tally
+from esms_async.cli.results import RowResult, RowStatus, Tally
 
 
 @attrs.define
@@ -24,9 +24,9 @@ class _Job:
     def pace(self) -> Pace:
         return Pace(self.tally, lambda: self.fraction, lambda: self.pulled, lambda: self.now)
 
-    def settle(self, count: int, outcome: str = "accepted", attempts: int = 1) -> None:
+    def settle(self, count: int, status: RowStatus = RowStatus.ACCEPTED, attempts: int = 1) -> None:
         for _ in range(count):
-            self.tally.add(RowResult(1, "", "", outcome, attempts=attempts))
+            self.tally.add(RowResult(1, "", "", status, attempts=attempts))
 
 
 def _shown(pace: Pace, width: int) -> list[str]:
@@ -49,8 +49,8 @@ def test_the_whole_is_estimated_from_what_was_read() -> None:
     job = _Job(fraction=0.25, pulled=1000)
     pace = job.pace()
     job.settle(900, attempts=2)
-    job.settle(50, "invalid")
-    job.settle(50, "rejected")
+    job.settle(50, RowStatus.INVALID)
+    job.settle(50, RowStatus.REJECTED)
     job.now = 100.0
     assert plain_line(pace) == (
         "1,000 of about 4,000 done, 10/s, accepted 900, retried 900, rejected 50, unknown 0, "
@@ -74,7 +74,8 @@ def test_two_lines_fit_the_terminal(width: int, fraction: float | None) -> None:
     """With counts of six digits nothing is cut, and nothing wraps."""
     job = _Job(fraction=fraction, pulled=999_999)
     pace = job.pace()
-    job.tally._outcomes["accepted"] = job.tally._outcomes["already_done"] = 999_999
+    for status in (RowStatus.ACCEPTED, RowStatus.ALREADY_DONE):
+        job.tally._rows[status] = 999_999
     job.now = 100.0
     first, second = _shown(pace, width)
     assert len(first) <= width
@@ -88,7 +89,7 @@ def test_what_was_done_before_tells_nothing_of_the_rest() -> None:
     """On a resume the time left goes by what this run has done."""
     job = _Job(fraction=1.0, pulled=1000)
     pace = job.pace()
-    job.settle(900, attempts=0)
+    job.settle(900, RowStatus.ALREADY_DONE, attempts=0)
     job.now = 10.0
     assert (pace.rate, pace.seconds_left) == (0, None)
     job.settle(10)

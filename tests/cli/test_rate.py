@@ -13,6 +13,7 @@ from esms_async.cli.rate import Rate
 from esms_async.emulator import Emulator
 from tests.cli.support import finish, start, write_recipients
 from tests.factories import a_message
+from tests.limits import generous
 
 
 @pytest.mark.parametrize(
@@ -96,7 +97,7 @@ async def test_a_rate_below_one_a_second_is_no_deadline(tmp_path: Path) -> None:
         path = write_recipients(tmp_path / "a.csv", 2)
         started = time.monotonic()
         running = await start("bulk", path, "--base-url", emulator.url, "--rate", "60/m")
-        await asyncio.wait_for(finish(running), 30)
+        await asyncio.wait_for(finish(running), generous(30))
         assert running.returncode == 0
         # Three requests, of which each but the first waits for a second.
         assert time.monotonic() - started >= 2
@@ -111,7 +112,7 @@ async def test_a_rate_holds_at_the_gateway(tmp_path: Path) -> None:
         running = await start(
             *("bulk", path, "--base-url", emulator.url, "--rate", "50", "--concurrency", "200")
         )
-        await asyncio.wait_for(running.communicate(), 120)
+        await asyncio.wait_for(running.communicate(), generous(120))
         assert running.returncode == 0
         times = [request.at.timestamp() for request in emulator.requests]
     assert len(times) > 500

@@ -11,7 +11,10 @@ import pytest
 from esms_async import (
     Attempt,
     DuplicateRequestId,
+    EsmsError,
     Evidence,
+    InvalidMessage,
+    LedgerError,
     Message,
     NotSent,
     Outcome,
@@ -19,17 +22,17 @@ from esms_async import (
     Receipt,
     Rejected,
     RequestIdConflict,
+    UsageError,
 )
 from esms_async.cli.errors import InputError
-from esms_async.cli.results import ALREADY_DONE, CHECKED, ResultsFile, RowResult, Tally
-from esms_async.errors import EsmsError, LedgerError
+from esms_async.cli.results import ResultsFile, RowResult, RowStatus, Tally
 
 _MESSAGE = Message("0901888484", "686868 la ma", request_id="id")
 _RETRY = Message("0901888484", "686868 la ma", request_id="retry")
 _LOST = Attempt(datetime.now(UTC), 0.1, Evidence.MAY_HAVE_ARRIVED)
 _TOOK = Attempt(datetime.now(UTC), 0.1, Evidence.ACCEPTED, 200, "100")
 _SEEN = Attempt(datetime.now(UTC), 0.1, Evidence.DUPLICATE, 200, "124")
-_HAD = DuplicateRequestId(_MESSAGE, (_SEEN,), code="124", status=200)
+_HAD = DuplicateRequestId(_MESSAGE, (_SEEN,), "seen before")
 _REFUSED = Attempt(datetime.now(UTC), 0.1, Evidence.MESSAGE_REJECTED, 200, "201")
 
 
@@ -38,11 +41,11 @@ _REFUSED = Attempt(datetime.now(UTC), 0.1, Evidence.MESSAGE_REJECTED, 200, "201"
     [
         (
             Outcome(_MESSAGE, Receipt("id", "d8e0", attempts=(_TOOK,))),
-            RowResult(2, "090****484", "id", "accepted", "d8e0", "100", 1),
+            RowResult(2, "090****484", "id", RowStatus.ACCEPTED, "d8e0", "100", 1),
         ),
         (
             Outcome(_MESSAGE, Receipt("id", None, deduplicated=True, attempts=(_LOST, _SEEN))),
-            RowResult(2, "090****484", "id", "accepted", "", "124", 2, deduplicated=True),
+            RowResult(2, "090****484", "id", RowStatus.ACCEPTED, "", "124", 2, deduplicated=True),
         ),
         (
             Outcome(
@@ -53,7 +56,7 @@ _REFUSED = Attempt(datetime.now(UTC), 0.1, Evidence.MESSAGE_REJECTED, 200, "201"
                 2,
                 "090****484",
                 "id",
-                "rejected",
+                RowStatus.REJECTED,
                 "d8e0",
                 "201",
                 1,
@@ -62,7 +65,7 @@ _REFUSED = Attempt(datetime.now(UTC), 0.1, Evidence.MESSAGE_REJECTED, 200, "201"
         ),
         (
             Outcome(_MESSAGE, Receipt("retry", "d8e0")),
-            RowResult(2, "090****484", "retry", "accepted", "d8e0", "", 0),
+            RowResult(2, "090****484", "retry", RowStatus.ALREADY_DONE, "d8e0", "", 0),
         ),
         (
             Outcome(_MESSAGE, error=Rejected(_RETRY, (), code="201", status=200)),
@@ -70,7 +73,7 @@ _REFUSED = Attempt(datetime.now(UTC), 0.1, Evidence.MESSAGE_REJECTED, 200, "201"
                 2,
                 "090****484",
                 "retry",
-                "rejected",
+                RowStatus.REJECTED,
                 "",
                 "201",
                 0,
@@ -79,15 +82,35 @@ _REFUSED = Attempt(datetime.now(UTC), 0.1, Evidence.MESSAGE_REJECTED, 200, "201"
         ),
         (
             Outcome(_MESSAGE, error=OutcomeUnknown(_MESSAGE, (_LOST,), "it may have arrived")),
-            RowResult(2, "090****484", "id", "unknown", "", "", 1, "it may have arrived"),
+            RowResult(2, "090****484", "id", RowStatus.UNKNOWN, "", "", 1, "it may have arrived"),
+        ),
+        (
+            Outcome(_MESSAGE, error=_HAD),
+            RowResult(2, "090****484", "id", RowStatus.UNKNOWN, "", "124", 1, "seen before"),
+        ),
+        (
+            Outcome(_MESSAGE, error=DuplicateRequestId(_MESSAGE, (), "seen before")),
+            RowResult(2, "090****484", "id", RowStatus.UNKNOWN, "", "124", 0, "seen before"),
+        ),
+        (
+            Outcome(_MESSAGE, error=RequestIdConflict(_MESSAGE, (), "in use")),
+            RowResult(2, "090****484", "id", RowStatus.INVALID, "", "", 0, "in use"),
+        ),
+        (
+            Outcome(_MESSAGE, error=InvalidMessage("message", "is a str")),
+            RowResult(2, "090****484", "id", RowStatus.INVALID, "", "", 0, "message: is a str"),
+        ),
+        (
+            Outcome(_MESSAGE, error=UsageError("the client is closed")),
+            RowResult(2, "090****484", "id", RowStatus.NOT_SENT, "", "", 0, "the client is closed"),
         ),
         (
             Outcome(_MESSAGE, error=NotSent(_MESSAGE, (), "not sent: cancelled")),
-            RowResult(2, "090****484", "id", "not_sent", "", "", 0, "not sent: cancelled"),
+            RowResult(2, "090****484", "id", RowStatus.NOT_SENT, "", "", 0, "not sent: cancelled"),
         ),
         (
             Outcome(_MESSAGE, error=LedgerError("the disk is full")),
-            RowResult(2, "090****484", "id", "not_sent", "", "", 0, "the disk is full"),
+            RowResult(2, "090****484", "id", RowStatus.NOT_SENT, "", "", 0, "the disk is full"),
         ),
     ],
 )
@@ -132,22 +155,22 @@ def test_a_tally_counts_every_kind() -> None:
     assert tally.duplicates == 0
     tally.add(RowResult.of_outcome(4, Outcome(_MESSAGE, error=_HAD)))
     assert tally.duplicates == 1
-    assert [tally[word] for word in ("accepted", "rejected")] == [2, 2]
-    assert (tally["accepted"], tally.retried, tally.deduplicated) == (2, 1, 1)
-    assert [tally[word] for word in ("invalid", "not_sent", "unknown")] == [1] * 3
-    assert (tally[CHECKED], tally[ALREADY_DONE]) == (1, 1)
+    assert (tally[RowStatus.ACCEPTED], tally.retried, tally.deduplicated) == (2, 1, 1)
+    assert (tally[RowStatus.REJECTED], tally[RowStatus.UNKNOWN]) == (1, 2)
+    others = (RowStatus.INVALID, RowStatus.NOT_SENT, RowStatus.CHECKED, RowStatus.ALREADY_DONE)
+    assert [tally[status] for status in others] == [1] * 4
 
 
-_RESULT = RowResult(2, "090****484", "id", "rejected", "", "201", 2, 'a word, "as told"')
+_RESULT = RowResult(2, "090****484", "id", RowStatus.REJECTED, "", "201", 2, 'a word, "as told"')
 _LINE = {
     "row": 2,
     "phone": "090****484",
     "request_id": "id",
-    "outcome": "rejected",
+    "status": "rejected",
     "sms_id": "",
     "code": "201",
     "attempts": 2,
-    "error": 'a word, "as told"',
+    "reason": 'a word, "as told"',
 }
 
 

@@ -13,6 +13,7 @@ from esms_async.cli.screen import Screen
 from esms_async.cli.send import SendOptions, send
 from esms_async.emulator import Emulator
 from tests.cli.support import KEYS, finish, run, start
+from tests.limits import generous
 
 
 @pytest.fixture(autouse=True)
@@ -36,7 +37,7 @@ def test_a_lost_answer_is_told_of(capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["send", "0901888484", "686868 la ma", "--emulator"]
     assert run_here([*arguments, "--fault", "reset,phase=after,times=1"]) == 0
     line = capsys.readouterr().out.splitlines()[-1]
-    assert "2 attempts, learnt from code 124; the SMSID comes with the delivery report" in line
+    assert "2 attempts, learned from code 124; the SMSID comes with the delivery report" in line
 
 
 @pytest.mark.parametrize(
@@ -67,10 +68,10 @@ def test_json_goes_to_programs(capsys: pytest.CaptureFixture[str]) -> None:
     assert told == {
         "phone": "090****484",
         "request_id": "id",
-        "outcome": "accepted",
+        "status": "accepted",
         "code": "100",
         "attempts": 1,
-        "error": "",
+        "reason": "",
         "deduplicated": False,
     }
     assert "686868" not in err
@@ -94,7 +95,7 @@ async def test_an_unknown_outcome_is_resumed() -> None:
     async with Emulator(faults=["hang,phase=after,times=1"]) as emulator:
         message = ["send", "0901888484", "686868 la ma", "--base-url", emulator.url]
         sending = await start(*message)
-        await emulator.wait_for()
+        await emulator.wait_for(timeout=generous(30))
         sending.send_signal(signal.SIGINT)
         out, err = await finish(sending)
         assert (sending.returncode, err) == (130, "")
@@ -103,7 +104,7 @@ async def test_an_unknown_outcome_is_resumed() -> None:
         resumed = await start(*message, "--request-id", *resume)
         out = (await finish(resumed))[0]
         assert resumed.returncode == 0
-        assert "learnt from code 124" in out
+        assert "learned from code 124" in out
         assert emulator.mark() == 1
 
 
@@ -125,7 +126,7 @@ async def test_an_interrupt_during_a_pause_ends_it() -> None:
     """SIGTERM does not wait for the pause that the gateway asked for."""
     async with Emulator(faults=["http:503,retry_after=20"]) as emulator:
         sending = await start("send", "0901888484", "686868", "--base-url", emulator.url)
-        await emulator.wait_for_request()
+        await emulator.wait_for_request(timeout=generous(30))
         sending.terminate()
         out = (await finish(sending))[0]
         assert sending.returncode == 130
@@ -146,3 +147,43 @@ async def test_the_sandbox_is_told_from_a_send() -> None:
         sending = await start(*message, "--sandbox")
         assert "\nrejected 090****484: " in (await finish(sending))[0]
         assert emulator.mark() == 0
+
+
+@pytest.mark.parametrize(
+    ("fault", "code", "word"),
+    [("html:403", 3, "rejected"), ("code:101", 3, "rejected"), ("code:201", 1, "rejected")],
+)
+async def test_what_refuses_every_message_has_its_exit_code(
+    fault: str, code: int, word: str
+) -> None:
+    """A 4xx without a code ends the command as the rejection of the account does."""
+    async with Emulator(faults=[fault]) as emulator:
+        sending = await start("send", "0901888484", "686868", "--base-url", emulator.url)
+        out, _ = await finish(sending)
+        assert sending.returncode == code
+        assert out.splitlines()[-1].startswith(f"{word} 090****484: ")
+
+
+async def test_code_124_is_never_sent_as_a_new_message() -> None:
+    """The command says unknown, and that its message must not be sent under a new id."""
+    async with Emulator() as emulator:
+        message = ["send", "0901888484", "686868", "--base-url", emulator.url, "--request-id", "a"]
+        await finish(await start(*message))
+        again = await start(*message)
+        out, _ = await finish(again)
+        assert again.returncode == 1
+        assert "\nunknown 090****484: the gateway has seen this request id (code 124)" in out
+        assert out.splitlines()[-1].startswith("Do not send it as a new message: ")
+        assert emulator.mark() == 1
+
+
+async def test_an_id_that_is_too_old_is_not_sent_again() -> None:
+    """An id older than the gateway's day is not resumed, and the way to go on is shown."""
+    async with Emulator() as emulator:
+        old = "01900000000070008000000000000000"
+        message = ["send", "0901888484", "686868", "--base-url", emulator.url]
+        sending = await start(*message, "--request-id", old, "--resume")
+        out, _ = await finish(sending)
+        assert sending.returncode == 1
+        assert out.splitlines()[-1].startswith("Do not send it again: ")
+        assert emulator.requests == []

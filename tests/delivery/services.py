@@ -1,4 +1,4 @@
-"""The example services as processes of their own, and pages that ask them for codes."""
+"""The example services as processes of their own, and pages that log phones in."""
 
 import asyncio
 import os
@@ -10,12 +10,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
-from uuid import UUID
 
 import aiohttp
 
 import esms_async
-from esms_async import derive_request_id
 
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 
@@ -87,7 +85,8 @@ class Service:
             **os.environ,
             "ESMS_API_KEY": "key",
             "ESMS_SECRET_KEY": "secret",
-            "OTP_SECRET": "a secret that nobody guesses",
+            "REPORT_SECRET": "a secret that nobody guesses",
+            "OTP_KEY": "a key of 32 bytes that nobody guesses",
             "PUBLIC_URL": self.url,
             "NOTES": str(self._notes),
             **environ,
@@ -145,14 +144,9 @@ class Service:
 
 
 async def click(
-    page: aiohttp.ClientSession, service: Service, phone: str, challenge: object
+    page: aiohttp.ClientSession, service: Service, path: str, ip: str = "203.0.113.7", **data: str
 ) -> tuple[int, dict[str, str]]:
-    """Ask for a code once, and return the status and the answer."""
-    wanted = {"phone": phone, "challenge": str(challenge)}
-    async with page.post(f"{service.url}/otp", json=wanted) as response:
-        return response.status, await response.json()
-
-
-def request_id_of(challenge: UUID) -> str:
-    """Return the RequestId that the examples send a challenge under."""
-    return derive_request_id("otp", challenge)
+    """Post to the login once, and return the status and the answer."""
+    headers = {"X-Forwarded-For": ip}
+    async with page.post(f"{service.url}/login/{path}", json=data, headers=headers) as response:
+        return response.status, await response.json(content_type=None)

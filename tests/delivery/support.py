@@ -2,8 +2,8 @@
 
 from urllib.parse import urlencode
 
-from esms_async import DeliveryReport, Message
-from esms_async.delivery import CallbackSigner
+from esms_async import Message
+from esms_async.delivery import CallbackSigner, DeliveryReport
 
 SECRET = "a secret that nobody guesses"
 SIGNER = CallbackSigner(SECRET)

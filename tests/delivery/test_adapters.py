@@ -165,8 +165,8 @@ def test_reports_are_taken_without_any_extra() -> None:
     result = run_without(
         "fastapi starlette pydantic redis click rich",
         "import asyncio\n"
-        "from esms_async import DeliveryReport, EsmsClient\n"
-        "from esms_async.delivery import CallbackSigner, ReportReceiver\n"
+        "from esms_async import EsmsClient\n"
+        "from esms_async.delivery import CallbackSigner, DeliveryReport, ReportReceiver\n"
         "from esms_async.delivery.aiohttp import report_routes\n"
         "async def on_report(report): print(report.state)\n"
         "signer = CallbackSigner('x' * 16)\n"

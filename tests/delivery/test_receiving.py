@@ -6,20 +6,18 @@ from typing import Any
 
 import pytest
 
-from esms_async import (
-    ConfigurationError,
+from esms_async import ConfigurationError, EsmsClient, LedgerError, Message, OutcomeUnknown, Status
+from esms_async.delivery import (
+    CallbackSigner,
     DeliveryReport,
-    EsmsClient,
     InvalidReport,
-    LedgerError,
-    Message,
-    OutcomeUnknown,
+    ReportReceiver,
+    Result,
 )
-from esms_async.delivery import CallbackSigner, ReportReceiver, Result
 from esms_async.emulator import Emulator
-from esms_async.handover import Answer
-from esms_async.ledger import MemoryLedger, News, Settlement, State
-from esms_async.settlement import fingerprint
+from esms_async.ledger import MemoryLedger, Reason, Settlement
+from esms_async.ledger.handover import Answer
+from esms_async.ledger.transitions import fingerprint
 from tests.delivery.support import SECRET, SIGNER, Handler, query_of
 from tests.factories import CREDENTIALS, ONE_ATTEMPT, QUICK, a_message
 from tests.ledger.conftest import Clock
@@ -237,7 +235,7 @@ async def test_what_is_refused(segment: str, query: str, result: Result) -> None
         assert await receiver.receive(segment, query) is result
         entry = await ledger.look_up("order-1")
     assert entry is not None
-    assert entry.state is State.OPEN
+    assert entry.status is Status.UNKNOWN
     assert handler.reports == []
     assert receiver.counts == {result: 1}
     assert result.status == (404 if result is Result.REFUSED else 400)
@@ -281,16 +279,17 @@ async def test_a_report_settles_an_unknown_send(state: str) -> None:
         await receive(ReportReceiver(Handler(), signer=SIGNER, ledger=ledger), message, state)
         entry = await ledger.look_up(message.request_id)
     assert entry is not None
-    assert (entry.state, entry.sms_id) == (State.ACCEPTED, "d8e0")
+    assert (entry.status, entry.sms_id) == (Status.ACCEPTED, "d8e0")
 
 
 @pytest.mark.parametrize(
     ("before", "sms_id"),
     [
-        (Settlement(News.ACCEPTED, deduplicated=True), "d8e0"),
-        (Settlement(News.ACCEPTED, sms_id="a1b2"), "a1b2"),
-        (Settlement(News.REJECTED, code="108"), "d8e0"),
-        (Settlement(News.RELEASED), "d8e0"),
+        (Settlement(Status.ACCEPTED, deduplicated=True), "d8e0"),
+        (Settlement(Status.ACCEPTED, sms_id="a1b2"), "a1b2"),
+        (Settlement(Status.REJECTED, Reason.MESSAGE, code="108"), "d8e0"),
+        (Settlement(Status.NOT_SENT), "d8e0"),
+        (Settlement(Status.UNKNOWN, Reason.DUPLICATE), "d8e0"),
     ],
 )
 async def test_a_report_is_news_of_a_settled_send(before: Settlement, sms_id: str) -> None:
@@ -302,7 +301,7 @@ async def test_a_report_is_news_of_a_settled_send(before: Settlement, sms_id: st
         await receive(ReportReceiver(Handler(), signer=SIGNER, ledger=ledger), message)
         entry = await ledger.look_up(message.request_id)
     assert entry is not None
-    assert (entry.state, entry.sms_id) == (State.ACCEPTED, sms_id)
+    assert (entry.status, entry.sms_id) == (Status.ACCEPTED, sms_id)
 
 
 async def test_a_report_of_an_unknown_message_is_handed_on() -> None:
@@ -341,11 +340,38 @@ async def test_an_end_that_cannot_be_recorded_is_told_as_it_was(
     assert "can't be recorded (the disk is full)" in caplog.text
 
 
+async def test_a_ledger_that_keeps_no_reports_is_settled_all_the_same() -> None:
+    """The receiver then remembers by itself what was handed on."""
+
+    class BareLedger:
+        """A ledger of the caller's own, without the methods for reports."""
+
+        def __init__(self, ledger: MemoryLedger) -> None:
+            self.is_open, self.open, self.aclose = True, ledger.open, ledger.aclose
+            self.claim, self.settle, self.look_up = ledger.claim, ledger.settle, ledger.look_up
+            self.unsettled, self.entries, self.prune = (
+                ledger.unsettled,
+                ledger.entries,
+                ledger.prune,
+            )
+
+    handler, message = Handler(), a_message()
+    async with MemoryLedger() as ledger:
+        await claim(ledger, message)
+        receiver = ReportReceiver(handler, signer=SIGNER, ledger=BareLedger(ledger))
+        assert await receive(receiver, message) is Result.HANDED_ON
+        assert await receive(receiver, message) is Result.REPEATED
+        entry = await ledger.look_up(message.request_id)
+        assert ledger._handovers == {}
+    assert entry is not None
+    assert entry.status is Status.ACCEPTED
+    assert len(handler.reports) == 1
+
+
 async def test_memory_of_its_own_is_bounded(clock: Clock) -> None:
     """Without a ledger, what is remembered goes with the time for which signatures are good."""
     receiver = ReportReceiver(Handler(), signer=SIGNER)
-    ledger = receiver._ledger
-    assert isinstance(ledger, MemoryLedger)
+    ledger = receiver._memory
     ledger._clock = clock
     for _ in range(100):
         await receive(receiver, a_message())
@@ -415,4 +441,4 @@ async def test_a_report_before_the_answer_is_right_too() -> None:
             receipt = await sending
             entry = await ledger.look_up(message.request_id)
     assert entry is not None
-    assert (receipt.sms_id, entry.sms_id, entry.state) == (sms_id, sms_id, State.ACCEPTED)
+    assert (receipt.sms_id, entry.sms_id, entry.status) == (sms_id, sms_id, Status.ACCEPTED)

@@ -8,7 +8,7 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
-import esms_async
+from esms_async import EsmsError, delivery
 from esms_async.delivery import DeliveryReport, DeliveryState, InvalidReport
 
 QUERY = {
@@ -154,7 +154,7 @@ def test_what_cannot_be_read_is_an_error_of_its_own(query: object, words: str) -
     """Damage is told in words, and never taken for a result."""
     with pytest.raises(InvalidReport, match=words) as caught:
         DeliveryReport.from_query(query)  # type: ignore[arg-type]  # as an untyped caller may
-    assert isinstance(caught.value, esms_async.EsmsError)
+    assert isinstance(caught.value, EsmsError)
     assert isinstance(caught.value, ValueError)
 
 
@@ -200,7 +200,8 @@ def test_the_phone_number_does_not_show() -> None:
     assert "phone=None" in repr(DeliveryReport.from_query(changed(phonenumber=None)))
 
 
-def test_the_name_is_there_at_the_top() -> None:
-    """The package itself offers the report."""
-    assert esms_async.DeliveryReport is DeliveryReport
-    assert esms_async.InvalidReport is InvalidReport
+def test_the_names_are_public() -> None:
+    """The package of delivery reports offers them, and so does the list of its public names."""
+    assert delivery.DeliveryReport is DeliveryReport
+    assert delivery.InvalidReport is InvalidReport
+    assert {"DeliveryReport", "InvalidReport"} <= set(delivery.__all__)

@@ -13,6 +13,8 @@ Further marks: `file=NAME` keeps the block as a file for those that follow; `exi
 exit code it ends; `background=WORDS` leaves it running to the end of the page, and goes on once it
 has printed these words. Marks stand behind the language, or in a comment right above the block:
 `<!-- next block: exit=1 -->`. What is not in this table fails.
+
+A port that a page names is one that a person may use; its test puts a free one in its place.
 """
 
 import re
@@ -28,6 +30,7 @@ PAGES = [
     ROOT / "README.md",
     ROOT / "README.vi.md",
     *sorted((ROOT / "docs").rglob("*.md")),
+    *sorted((ROOT / "tools").rglob("*.md")),
 ]
 
 _MARKS = {"background", "continued", "exit", "file", "fragment"}

@@ -8,24 +8,34 @@ import csv
 import doctest
 import json
 import os
+import re
 import shlex
 import shutil
 import signal
+import socket
 import sys
 import tomllib
 from importlib import metadata
 from pathlib import Path
 
+import attrs
 import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from tests.docs.blocks import ROOT, Block
+from tests.limits import generous
 
 _TIME_LIMIT = 60.0
+# A page names ports, and this machine may use them: whatever listens gets one that is free.
+_EMULATOR = re.compile(r"\besms-async emulator\b(?!.*--port)")
+_DEFAULT_PORT = "8026"
+_PORT = re.compile(r"(?<=127\.0\.0\.1:)\d{4,5}\b|(?<=--port )[1-9]\d{3,4}\b")
 _SEPARATORS = {"|", "||", "&&", ";", "&"}
 # What a page may call besides the command itself.
-_PROGRAMS = {"cat", "cp", "curl", "echo", "esms-async", "head", "printf", "python", "timeout"}
+_PROGRAMS = frozenset(
+    ("cat", "cp", "curl", "echo", "esms-async", "head", "printf", "python", "python3", "timeout")
+)
 _TOOLS = {"httpx2", "nox", "pre-commit", "pytest", "pytest-asyncio", "uvicorn"}
 _TERMINATED = {0, -signal.SIGTERM, 128 + signal.SIGTERM}
 
@@ -42,8 +52,10 @@ class Runner(contextlib.AsyncExitStack):
         super().__init__()
         self._folder = folder
         self._earlier = ""
+        self._ports: dict[str, socket.socket] = {}
         self._draining: list[asyncio.Future[bytes]] = []
         shutil.copytree(ROOT / "docs" / "examples", folder / "docs" / "examples")
+        (folder / "tools").symlink_to(ROOT / "tools")
         programs = str(Path(sys.executable).parent)
         self._environ = {
             name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")
@@ -65,6 +77,7 @@ class Runner(contextlib.AsyncExitStack):
         Raises:
             AssertionError: It does not do what its page says.
         """
+        block = attrs.evolve(block, text=self._with_free_ports(block.text))
         if "file" in block.marks:
             (self._folder / block.marks["file"]).write_text(block.text, encoding="utf-8")
         try:
@@ -77,6 +90,21 @@ class Runner(contextlib.AsyncExitStack):
                     _read_data(block)
         except (AssertionError, SyntaxError, ValueError, yaml.YAMLError) as error:
             raise AssertionError(f"{block.place}: {error}") from error
+
+    def _with_free_ports(self, text: str) -> str:
+        text = _EMULATOR.sub(rf"\g<0> --port {_DEFAULT_PORT}", text)
+        return _PORT.sub(lambda found: str(self._free_port(found[0])), text)
+
+    def _free_port(self, named: str) -> int:
+        """Return the port that stands for one that the page names."""
+        if named not in self._ports:
+            # Bound and not listening, it is nobody else's, and a server can still listen there.
+            held = self.enter_context(socket.socket())
+            held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            held.bind(("127.0.0.1", 0))
+            self._ports[named] = held
+        port: int = self._ports[named].getsockname()[1]
+        return port
 
     async def _run_python(self, block: Block) -> None:
         if "fragment" in block.marks:
@@ -93,14 +121,32 @@ class Runner(contextlib.AsyncExitStack):
         await self._run_command(command, None, block)
 
     async def _run_console(self, block: Block) -> None:
-        for command, expected in _commands(block.text):
-            for part in command.split(" && "):
+        for command, expected in commands_of(block):
+            for part in map(str.strip, command.split(" && ")):
                 words = shlex.split(part)
                 if words[0] == "export":
-                    self._environ |= [word.partition("=")[::2] for word in words[1:]]
+                    for name, _, value in (word.partition("=") for word in words[1:]):
+                        self._environ[name] = await self._evaluated(value, block)
                 elif not _is_set_up(words):
                     _check_programs(part)
                     await self._run_command(part.removeprefix(".venv/bin/"), expected, block)
+
+    async def _evaluated(self, value: str, block: Block) -> str:
+        """Return a value as the shell would: what a command in `$(…)` prints, or the words."""
+        if not value.startswith("$("):
+            return value
+        _check_programs(value.removeprefix("$(").removesuffix(")"))
+        process = await asyncio.create_subprocess_exec(
+            "bash",
+            "-c",
+            f'printf %s "{value}"',
+            env=self._environ,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+        )
+        printed, _ = await process.communicate()
+        assert printed, f"{block.place}: {value} prints nothing"
+        return printed.decode()
 
     async def _run_command(self, command: str, expected: str | None, block: Block) -> None:
         process = await asyncio.create_subprocess_exec(
@@ -116,19 +162,16 @@ class Runner(contextlib.AsyncExitStack):
         if "background" in block.marks:
             await self._leave_running(process, block.marks["background"])
             return
-        async with asyncio.timeout(_TIME_LIMIT):
+        async with asyncio.timeout(generous(_TIME_LIMIT)):
             output = (await process.communicate())[0].decode()
         assert process.returncode == block.exit_code, f"exit {process.returncode}\n{output}"
-        if expected is not None:
-            flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
-            same = doctest.OutputChecker().check_output(expected, output, flags)
-            assert same, f"{command} printed\n{output}\nand not\n{expected}"
+        check_printed(command, output, expected)
 
     async def _leave_running(self, process: asyncio.subprocess.Process, words: str) -> None:
         assert process.stdout is not None
         self.push_async_callback(_end, process)
         printed: list[str] = []
-        async with asyncio.timeout(_TIME_LIMIT):
+        async with asyncio.timeout(generous(_TIME_LIMIT)):
             while not printed or words not in printed[-1]:
                 line = await process.stdout.readline()
                 if not line:
@@ -144,7 +187,7 @@ async def _end(process: asyncio.subprocess.Process) -> None:
     if process.returncode is not None:
         return
     process.terminate()
-    async with asyncio.timeout(_TIME_LIMIT):
+    async with asyncio.timeout(generous(_TIME_LIMIT)):
         exit_code = await process.wait()
     assert exit_code in _TERMINATED, f"a server left running ended with {exit_code}"
 
@@ -168,9 +211,9 @@ def _read_data(block: Block) -> None:
             raise AssertionError(f"nobody knows how to run {other or 'a block without language'}")
 
 
-def _commands(text: str) -> list[tuple[str, str | None]]:
-    """Return the commands of a block, each with what it must print, if the block tells."""
-    lines = text.replace("\\\n", " ").splitlines()
+def commands_of(block: Block) -> list[tuple[str, str | None]]:
+    """Return the commands of a block, each with what it must print, if the block says so."""
+    lines = block.text.replace("\\\n", " ").splitlines()
     if not any(line.startswith("$ ") for line in lines):
         return [(line, None) for line in lines if line.strip()]
     assert lines[0].startswith("$ "), "the first line is no command"
@@ -182,6 +225,14 @@ def _commands(text: str) -> list[tuple[str, str | None]]:
             command, printed = commands[-1]
             commands[-1] = command, f"{printed or ''}{line.replace('…', '...')}\n"
     return commands
+
+
+def check_printed(command: str, output: str, expected: str | None) -> None:
+    """Compare what a command printed with what its page says, if it says anything."""
+    if expected is not None:
+        flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+        same = doctest.OutputChecker().check_output(expected, output, flags)
+        assert same, f"{command} printed\n{output}\nand not\n{expected}"
 
 
 def _is_set_up(words: list[str]) -> bool:

@@ -1,7 +1,10 @@
 """Every code block of the documentation runs, and does what its page says."""
 
-import fcntl
-from collections.abc import Iterator
+import asyncio
+import contextlib
+import os
+import socket
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,6 +12,7 @@ import pytest
 from esms_async.emulator import Emulator
 from tests.docs.blocks import PAGES, ROOT, read_blocks
 from tests.docs.runner import Runner
+from tests.limits import generous
 
 
 async def run_page(text: str, page: str, folder: Path) -> None:
@@ -19,20 +23,11 @@ async def run_page(text: str, page: str, folder: Path) -> None:
             await runner.run(block)
 
 
-@pytest.fixture
-def text(page: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The text of a page; one at a time where it has servers, whose ports are those it names."""
-    text = page.read_text(encoding="utf-8")
-    with (tmp_path_factory.getbasetemp().parent / "servers.lock").open("w") as lock:
-        if "background=" in text:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        yield text
-
-
 @pytest.mark.endurance
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-async def test_page(page: Path, text: str, tmp_path: Path) -> None:
+async def test_page(page: Path, tmp_path: Path) -> None:
     """Every code block of the page runs, in order."""
+    text = page.read_text(encoding="utf-8")
     await run_page(text, str(page.relative_to(ROOT)), tmp_path)
 
 
@@ -47,6 +42,8 @@ BAD_BLOCKS = {
     "a fragment that is no Python": ("```python fragment\nawait =\n```", "invalid syntax"),
     "a program unknown here": ("```console\n$ rm -r x\n```", "how to run rm"),
     "the same behind a pipe": ("```console\n$ echo x | rm -r x\n```", "how to run rm"),
+    "an unknown program in a value": ('```console\nexport A="$(rm x)"\n```', "how to run rm"),
+    "a value of nothing": ('```console\nexport A="$(echo -n)"\n```', "prints nothing"),
     "another exit code": ("```console\n$ esms-async nothing\n```", "exit 2"),
     "another output": ("```console\n$ echo one\ntwo\n```", "printed\none"),
     "output before any command": ("```console\none\n$ echo one\n```", "no command"),
@@ -95,9 +92,9 @@ $ python -u -c 'print("listening"); import signal; signal.pause()'
 ```
 
 ```console
-$ export WORD=seven
-$ python -c 'import os; print(os.environ["WORD"], 8)' | cat
-seven …
+$ export WORD=seven MADE="$(echo eight)"
+$ python -c 'import os; print(os.environ["WORD"], os.environ["MADE"], 9)' | cat
+seven eight …
 $ echo one && echo one
 one
 ```
@@ -105,6 +102,15 @@ one
 <!-- next block: exit=2 -->
 ```console
 .venv/bin/esms-async nothing
+```
+
+```console background=Inbox
+$ esms-async emulator
+```
+
+```console
+$ curl -s http://127.0.0.1:8026/_emulator/ready
+{"ready": true, "url": "http://127.0.0.1:8026/MainService.svc/json/", ...}
 ```
 
 ```ini
@@ -117,6 +123,38 @@ ExecStart=true
 """
 
 
-async def test_a_good_page_passes(tmp_path: Path) -> None:
-    """Files, continuations, tests, servers, exports and printed words work as the table says."""
+async def test_a_good_page_passes(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    """Files, continuations, tests, servers, exports and printed words work as the table says.
+
+    So they do while the port that the page names is taken.
+    """
+    with contextlib.suppress(OSError):  # an emulator of the person who runs this has it already
+        taken = socket.create_server(("127.0.0.1", 8026))
+        request.addfinalizer(taken.close)
     await run_page(GOOD_PAGE.replace("```toctree\n", "```{toctree}\n"), "page.md", tmp_path)
+
+
+async def test_the_first_program_says_what_went_wrong(tmp_path: Path) -> None:
+    """The README's first program, with the gateway out of reach, or without keys, says so."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    (program,) = (
+        block.text
+        for block in read_blocks(text, "README.md")
+        if block.marks.get("file") == "send.py"
+    )
+    (tmp_path / "send.py").write_text(program, encoding="utf-8")
+    keys = {"ESMS_API_KEY": "any", "ESMS_SECRET_KEY": "any"}
+    nowhere = {**keys, "ESMS_BASE_URL": "http://127.0.0.1:9/"}
+    for environ, said in ((nowhere, "NotSent: not sent"), ({}, "ConfigurationError: ")):
+        running = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "send.py",
+            cwd=tmp_path,
+            env={**os.environ, **environ},
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        out, err = await asyncio.wait_for(running.communicate(), generous(60))
+        assert (running.returncode, out) == (1, b"")
+        assert err.decode().startswith(said)
+        assert "Traceback" not in err.decode()

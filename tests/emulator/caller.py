@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Self
 
@@ -84,10 +85,15 @@ class Caller:
 
 @asynccontextmanager
 async def connection(
-    port: int,
+    port: int, *, buffer: int | None = None
 ) -> "AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]":
-    """Open a bare TCP connection to a port of this machine."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    """Open a bare TCP connection to a port of this machine, with a receive buffer of some size."""
+    opened = socket.socket()
+    if buffer is not None:
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
+    opened.setblocking(False)  # noqa: FBT003  # as the standard library has it
+    await asyncio.get_running_loop().sock_connect(opened, ("127.0.0.1", port))
+    reader, writer = await asyncio.open_connection(sock=opened)
     try:
         yield reader, writer
     finally:

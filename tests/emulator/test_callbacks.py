@@ -11,6 +11,7 @@ from aiohttp import web
 
 from esms_async.emulator import Clock, Emulator, Event, Settings, callbacks
 from tests.emulator.caller import PHONE, Caller
+from tests.limits import generous
 
 SETTINGS = Settings(report_delay=10, report_retry_delay=2)
 
@@ -34,7 +35,7 @@ class Receiver:
 
     async def next(self) -> dict[str, str]:
         """Return the next report."""
-        return await asyncio.wait_for(self.reports.get(), 5)
+        return await asyncio.wait_for(self.reports.get(), generous(5))
 
 
 @asynccontextmanager
@@ -89,7 +90,7 @@ async def reported(emulator: Emulator, count: int) -> list[tuple[int, int, str]]
 
     end = emulator.subscribe(look)
     if len(emulator.reports) < count:
-        await asyncio.wait_for(enough.wait(), 5)
+        await asyncio.wait_for(enough.wait(), generous(5))
     end()
     return [(report.send_status, report.attempt, report.result) for report in emulator.reports]
 

@@ -5,9 +5,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from esms_async._model.errors import ConfigurationError
 from esms_async.emulator import Clock
 from esms_async.emulator.clock import Timetable
-from esms_async.errors import ConfigurationError
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -100,3 +100,12 @@ async def test_a_closed_timetable_does_nothing_any_more() -> None:
     timetable.close()
     clock.advance(5)
     assert done == []
+
+
+def test_how_far_ahead_a_clock_is() -> None:
+    """`shift` is measured from the machine's clock, also where the clock began in the past."""
+    clock = Clock(datetime.now(UTC) - timedelta(days=1))
+    assert abs(clock.shift + 86400) < 60
+    clock.advance(86400)
+    assert abs(clock.shift) < 60
+    assert Clock().shift == 0

@@ -1,6 +1,6 @@
 """The memory of RequestIds."""
 
-from esms_async.emulator.dedup import RequestIds
+from esms_async.emulator.gateway import RequestIds
 
 
 def test_a_request_id_blocks_for_the_window() -> None:

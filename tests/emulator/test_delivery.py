@@ -1,17 +1,17 @@
-"""How far a message is at which time, with each twist of its delivery."""
+"""How far a message is at which time, with each fault of its delivery."""
 
 from datetime import UTC, datetime
 
 import pytest
 
-from esms_async.emulator import AcceptedMessage, Settings, Twist
-from esms_async.emulator.delivery import operator, plan_delivery, progress
+from esms_async.emulator import AcceptedMessage, DeliveryFault, Settings
+from esms_async.emulator.records import operator, plan_delivery, progress
 
 AT = 1_000.0
 SETTINGS = Settings(report_delay=10, late_report_delay=100, status_lag=3)
 
 
-def message(twist: Twist | None, send_at: datetime | None = None) -> AcceptedMessage:
+def message(fault: DeliveryFault | None, send_at: datetime | None = None) -> AcceptedMessage:
     """Make a message that was accepted at `AT`."""
     return AcceptedMessage(
         number=1,
@@ -25,31 +25,31 @@ def message(twist: Twist | None, send_at: datetime | None = None) -> AcceptedMes
         callback_url=None,
         send_at=send_at,
         price=850,
-        delivery=plan_delivery(SETTINGS, AT, send_at, twist),
+        delivery=plan_delivery(SETTINGS, AT, send_at, fault),
     )
 
 
 @pytest.mark.parametrize(
-    ("twist", "after", "send_status", "success", "failed"),
+    ("fault", "after", "send_status", "success", "failed"),
     [
         (None, 0, 2, 0, 0),
         (None, 9.9, 2, 0, 0),
         (None, 10, 5, 1, 0),
-        (Twist.TWICE, 10, 5, 1, 0),
-        (Twist.FAILED, 9.9, 2, 0, 0),
-        (Twist.FAILED, 10, 5, 0, 1),
-        (Twist.NEVER, 0, 7, 0, 0),
-        (Twist.NEVER, 10_000, 7, 0, 0),
-        (Twist.EARLY, 0, 5, 1, 0),
-        (Twist.LATE, 99, 2, 0, 0),
-        (Twist.LATE, 100, 5, 1, 0),
+        (DeliveryFault.TWICE, 10, 5, 1, 0),
+        (DeliveryFault.FAILED, 9.9, 2, 0, 0),
+        (DeliveryFault.FAILED, 10, 5, 0, 1),
+        (DeliveryFault.NEVER, 0, 7, 0, 0),
+        (DeliveryFault.NEVER, 10_000, 7, 0, 0),
+        (DeliveryFault.EARLY, 0, 5, 1, 0),
+        (DeliveryFault.LATE, 99, 2, 0, 0),
+        (DeliveryFault.LATE, 100, 5, 1, 0),
     ],
 )
 def test_the_progress_follows_the_clock(
-    twist: Twist | None, after: float, send_status: int, success: int, failed: int
+    fault: DeliveryFault | None, after: float, send_status: int, success: int, failed: int
 ) -> None:
     """A message waits (2), and is finished (5) with its result, or is sent for ever (7)."""
-    now = progress(message(twist), AT + after)
+    now = progress(message(fault), AT + after)
     assert (now.send_status, now.success, now.failed) == (send_status, success, failed)
 
 
@@ -57,7 +57,7 @@ def test_a_message_for_later_waits_until_then() -> None:
     """A SendDate in the future puts everything off; one in the past does nothing."""
     later = message(None, datetime.fromtimestamp(AT + 50, UTC))
     assert [progress(later, AT + 59).send_status, progress(later, AT + 60).send_status] == [2, 5]
-    never = message(Twist.NEVER, datetime.fromtimestamp(AT + 50, UTC))
+    never = message(DeliveryFault.NEVER, datetime.fromtimestamp(AT + 50, UTC))
     assert [progress(never, AT + 49).send_status, progress(never, AT + 50).send_status] == [2, 7]
     past = message(None, datetime.fromtimestamp(AT - 50, UTC))
     assert [progress(past, AT + 9).send_status, progress(past, AT + 10).send_status] == [2, 5]
@@ -65,7 +65,7 @@ def test_a_message_for_later_waits_until_then() -> None:
 
 def test_a_message_that_failed_costs_nothing() -> None:
     """The price that is told of a failed message is 0."""
-    assert progress(message(Twist.FAILED), AT + 10).price == 0
+    assert progress(message(DeliveryFault.FAILED), AT + 10).price == 0
     assert progress(message(None), AT + 10).price == 850
 
 

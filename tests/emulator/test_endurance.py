@@ -8,7 +8,8 @@ import pytest
 
 from esms_async.emulator import Emulator, Settings
 from tests.emulator.caller import Caller, connection
-from tests.emulator.test_follow import following
+from tests.emulator.following import following
+from tests.limits import generous
 
 SENDS = 4000
 AT_ONCE = 200
@@ -61,7 +62,7 @@ async def test_memory_is_bounded_while_pages_look_on() -> None:
             grown = tracemalloc.get_traced_memory()[0] - before
         finally:
             tracemalloc.stop()
-        await asyncio.wait_for(reading, 30)
+        await asyncio.wait_for(reading, generous(30))
         assert (emulator.mark(), accepted) == (SENDS, SENDS)
         assert len(emulator.messages) == len(emulator.requests) == 500
         assert emulator.pruned == SENDS - 500

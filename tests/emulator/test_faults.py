@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from esms_async.codes import CODES
-from esms_async.emulator import Fault, Kind, Operation, Phase, Twist, parse_fault
-from esms_async.emulator.faults import MAGIC_PHONES, Sort
-from esms_async.errors import ConfigurationError, EsmsError
+from esms_async._model.codes import CODES
+from esms_async._model.errors import ConfigurationError, EsmsError
+from esms_async.emulator import DeliveryFault, Fault, Kind, Operation, Phase, parse_fault
+from esms_async.emulator.faults import MAGIC_PHONES, Target
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,7 @@ from esms_async.errors import ConfigurationError, EsmsError
         ("code:103@balance", Fault(Kind.CODE, "103", code="103", operation=Operation.BALANCE)),
         ("duplicate", Fault(Kind.DUPLICATE, code="124")),
         ("status_lag:3s", Fault(Kind.STATUS_LAG, "3s", seconds=3.0)),
-        ("dlr:never", Fault(Kind.DLR, "never", twist=Twist.NEVER)),
+        ("dlr:never", Fault(Kind.DLR, "never", delivery=DeliveryFault.NEVER)),
         (
             " reset @send , times=3, p=0.1, skip=2, phone=+84 901.888.484 ",
             None,
@@ -178,9 +178,9 @@ def test_a_fault_picks_by_operation_phone_and_kind(
 
 def test_each_kind_is_about_one_thing() -> None:
     """A delivery and a lag are faults of their own sort beside that of the answer."""
-    assert parse_fault("dlr:late").sort is Sort.DELIVERY
-    assert parse_fault("status_lag:1s").sort is Sort.STATUS_LAG
-    assert parse_fault("empty").sort is Sort.ANSWER
+    assert parse_fault("dlr:late").target is Target.DELIVERY
+    assert parse_fault("status_lag:1s").target is Target.STATUS_LAG
+    assert parse_fault("empty").target is Target.ANSWER
 
 
 def test_every_code_but_acceptance_has_its_magic_phone() -> None:

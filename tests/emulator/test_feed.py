@@ -2,18 +2,19 @@
 
 import asyncio
 
+import aiohttp
 import pytest
 
-from esms_async.emulator import Clock, EventKind
-from esms_async.emulator.feed import Feed
-from esms_async.emulator.journal import Journal
+from esms_async.emulator import Clock, Emulator
+from esms_async.emulator.journal import Feed, Journal, RowKind
+from tests.emulator.caller import Caller
 
 
 class Bench:
     """A feed with its journal and clock."""
 
     def __init__(self, size: int = 3) -> None:
-        self.journal = Journal(10)
+        self.journal = Journal(10, 10)
         self.clock = Clock(running=False)
         self.feed = Feed(self.journal, self.clock, size)
 
@@ -26,9 +27,9 @@ async def test_events_are_kept_by_their_places() -> None:
     bench.clock.advance(1)
     events = bench.feed.after(0, 10)
     assert events is not None
-    assert [(place, event.kind) for place, event in events] == [
-        (1, EventKind.STATE),
-        (2, EventKind.STATE),
+    assert events == [
+        (1, (RowKind.STATE, 0)),
+        (2, (RowKind.STATE, 0)),
     ]
     assert (len(bench.feed.after(0, 1) or []), bench.feed.after(2, 10)) == (1, [])
 
@@ -51,7 +52,7 @@ async def test_a_reset_stands_for_all_that_was_before_it() -> None:
     bench.journal.reset()
     for place in (0, 1, 2):
         (told,) = bench.feed.after(place, 10) or []
-        assert (told[0], told[1].kind) == (3, EventKind.RESET)
+        assert told == (3, (RowKind.RESET, 0))
     bench.journal.note_state()
     assert len(bench.feed.after(0, 10) or []) == 2
     bench.journal.note_state()
@@ -96,3 +97,17 @@ async def test_a_closed_feed_keeps_nobody_waiting() -> None:
     bench.journal.note_state()
     bench.clock.advance(1)
     assert bench.feed.newest == 0
+
+
+async def test_a_page_follows_what_is_not_taken(emulator: Emulator, caller: Caller) -> None:
+    """Rows of both kinds come in one batch, but for what is gone again."""
+    journal = emulator.parts.journal
+    async with aiohttp.ClientSession() as session:
+        url = f"{emulator.page}_emulator/events"
+        async with session.get(url) as response:
+            await caller.request("POST", "Nothing", data=b"{")
+            journal.changes.tell(RowKind.ROW, 999)
+            async for line in response.content:
+                if line.startswith(b"data: ") and b'"kind":"not_taken"' in line:
+                    assert b"No operation" in line
+                    break

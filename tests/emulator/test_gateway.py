@@ -7,9 +7,10 @@ import attrs
 import pytest
 
 from esms_async import Credentials
-from esms_async.emulator import AccountState, Check, Clock, Settings, Twist
+from esms_async.emulator import AccountSetup, AccountState, Check, Clock, DeliveryFault, Settings
 from esms_async.emulator.gateway import Gateway
-from esms_async.emulator.wire import Answer, Fields
+from esms_async.emulator.records import Answer
+from esms_async.emulator.wire import Fields
 from tests.emulator.caller import CONTENT, PHONE, send_fields
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -23,9 +24,8 @@ class Bench:
         self, *, balance: int = 1_000_000, credentials: Credentials | None = None, **settings: Any
     ) -> None:
         self.clock = Clock(START, running=False)
-        self.gateway = Gateway(
-            Settings(**settings), self.clock.time, balance=balance, credentials=credentials
-        )
+        account = AccountSetup("default", credentials, balance)
+        self.gateway = Gateway(Settings(**settings), self.clock.time, accounts=[account])
 
     def send(self, **changes: Any) -> Answer:
         """Send, with some fields changed; None leaves one out."""
@@ -57,8 +57,14 @@ def test_a_good_send_is_accepted_and_kept() -> None:
         "callback_url": "http://127.0.0.1/r",
         "send_at": None,
         "price": 850,
+        "account": "default",
+        "route": "fixed",
+        "sender": None,
+        "template": None,
+        "params": None,
+        "request": 0,
     }
-    assert bench.gateway.balance == 1150
+    assert bench.gateway.first.balance == 1150
     assert bench.gateway.accepted("r-1") == 1
 
 
@@ -84,7 +90,10 @@ def test_unicode_is_read_by_either_name(name: str) -> None:
         ({"ApiKey": None}, "101"),
         ({"SecretKey": ""}, "101"),
         ({"SmsType": None}, "300"),
-        ({"SmsType": "2"}, "118"),
+        ({"SmsType": "1"}, "118"),
+        ({"SmsType": "2"}, "104"),
+        ({"SmsType": "2", "Brandname": "Nobody"}, "104"),
+        ({"SmsType": "2", "Brandname": "Baotrixemay"}, "146"),
         ({"Phone": None}, "108"),
         ({"Phone": "090188848"}, "108"),
         ({"Phone": "0901888484,0901888485"}, "163"),
@@ -115,7 +124,7 @@ def test_a_send_that_cannot_be_is_refused_and_leaves_no_trace(
         assert answer.body == '{"error":"Invalid request"}'
     assert answer.message is None
     assert bench.gateway.messages == []
-    assert bench.gateway.balance == 1_000_000
+    assert bench.gateway.first.balance == 1_000_000
     assert bench.gateway.accepted(request_id) == 0
     assert bench.code(RequestId="r-1") == "100"
 
@@ -149,9 +158,9 @@ def test_the_state_of_the_account_stops_sends_until_it_is_mended(
 ) -> None:
     """An account that is not active meets its code; once it is, the same send goes through."""
     bench = Bench()
-    bench.gateway.state = state
+    bench.gateway.first.state = state
     assert bench.code(RequestId="r-1") == code
-    bench.gateway.state = AccountState.ACTIVE
+    bench.gateway.first.state = AccountState.ACTIVE
     assert bench.code(RequestId="r-1") == "100"
 
 
@@ -159,7 +168,7 @@ def test_the_balance_goes_down_to_nothing_and_no_further() -> None:
     """The last message that the balance covers is accepted, the next one meets 103."""
     bench = Bench(balance=1700)
     assert [bench.code() for _ in range(3)] == ["100", "100", "103"]
-    assert bench.gateway.balance == 0
+    assert bench.gateway.first.balance == 0
 
 
 def test_a_request_id_blocks_for_24_hours_from_its_acceptance() -> None:
@@ -189,10 +198,10 @@ def test_a_duplicate_is_not_charged_and_not_kept() -> None:
     """The answer 124 changes neither balance nor messages, and names no SMSID."""
     bench = Bench()
     bench.send(RequestId="r-1")
-    before = bench.gateway.balance, bench.gateway.messages
+    before = bench.gateway.first.balance, bench.gateway.messages
     answer = bench.send(RequestId="r-1")
     assert answer.sms_id is None
-    assert (bench.gateway.balance, bench.gateway.messages) == before
+    assert (bench.gateway.first.balance, bench.gateway.messages) == before
 
 
 def test_request_ids_differ_by_case() -> None:
@@ -205,11 +214,11 @@ def test_the_checks_come_in_their_order() -> None:
     """A send that fails every check meets the code of the first, then of the next, and so on."""
     bench = Bench(balance=850, blocked_words=("bad",))
     bench.send(RequestId="r-1")
-    bench.gateway.state = AccountState.LOCKED
-    wrong = {"ApiKey": "", "SmsType": "2", "Phone": "1", "Content": "bad", "RequestId": "r-1"}
+    bench.gateway.first.state = AccountState.LOCKED
+    wrong = {"ApiKey": "", "SmsType": "1", "Phone": "1", "Content": "bad", "RequestId": "r-1"}
     codes = [bench.code(**wrong)]
     codes.append(bench.code(**wrong | {"ApiKey": "k"}))
-    bench.gateway.state = AccountState.ACTIVE
+    bench.gateway.first.state = AccountState.ACTIVE
     for name in ("ApiKey", "SmsType", "Phone", "Content", "RequestId"):
         del wrong[name]
         codes.append(bench.code(**wrong))
@@ -327,12 +336,13 @@ def test_a_send_date_is_vietnam_time() -> None:
     assert message.delivery.finished_at == (START + timedelta(hours=1, seconds=10)).timestamp()
 
 
-def test_sms_ids_differ_and_are_repeated_by_the_seed() -> None:
-    """Each message has its own SMSID; the same seed gives the same ones."""
+def test_sms_ids_are_unique_over_emulators_and_resets() -> None:
+    """An application with a UNIQUE column for SMSIDs meets none twice."""
     first, second = Bench(), Bench()
-    ids = [first.send().sms_id for _ in range(3)]
+    ids = [first.send().sms_id, second.send().sms_id]
+    first.gateway.reset()
+    ids.append(first.send().sms_id)
     assert len(set(ids)) == 3
-    assert [second.send().sms_id for _ in range(3)] == ids
 
 
 def test_reset_forgets_messages_and_request_ids() -> None:
@@ -353,7 +363,7 @@ def test_a_delivery_is_finished_by_hand() -> None:
     bench = Bench()
     message = bench.send().message
     assert message is not None
-    bench.gateway.twist(message, Twist.NEVER, None)
+    bench.gateway.change_delivery(message, DeliveryFault.NEVER, None)
     bench.clock.advance(5)
     failed = bench.gateway.finish(message.sms_id, delivered=False)
     assert failed is not None

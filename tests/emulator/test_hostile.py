@@ -1,7 +1,7 @@
 """Hostile clients against the emulator as it is run: refused, and the next send is served.
 
-The emulator runs in a process of its own, whose memory is looked at; it ends as it should, without
-a word about any of them.
+The emulator runs in a process of its own, whose memory is looked at; it ends as it should, with a
+line about some of them at most.
 """
 
 import asyncio
@@ -17,6 +17,7 @@ import attrs
 import pytest
 
 from tests.emulator.caller import POST_SEND, connection, http_post, send_fields
+from tests.limits import generous
 
 MEGABYTE = 1_000_000
 # Room for what is in flight at once; each of the attacks below would take more if it were kept.
@@ -26,6 +27,7 @@ bounded_by_aiohttp = pytest.mark.skipif(
     tuple(int(part) for part in aiohttp.__version__.split(".")[:3] if part.isdigit()) < (3, 14, 5),
     reason="this aiohttp bounds neither the lines of a head nor the requests that wait",
 )
+
 SEND_PATH = f"/MainService.svc/json/{POST_SEND}"
 
 
@@ -71,7 +73,7 @@ async def attacked() -> AsyncIterator[Victim]:
     )
     try:
         assert process.stdout is not None
-        url = (await asyncio.wait_for(process.stdout.readline(), 30)).decode().strip()
+        url = (await asyncio.wait_for(process.stdout.readline(), generous(30))).decode().strip()
         victim = Victim(process, url, int(url.split(":")[2].split("/")[0]))
         await victim.serves()
         before = victim.memory()
@@ -79,9 +81,12 @@ async def attacked() -> AsyncIterator[Victim]:
         await victim.serves()
         assert victim.memory() - before < MOST_MEMORY
         process.send_signal(signal.SIGTERM)
-        _, said = await asyncio.wait_for(process.communicate(), 10)
+        _, said = await asyncio.wait_for(process.communicate(), generous(10))
         assert process.returncode == 0
-        assert len(said.splitlines()) == 2, said
+        # Beside the first two lines it says what was not taken, and no more of that than helps.
+        lines = said.decode().splitlines()[2:]
+        assert all(line.startswith(("Not taken: ", "More requests")) for line in lines), said
+        assert len(lines) < 100
     finally:
         if process.returncode is None:
             process.kill()
@@ -93,7 +98,7 @@ async def answer(port: int, request: bytes) -> bytes:
     async with connection(port) as (reader, writer):
         with suppress(ConnectionError):
             writer.write(request)
-            return await asyncio.wait_for(reader.readline(), 10)
+            return await asyncio.wait_for(reader.readline(), generous(10))
     return b""
 
 
@@ -120,7 +125,7 @@ async def test_a_body_of_a_hundred_megabytes(head: str, piece: bytes) -> None:
         writer.write(f"POST {SEND_PATH} HTTP/1.1\r\nHost: 127.0.0.1\r\n{head}\r\n\r\n".encode())
         await flood(writer, piece, 100)
         with suppress(ConnectionError):
-            line = await asyncio.wait_for(reader.readline(), 10)
+            line = await asyncio.wait_for(reader.readline(), generous(10))
             assert line == b"" or line.split()[1] == b"413"
 
 
@@ -134,7 +139,7 @@ async def test_a_head_of_fifty_megabytes(piece: bytes) -> None:
         writer.write(f"POST {SEND_PATH} HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Long: ".encode())
         await flood(writer, piece, 50)
         with suppress(ConnectionError):
-            line = await asyncio.wait_for(reader.readline(), 10)
+            line = await asyncio.wait_for(reader.readline(), generous(10))
             assert line == b"" or line.split()[1] == b"400"
 
 

@@ -1,6 +1,6 @@
 """Those who are told when something happens."""
 
-from esms_async.emulator.listeners import Listeners
+from esms_async.emulator.clock import Listeners
 
 
 def test_everyone_is_told_in_order_with_the_same_words() -> None:

@@ -7,8 +7,9 @@ from collections.abc import Callable
 import aiohttp
 import pytest
 
-from esms_async.emulator import Emulator, misbehaviour
+from esms_async.emulator import Emulator, http
 from tests.emulator.caller import Caller, Got, connection, http_post, send_fields
+from tests.limits import generous
 
 NO_ANSWER = [
     ("reset", aiohttp.ClientOSError),
@@ -130,7 +131,7 @@ async def test_a_hung_request_ends_when_its_client_leaves(
     emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Requests that hang cost nothing once their clients have gone."""
-    monkeypatch.setattr(misbehaviour, "_LOOK_AGAIN", 0.001)
+    monkeypatch.setattr(http, "_LOOK_AGAIN", 0.001)
     emulator.fault("hang")
     at_rest = asyncio.all_tasks()
     async with connection(emulator.port) as (_, writer):
@@ -138,7 +139,7 @@ async def test_a_hung_request_ends_when_its_client_leaves(
         await emulator.wait_for_request()
         hanging = asyncio.all_tasks() - at_rest
         assert hanging
-    _, pending = await asyncio.wait(hanging, timeout=5)
+    _, pending = await asyncio.wait(hanging, timeout=generous(5))
     assert not pending
 
 
@@ -211,7 +212,7 @@ async def test_a_dribble_stops_when_its_client_leaves(emulator: Emulator) -> Non
         await emulator.wait_for_request()
         dribbling = asyncio.all_tasks() - at_rest
         assert dribbling
-    _, pending = await asyncio.wait(dribbling, timeout=5)
+    _, pending = await asyncio.wait(dribbling, timeout=generous(5))
     assert not pending
 
 

@@ -10,7 +10,7 @@ from esms_async.emulator import Emulator
 from tests.emulator.caller import POST_SEND, Caller, Got, send_fields
 
 FOLDER = files("esms_async.emulator") / "static"
-SCRIPTS = ["detail.js", "dom.js", "faults.js", "inbox.js", "list.js", "store.js"]
+SCRIPTS = sorted(file.name for file in FOLDER.iterdir() if file.name.endswith(".js"))
 
 
 async def get(caller: Caller, path: str, **headers: str) -> Got:
@@ -43,6 +43,14 @@ async def test_its_files_are_served_by_their_types(
     assert got.text == (FOLDER / name).read_text("utf-8")
 
 
+@pytest.mark.parametrize("path", ["m/c2478769e9f544bf00696e152b1fcfce", "r/41", "m/<b>"])
+async def test_a_deep_link_serves_the_page(caller: Caller, path: str) -> None:
+    """The page itself finds out what the address names, and says where it is gone."""
+    got = await get(caller, path)
+    assert (got.status, got.text) == (200, (FOLDER / "index.html").read_text("utf-8"))
+    assert "script-src 'self'" in got.headers["Content-Security-Policy"]
+
+
 async def test_everything_that_is_asked_for_is_there(caller: Caller) -> None:
     """What the page and its scripts name is served, and nothing of another machine is named."""
     page = (await get(caller, "")).text
@@ -50,9 +58,18 @@ async def test_everything_that_is_asked_for_is_there(caller: Caller) -> None:
     for name in SCRIPTS:
         script = (FOLDER / name).read_text("utf-8")
         named |= {f"/_emulator/page/{found}" for found in re.findall(r'from "\./([^"]+)"', script)}
-    assert f"/_emulator/page/{SCRIPTS[0]}" in named
+    assert {f"/_emulator/page/{name}" for name in SCRIPTS} <= named
     for path in named:
         assert (await get(caller, path.removeprefix("/"))).status == 200, path
+
+
+async def test_the_page_has_no_way_to_make_markup_of_text() -> None:
+    """No script writes HTML, and no markup carries a script or a style of its own."""
+    ways = r"\b(innerHTML|outerHTML|insertAdjacentHTML|document\.write|DOMParser|eval)\b"
+    for name in SCRIPTS:
+        assert not re.search(ways, (FOLDER / name).read_text("utf-8")), name
+    page = (FOLDER / "index.html").read_text("utf-8")
+    assert not re.search(r"\son\w+=|\sstyle=|<style|<script(?! type=\"module\" src=)", page)
 
 
 @pytest.mark.parametrize("path", ["", "_emulator/page/inbox.js"])
@@ -134,7 +151,8 @@ async def test_the_page_and_programs_are_served(
 async def test_a_link_elsewhere_may_lead_to_the_page_alone(caller: Caller) -> None:
     """Following a link opens the page; nothing else can be reached that way."""
     link = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}
-    assert (await get(caller, "", **link)).status == 200
+    for path in ("", "m/c2478769e9f544bf00696e152b1fcfce", "r/41"):
+        assert (await get(caller, path, **link)).status == 200
     assert (await get(caller, "_emulator/messages", **link)).status == 403
     framed = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors"}
     assert (await get(caller, "", **framed)).status == 403

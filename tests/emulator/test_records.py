@@ -55,13 +55,30 @@ def test_the_repr_of_a_request_hides_fields_and_phone() -> None:
         ("Ma xac thuc Shop cua ban la 1234", "1234"),
         ("Hotline 19001234. Ma cua ban: 482913.", "482913"),
         ("Mã 2026 hoặc 12345678", "2026"),
-        ("G-123456 is your code", None),
+        ("G-123456 is your code", "123456"),
         ("Ngay 23/11/2026, 500.000d, goi 0901 888 484 luc 12:3045", None),
         ("123 va 123456789", None),
         ("AB123456 1234X", None),
+        ("OTP:482913", "482913"),
+        ("Mã 123 456", "123456"),
+        ("123 456", None),
+        ("Kinh chao 2026! Ma cua ban la 55667", "55667"),
+        ("Chuc mung nam moi 2026", None),
+        ("Mã xác thực của bạn là 904 117. Không chia sẻ mã này cho bất kỳ ai.", "904117"),
+        ("Ma OTP cua ban la 12 34 56", "123456"),
+        ("Ma co hieu luc trong 5 phut. 771122 la ma cua ban", "771122"),
+        ("482913 la ma, het han 300 giay", "482913"),
+        ("Nap 500000d vao tai khoan. Ma: 7788", "7788"),
+        ("STK 12345678 ma 4455", "4455"),
+        ("Ma don hang 482913 da giao", None),
+        ("GiaoNhanh: don hang DH-99213 da den kho truoc 18:00 hom nay.", None),
+        ("Voucher TET2027: giam 15% cho don tu 300.000 d", None),
+        ("Your code is 123-456.", "123456"),
+        ("686868", "686868"),
+        ("M\u00e3 \u0111\u0103ng nh\u1eadp: 0042", "0042"),
         ("", None),
     ],
 )
 def test_the_code_in_a_text_is_found(content: str, otp: str | None) -> None:
-    """Six digits that stand alone come first, then four to eight; dates and amounts are none."""
+    """A number near a word such as `ma` is one; years, dates, amounts and phones are none."""
     assert find_otp(content) == otp

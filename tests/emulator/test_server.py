@@ -4,7 +4,6 @@ import asyncio
 import gzip
 import json
 import logging
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -14,8 +13,8 @@ import pytest
 import uvloop
 
 from esms_async import Message
+from esms_async._model.errors import ConfigurationError, UsageError
 from esms_async.emulator import AccountState, Clock, Emulator, Settings
-from esms_async.errors import ConfigurationError, UsageError
 from tests.emulator.caller import (
     CONTENT,
     GET_SEND,
@@ -26,6 +25,7 @@ from tests.emulator.caller import (
     http_post,
     send_fields,
 )
+from tests.limits import generous
 
 
 async def test_it_runs_inside_its_context_and_no_longer() -> None:
@@ -116,9 +116,8 @@ async def test_nothing_holds_the_end_up(caplog: pytest.LogCaptureFixture) -> Non
             async with connection(emulator.port) as (_, writer):
                 writer.write(http_post(emulator.port, send_fields())[:-10])
                 await writer.drain()
-                begun = time.monotonic()
-                await emulator.aclose()
-                assert time.monotonic() - begun < 1
+                # It waits for none of these: a report is due in an hour, a hang never ends.
+                await asyncio.wait_for(emulator.aclose(), generous(20))
             await asyncio.gather(*sending, return_exceptions=True)
     assert [record for record in caplog.records if record.levelno > logging.DEBUG] == []
     assert asyncio.all_tasks() == at_rest
@@ -352,7 +351,7 @@ async def test_a_hundred_megabytes_are_not_read(emulator: Emulator, caller: Call
         writer.write(head.replace(b"Content-Length: 2", b"Content-Length: 100000000"))
         writer.write(b"x" * 1_000_000)
         assert (await reader.readline()).startswith(b"HTTP/1.1 413 ")
-        await asyncio.wait_for(reader.read(), 5)
+        await asyncio.wait_for(reader.read(), generous(5))
     assert (await caller.send()).code == "100"
 
 
@@ -372,9 +371,10 @@ async def test_a_body_that_does_not_come_ends_the_connection() -> None:
             writer.write(http_post(emulator.port, send_fields())[:-10])
             assert (await caller.send()).code == "100"
             assert (
-                await asyncio.wait_for(reader.readline(), 5) == b"HTTP/1.1 408 Request Timeout\r\n"
+                await asyncio.wait_for(reader.readline(), generous(5))
+                == b"HTTP/1.1 408 Request Timeout\r\n"
             )
-            await asyncio.wait_for(reader.read(), 5)
+            await asyncio.wait_for(reader.read(), generous(5))
         assert len(emulator.requests) == 1
 
 
@@ -424,7 +424,7 @@ async def test_a_head_that_does_not_come_ends_the_connection() -> None:
         connection(emulator.port) as (reader, writer),
     ):
         writer.write(b"POST /MainService.svc/json/")
-        assert await asyncio.wait_for(reader.read(), 5) == b""
+        assert await asyncio.wait_for(reader.read(), generous(5)) == b""
 
 
 @pytest.mark.parametrize(
@@ -450,7 +450,7 @@ async def test_what_is_no_http_is_refused_and_the_next_is_served(
         writer.write(noise)
         writer.write_eof()
         try:
-            answer = await asyncio.wait_for(reader.read(), 5)
+            answer = await asyncio.wait_for(reader.read(), generous(5))
         except ConnectionError:
             answer = b""
         assert answer == b"" or answer.split()[1].startswith(b"4")

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
+from esms_async._model.errors import ConfigurationError
 from esms_async.emulator import Check, Settings
-from esms_async.errors import ConfigurationError
 
 
 def test_the_defaults_work() -> None:

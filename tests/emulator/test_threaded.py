@@ -1,7 +1,7 @@
 """An emulator in a thread: reached from any thread, with and without an event loop."""
 
 import asyncio
-import inspect
+import errno
 import json
 import socket
 import threading
@@ -9,15 +9,17 @@ import urllib.request
 
 import pytest
 
-from esms_async.emulator import AccountState, Emulator, Event, EventKind, Settings
-from esms_async.emulator.threaded import ThreadedEmulator
-from esms_async.errors import ConfigurationError, UsageError
+from esms_async._model.errors import ConfigurationError, UsageError
+from esms_async.emulator import (
+    AccountState,
+    Emulator,
+    Event,
+    EventKind,
+    Settings,
+    ThreadedEmulator,
+    server,
+)
 from tests.emulator.caller import PHONE, POST_SEND, Caller, send_fields
-
-# What reads, and what no thread but the emulator's calls.
-READERS = {"accepted", "aclose", "find", "mark", "start"}
-# What changes something, and tells of it by `_note_change`.
-TELLERS = {"clear_faults", "fault"}
 
 
 def send(emulator: Emulator, **changes: object) -> str:
@@ -140,9 +142,56 @@ def test_what_is_no_longer_running_has_no_url() -> None:
         _ = emulator.port
 
 
-def test_whatever_changes_an_emulator_is_done_in_the_thread() -> None:
-    """No public method of the emulator was forgotten."""
-    methods = {
-        name for name, _ in inspect.getmembers(Emulator, inspect.isfunction) if name[0] != "_"
-    }
-    assert methods - READERS - TELLERS == methods & set(vars(ThreadedEmulator))
+def test_it_can_be_waited_for_without_an_event_loop() -> None:
+    """`wait` and `latest_code` block; when it does not run, and in its thread, they refuse."""
+    refused: list[type[BaseException]] = []
+
+    def listen(_: Event) -> None:
+        try:
+            emulator.wait(timeout=0)
+        except UsageError as error:
+            refused.append(type(error))
+
+    with ThreadedEmulator() as emulator:
+        later = threading.Timer(0.05, send, (emulator,))
+        later.start()
+        assert emulator.wait(PHONE).phone == PHONE
+        later.join()
+        assert emulator.latest_code(PHONE) == "686868"
+        assert emulator.latest_code(pattern="xac (minh)") == "minh"
+        with pytest.raises(TimeoutError, match=r"waited 0\.01 s"):
+            emulator.wait("0911000009", timeout=0.01)
+        end = emulator.subscribe(listen)
+        send(emulator)
+        end()
+        assert UsageError in refused
+        emulator.clock.advance(60)
+        emulator.reset()
+        assert emulator.clock.shift == 0
+    with pytest.raises(UsageError, match="not running"):
+        emulator.wait(PHONE)
+
+
+@pytest.mark.parametrize(
+    ("error", "remedy"),
+    [
+        (OSError(errno.EMFILE, "Too many open files"), "ulimit -n"),
+        (OSError(errno.ENFILE, "Too many open files in system"), "ulimit -n"),
+        (RuntimeError("A test tried to use socket.socket."), "--allow-hosts=127.0.0.1"),
+        (RuntimeError("something else"), "see the error above"),
+    ],
+)
+def test_a_start_that_fails_says_why(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, remedy: str
+) -> None:
+    """It is raised where the emulator was started, with what to do, and no thread is left."""
+
+    def fail() -> None:
+        raise error
+
+    monkeypatch.setattr(server, "_require_files", fail)
+    emulator = ThreadedEmulator()
+    with pytest.raises(ConfigurationError, match="the emulator cannot start") as caught, emulator:
+        pass
+    assert remedy in str(caught.value)
+    assert "esms-emulator" not in {thread.name for thread in threading.enumerate()}

@@ -58,3 +58,20 @@ def test_a_status_without_a_name_still_makes_a_page() -> None:
     """An HTTP status that nobody has named is answered too."""
     assert wire.plain(599).body == "599 Unknown"
     assert "<h1>599 Unknown</h1>" in wire.page(599).body
+
+
+def test_a_request_with_thousands_of_fields_is_shown_in_part() -> None:
+    """What is kept of a hostile request is bounded in number, names and values."""
+    fields = wire.read_query({f"{number}{'x' * 200}": "y" * 9000 for number in range(1000)})
+    assert len(fields) == 1000
+    assert len(fields.shown) == 50
+    assert {len(name) for name in fields.shown} == {100}
+    assert {len(value) for value in fields.shown.values()} == {4096}
+
+
+def test_of_a_form_the_first_value_counts() -> None:
+    """A field that comes twice is read by its first value, in the order in which fields came."""
+    fields = wire.read_form(b"b=1&a=2&b=3&c=")
+    assert fields == {"b": "1", "a": "2", "c": ""}
+    assert list(fields or ()) == ["b", "a", "c"]
+    assert wire.read_form(b"\xff=1") is None

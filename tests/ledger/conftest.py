@@ -3,16 +3,27 @@
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import attrs
 import pytest
 
 from esms_async import new_request_id
-from esms_async.ledger import Ledger, MemoryLedger, RedisLedger, SqliteLedger
+from esms_async.ledger import (
+    Ledger,
+    LedgerFacts,
+    LedgerReports,
+    MemoryLedger,
+    RedisLedger,
+    SqliteLedger,
+)
 
 if TYPE_CHECKING:
     from tests.ledger.redis_server import RedisServer
+
+
+class FullLedger(Ledger, LedgerFacts, LedgerReports, Protocol):
+    """What each ledger of the package offers."""
 
 
 @attrs.define
@@ -56,7 +67,7 @@ def prefix() -> str:
 @pytest.fixture(params=["memory", "sqlite", "redis"])
 def make_ledger(
     request: pytest.FixtureRequest, tmp_path: Path, clock: Clock, prefix: str
-) -> Callable[[], Ledger]:
+) -> Callable[[], FullLedger]:
     """Make further views of one ledger, as a process does that is started again."""
     match request.param:
         case "memory":
@@ -70,7 +81,7 @@ def make_ledger(
 
 
 @pytest.fixture
-async def ledger(make_ledger: Callable[[], Ledger]) -> AsyncIterator[Ledger]:
+async def ledger(make_ledger: Callable[[], FullLedger]) -> AsyncIterator[FullLedger]:
     """An open ledger."""
     ledger = make_ledger()
     await ledger.open()

@@ -5,32 +5,54 @@ from collections.abc import Callable
 
 import pytest
 
-from esms_async import LedgerError, Message
-from esms_async.ledger import Decision, Entry, Ledger, News, Settlement, State
-from esms_async.settlement import CLOCK_TOLERANCE, WINDOW, fingerprint
+from esms_async import LedgerError, Message, Status
+from esms_async.ledger import (
+    ONE_MORE_ATTEMPT,
+    Decision,
+    Entry,
+    Ledger,
+    LedgerFacts,
+    LedgerReports,
+    Reason,
+    Settlement,
+)
+from esms_async.ledger.transitions import (
+    CLAIMS,
+    CLOCK_TOLERANCE,
+    SETTLEMENTS,
+    WINDOW,
+    Knowledge,
+    fingerprint,
+)
 from tests.factories import a_message
 from tests.ledger.conftest import Clock
 
 KEY = b"a key that is kept elsewhere"
-ACCEPTED = Settlement(News.ACCEPTED, sms_id="d8e0")
-REJECTED = Settlement(News.REJECTED, code="108", status=200, detail="malformed")
-RELEASED = Settlement(News.RELEASED)
+ACCEPTED = Settlement(Status.ACCEPTED, sms_id="d8e0")
+REJECTED = Settlement(
+    Status.REJECTED, Reason.MESSAGE, code="108", http_status=200, detail="malformed"
+)
+BALANCE = Settlement(Status.REJECTED, Reason.SENDER, code="103", http_status=200)
+NOT_SENT = Settlement(Status.NOT_SENT)
+DUPLICATE = Settlement(Status.UNKNOWN, Reason.DUPLICATE)
+IN_DOUBT = (Status.UNKNOWN, Reason.ATTEMPT)
 
 
 async def claim(
-    ledger: Ledger, message: Message, *, resume: bool = False
+    ledger: Ledger, message: Message, *, doubt_age: float | None = None
 ) -> tuple[Decision, Entry]:
     """Claim a message."""
-    answer = await ledger.claim(message, fingerprint(message, KEY), resume=resume)
+    answer = await ledger.claim(message, fingerprint(message, KEY), doubt_age=doubt_age)
     return answer.decision, answer.entry
 
 
-async def test_a_first_claim_may_send_and_is_open(ledger: Ledger, clock: Clock) -> None:
-    """A claim is stored as open, from the moment on at which an attempt may arrive."""
+async def test_a_first_claim_may_send_and_is_in_doubt(ledger: Ledger, clock: Clock) -> None:
+    """A claim is stored as unknown, from the moment at which an attempt may arrive."""
     message = a_message()
     decision, entry = await claim(ledger, message)
     assert decision is Decision.SEND
-    assert (entry.state, entry.generation, entry.opened_at) == (State.OPEN, 1, clock.now)
+    assert (entry.status, entry.reason) == IN_DOUBT
+    assert (entry.generation, entry.in_doubt_since) == (1, clock.now)
     assert await ledger.look_up(message.request_id) == entry
 
 
@@ -38,7 +60,7 @@ async def test_an_unknown_request_id_has_no_entry(ledger: Ledger) -> None:
     """Looking up or settling what was never claimed finds nothing."""
     assert await ledger.look_up("nobody") is None
     assert await ledger.settle("nobody", 1, ACCEPTED) is None
-    assert await ledger.record_uncertainty("nobody", 1) is None
+    assert await ledger.settle("nobody", 1, ONE_MORE_ATTEMPT) is None
 
 
 async def test_an_accepted_send_is_never_sent_again(ledger: Ledger) -> None:
@@ -57,9 +79,9 @@ async def test_a_rejection_is_stored_with_its_code(ledger: Ledger) -> None:
     message = a_message()
     await claim(ledger, message)
     await ledger.settle(message.request_id, 1, REJECTED)
-    decision, entry = await claim(ledger, message, resume=True)
+    decision, entry = await claim(ledger, message, doubt_age=0.0)
     assert decision is Decision.ALREADY_REJECTED
-    assert (entry.code, entry.status, entry.detail) == ("108", 200, "malformed")
+    assert (entry.code, entry.http_status, entry.detail) == ("108", 200, "malformed")
 
 
 async def test_an_unsettled_send_is_resumed_inside_the_window(ledger: Ledger, clock: Clock) -> None:
@@ -76,7 +98,7 @@ async def test_an_unsettled_send_expires_after_the_window(ledger: Ledger, clock:
     message = a_message()
     _, first = await claim(ledger, message)
     clock.advance(WINDOW + 1)
-    decision, entry = await claim(ledger, message, resume=True)
+    decision, entry = await claim(ledger, message, doubt_age=0.0)
     assert (decision, entry) == (Decision.EXPIRED, first)
 
 
@@ -100,28 +122,41 @@ async def test_the_window_begins_at_the_first_attempt(ledger: Ledger, clock: Clo
     await claim(ledger, message)
     clock.advance(WINDOW - 10)
     _, entry = await claim(ledger, message)
-    await ledger.record_uncertainty(message.request_id, entry.generation)
+    await ledger.settle(message.request_id, entry.generation, ONE_MORE_ATTEMPT)
     clock.advance(20)
     decision, _ = await claim(ledger, message)
     assert decision is Decision.EXPIRED
 
 
-async def test_a_released_send_begins_anew(ledger: Ledger, clock: Clock) -> None:
-    """Of what was not sent, the next claim is a first one, with a window of its own."""
+@pytest.mark.parametrize("settlement", [NOT_SENT, BALANCE])
+async def test_a_send_that_never_was_begins_anew(
+    ledger: Ledger, clock: Clock, settlement: Settlement
+) -> None:
+    """After "not sent", or a refusal of the account, the next claim has a window of its own."""
     message = a_message()
     await claim(ledger, message)
-    await ledger.settle(message.request_id, 1, RELEASED)
+    await ledger.settle(message.request_id, 1, settlement)
     clock.advance(2 * WINDOW)
     decision, entry = await claim(ledger, message)
     assert decision is Decision.SEND
-    assert (entry.state, entry.generation, entry.opened_at) == (State.OPEN, 2, clock.now)
+    assert (entry.status, entry.reason) == IN_DOUBT
+    assert (entry.generation, entry.in_doubt_since, entry.code) == (2, clock.now, None)
 
 
 async def test_a_caller_who_knows_of_an_attempt_resumes(ledger: Ledger) -> None:
     """What the ledger does not know, its caller may."""
     message = a_message()
-    decision, _ = await claim(ledger, message, resume=True)
+    decision, _ = await claim(ledger, message, doubt_age=0.0)
     assert decision is Decision.RESUME
+
+
+async def test_doubt_begins_when_the_caller_says(ledger: Ledger, clock: Clock) -> None:
+    """The window of a message that the ledger does not know begins at the attempt of its caller."""
+    message = a_message()
+    _, entry = await claim(ledger, message, doubt_age=WINDOW - 10)
+    assert entry.in_doubt_since == clock.now - (WINDOW - 10)
+    clock.advance(20)
+    assert await claim(ledger, message) == (Decision.EXPIRED, entry)
 
 
 @pytest.mark.parametrize(
@@ -147,14 +182,15 @@ async def test_a_rotated_key_is_no_conflict(ledger: Ledger) -> None:
 
 
 async def test_a_late_writer_does_not_overwrite_a_newer_claim(ledger: Ledger) -> None:
-    """What an earlier claimant did not send, or was refused, says nothing of the later one."""
+    """What an earlier claimant did not send says nothing of the later one."""
     message = a_message()
     await claim(ledger, message)
     await claim(ledger, message)
-    for late in (RELEASED, REJECTED):
+    for late in (NOT_SENT, BALANCE, DUPLICATE):
         entry = await ledger.settle(message.request_id, 1, late)
         assert entry is not None
-        assert (entry.state, entry.generation, entry.code) == (State.OPEN, 2, None)
+        assert (entry.status, entry.reason) == IN_DOUBT
+        assert (entry.generation, entry.code) == (2, None)
 
 
 async def test_an_acceptance_counts_whoever_learns_it(ledger: Ledger) -> None:
@@ -164,10 +200,10 @@ async def test_an_acceptance_counts_whoever_learns_it(ledger: Ledger) -> None:
     await claim(ledger, message)
     entry = await ledger.settle(message.request_id, 1, ACCEPTED)
     assert entry is not None
-    assert entry.state is State.ACCEPTED
+    assert entry.status is Status.ACCEPTED
 
 
-@pytest.mark.parametrize("late", [RELEASED, REJECTED, Settlement(News.UNCERTAIN)])
+@pytest.mark.parametrize("late", [NOT_SENT, REJECTED, BALANCE, DUPLICATE, ONE_MORE_ATTEMPT])
 @pytest.mark.parametrize("generation", [1, 2])
 async def test_an_accepted_state_never_goes_back(
     ledger: Ledger, late: Settlement, generation: int
@@ -185,22 +221,23 @@ async def test_a_lost_sms_id_is_filled_in_and_never_replaced(ledger: Ledger) -> 
     """A deduplicated acceptance takes the first SMSID that comes."""
     message = a_message()
     await claim(ledger, message)
-    await ledger.settle(message.request_id, 1, Settlement(News.ACCEPTED, deduplicated=True))
+    await ledger.settle(message.request_id, 1, Settlement(Status.ACCEPTED, deduplicated=True))
     await ledger.settle(message.request_id, 1, ACCEPTED)
-    entry = await ledger.settle(message.request_id, 1, Settlement(News.ACCEPTED, sms_id="other"))
+    entry = await ledger.settle(message.request_id, 1, Settlement(Status.ACCEPTED, sms_id="other"))
     assert entry is not None
     assert (entry.sms_id, entry.deduplicated) == ("d8e0", True)
 
 
 async def test_uncertainty_moves_the_last_change_only(ledger: Ledger, clock: Clock) -> None:
-    """One more attempt that may have arrived is noted, and the entry stays open."""
+    """One more attempt that may have arrived is recorded, and the entry stays in doubt."""
     message = a_message()
     _, first = await claim(ledger, message)
     clock.advance(5)
-    entry = await ledger.record_uncertainty(message.request_id, 1)
+    entry = await ledger.settle(message.request_id, 1, ONE_MORE_ATTEMPT)
     assert entry is not None
-    assert (entry.state, entry.opened_at) == (State.OPEN, first.opened_at)
-    assert entry.updated_at == first.opened_at + 5
+    assert (entry.status, entry.reason) == IN_DOUBT
+    assert entry.in_doubt_since == first.in_doubt_since
+    assert entry.updated_at == first.in_doubt_since + 5
 
 
 async def test_concurrent_claims_of_one_message_are_told_apart(ledger: Ledger) -> None:
@@ -212,7 +249,7 @@ async def test_concurrent_claims_of_one_message_are_told_apart(ledger: Ledger) -
 
 
 async def test_unsettled_sends_can_be_listed(ledger: Ledger) -> None:
-    """Open entries, and no others, are iterated, however many there are."""
+    """Unknown entries, and no others, are iterated, however many there are."""
     messages = [a_message(f"09{number:08}") for number in range(1200)]
     await asyncio.gather(*(claim(ledger, message) for message in messages))
     await asyncio.gather(
@@ -273,24 +310,30 @@ async def test_entries_outlive_a_reopening(make_ledger: Callable[[], Ledger], cl
 
 
 async def test_the_first_fact_of_a_name_is_kept(make_ledger: Callable[[], Ledger]) -> None:
-    """Whoever comes later is told what is kept, in this opening and in the next."""
+    """Whoever comes later gets what is kept, in this opening and in the next."""
     first = make_ledger()
+    assert isinstance(first, LedgerFacts)
     await first.open()
     assert await first.keep_fact("destination", "here") == "here"
     assert await first.keep_fact("destination", "there") == "here"
     assert await first.keep_fact("another", "there") == "there"
     await first.aclose()
     second = make_ledger()
+    assert isinstance(second, LedgerFacts)
     await second.open()
     assert [entry async for entry in second.entries()] == []
     assert await second.prune(0, unsettled=True) == 0
     assert await second.keep_fact("destination", "there") == "here"
+    await second.replace_fact("destination", "there")
+    assert await second.facts() == {"destination": "there", "another": "there"}
     await second.aclose()
 
 
 async def test_a_ledger_that_is_not_open_says_so(make_ledger: Callable[[], Ledger]) -> None:
     """Before `open` and after `aclose` every call is refused in words."""
     ledger = make_ledger()
+    assert isinstance(ledger, LedgerFacts)
+    assert isinstance(ledger, LedgerReports)
     await ledger.aclose()
     for _ in range(2):
         assert not ledger.is_open
@@ -303,8 +346,79 @@ async def test_a_ledger_that_is_not_open_says_so(make_ledger: Callable[[], Ledge
         with pytest.raises(LedgerError, match="not open"):
             await ledger.keep_fact("x", "y")
         with pytest.raises(LedgerError, match="not open"):
+            await ledger.replace_fact("x", "y")
+        with pytest.raises(LedgerError, match="not open"):
+            await ledger.facts()
+        with pytest.raises(LedgerError, match="not open"):
             await ledger.prune(1)
         with pytest.raises(LedgerError, match="not open"):
             await anext(ledger.unsettled())
         await ledger.open()
         await ledger.aclose()
+
+
+# Each row of the tables, on each ledger.
+
+
+def ids(value: object) -> str | None:
+    """Name a row in the list of tests."""
+    return " ".join(filter(None, value)) if isinstance(value, tuple) else None
+
+
+async def hold(ledger: Ledger, message: Message, held: Knowledge) -> None:
+    """Bring an entry, of which generation 2 is the latest, to what it is to say."""
+    await claim(ledger, message)
+    await claim(ledger, message)
+    entry = await ledger.settle(message.request_id, 2, Settlement(*held))
+    assert entry is not None
+    assert (entry.status, entry.reason, entry.generation) == (*held, 2)
+
+
+@pytest.mark.parametrize(("held", "decision"), CLAIMS.items(), ids=ids)
+async def test_every_row_of_the_claims(
+    ledger: Ledger, held: Knowledge | None, decision: Decision
+) -> None:
+    """A claim is answered as the table says, and stored only if it may send."""
+    message = a_message()
+    if held is not None:
+        await hold(ledger, message, held)
+    before = await ledger.look_up(message.request_id)
+    answer, entry = await claim(ledger, message)
+    assert answer is decision
+    assert await ledger.look_up(message.request_id) == entry
+    if decision in (Decision.SEND, Decision.RESUME):
+        assert entry.generation == (1 if before is None else 3)
+        assert (entry.status, entry.reason) == IN_DOUBT
+    else:
+        assert entry == before
+
+
+@pytest.mark.parametrize(("generation", "column"), [(2, 0), (1, 1), (0, 1)])
+@pytest.mark.parametrize(("held", "learned"), SETTLEMENTS, ids=ids)
+async def test_every_row_of_the_settlements(
+    ledger: Ledger, held: Knowledge, learned: Knowledge, generation: int, column: int
+) -> None:
+    """A settlement changes an entry as the table says, and the change is stored."""
+    message = a_message()
+    await hold(ledger, message, held)
+    entry = await ledger.settle(message.request_id, generation, Settlement(*learned))
+    assert entry is not None
+    assert (entry.status, entry.reason) == SETTLEMENTS[held, learned][column]
+    assert await ledger.look_up(message.request_id) == entry
+    listed = [each async for each in ledger.unsettled()]
+    assert listed == ([entry] if entry.status is Status.UNKNOWN else [])
+
+
+async def test_doubt_by_124_alone_sends_nothing_at_any_age(ledger: Ledger, clock: Clock) -> None:
+    """Neither a claim nor a resumption sends, within the window or past it."""
+    message = a_message()
+    await claim(ledger, message)
+    in_doubt = await ledger.settle(message.request_id, 1, DUPLICATE)
+    for pause in (0, WINDOW, WINDOW):
+        clock.advance(pause)
+        for doubt_age in (None, 0.0, 60.0):
+            answer = await claim(ledger, message, doubt_age=doubt_age)
+            assert answer == (Decision.DUPLICATE, in_doubt)
+    accepted = await ledger.settle(message.request_id, 0, ACCEPTED)
+    assert accepted is not None
+    assert await claim(ledger, message) == (Decision.ALREADY_ACCEPTED, accepted)

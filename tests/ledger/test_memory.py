@@ -1,7 +1,8 @@
 """The ledger in memory: bounded by age, and never at the price of a second message."""
 
-from esms_async.ledger import Decision, MemoryLedger, News, Settlement
-from esms_async.settlement import fingerprint
+from esms_async import Status
+from esms_async.ledger import Decision, MemoryLedger, Settlement
+from esms_async.ledger.transitions import fingerprint
 from tests.factories import a_message
 from tests.ledger.conftest import Clock
 
@@ -15,7 +16,7 @@ async def test_settled_entries_are_forgotten_by_age_and_open_ones_are_not(clock:
         unsettled = messages[::10]
         for message in messages:
             if message not in unsettled:
-                await ledger.settle(message.request_id, 1, Settlement(News.ACCEPTED))
+                await ledger.settle(message.request_id, 1, Settlement(Status.ACCEPTED))
         clock.advance(101)
         for _ in range(60):
             message = a_message()

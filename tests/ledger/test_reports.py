@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 
 from esms_async import LedgerError, new_request_id
-from esms_async.handover import Answer, Handover, Stage, begin, end, new_handover
-from esms_async.ledger import Ledger, MemoryLedger, RedisLedger
+from esms_async.ledger import MemoryLedger, RedisLedger
+from esms_async.ledger.handover import Answer, Handover, Stage, begin, end, new_handover
 from tests.factories import a_message
-from tests.ledger.conftest import Clock
+from tests.ledger.conftest import Clock, FullLedger
 
 if TYPE_CHECKING:
     from tests.ledger.redis_server import RedisServer
@@ -23,12 +23,12 @@ ID = "order-1"
 LEASE = 10.0
 
 
-async def answer(ledger: Ledger, state: str = "delivered", request_id: str = ID) -> Answer:
+async def answer(ledger: FullLedger, state: str = "delivered", request_id: str = ID) -> Answer:
     """Ask to hand a report on."""
     return (await ledger.begin_report(request_id, state, LEASE)).answer
 
 
-async def test_a_report_is_begun_by_one(ledger: Ledger, clock: Clock) -> None:
+async def test_a_report_is_begun_by_one(ledger: FullLedger, clock: Clock) -> None:
     """The first may hand it on; while its lease runs, others wait."""
     turn = await ledger.begin_report(ID, "delivered", LEASE)
     assert turn.answer is Answer.GO
@@ -37,7 +37,7 @@ async def test_a_report_is_begun_by_one(ledger: Ledger, clock: Clock) -> None:
     assert await answer(ledger) is Answer.WAIT
 
 
-async def test_success_is_for_ever(ledger: Ledger, clock: Clock) -> None:
+async def test_success_is_for_ever(ledger: FullLedger, clock: Clock) -> None:
     """A report that was handed on is not handed on again."""
     turn = await ledger.begin_report(ID, "delivered", LEASE)
     await ledger.end_report(ID, "delivered", turn.handover.turn, success=True)
@@ -45,7 +45,7 @@ async def test_success_is_for_ever(ledger: Ledger, clock: Clock) -> None:
     assert await answer(ledger) is Answer.DONE
 
 
-async def test_what_was_given_up_may_be_begun_at_once(ledger: Ledger) -> None:
+async def test_what_was_given_up_may_be_begun_at_once(ledger: FullLedger) -> None:
     """A handler that failed makes room for the next report."""
     turn = await ledger.begin_report(ID, "delivered", LEASE)
     await ledger.end_report(ID, "delivered", turn.handover.turn, success=False)
@@ -53,7 +53,7 @@ async def test_what_was_given_up_may_be_begun_at_once(ledger: Ledger) -> None:
     assert (turn.answer, turn.handover.turn) == (Answer.GO, 2)
 
 
-async def test_a_process_that_died_loses_its_lease(ledger: Ledger, clock: Clock) -> None:
+async def test_a_process_that_died_loses_its_lease(ledger: FullLedger, clock: Clock) -> None:
     """When the lease has run out another begins, and what the first tells late is told apart."""
     await ledger.begin_report(ID, "delivered", LEASE)
     clock.advance(LEASE + 1)
@@ -64,26 +64,26 @@ async def test_a_process_that_died_loses_its_lease(ledger: Ledger, clock: Clock)
     assert await answer(ledger) is Answer.DONE
 
 
-async def test_each_state_is_a_report_of_its_own(ledger: Ledger) -> None:
+async def test_each_state_is_a_report_of_its_own(ledger: FullLedger) -> None:
     """Another state, and another message, are handed on too."""
     assert await answer(ledger) is Answer.GO
     assert await answer(ledger, "failed") is Answer.GO
     assert await answer(ledger, request_id="order-2") is Answer.GO
 
 
-async def test_the_end_of_what_is_not_known_is_no_news(ledger: Ledger) -> None:
+async def test_the_end_of_what_is_not_known_is_no_news(ledger: FullLedger) -> None:
     """A report that was forgotten meanwhile does not come back."""
     await ledger.end_report(ID, "delivered", 1, success=True)
     assert await answer(ledger) is Answer.GO
 
 
-async def test_of_many_at_once_one_begins(ledger: Ledger) -> None:
+async def test_of_many_at_once_one_begins(ledger: FullLedger) -> None:
     """A report that comes six times at once is begun once."""
     answers = await asyncio.gather(*(answer(ledger) for _ in range(6)))
     assert sorted(answers) == [Answer.GO, *[Answer.WAIT] * 5]
 
 
-async def test_reports_are_no_entries(ledger: Ledger) -> None:
+async def test_reports_are_no_entries(ledger: FullLedger) -> None:
     """Listing sends, settled or not, shows none of them."""
     await ledger.claim(a_message(), b"fingerprint")
     await answer(ledger)
@@ -92,7 +92,7 @@ async def test_reports_are_no_entries(ledger: Ledger) -> None:
     assert await ledger.look_up(ID) is None
 
 
-async def test_old_reports_are_pruned(ledger: Ledger, clock: Clock) -> None:
+async def test_old_reports_are_pruned(ledger: FullLedger, clock: Clock) -> None:
     """Those that did not change for a time go with the sends; they are not counted as such."""
     turn = await ledger.begin_report(ID, "delivered", LEASE)
     await ledger.end_report(ID, "delivered", turn.handover.turn, success=True)
@@ -104,7 +104,7 @@ async def test_old_reports_are_pruned(ledger: Ledger, clock: Clock) -> None:
     assert await answer(ledger, request_id="order-2") is Answer.DONE
 
 
-async def test_reports_outlive_a_reopening(make_ledger: Callable[[], Ledger]) -> None:
+async def test_reports_outlive_a_reopening(make_ledger: Callable[[], FullLedger]) -> None:
     """What was handed on is known after the ledger was closed and opened again."""
     for expected in (Answer.GO, Answer.DONE):
         ledger = make_ledger()
@@ -115,7 +115,7 @@ async def test_reports_outlive_a_reopening(make_ledger: Callable[[], Ledger]) ->
         await ledger.aclose()
 
 
-async def test_a_ledger_that_is_not_open_says_so(make_ledger: Callable[[], Ledger]) -> None:
+async def test_a_ledger_that_is_not_open_says_so(make_ledger: Callable[[], FullLedger]) -> None:
     """Before `open` no report is begun or ended."""
     ledger = make_ledger()
     await ledger.aclose()

@@ -14,19 +14,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from esms_async import LedgerError, UsageError
-from esms_async.handover import Answer
-from esms_async.ledger import Decision, News, Settlement, SqliteLedger, State
-from esms_async.ledger.base import LedgerOptions
-from esms_async.ledger.sqlite import APPLICATION_ID
-from esms_async.settlement import fingerprint
+from esms_async import LedgerError, Status, UsageError
+from esms_async.ledger import Decision, LedgerOptions, Settlement, SqliteLedger, sqlite
+from esms_async.ledger.sqlite import APPLICATION_ID, VERSION
+from esms_async.ledger.transitions import fingerprint
 from tests.factories import a_message
+from tests.limits import generous
 
 if TYPE_CHECKING:
     from esms_async.ledger.sqlite_writer import SqliteWriter
 
-ACCEPTED = Settlement(News.ACCEPTED, sms_id="d8e0")
-# As the release wrote it that knew no reports.
+ACCEPTED = Settlement(Status.ACCEPTED, sms_id="d8e0")
+# As an earlier version of the package wrote it.
 VERSION_1 = Path(__file__).parent / "samples" / "version-1.ledger"
 
 
@@ -65,31 +64,23 @@ async def test_the_file_is_durable_and_known_as_a_ledger(tmp_path: Path) -> None
             ("journal_mode", "wal"),
             ("synchronous", 2),
             ("application_id", APPLICATION_ID),
-            ("user_version", 3),
+            ("user_version", VERSION),
         ]:
             found = await writer.run(functools.partial(_pragma, name=pragma))
             assert found == (value,)
 
 
-async def test_a_file_of_version_1_is_brought_up_to_date(tmp_path: Path) -> None:
-    """Its entries stay as they are, and reports can be handed on from then on."""
+async def test_a_file_of_another_version_is_refused(tmp_path: Path) -> None:
+    """Nothing is converted: the error names both versions, and the file stays as it is."""
     path = tmp_path / "ledger.db"
     path.write_bytes(VERSION_1.read_bytes())
-    for answer in (Answer.GO, Answer.DONE):
-        async with SqliteLedger(path) as ledger:
-            entries = [entry async for entry in ledger.entries()]
-            assert [(entry.request_id, entry.state) for entry in entries] == [
-                ("accepted", State.ACCEPTED),
-                ("open", State.OPEN),
-                ("rejected", State.REJECTED),
-            ]
-            assert (entries[0].sms_id, entries[0].updated_at) == ("d8e0", 1_800_000_005.0)
-            assert (entries[2].code, entries[2].detail) == ("108", "malformed")
-            turn = await ledger.begin_report("open", "delivered", 10)
-            assert turn.answer is answer
-            await ledger.end_report("open", "delivered", turn.handover.turn, success=True)
-            version = await ledger._opened().run(functools.partial(_pragma, name="user_version"))
-            assert version == (3,)
+    await refuse_to_open(path, rf"is of version 1, and this release .* reads version {VERSION}")
+    async with SqliteLedger(tmp_path / "other.db"):
+        pass
+    later = bytearray((tmp_path / "other.db").read_bytes())
+    later[60:64] = (99).to_bytes(4, "big")
+    path.write_bytes(later)
+    await refuse_to_open(path, "is of version 99")
 
 
 async def test_a_second_process_is_told_that_the_file_is_in_use(tmp_path: Path) -> None:
@@ -152,11 +143,6 @@ async def test_a_foreign_file_is_refused_and_not_touched(tmp_path: Path) -> None
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
     await refuse_to_open(path, "cut short")
-
-    newer = bytearray(whole)
-    newer[60:64] = (99).to_bytes(4, "big")
-    path.write_bytes(newer)
-    await refuse_to_open(path, "version 99")
 
 
 async def test_a_damaged_page_is_a_ledger_error(tmp_path: Path) -> None:
@@ -264,6 +250,171 @@ async def test_one_failing_operation_undoes_its_transaction(tmp_path: Path) -> N
         assert await ledger.look_up(message.request_id) is None
 
 
+async def test_a_path_with_a_nul_is_a_ledger_error() -> None:
+    """It is refused in words at once, and nobody waits for a thread that could not begin."""
+    async with asyncio.timeout(20):
+        with pytest.raises(LedgerError, match=r"'a\\x00b' .* NUL"):
+            await SqliteLedger("a\0b").open()
+
+
+@pytest.mark.parametrize("error", [SystemExit(), MemoryError(), ValueError("embedded null byte")])
+async def test_whatever_keeps_the_file_from_opening_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    """An error of any kind on the writer's thread ends the opening, and not the thread alone."""
+
+    def connect(_: Path) -> sqlite3.Connection:
+        raise error
+
+    monkeypatch.setattr(sqlite, "_connect", connect)
+    async with asyncio.timeout(20):
+        with pytest.raises(LedgerError, match=str(error) or type(error).__name__):
+            await SqliteLedger(tmp_path / "ledger.db").open()
+
+
+async def test_work_that_exits_fails_its_callers(tmp_path: Path) -> None:
+    """A SystemExit in a transaction undoes it, and the ledger goes on."""
+
+    def leave(_: sqlite3.Connection) -> None:
+        sys.exit(3)
+
+    async with asyncio.timeout(20), SqliteLedger(tmp_path / "ledger.db") as ledger:
+        with pytest.raises(LedgerError, match="can't be used: 3"):
+            await ledger._opened().run(leave)
+        assert await claim(ledger)
+
+
+async def test_whatever_ends_the_thread_fails_all_who_wait(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those whose work was taken, those behind them and those who come later learn why."""
+    entered, go_on = threading.Event(), threading.Event()
+
+    def commit(*_: object) -> None:
+        entered.set()
+        go_on.wait(20)
+        raise SystemExit
+
+    async with asyncio.timeout(20), SqliteLedger(tmp_path / "ledger.db") as ledger:
+        writer = ledger._opened()
+        monkeypatch.setattr(writer, "_commit", commit)
+        taken = asyncio.create_task(claim(ledger))
+        await asyncio.to_thread(entered.wait, 20)
+        behind = asyncio.create_task(claim(ledger))
+        await asyncio.sleep(0)
+        go_on.set()
+        results = await asyncio.gather(taken, behind, claim(ledger), return_exceptions=True)
+        assert [type(result) for result in results] == [LedgerError] * 3
+        assert "SystemExit" in str(results[0])
+    async with SqliteLedger(tmp_path / "ledger.db") as again:
+        assert await claim(again)
+
+
+FORKING = """
+import asyncio, os, sys
+from esms_async import LedgerError, Message
+from esms_async.ledger import SqliteLedger
+
+ledger = SqliteLedger(sys.argv[1])
+
+async def claim():
+    try:
+        async with asyncio.timeout(20):
+            await ledger.claim(Message("0901888484", "686868"), b"fingerprint of the message")
+        return "claimed"
+    except LedgerError as error:
+        return str(error)
+
+async def close():
+    await ledger.aclose()
+
+async def fork():
+    await ledger.open()
+    child = os.fork()
+    if not child:
+        return
+    assert os.waitpid(child, 0)[1] == 0
+    print("parent:", await claim(), flush=True)
+    await ledger.aclose()
+    os._exit(0)
+
+loop = asyncio.new_event_loop()
+loop.run_until_complete(fork())
+asyncio.set_event_loop(asyncio.new_event_loop())
+print("child:", asyncio.run(claim()), flush=True)
+asyncio.run(close())
+os._exit(0)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no fork")
+def test_a_forked_child_is_told_to_open_its_own(tmp_path: Path) -> None:
+    """A claim in the child fails in words at once; the parent's ledger goes on."""
+    shown = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", FORKING, str(tmp_path / "ledger.db")],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    child, parent = shown.stdout.splitlines()
+    assert child.startswith("child: the ledger ")
+    assert "after the fork" in child
+    assert parent == "parent: claimed"
+
+
+async def test_another_process_leaves_the_file_to_its_owner(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in the child above, here in one process: claims are refused, and closing lets go."""
+    ledger = SqliteLedger(tmp_path / "ledger.db")
+    await ledger.open()
+    writer = ledger._opened()
+    with monkeypatch.context() as child:
+        child.setattr("os.getpid", lambda: writer._process + 1)
+        with pytest.raises(LedgerError, match="after the fork"):
+            await claim(ledger)
+        await ledger.aclose()
+    assert not ledger.is_open
+    assert writer._thread.is_alive()
+    await writer.stop()
+
+
+def test_a_ledger_is_closed_on_the_loop_that_opened_it(tmp_path: Path) -> None:
+    """Another loop is refused in words, and the ledger stays open for its own."""
+    ledger = SqliteLedger(tmp_path / "ledger.db")
+    with asyncio.Runner() as runner:
+        runner.run(ledger.open())
+        with asyncio.Runner() as other, pytest.raises(UsageError, match="another event loop"):
+            other.run(ledger.aclose())
+        assert ledger.is_open
+        runner.run(ledger.aclose())
+    assert not ledger.is_open
+
+
+def test_a_ledger_whose_loop_is_gone_frees_its_file(tmp_path: Path) -> None:
+    """Closed on another loop after its own has ended, it says so, and the file is free."""
+    path = tmp_path / "ledger.db"
+    ledger = SqliteLedger(path)
+    asyncio.run(ledger.open())
+
+    async def close_late() -> str:
+        request_id = await claim(ledger)
+        with pytest.raises(UsageError, match="was opened on an event loop that has been closed"):
+            await ledger.aclose()
+        await ledger.aclose()
+        return request_id
+
+    request_id = asyncio.run(close_late())
+    assert not ledger.is_open
+
+    async def use_again() -> None:
+        async with SqliteLedger(path) as again:
+            assert await again.look_up(request_id) is not None
+
+    asyncio.run(use_again())
+
+
 async def test_concurrent_claims_share_commits(tmp_path: Path) -> None:
     """Claims that come while the disk is busy go out together."""
     commits = 0
@@ -344,16 +495,16 @@ def test_a_ledger_left_open_does_not_keep_the_process_alive(tmp_path: Path) -> N
         capture_output=True,
         text=True,
         check=True,
-        timeout=60,
+        timeout=generous(60),
     )
 
-    async def find() -> State:
+    async def find() -> Status:
         async with SqliteLedger(path) as ledger:
             entry = await ledger.look_up(shown.stdout.strip())
             assert entry is not None
-            return entry.state
+            return entry.status
 
-    assert asyncio.run(find()) is State.OPEN
+    assert asyncio.run(find()) is Status.UNKNOWN
 
 
 def test_results_for_a_closed_event_loop_are_dropped(tmp_path: Path) -> None:

@@ -8,20 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from esms_async import LedgerError, Message
-from esms_async.ledger import SqliteLedger, sqlite_batches
-from esms_async.settlement import (
-    Claim,
-    Decision,
-    News,
-    Settlement,
-    State,
-    fingerprint,
-)
+from esms_async import LedgerError, Message, Status
+from esms_async.ledger import Claim, Decision, Settlement, SqliteLedger, sqlite
+from esms_async.ledger.transitions import fingerprint
 from tests.factories import a_message
 
 KEY = b"key"
-ACCEPTED = Settlement(News.ACCEPTED, sms_id="d8e0")
+ACCEPTED = Settlement(Status.ACCEPTED, sms_id="d8e0")
 
 
 def claim(ledger: SqliteLedger, message: Message) -> Awaitable[Claim]:
@@ -87,10 +80,10 @@ async def test_two_settlements_of_one_claim_in_one_batch(ledger: SqliteLedger) -
     async with one_batch(ledger):
         settling = [
             asyncio.ensure_future(ledger.settle(message.request_id, 1, settlement))
-            for settlement in (ACCEPTED, Settlement(News.RELEASED))
+            for settlement in (ACCEPTED, Settlement(Status.NOT_SENT))
         ]
     entries = await asyncio.gather(*settling)
-    assert [entry and entry.state for entry in entries] == [State.ACCEPTED, State.ACCEPTED]
+    assert [entry and entry.status for entry in entries] == [Status.ACCEPTED, Status.ACCEPTED]
     assert await ledger.look_up(message.request_id) == entries[0] == entries[1]
 
 
@@ -103,15 +96,15 @@ async def test_every_settlement_of_a_batch_is_stored(ledger: SqliteLedger, count
         settling = [
             asyncio.ensure_future(
                 ledger.settle(
-                    message.request_id, 1, Settlement(News.ACCEPTED, sms_id=message.request_id)
+                    message.request_id, 1, Settlement(Status.ACCEPTED, sms_id=message.request_id)
                 )
             )
             for message in messages
         ]
     await asyncio.gather(*settling)
     entries = [await ledger.look_up(message.request_id) for message in messages]
-    assert [entry and (entry.state, entry.sms_id) for entry in entries] == [
-        (State.ACCEPTED, message.request_id) for message in messages
+    assert [entry and (entry.status, entry.sms_id) for entry in entries] == [
+        (Status.ACCEPTED, message.request_id) for message in messages
     ]
 
 
@@ -142,10 +135,10 @@ async def test_memory_of_claims_is_bounded(
     ledger: SqliteLedger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However many claims are never settled, few are remembered, and each can be settled."""
-    monkeypatch.setattr(sqlite_batches, "_MOST_REMEMBERED", 10)
+    monkeypatch.setattr(sqlite, "_MOST_REMEMBERED", 10)
     messages = [a_message() for _ in range(30)]
     for message in messages:
         await claim(ledger, message)
     assert len(ledger._batches._claimed) <= 10
     entries = [await ledger.settle(message.request_id, 1, ACCEPTED) for message in messages]
-    assert all(entry is not None and entry.state is State.ACCEPTED for entry in entries)
+    assert all(entry is not None and entry.status is Status.ACCEPTED for entry in entries)

@@ -10,11 +10,9 @@ import tenacity
 from aiolimiter import AsyncLimiter
 
 from esms_async import (
-    CODES,
     AccountRejected,
     Attempt,
     ClientOptions,
-    Code,
     Credentials,
     DuplicateRequestId,
     EsmsClient,
@@ -30,16 +28,14 @@ from esms_async import (
     RequestIdConflict,
     RequestIdExpired,
     RetryPolicy,
-    Scope,
     SendError,
     SendMany,
     Status,
-    TextSize,
     derive_request_id,
-    measure,
     new_request_id,
 )
-from esms_async.emulated import EmulatedClient, EmulatedOptions
+from esms_async._model.codes import CODES, Code, Scope
+from esms_async._model.text import TextSize, measure
 from esms_async.emulator import AcceptedMessage, Emulator
 from esms_async.ledger import (
     Claim,
@@ -47,10 +43,12 @@ from esms_async.ledger import (
     Ledger,
     LedgerOptions,
     MemoryLedger,
+    Reason,
     RedisLedger,
     SqliteLedger,
-    State,
 )
+from esms_async.otp import Challenge, Guard, Otp, OtpRefused, Purpose, SqliteOtpStore, Verification
+from esms_async.testing import EmulatedClient, EmulatedOptions, emulated_client
 
 
 def words(message: Message) -> None:
@@ -126,16 +124,18 @@ async def errors(esms: EsmsClient, message: Message) -> None:
     """What the errors carry, and what they are besides."""
     try:
         await esms.send(message)
-    except (AccountRejected, DuplicateRequestId) as error:
+    except AccountRejected as error:
         assert_type(error.code, str | None)
     except Rejected as error:
         assert_type(error.status, int | None)
         assert_type(error.sms_id, str | None)
         assert_type(error.detail, str | None)
-    except OutcomeUnknown as error:
-        assert_type(error.rejection, Rejected | None)
+    except DuplicateRequestId as error:
+        assert_type(error.code, str)
     except RequestIdExpired as error:
         assert_type(error.since, datetime)
+    except OutcomeUnknown as error:
+        assert_type(error.rejection, Rejected | None)
     except SendError as error:
         assert_type(error.message, Message)
         assert_type(error.request_id, str)
@@ -157,7 +157,8 @@ async def ledgers(ledger: Ledger, message: Message) -> None:
     assert_type(await ledger.look_up("id"), Entry | None)
     assert_type(await ledger.prune(3600.0), int)
     async for entry in ledger.unsettled():
-        assert_type(entry.state, State)
+        assert_type(entry.status, Status)
+        assert_type(entry.reason, Reason | None)
     options = LedgerOptions(window=3600.0, store_phone=True)
     async with SqliteLedger("a", options=options) as opened:
         assert_type(opened, SqliteLedger)
@@ -174,6 +175,28 @@ async def emulators() -> None:
 
 async def emulated_clients(**options: Unpack[EmulatedOptions]) -> None:
     """A client with an emulator of its own."""
-    async with EsmsClient.emulated(**options) as esms:
+    async with emulated_client(**options) as esms:
         assert_type(esms, EmulatedClient)
         assert_type(esms.emulator, Emulator)
+
+
+async def codes(esms: EsmsClient) -> None:
+    """One-time codes."""
+    store = SqliteOtpStore("otp.db")
+    purposes = {"login": Purpose("{code}")}
+    async with Otp(esms, store=store, keys=["key"], purposes=purposes, guard=Guard()) as otp:
+        try:
+            challenge = await otp.start("0901888484", ip="203.0.113.7")
+        except OtpRefused as error:
+            assert_type(error.retry_after, float | None)
+            return
+        assert_type(challenge, Challenge)
+        assert_type(challenge.id, str)
+        assert_type(challenge.expires_at, datetime)
+        assert_type(challenge.resend_after, float)
+        assert_type(await otp.resend(challenge.id, phone="0901888484"), Challenge)
+        result = await otp.verify(challenge.id, "686868", phone="0901888484")
+        assert_type(result, Verification)
+        assert_type(result.ok, bool)
+        assert_type(result.attempts_left, int)
+        assert_type(result.device, str | None)

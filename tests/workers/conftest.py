@@ -37,5 +37,7 @@ async def emulated() -> AsyncIterator[Emulator]:
 @pytest.fixture
 def environ(redis: RedisServer, nats: NatsServer, emulated: Emulator) -> dict[str, str]:
     """The variables of a worker of a queue of its own."""
+    with redis.client() as client:
+        client.flushall()  # a ledger belongs to one gateway, and each test has another
     name = f"q-{new_request_id()}"
     return environment(nats.url, redis.url, emulated.url, ESMS_QUEUE=name)

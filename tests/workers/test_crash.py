@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
-from esms_async import Message, derive_request_id
+from esms_async import Message, Status, derive_request_id
 from esms_async.emulator import Emulator
-from esms_async.ledger import RedisLedger, State
+from esms_async.ledger import RedisLedger
 from esms_async.workers import MessageQueue
 from tests.ledger.redis_server import RedisServer
 from tests.workers.nats_server import NatsServer
@@ -92,7 +92,7 @@ async def survive(count: int, rate: int, pause: float) -> Counter[str]:
             assert Counter(map(gateway.accepted, ids)) == {1: count}
             async with RedisLedger(redis.url) as ledger:
                 entries = [entry async for entry in ledger.entries()]
-                assert Counter(entry.state for entry in entries) == {State.ACCEPTED: count}
+                assert Counter(entry.status for entry in entries) == {Status.ACCEPTED: count}
                 assert [entry async for entry in ledger.unsettled()] == []
             return disaster.kills
 

@@ -55,7 +55,7 @@ def test_an_acceptance_comes_back(receipt: Receipt) -> None:
     [
         Rejected(MESSAGE, ATTEMPTS, code="99", status=200, sms_id="sms", detail="blocked"),
         Rejected(MESSAGE, (), code=None, status=403),
-        DuplicateRequestId(MESSAGE, (), code="124", status=200),
+        DuplicateRequestId(MESSAGE, (), "seen before (code 124)"),
         ACCOUNT,
         NotSent(MESSAGE, ATTEMPTS, "not sent: refused"),
         OutcomeUnknown(MESSAGE, ATTEMPTS, "it may have been accepted"),
@@ -89,11 +89,11 @@ def test_a_report_holds_neither_content_nor_phone() -> None:
     assert "686868" not in text
 
 
-def test_what_no_worker_could_read_is_invalid() -> None:
+def test_what_no_worker_could_read_was_not_sent() -> None:
     """A message that came out of the queue spoilt is told of as one that was not sent."""
     report = Report.of_unreadable(UnreadablePayload("no key opens it", MESSAGE.request_id))
     outcome = Report.load(report.dump()).outcome(MESSAGE)
-    assert outcome.status is Status.INVALID
+    assert outcome.status is Status.NOT_SENT
     assert isinstance(outcome.error, InvalidMessage)
     assert "no key opens it" in str(outcome.error)
 

@@ -16,9 +16,9 @@ import attrs
 import pytest
 from taskiq import Context, TaskiqState
 
-from esms_async import ConfigurationError, EsmsClient, LedgerError, Message
+from esms_async import ConfigurationError, EsmsClient, LedgerError, Message, Status
 from esms_async.emulator import Emulator
-from esms_async.ledger import RedisLedger
+from esms_async.ledger import ONE_MORE_ATTEMPT, RedisLedger
 from esms_async.workers import MessageQueue, QueueSettings, Report, run_worker
 from esms_async.workers.outcomes import RedisOutcomes
 from esms_async.workers.patience import PatientLedger, patiently
@@ -126,7 +126,7 @@ async def test_past_its_own_end_nothing_is_sent(
     async with RedisLedger(redis.url) as ledger:
         entry = await ledger.look_up(message.request_id)
     assert entry is not None
-    assert entry.state == "released"
+    assert entry.status is Status.NOT_SENT
 
 
 async def test_what_may_have_arrived_a_day_ago_is_unknown(
@@ -166,7 +166,7 @@ async def test_what_cannot_be_read_is_refused_and_not_shown(
     fields = {**json.loads(queued(a_message(), batch="b")), "version": 9}
     with caplog.at_level(logging.DEBUG):
         report, acked = await handle(json.dumps(fields))
-        assert (report.status, report.request_id, acked) == ("invalid", fields["request_id"], True)
+        assert (report.status, report.request_id, acked) == ("not_sent", fields["request_id"], True)
         assert (await handle("686868"))[1]
     assert len(await handle.outcomes.read("b", "0", wait=False)) == 1
     assert "is refused" in caplog.text
@@ -218,7 +218,7 @@ async def test_while_the_ledger_is_away_nothing_is_sent_or_acknowledged(
     await worker.aclose(TaskiqState())
 
 
-@pytest.mark.parametrize("written", ["a text", {"state": "odd"}, {"generation": "many"}])
+@pytest.mark.parametrize("written", ["a text", {"status": "odd"}, {"generation": "many"}])
 async def test_an_entry_that_cannot_be_read_holds_up_nothing(
     handle: Handling,
     emulated: Emulator,
@@ -227,7 +227,11 @@ async def test_an_entry_that_cannot_be_read_holds_up_nothing(
 ) -> None:
     """Only the message that it is of is unknown; it isn't sent, and leaves the queue."""
     message = a_message()
-    await handle(queued(message))
+    # By another worker, which remembers what became of it.
+    another = Handling(handle.worker._settings)
+    await another.worker.open(TaskiqState())
+    await another(queued(message))
+    await another.worker.aclose(TaskiqState())
     with redis.client() as client:
         (key,) = client.keys(f"*{message.request_id}")
         if isinstance(written, dict):
@@ -261,7 +265,7 @@ async def test_the_next_attempt_does_not_wait_for_the_ledger() -> None:
         claim = await ledger.claim(message := a_message(), b"f" * 20)
         await asyncio.to_thread(server.kill)
         with pytest.raises(LedgerError):
-            await ledger.record_uncertainty(message.request_id, claim.entry.generation)
+            await ledger.settle(message.request_id, claim.entry.generation, ONE_MORE_ATTEMPT)
         await ledger.aclose()
 
 

@@ -1,137 +1,266 @@
 // Puts the page together: loads what there is, follows what happens, and listens to the keys.
 
-import { ask, byId, copy, grouped, setText, tryToAsk } from "./dom.js";
-import { Detail } from "./detail.js";
-import { Faults } from "./faults.js";
-import { List } from "./list.js";
-import { Store } from "./store.js";
+import {
+  ask,
+  byId,
+  element,
+  explain,
+  grouped,
+  secondOf,
+  setAttribute,
+  setText,
+  spaced,
+  toast,
+  tryToAsk,
+} from "./dom.js";
+import { Handset } from "./handset.js";
+import { Hello } from "./hello.js";
+import { List, textOf } from "./list.js";
+import { Account, ClockChip, Faults, Popovers } from "./panels.js";
+import { Rows } from "./rows.js";
+import { copyCode, Story } from "./story.js";
 
-const CHUNK = 500;
-// What happens within this time is shown together, in milliseconds.
+// What happens within this time is drawn together, in milliseconds.
 const PAUSE = 100;
-const RELOAD_PAUSE = 2000;
+// Where more rows than this come within the pause, drawing is what costs, and the pause is longer.
+const BURST = 20;
+const LONG_PAUSE = 400;
+const RETRY = 2000;
+const SEARCH_PAUSE = 120;
+// A stream on which nothing was heard for so long may be dead; a question tells.
+const SILENCE = 20_000;
+// Below this width, the list and the message stand one at a time.
+const ONE_COLUMN = matchMedia("(max-width: 719px)");
 
-const store = new Store();
+const clock = new ClockChip();
+const account = new Account();
 const faults = new Faults();
-const list = new List(store, select);
-const detail = new Detail(closeDetail);
-detail.changed = schedule;
+const popovers = new Popovers();
+const hello = new Hello();
+const rows = new Rows(schedule);
+const list = new List(rows, {
+  select: (row, how) => choose(row, how),
+  narrow: (filter) => narrow(filter, rows.query),
+});
+const handset = new Handset({
+  now: () => clock.now(),
+  known: (phone) => rows.ofPhone(phone),
+  hasMore: () => rows.older,
+});
+const story = new Story({ back: closeDetail, state: () => state });
 
 let state = null;
-let offset = 0;
 let stream = null;
 let load = 0;
-let timer = 0;
-let reloadTimer = 0;
+let drawTimer = 0;
+let retryTimer = 0;
+let searchTimer = 0;
+let isFollowing = true;
+let isLive = false;
+let isRouted = false;
+let lastHeard = 0;
+let fresh = 0;
+// How many rows have come since the page was drawn.
+let arrived = 0;
+let isBurst = false;
+// The row that stands beside the list: kept here, too, where newer ones have pushed it out.
+let selected = null;
 
-/** The emulator's time in milliseconds. */
-const now = () => (state?.clock.running ? performance.now() + offset : offset);
+const isMobile = () => ONE_COLUMN.matches;
+const isOpen = () => "open" in document.body.dataset;
+
+/* ---------- drawing ---------- */
 
 function schedule() {
-  timer ||= setTimeout(() => {
-    timer = 0;
-    render();
-  }, PAUSE);
+  drawTimer ||= setTimeout(
+    () => {
+      drawTimer = 0;
+      isBurst = arrived > BURST;
+      arrived = 0;
+      render();
+    },
+    isBurst ? LONG_PAUSE : PAUSE,
+  );
 }
 
 function render() {
-  list.render(now());
-  detail.render(list.selected === null ? null : store.get(list.selected), now());
+  if (state === null) return;
+  rows.trim();
+  if (isFollowing) {
+    const [newest] = rows.found;
+    if (newest) show(newest);
+    else if (!rows.isNarrowed) show(null);
+  } else if (selected !== null) {
+    show(rows.get(selected.number) ?? selected);
+  }
+  list.selected = selected?.number ?? null;
+  list.render(clock.now(), state);
+  handset.render();
+  setAttribute(byId("follow"), "aria-pressed", String(isFollowing));
+  byId("fresh").hidden = fresh === 0;
+  setText(byId("fresh"), `${grouped(fresh)} new`);
+  showLive();
+  showTitle();
 }
 
-function select(key, { open = false } = {}) {
-  list.selected = key;
+function showLive() {
+  byId("live").dataset.tone = isLive ? "ok" : "bad";
+  const { messages } = state.counts;
+  const wide = isLive ? `Live · ${grouped(messages)}` : "Not connected";
+  const node = byId("count");
+  if (node.dataset.words === `${wide} ${messages}`) return;
+  node.dataset.words = `${wide} ${messages}`;
+  const word = messages === 1 ? " message" : " messages";
+  // A long number leaves no room for the word.
+  node.replaceChildren(wide, ...(isLive && messages < 1000 ? [element("span", { class: "w" }, word)] : []));
+}
+
+function showTitle() {
+  const count = state.counts.all;
+  const code = selected?.code ? `${selected.code} · ` : "";
+  const title = `${count ? `(${grouped(count)}) ` : ""}${code}eSMS emulator`;
+  if (document.title !== title) document.title = title;
+}
+
+/** Show a row beside the list, or the page of an emulator that has none. */
+function show(row) {
+  const view = row?.kind ?? "empty";
+  setAttribute(byId("detail"), "data-view", view);
+  selected = row;
+  if (row === null) {
+    story.showEmpty(hello.node);
+    handset.show(null);
+  } else {
+    story.show(row);
+    if (row.kind === "send") handset.show(row);
+  }
+}
+
+function showMissing(words) {
+  setAttribute(byId("detail"), "data-view", "missing");
+  selected = null;
+  story.showMissing(words);
+  handset.show(null);
+}
+
+/* ---------- choosing ---------- */
+
+function choose(row, { byKey = false } = {}) {
+  if (row === null) return;
+  const isNewest = row === rows.found[0];
+  setFollowing(isNewest && !isMobile());
+  const link = row.link;
+  const isOpening = isMobile() && !byKey && !isOpen();
+  if (isOpening) history.pushState({ open: true }, "", link);
+  else history.replaceState(history.state, "", isFollowing ? "/" : link);
+  show(row);
+  if (!byKey) document.body.dataset.open = "";
   render();
-  document.body.classList.toggle("open", key !== null);
-  if (open && getComputedStyle(detail.node).position === "fixed") detail.node.focus();
+  if (byKey) list.reveal({ focus: !(isMobile() && isOpen()) });
+  else if (isMobile()) byId("story").querySelector(".back")?.focus({ preventScroll: true });
+}
+
+function setFollowing(value) {
+  isFollowing = value;
+  if (value) fresh = 0;
+}
+
+function followNewest() {
+  setFollowing(true);
+  history.replaceState(history.state, "", "/");
+  render();
+  list.reveal();
 }
 
 function closeDetail() {
-  const row = list.rows.get(list.selected);
-  select(null);
-  row?.main.focus();
+  if (history.state?.open) history.back();
+  else {
+    leaveDetail();
+    history.replaceState(null, "", "/");
+  }
 }
 
-function showState(told) {
-  state = told;
-  offset = Date.parse(told.clock.now) - (told.clock.running ? performance.now() : 0);
-  setText(byId("url"), told.url);
-  setText(byId("balance"), `${grouped(told.balance)} đ`);
-  setText(byId("count"), grouped(told.messages) + (told.pruned ? ` (+${grouped(told.pruned)} pruned)` : ""));
-  setText(byId("requests"), grouped(told.requests));
-  faults.render(told.faults);
-  showSnippets(told.url);
+function leaveDetail() {
+  if (!isOpen()) return;
+  delete document.body.dataset.open;
+  list.reveal({ focus: true });
 }
 
-function showSnippets(url) {
-  setText(byId("snippet-env"), `export ESMS_BASE_URL=${url}\nexport ESMS_API_KEY=any ESMS_SECRET_KEY=any`);
-  setText(
-    byId("snippet-python"),
-    [
-      "import asyncio",
-      "from esms_async import Credentials, EsmsClient, Message",
-      "",
-      "async def main():",
-      `    url = "${url}"`,
-      '    async with EsmsClient(Credentials("any", "any"), base_url=url) as esms:',
-      '        await esms.send(Message("0901888484", "482913 la ma xac minh cua ban"))',
-      "",
-      "asyncio.run(main())",
-    ].join("\n"),
-  );
-  const body = '{"ApiKey":"any","SecretKey":"any","SmsType":"8","Phone":"0901888484","Content":"482913 la ma xac minh cua ban"}';
-  setText(byId("snippet-shell"), `curl ${url}SendMultipleMessage_V4_post_json/ \\\n  -d '${body}'`);
+/** Show what the address names: /m/<SMSID>, /r/<number>, or the newest. */
+async function route() {
+  const [, kind, name] = /^\/([mr])\/([^/]+)$/.exec(location.pathname) ?? [];
+  if (!kind) {
+    leaveDetail();
+    return;
+  }
+  setFollowing(false);
+  document.body.dataset.open = "";
+  try {
+    const row = await find(kind, decodeURIComponent(name));
+    show(rows.get(row.number) ?? row);
+    render();
+    list.reveal();
+  } catch (error) {
+    if (error.status === 404)
+      showMissing(
+        `Nothing is kept under ${location.pathname}: it was cleared, or the emulator was started anew.`,
+      );
+    else showMissing(explain(error));
+    render();
+  }
 }
 
-function showLive(word, tone) {
-  setText(byId("live"), word);
-  byId("live").dataset.tone = tone;
+async function find(kind, name) {
+  const path = encodeURIComponent(name);
+  if (kind === "m") return ask("GET", `messages/${path}`);
+  const known = rows.get(Number(name));
+  if (known) return known;
+  const request = await ask("GET", `requests/${path}`).catch(() => null);
+  if (request === null || request.taken) return ask("GET", `sends/${path}`);
+  return { kind: "not_taken", link: location.pathname, path_short: request.path, repeats: 1, ...request };
 }
 
-/** Load the newest of everything, follow from there on, then load what is older, bit by bit. */
+function narrow(filter, query) {
+  rows.narrow(filter, query);
+  byId("scroller").scrollTop = 0;
+  render();
+  if (rows.isNarrowed) setText(byId("say"), `${grouped(rows.found.length)} found`);
+}
+
+/* ---------- what the emulator tells ---------- */
+
 async function start() {
   const mine = ++load;
   stream?.close();
+  clearTimeout(retryTimer);
   try {
-    // One after the other: what happens meanwhile is told again by the stream, from the first on.
-    const requests = await ask("GET", `requests?operation=send&limit=${CHUNK}`);
-    const messages = await ask("GET", `messages?limit=${CHUNK}`);
     const told = await ask("GET", "state");
+    const event = await rows.load();
     if (mine !== load) return;
-    store.clear();
-    detail.forgetReports();
-    showState(told);
-    takeOlder({ requests: requests.requests, messages: messages.messages });
-    follow(requests.event, mine);
+    takeState(told);
+    handset.forget();
+    follow(event, mine);
+    if (!isRouted || location.pathname !== "/") {
+      isRouted = true;
+      await route();
+    } else if (rows.get(selected?.number)?.at !== selected?.at) {
+      // What was read is gone, and no link says what it was.
+      setFollowing(true);
+    }
     render();
-    if (list.selected !== null && store.get(list.selected) === null) select(null);
-    await Promise.all([loadOlder("requests", requests, mine), loadOlder("messages", messages, mine)]);
-  } catch {
-    if (mine === load) restartSoon();
+    list.reveal();
+  } catch (error) {
+    if (mine === load) lose(error);
   }
 }
 
-function takeOlder({ requests = [], messages = [] }) {
-  for (const message of messages) store.putMessage(message, { older: true });
-  for (const request of requests) store.putRequest(request, { older: true });
-}
-
-async function loadOlder(name, page, mine) {
-  let told = page;
-  while (told.older && mine === load) {
-    const only = name === "requests" ? "operation=send&" : "";
-    told = await ask("GET", `${name}?${only}limit=${CHUNK}&before=${told[name].at(-1).number}`);
-    if (mine === load) takeOlder(told);
-    schedule();
-  }
-}
-
-function restartSoon() {
-  showLive("reconnecting…", "bad");
-  reloadTimer ||= setTimeout(() => {
-    reloadTimer = 0;
-    start();
-  }, RELOAD_PAUSE);
+function takeState(told) {
+  state = told;
+  list.firstAccount = told.accounts[0].name;
+  clock.take(told.clock);
+  account.render(told);
+  faults.render(told);
+  hello.render(told.url);
 }
 
 function follow(event, mine) {
@@ -140,67 +269,186 @@ function follow(event, mine) {
   const on = (kind, take) =>
     followed.addEventListener(kind, (told) => {
       if (mine !== load) return;
+      lastHeard = performance.now();
       take(JSON.parse(told.data));
       schedule();
     });
-  on("message", (message) => store.putMessage(message));
-  on("request", (request) => store.putRequest(request));
-  on("report", (report) => detail.putReport(report));
-  on("state", showState);
+  on("row", takeRow);
+  on("gone", ({ numbers }) => rows.drop(numbers));
+  on("state", takeState);
   on("reset", () => {
-    store.clear();
-    detail.forgetReports();
-    list.reset();
-    select(null);
+    rows.clear();
+    setFollowing(true);
+    show(null);
+    history.replaceState(null, "", "/");
+    delete document.body.dataset.open;
   });
   // The page has fallen behind, or the emulator is another one.
-  on("reload", () => {
-    followed.close();
-    restartSoon();
+  on("reload", () => start());
+  followed.addEventListener("open", () => {
+    if (mine === load) showConnected();
   });
-  followed.addEventListener("open", () => showLive("live", "good"));
   followed.addEventListener("error", () => {
-    if (mine !== load) return;
-    if (followed.readyState === EventSource.CLOSED) restartSoon();
-    else showLive("reconnecting…", "bad");
+    if (mine === load) lose(null, followed.readyState === EventSource.CLOSED);
   });
 }
 
-function onKey(event) {
-  if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
-  const isTyping = event.target.matches("input, textarea, select");
-  if (event.key === "Escape") {
-    if (event.target === byId("search")) {
-      byId("search").value = "";
-      onSearch();
-      byId("search").blur();
-    } else if (document.body.classList.contains("open")) closeDetail();
-  } else if (isTyping) {
+function takeRow(row) {
+  arrived += 1;
+  const isNew = rows.put(row);
+  handset.put(row);
+  if (!isNew) return;
+  list.noteArrival(row.number);
+  if (!isFollowing && rows.fits(row)) fresh += 1;
+  announce(row);
+}
+
+/** Say that the emulator does not answer, and since when what is shown is old. */
+function lose(error, isOver = true) {
+  if (isLive || byId("lost").hidden) {
+    const since = state === null ? "" : ` What you see was known at ${secondOf(clock.now())}.`;
+    const words = error?.status ? error.message : `The emulator does not answer.${since} Trying again…`;
+    setText(byId("lost").firstElementChild, words);
+    byId("lost").hidden = false;
+  }
+  isLive = false;
+  if (isOver) {
+    clearTimeout(retryTimer);
+    retryTimer = setTimeout(start, RETRY);
+  }
+  if (state !== null) schedule();
+}
+
+/** Find out whether a stream is silent because nothing happens, or because nobody is there. */
+async function check() {
+  lastHeard = performance.now();
+  const mine = load;
+  try {
+    const told = await ask("GET", "state");
+    if (mine === load) takeState(told);
+  } catch (error) {
+    if (mine === load) lose(error);
+  }
+}
+
+function showConnected() {
+  isLive = true;
+  lastHeard = performance.now();
+  byId("lost").hidden = true;
+  schedule();
+}
+
+/* ---------- news, for those who look elsewhere ---------- */
+
+let announceTimer = 0;
+let unsaid = [];
+
+function announce(row) {
+  unsaid.push(row);
+  announceTimer ||= setTimeout(() => {
+    const [one] = unsaid;
+    const words = unsaid.length > 1 ? `${grouped(unsaid.length)} new` : wordsOf(one);
+    setText(byId("say"), words);
+    if (document.hidden && isNotifying())
+      new Notification("eSMS emulator", { body: words, tag: "esms", icon: "/_emulator/page/icon.svg" });
+    announceTimer = 0;
+    unsaid = [];
+  }, 1000);
+}
+
+const wordsOf = (row) =>
+  row.kind === "not_taken"
+    ? `Not taken: ${row.reason}`
+    : `${spaced(row.phone)}: ${row.code ?? textOf(row).slice(0, 80)}`;
+const isNotifying = () => byId("notify").getAttribute("aria-pressed") === "true";
+
+async function toggleNotifications() {
+  const isWanted = !isNotifying();
+  if (isWanted && (await Notification.requestPermission()) !== "granted") {
+    toast("The browser does not allow notifications here");
     return;
-  } else if (event.key === "/") {
-    event.preventDefault();
+  }
+  setAttribute(byId("notify"), "aria-pressed", String(isWanted));
+  toast(isWanted ? "Notifications on, while this page is hidden" : "Notifications off");
+}
+
+/* ---------- keys ---------- */
+
+function copySelected() {
+  if (selected?.code) copyCode(selected.code);
+  else toast("This message holds no code");
+}
+
+function onEscape() {
+  const opener = popovers.close();
+  const search = byId("search");
+  if (opener) opener.focus();
+  else if (document.activeElement === search || search.value) {
+    search.value = "";
+    search.blur();
+    narrow(rows.filter, "");
+  } else if (faults.isOpen) faults.toggle(false);
+  else if (isOpen() && isMobile()) closeDetail();
+}
+
+const KEYS = {
+  j: () => list.move(1),
+  k: () => list.move(-1),
+  ArrowDown: () => list.move(1),
+  ArrowUp: () => list.move(-1),
+  c: copySelected,
+  f: () => faults.toggle(),
+  "/": () => {
     byId("search").focus();
     byId("search").select();
-  } else if (event.key === "j") list.move(1);
-  else if (event.key === "k") list.move(-1);
-}
+  },
+  "?": () => byId("keys").showModal(),
+};
 
-function onSearch() {
-  list.reset();
-  render();
-}
-
-byId("search").addEventListener("input", onSearch);
-byId("search-form").addEventListener("submit", (event) => {
+function onKey(event) {
+  if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented || byId("keys").open) return;
+  if (event.key === "Escape") {
+    onEscape();
+    return;
+  }
+  const press = Object.hasOwn(KEYS, event.key) ? KEYS[event.key] : null;
+  if (press === null || event.target.matches("input, textarea, select")) return;
+  // Where there is something to scroll, arrows scroll it.
+  if (event.key.startsWith("Arrow") && event.target.closest("pre, .thread, .pop, .drawer")) return;
   event.preventDefault();
-  list.move(0);
+  press();
+}
+
+byId("search").addEventListener("input", (event) => {
+  clearTimeout(searchTimer);
+  searchTimer = setTimeout(() => narrow(rows.filter, event.target.value.trim()), SEARCH_PAUSE);
+});
+byId("find").addEventListener("submit", (event) => {
+  event.preventDefault();
+  clearTimeout(searchTimer);
+  narrow(rows.filter, byId("search").value.trim());
+  if (rows.found[0]) choose(rows.found[0], { byKey: true });
+});
+byId("fresh").addEventListener("click", followNewest);
+byId("follow").addEventListener("click", () => {
+  if (!isFollowing) followNewest();
+  else {
+    setFollowing(false);
+    render();
+  }
 });
 byId("clear").addEventListener("click", () => tryToAsk("DELETE", "messages"));
-byId("copy-url").addEventListener("click", () => copy(byId("url").textContent, "the base URL"));
-for (const name of ["env", "python", "shell"]) {
-  byId(`copy-${name}`).addEventListener("click", () => copy(byId(`snippet-${name}`).textContent, "the snippet"));
-}
+byId("keys-open").addEventListener("click", () => byId("keys").showModal());
+byId("try-again").addEventListener("click", () => start());
+byId("notify").hidden = !("Notification" in window);
+byId("notify").addEventListener("click", toggleNotifications);
 document.addEventListener("keydown", onKey);
-// Deliveries come about by the clock alone, without an event.
-setInterval(schedule, 1000);
+addEventListener("popstate", route);
+// The clock and the words for how long ago go on without an event.
+setInterval(() => {
+  clock.render();
+  if (document.hidden) return;
+  schedule();
+  if (isLive && performance.now() - lastHeard > SILENCE) check();
+}, 1000);
 start();

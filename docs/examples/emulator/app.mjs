@@ -1,0 +1,28 @@
+// An app in another language: it sends a code, and prints the delivery reports that come.
+import { createServer } from "node:http";
+
+const { ESMS_BASE_URL, ESMS_API_KEY, ESMS_SECRET_KEY, CALLBACK_HOST, PORT } = process.env;
+
+const server = createServer((request, response) => {
+  const query = new URL(request.url, "http://app").searchParams;
+  console.log(`report ${query.get("RequestId")} SendStatus=${query.get("SendStatus")}`);
+  response.end("ok");
+  if (query.get("SendStatus") === "5") server.close();
+});
+
+server.listen(Number(PORT ?? 3000), CALLBACK_HOST === "app" ? "0.0.0.0" : CALLBACK_HOST, async () => {
+  const answer = await fetch(`${ESMS_BASE_URL}SendMultipleMessage_V4_post_json/`, {
+    method: "POST",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify({
+      ApiKey: ESMS_API_KEY,
+      SecretKey: ESMS_SECRET_KEY,
+      SmsType: "8",
+      Phone: "0901888484",
+      Content: "482913 la ma xac minh cua ban",
+      RequestId: "login-1",
+      CallbackUrl: `http://${CALLBACK_HOST}:${server.address().port}/report`,
+    }),
+  });
+  console.log(`answer ${(await answer.json()).CodeResult}`);
+});

@@ -1,0 +1,1 @@
+"""Carries requests to the gateway: the only importers of aiohttp on the client's side."""

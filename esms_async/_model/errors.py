@@ -1,0 +1,271 @@
+"""The errors: what is true of a message that was not, or may not have been, accepted.
+
+| error | what is true | what the caller may do |
+|---|---|---|
+| `NotSent` | nothing of the message left this machine | anything, another channel too |
+| `Rejected` and its subclasses | the gateway refused it | correct it, and make a new Message |
+| `OutcomeUnknown` | it may have been accepted | `resume()` the same Message |
+| `DuplicateRequestId`, an `OutcomeUnknown` | the gateway has seen the id, nobody here knows why | \
+wait for a delivery report, or `reconcile()` |
+| `RequestIdExpired`, an `OutcomeUnknown` | it may have been accepted too long ago | \
+`reconcile()`, or a person decides |
+| `QueryError` and its subclasses | a query got no answer; it sends nothing | query again |
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+from esms_async._model.codes import lookup
+from esms_async._model.phone import mask_phone
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+    from esms_async._model.messages import Attempt, Message
+
+_E = TypeVar("_E", bound="EsmsError")
+
+
+class EsmsError(Exception):
+    """The root of every error that this package raises on purpose."""
+
+
+class ConfigurationError(EsmsError, ValueError):
+    """A client, a call, a policy or credentials were given a value that cannot work."""
+
+
+class UsageError(EsmsError, RuntimeError):
+    """An object is used in a state, or from an event loop, in which it cannot work."""
+
+
+class LedgerError(EsmsError, OSError):
+    """The ledger can't be used.
+
+    The disk is full, the server is unreachable, or the file is not a ledger of these sends.
+
+    Raised by a send, it means that nothing of the message was sent, by anybody: it is raised for a
+    message that this process made itself and has never tried, and for a ledger of another
+    destination or account. Any other message is `OutcomeUnknown` then.
+    """
+
+
+class ForeignLedger(LedgerError):
+    """The ledger belongs to sends of another destination or account; nothing was sent."""
+
+
+class InvalidMessage(EsmsError, ValueError):
+    """A field of a message does not hold what it must; nothing was sent.
+
+    Attributes:
+        field: The name of the field.
+        problem: What is wrong with it and what to do, without its content.
+    """
+
+    def __init__(self, field: str, problem: str) -> None:
+        super().__init__(field, problem)
+        self.field = field
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return f"{self.field}: {self.problem}"
+
+
+class InvalidReport(EsmsError, ValueError):
+    """What came as a delivery report can't be read as one."""
+
+
+class SendError(EsmsError):
+    """A message was not, or may not have been, accepted by the gateway.
+
+    Attributes:
+        message: The message; its `request_id` is the idempotency key of all its attempts.
+        attempts: Every attempt of this call, in order.
+        reason: One line that says what happened, free of secrets and of the content.
+    """
+
+    def __init__(self, message: Message, attempts: tuple[Attempt, ...], reason: str) -> None:
+        super().__init__(reason)
+        self.message = message
+        self.attempts = attempts
+        self.reason = reason
+
+    @property
+    def request_id(self) -> str:
+        """The RequestId that every attempt of the message carries."""
+        return self.message.request_id
+
+    def __str__(self) -> str:
+        count = len(self.attempts)
+        return (
+            f"{self.reason} (phone {mask_phone(self.message.phone)}, "
+            f"request id {self.request_id}, {count} attempt{'' if count == 1 else 's'})"
+        )
+
+    def __reduce__(self) -> tuple[Callable[..., Self], tuple[Any, ...]]:
+        return _restore, (type(self), self.args, self.__dict__)
+
+
+class NotSent(SendError, ConnectionError):
+    """Nothing of the message ever left this machine, in any attempt."""
+
+
+class Rejected(SendError):
+    """The gateway, or the service in front of it, refused the message.
+
+    Attributes:
+        code: The gateway's code, or None where an HTTP status alone refused the request.
+        status: The HTTP status of the answer, or None where it is not known any more.
+        sms_id: The SMSID that some rejections carry; it does not mean acceptance.
+        detail: The gateway's own words, with whatever could be a secret masked.
+    """
+
+    def __init__(
+        self,
+        message: Message,
+        attempts: tuple[Attempt, ...],
+        *,
+        code: str | None,
+        status: int | None,
+        sms_id: str | None = None,
+        detail: str | None = None,
+    ) -> None:
+        super().__init__(message, attempts, _rejection_reason(code, status, detail))
+        self.code = code
+        self.status = status
+        self.sms_id = sms_id
+        self.detail = detail
+
+
+class AccountRejected(Rejected):
+    """The account can't send: keys, price list, balance, SmsType, IP address or a lock.
+
+    Every other message would meet the same answer until the account is mended.
+    """
+
+
+class OutcomeUnknown(SendError):
+    """The gateway may have accepted the message, and no attempt could find out.
+
+    It is no OSError, so no `except OSError` written for failures that are safe to repeat
+    takes it for one of them.
+
+    Attributes:
+        rejection: The rejection that ended the attempts where it proves nothing about an earlier
+            one (an account-wide code, an HTTP refusal), else None.
+    """
+
+    def __init__(
+        self,
+        message: Message,
+        attempts: tuple[Attempt, ...],
+        reason: str,
+        rejection: Rejected | None = None,
+    ) -> None:
+        super().__init__(message, attempts, reason)
+        self.rejection = rejection
+
+
+class DuplicateRequestId(OutcomeUnknown):
+    """The gateway has seen this RequestId (code 124), and no known attempt explains it.
+
+    Another process may have sent the message before, something on the way may have delivered the
+    request twice, or the id belongs to another message. A new Message could be a second SMS. A
+    delivery report or `EsmsClient.reconcile` settles it; sending it again brings the same answer,
+    so `send` and `resume` send nothing.
+
+    Attributes:
+        code: "124".
+    """
+
+    code = "124"
+
+
+class RequestIdExpired(OutcomeUnknown):
+    """The message may have been accepted too long ago to be sent again; nothing was sent now.
+
+    The gateway remembers a RequestId for 24 hours. Past that it would take the same message as a
+    new one, so whether to send it again is for a person to decide.
+
+    Attributes:
+        since: The first moment at which an attempt may have arrived, UTC.
+    """
+
+    def __init__(
+        self, message: Message, attempts: tuple[Attempt, ...], reason: str, since: datetime
+    ) -> None:
+        super().__init__(message, attempts, reason)
+        self.since = since
+
+
+class RequestIdConflict(SendError, ValueError):
+    """The RequestId belongs to another message; nothing was sent."""
+
+
+class QueryError(EsmsError):
+    """A question to the gateway got no answer that helps. Nothing was sent or changed by it.
+
+    Attributes:
+        operation: The operation that was asked for, without the keys.
+        reason: One line that says what happened, free of secrets.
+    """
+
+    def __init__(self, operation: str, reason: str) -> None:
+        super().__init__(reason)
+        self.operation = operation
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.operation}: {self.reason}"
+
+    def __reduce__(self) -> tuple[Callable[..., Self], tuple[Any, ...]]:
+        return _restore, (type(self), self.args, self.__dict__)
+
+
+class QueryUnanswered(QueryError, ConnectionError):
+    """No answer that can be read came within the attempts and the deadline.
+
+    Attributes:
+        retry_after: The pause that the last answer asks for, in seconds, or None.
+    """
+
+    def __init__(self, operation: str, reason: str, retry_after: float | None = None) -> None:
+        super().__init__(operation, reason)
+        self.retry_after = retry_after
+
+
+class QueryRejected(QueryError):
+    """The gateway, or the service in front of it, refused to answer.
+
+    Attributes:
+        code: The gateway's code, or None where an HTTP status alone refused the request.
+        status: The HTTP status of the answer.
+        detail: The gateway's own words, with whatever could be a secret masked.
+    """
+
+    def __init__(
+        self, operation: str, *, code: str | None, status: int, detail: str | None = None
+    ) -> None:
+        super().__init__(operation, _rejection_reason(code, status, detail))
+        self.code = code
+        self.status = status
+        self.detail = detail
+
+
+class QueryAccountRejected(QueryRejected):
+    """The account can't ask: keys, IP address or a lock. Every other question would meet it too."""
+
+
+def _rejection_reason(code: str | None, status: int | None, detail: str | None) -> str:
+    if code is None:
+        return f"refused with HTTP status {status}"
+    words = f"rejected with code {code}: {lookup(code).meaning}"
+    return f"{words}; the gateway says {detail!r}" if detail else words
+
+
+def _restore(kind: type[_E], args: tuple[Any, ...], state: dict[str, Any]) -> _E:
+    error = kind.__new__(kind, *args)
+    error.args = args
+    error.__dict__.update(state)
+    return error

@@ -1,0 +1,441 @@
+"""The values a caller meets: credentials, a message, its attempts, its receipt, its outcome."""
+
+import enum
+import os
+import unicodedata
+from datetime import datetime, timedelta, timezone
+from typing import Final, cast
+from urllib.parse import urlsplit
+
+import attrs
+
+from esms_async._model.errors import (
+    ConfigurationError,
+    EsmsError,
+    InvalidMessage,
+    OutcomeUnknown,
+    Rejected,
+)
+from esms_async._model.phone import mask_phone, normalize_phone
+from esms_async._model.request_ids import REQUEST_ID, new_request_id
+from esms_async._model.text import foreign_characters, measure, needs_unicode, normalize_text
+
+VIETNAM_TIME: Final = timezone(timedelta(hours=7), "Vietnam")
+"""UTC+7 without daylight saving, the time zone of SendDate (assumed: no page names it)."""
+
+# 3GPP TS 23.040, section 9.2.3.24.1: the number of parts of one message is an octet.
+_MOST_PARTS = 255
+# No alphabet packs more than 153 characters into a part, none fewer than 33: below the first
+# bound of the product the exact count of parts need not be made.
+_SURELY_FITS = _MOST_PARTS * 33
+# "Send fixed number with cheap price", field campaignid.
+_LONGEST_CAMPAIGN_ID = 254
+_LONGEST_CALLBACK_URL = 2000
+# SendDate has four digits for the year.
+_FIRST_YEAR = 1000
+_LINE_BREAKS_AND_TABS = frozenset("\n\r\t\f")
+
+
+# No str that a caller can pass: a business key that is None by accident must not mint an id.
+_TO_BE_MINTED: Final = cast("str", object())
+
+
+def _require_str(field: str, value: object) -> str:
+    if not isinstance(value, str):
+        raise InvalidMessage(field, f"must be a str, not {type(value).__name__}")
+    return value
+
+
+def _checked_phone(value: str) -> str:
+    try:
+        return normalize_phone(_require_str("phone", value))
+    except InvalidMessage:
+        raise
+    except ValueError as error:
+        raise InvalidMessage("phone", str(error)) from None
+
+
+def _checked_content(value: str) -> str:
+    text = _require_str("content", value)
+    if not text or text.isspace():
+        raise InvalidMessage("content", "is empty; give the text to send")
+    if not text.isprintable():
+        _refuse_unprintable(text)
+    return normalize_text(text)
+
+
+def _check_length(content: str, *, unicode: bool) -> None:
+    parts = measure(content, unicode=unicode).parts
+    if parts > _MOST_PARTS:
+        raise InvalidMessage(
+            "content", f"would take {parts} parts; a message has at most {_MOST_PARTS}"
+        )
+
+
+def _refuse_unprintable(text: str) -> None:
+    for position, character in enumerate(text):
+        category = unicodedata.category(character)
+        if category == "Cs":
+            raise InvalidMessage(
+                "content", f"holds half a surrogate pair at position {position}; decode it as UTF-8"
+            )
+        if category == "Cc" and character not in _LINE_BREAKS_AND_TABS:
+            raise InvalidMessage(
+                "content",
+                f"holds the control character U+{ord(character):04X} at position {position}; "
+                "remove it",
+            )
+
+
+def _checked_request_id(value: str) -> str:
+    if not REQUEST_ID.fullmatch(_require_str("request_id", value)):
+        raise InvalidMessage(
+            "request_id", "must be 1 to 50 characters out of letters, digits and . _ : -"
+        )
+    return value
+
+
+def _checked_unicode(value: object, needed: bool, content: str) -> bool:  # noqa: FBT001  # a fact, no switch
+    if value is None:
+        return needed
+    if not isinstance(value, bool):
+        raise InvalidMessage("unicode", f"must be True, False or None, not {type(value).__name__}")
+    if needed and not value:
+        raise InvalidMessage(
+            "unicode",
+            f"is False, but the content holds {len(foreign_characters(content))} kinds of "
+            "characters that GSM-7 does not have; leave it None, or take the diacritics off",
+        )
+    return value
+
+
+def _check_campaign_id(value: str) -> None:
+    text = _require_str("campaign_id", value)
+    if not 1 <= len(text) <= _LONGEST_CAMPAIGN_ID or not text.isprintable():
+        raise InvalidMessage(
+            "campaign_id", f"must be 1 to {_LONGEST_CAMPAIGN_ID} printable characters"
+        )
+
+
+def check_callback_url(value: str) -> None:
+    """Refuse a CallbackUrl that the gateway cannot call.
+
+    Args:
+        value: An absolute `http://` or `https://` URL.
+
+    Raises:
+        InvalidMessage: It is none, or too long.
+    """
+    url = _require_str("callback_url", value)
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname)
+        usable = usable and (parts.port is None or parts.port > 0)
+    except ValueError:
+        usable = False
+    if not usable or not url.isascii() or not url.isprintable() or " " in url:
+        raise InvalidMessage("callback_url", "must be an absolute http:// or https:// URL in ASCII")
+    if len(url) > _LONGEST_CALLBACK_URL:
+        raise InvalidMessage(
+            "callback_url", f"has {len(url)} characters; at most {_LONGEST_CALLBACK_URL} are sent"
+        )
+
+
+def _check_times(send_at: datetime | None, expires_at: datetime | None) -> None:
+    for field, value in (("send_at", send_at), ("expires_at", expires_at)):
+        if value is not None:
+            _check_time(field, value)
+    if send_at is not None and expires_at is not None and expires_at < send_at:
+        raise InvalidMessage("expires_at", "lies before send_at")
+
+
+def _check_time(field: str, value: object) -> None:
+    if not isinstance(value, datetime):
+        raise InvalidMessage(field, f"must be a datetime, not {type(value).__name__}")
+    if value.utcoffset() is None:
+        raise InvalidMessage(field, "must be an aware datetime; give it a tzinfo")
+    try:
+        year = value.astimezone(VIETNAM_TIME).year
+    except OverflowError:
+        year = 0
+    if year < _FIRST_YEAR:
+        raise InvalidMessage(field, f"lies outside the years {_FIRST_YEAR} to 9999 in Vietnam")
+
+
+class _Mark:
+    """A place for a mark that no copy, pickle or JSON of a Message carries."""
+
+    __slots__ = ("_untried_in",)
+
+
+@attrs.frozen(repr=False, init=False)
+class Message(_Mark):
+    """One logical send: one text to one phone, under one RequestId for ever.
+
+    The RequestId is minted when the Message is made. Every attempt to send it, in this process
+    or any other, carries that id, so the phone gets the text at most once. Keep the Message (or
+    its RequestId) for as long as you may want to resume it.
+
+    Args:
+        phone: Vietnamese mobile number: `0…`, `84…` or `+84…`, with spaces, dots or dashes. Kept
+            as `0XXXXXXXXX`.
+        content: The text, at least one character that is no space. Kept in Unicode NFC.
+        request_id: 1 to 50 characters of `[A-Za-z0-9._:-]`; minted when not given.
+        unicode: True sends UCS-2 (diacritics), False GSM-7, None chooses by the text. Kept as
+            the choice made, so give None again where you evolve a Message to another text.
+        campaign_id: The gateway's `campaignid`, at most 254 characters.
+        callback_url: Where the gateway reports delivery (HTTP GET).
+        send_at: When the gateway is to send it, an aware datetime; None is at once. It goes out
+            in Vietnam time, in whole seconds.
+        expires_at: No attempt starts at or after this aware datetime.
+
+    Raises:
+        InvalidMessage: A field does not hold what it must; the error names it.
+    """
+
+    phone: str
+    content: str
+    request_id: str
+    unicode: bool
+    campaign_id: str | None
+    callback_url: str | None
+    send_at: datetime | None
+    expires_at: datetime | None
+
+    # Written by hand, for a Message is made for each send: fields left out cost nothing here.
+    def __init__(
+        self,
+        phone: str,
+        content: str,
+        *,
+        request_id: str = _TO_BE_MINTED,
+        unicode: bool | None = None,
+        campaign_id: str | None = None,
+        callback_url: str | None = None,
+        send_at: datetime | None = None,
+        expires_at: datetime | None = None,
+    ) -> None:
+        set_field = object.__setattr__
+        try:
+            phone, content = _checked_phone(phone), _checked_content(content)
+            if request_id is _TO_BE_MINTED:
+                request_id = new_request_id()
+                set_field(self, "_untried_in", os.getpid())
+            else:
+                request_id = _checked_request_id(request_id)
+            unicode = _checked_unicode(unicode, needs_unicode(content), content)
+            if len(content) > _SURELY_FITS:
+                _check_length(content, unicode=unicode)
+            if campaign_id is not None:
+                _check_campaign_id(campaign_id)
+            if callback_url is not None:
+                check_callback_url(callback_url)
+            if send_at is not None or expires_at is not None:
+                _check_times(send_at, expires_at)
+        except InvalidMessage as error:
+            # Error trackers record the locals of every frame, so none may hold phone or content,
+            # nor a Message that is not ready and so has no repr.
+            del self, phone, content
+            error.__context__ = None
+            raise error.with_traceback(None) from None
+        set_field(self, "phone", phone)
+        set_field(self, "content", content)
+        set_field(self, "request_id", request_id)
+        set_field(self, "unicode", unicode)
+        set_field(self, "campaign_id", campaign_id)
+        set_field(self, "callback_url", callback_url)
+        set_field(self, "send_at", send_at)
+        set_field(self, "expires_at", expires_at)
+
+    def __repr__(self) -> str:
+        return f"Message(phone={mask_phone(self.phone)!r}, request_id={self.request_id!r})"
+
+    def renewed(self) -> "Message":
+        """Return the same text to the same phone as a new logical send.
+
+        Returns:
+            A Message with a new RequestId. Sending it can reach the phone a second time if this
+            one was accepted, so make it only for a message that is known to be rejected or not
+            sent.
+        """
+        return Message(
+            self.phone,
+            self.content,
+            unicode=self.unicode,
+            campaign_id=self.campaign_id,
+            callback_url=self.callback_url,
+            send_at=self.send_at,
+            expires_at=self.expires_at,
+        )
+
+
+def is_untried(message: Message) -> bool:
+    """Tell whether this process minted the id of this very object and has never tried to send it.
+
+    Nobody else can have sent such a message.
+    """
+    return getattr(message, "_untried_in", None) == os.getpid()
+
+
+def begin_first_try(message: Message, by: int) -> bool:
+    """Note that a send begins to try a message; True where it is the first to do so.
+
+    Args:
+        message: The message.
+        by: A positive number that stands for the send.
+    """
+    first = is_untried(message)
+    object.__setattr__(message, "_untried_in", -by if first else None)
+    return first
+
+
+def is_first_try(message: Message, by: int) -> bool:
+    """Tell whether no other send has begun to try a message since this one began."""
+    return getattr(message, "_untried_in", None) == -by
+
+
+# A StrEnum, because the hash of a plain Enum is computed in Python, and the tables
+# ask for it.
+class Evidence(enum.StrEnum):
+    """What one attempt proves about its message."""
+
+    ACCEPTED = "accepted"
+    """Code 100."""
+    DUPLICATE = "duplicate"
+    """Code 124: the gateway has seen the RequestId."""
+    MESSAGE_REJECTED = "message rejected"
+    """A code that every attempt of the same message would meet."""
+    REFUSED = "refused"
+    """A refusal that proves nothing of other attempts: any other code, or a 4xx without one."""
+    MAY_HAVE_ARRIVED = "may have arrived"
+    """The request may have reached the gateway, and no readable answer came."""
+    NOTHING_LEFT = "nothing left"
+    """No byte of the request left this machine."""
+
+
+@attrs.frozen
+class Attempt:
+    """One try to hand a message to the gateway.
+
+    Attributes:
+        started_at: When it began, UTC.
+        duration: How long it took, in seconds.
+        evidence: What it proves.
+        status: The HTTP status of the answer, or None where none was read.
+        code: The gateway's code, or None where none was read.
+        error: What went wrong, in words free of secrets, or None.
+        retry_after: The pause that the answer asks for, in seconds, or None.
+    """
+
+    started_at: datetime
+    duration: float
+    evidence: Evidence
+    status: int | None = None
+    code: str | None = None
+    error: str | None = None
+    retry_after: float | None = None
+
+
+@attrs.frozen
+class Receipt:
+    """The gateway has accepted a message. It is not delivered yet.
+
+    Attributes:
+        request_id: The message's RequestId.
+        sms_id: The gateway's SMSID, or None where it is not known (see `deduplicated`).
+        deduplicated: True where acceptance was learnt from code 124 after an attempt whose
+            answer was lost. No SMSID comes with it; the delivery report brings it.
+        attempts: Every attempt of this call, in order.
+    """
+
+    request_id: str
+    sms_id: str | None = None
+    deduplicated: bool = False
+    attempts: tuple[Attempt, ...] = ()
+
+
+class Status(enum.StrEnum):
+    """What is true of a message, in one word."""
+
+    ACCEPTED = "accepted"
+    """The gateway took it."""
+    REJECTED = "rejected"
+    """The gateway refused it."""
+    NOT_SENT = "not_sent"
+    """Nothing of it left this machine. So it is with a message refused before it was tried."""
+    UNKNOWN = "unknown"
+    """It may have been accepted."""
+
+
+@attrs.frozen
+class Outcome:
+    """What became of one message of a stream: a receipt, or an error.
+
+    Attributes:
+        message: The message.
+        receipt: The receipt, where it was accepted.
+        error: The error that `EsmsClient.send` would have raised, where it was not.
+    """
+
+    message: Message
+    receipt: Receipt | None = None
+    error: EsmsError | None = None
+
+    def __attrs_post_init__(self) -> None:
+        if (self.receipt is None) == (self.error is None):
+            raise ValueError("an Outcome holds a receipt or an error, and not both")
+
+    @property
+    def ok(self) -> bool:
+        """True where the gateway accepted the message."""
+        return self.receipt is not None
+
+    @property
+    def status(self) -> Status:
+        """What is true of the message, in one word."""
+        match self.error:
+            case None:
+                return Status.ACCEPTED
+            case Rejected():
+                return Status.REJECTED
+            case OutcomeUnknown():
+                return Status.UNKNOWN
+            case _:
+                return Status.NOT_SENT
+
+
+def _problem_of_key(value: object) -> str | None:
+    if not isinstance(value, str) or not value or not value.isprintable():
+        return "must be a non-empty printable str"
+    return "has white space around it" if value != value.strip() else None
+
+
+@attrs.frozen(repr=False, init=False)
+class Credentials:
+    """The keys of an eSMS account. They travel in every request body, and show nowhere else.
+
+    Args:
+        api_key: The account's ApiKey.
+        secret_key: The account's SecretKey.
+
+    Raises:
+        ConfigurationError: One is no string, empty, or has white space around it.
+    """
+
+    api_key: str
+    secret_key: str
+
+    def __init__(self, api_key: str, secret_key: str) -> None:
+        keys = {"api_key": api_key, "secret_key": secret_key}
+        problems = [
+            f"{name} {what}" for name, key in keys.items() if (what := _problem_of_key(key))
+        ]
+        if problems:
+            # Error trackers record the locals of every frame.
+            del keys, api_key, secret_key
+            raise ConfigurationError(problems[0])
+        object.__setattr__(self, "api_key", api_key)
+        object.__setattr__(self, "secret_key", secret_key)
+
+    def __repr__(self) -> str:
+        return "Credentials(<hidden>)"

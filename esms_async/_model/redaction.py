@@ -1,0 +1,66 @@
+"""Masks whatever could be a secret in words that came from elsewhere."""
+
+import re
+
+_LONGEST_KEPT = 200
+_LONGEST_READ = 800
+# No word of the gateway's holds so long a secret by chance.
+_LONG = 8
+# Four digits in a row may be a one-time code, or a piece of a phone number.
+_DIGIT_RUN = re.compile(r"\d(?:[\s.\-]?\d){3,}")
+_WORD = re.compile(r"\w+")
+_MASK = "***"
+
+
+def redact(words: str, *secrets: str) -> str:
+    """Return words that are safe to show, whoever wrote them.
+
+    Args:
+        words: A text from outside, such as the gateway's ErrorMessage.
+        *secrets: Texts that must not show, whole or in their words that hold a digit.
+
+    Returns:
+        One printable line of at most 200 characters in which the secrets and every run of four
+        digits or more are masked; "***" alone where a short secret can't be told from a part of
+        an ordinary word.
+    """
+    words = _one_line(words)
+    whole = {line for secret in secrets if (line := _one_line(secret))}
+    values = whole | _telling_words(whole)
+    long = {value for value in values if len(value) >= _LONG}
+    words = _mask(words, long, "{}")
+    if len(words) > _LONGEST_READ:
+        # The word at the cut may be the beginning of a secret.
+        words = words[:_LONGEST_READ].rpartition(" ")[0]
+    words = _DIGIT_RUN.sub(_MASK, words)
+    short = values - long
+    words = _mask(words, short, r"(?<!\w){}(?!\w)")
+    if _mask(words, short, "{}") != words:
+        return _MASK
+    return words if len(words) <= _LONGEST_KEPT else words[: _LONGEST_KEPT - 1] + "…"
+
+
+def _mask(words: str, secrets: set[str], place: str) -> str:
+    if not secrets:
+        return words
+    longest_first = sorted(secrets, key=len, reverse=True)
+    found = place.format(f"(?:{'|'.join(map(re.escape, longest_first))})")
+    return re.sub(found, _MASK, words, flags=re.IGNORECASE)
+
+
+def _one_line(words: str) -> str:
+    """Return words with single spaces and nothing invisible, which could hide a secret."""
+    visible = "".join(
+        character for character in words if character.isprintable() or character.isspace()
+    )
+    return " ".join(visible.split())
+
+
+def _telling_words(secrets: set[str]) -> set[str]:
+    """Return the words of secrets that hold a digit, as a one-time code does."""
+    return {
+        word
+        for secret in secrets
+        for word in _WORD.findall(secret)
+        if len(word) >= 3 and any(character.isdigit() for character in word)
+    }

@@ -1,0 +1,34 @@
+"""Shows where an error comes from, without a value that it may have met there."""
+
+import traceback
+from collections.abc import Iterator
+
+from esms_async._model.errors import EsmsError
+
+
+def traceback_without_values(error: BaseException) -> str:
+    """Return the traceback of an error and of its causes, without the words of foreign ones.
+
+    Args:
+        error: The error. What this package says of itself is free of secrets; what another
+            library says may quote the text that it failed on.
+
+    Returns:
+        Lines for a person, the first cause first.
+    """
+    lines = ["Traceback, without the values:\n"]
+    for one in reversed([*_chain(error)]):
+        lines += traceback.format_tb(one.__traceback__)
+        words = f": {one}" if isinstance(one, EsmsError) else ""
+        lines.append(f"{type(one).__qualname__}{words}\n")
+    return "".join(lines)
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    following: BaseException | None = error
+    while following is not None and id(following) not in seen:
+        seen.add(id(following))
+        yield following
+        context = None if following.__suppress_context__ else following.__context__
+        following = following.__cause__ or context

@@ -1,0 +1,229 @@
+"""Connects to a Redis server, and sends commands that gather in one turn of the loop together."""
+
+import asyncio
+import hashlib
+import re
+from collections import deque
+from collections.abc import Sequence
+from typing import Any, Final, Self
+from urllib.parse import urlsplit
+
+import attrs
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.connection import parse_url
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import NoScriptError, RedisError
+
+from esms_async._model.errors import ConfigurationError, EsmsError, LedgerError, UsageError
+
+# Small enough that one batch's replies are read while the server works on the next.
+_LARGEST_BATCH: Final = 128
+_BATCHES_IN_FLIGHT: Final = 4
+
+_DEFAULTS: Final[dict[str, Any]] = {
+    "socket_timeout": 5.0,
+    "socket_connect_timeout": 5.0,
+    "protocol": 2,
+}
+_FIXED: Final[dict[str, Any]] = {
+    "max_connections": _BATCHES_IN_FLIGHT,
+    "decode_responses": True,
+    # A command whose answer is lost may have taken effect. Sent again, a claim would come back
+    # as the resumption of itself.
+    "retry": Retry(NoBackoff(), 0),
+}
+
+# Where in a script it was, and the arguments, in which a phone number or a text may stand.
+_NOISE: Final = re.compile(r"user_script:\d+: | script: .*|, with args .*")
+
+# Words of the server, of Lua and of our scripts about what is stored under one key.
+_ABOUT_ONE_ENTRY: Final = re.compile(r"WRONGTYPE|user_script:\d+: |it holds an entry")
+
+_Reply = Any  # What redis-py makes of a reply depends on the command.
+_Job = tuple[tuple[str, ...], "asyncio.Future[_Reply]"]
+
+
+@attrs.frozen
+class Script:
+    """A Lua script, by the digest under which the server keeps it.
+
+    Attributes:
+        text: The script.
+        digest: The SHA-1 of its text.
+    """
+
+    text: str
+    digest: str
+
+    @classmethod
+    def of(cls, text: str) -> Self:
+        """Return the script with a text."""
+        return cls(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
+
+
+class RedisAddress:
+    """A Redis server, and how to get in.
+
+    Args:
+        url: `redis://`, `rediss://` or `unix://`, with the options that redis-py takes in a URL.
+
+    Raises:
+        ConfigurationError: It can't be read. The text does not show it, as it may hold a password.
+    """
+
+    def __init__(self, url: str) -> None:
+        try:
+            self._options: dict[str, Any] = {**_DEFAULTS, **parse_url(url), **_FIXED}
+            parts = urlsplit(url)
+            if parts.scheme != "unix":
+                self._options.setdefault("socket_keepalive", True)
+                int(parts.path.strip("/") or 0)  # redis-py takes any other word for database 0
+            self.pool()
+        except Exception:  # noqa: BLE001  # redis-py has no one kind of error for it
+            raise ConfigurationError(
+                "the URL of the Redis server can't be read; write it as "
+                "redis://user:password@host:port/0, rediss://… or unix:///path, with special "
+                "characters in the user or password percent-encoded"
+            ) from None
+
+    def __str__(self) -> str:
+        options = self._options
+        where = options.get("path") or (
+            f"{options.get('host', 'localhost')}:{options.get('port', 6379)}"
+        )
+        return f"{where}, database {options.get('db', 0)}"
+
+    def pool(self) -> BlockingConnectionPool:
+        """Return connections to the server, none of them open yet."""
+        return BlockingConnectionPool(**self._options)
+
+
+class RedisBatches:
+    """Sends commands in pipelines, a few at once, from one event loop.
+
+    Each command stands for itself, and none is sent twice.
+
+    Args:
+        address: The server.
+        scripts: The scripts that commands may name by their digests.
+        name: What is kept there, for error texts.
+        failure: The error to raise when the server can't be used.
+        unreadable: The error to raise when one entry can't be used; None for `failure`.
+    """
+
+    def __init__(
+        self,
+        address: RedisAddress,
+        scripts: Sequence[Script] = (),
+        *,
+        name: str = "ledger",
+        failure: type[EsmsError] = LedgerError,
+        unreadable: type[EsmsError] | None = None,
+    ) -> None:
+        self._address = address
+        self._scripts = scripts
+        self._name = name
+        self._failure = failure
+        self._unreadable = failure if unreadable is None else unreadable
+        self._pool = address.pool()
+        self._client = Redis(connection_pool=self._pool)
+        self._loop = asyncio.get_running_loop()
+        self._waiting: deque[_Job] = deque()
+        self._in_flight: set[asyncio.Task[None]] = set()
+
+    async def run(self, *command: str) -> _Reply:
+        """Run a command and return its reply. Cancelled, it may still take effect.
+
+        Raises:
+            EsmsError: `failure`: the server is away or refused the command, or the answer is
+                lost; `unreadable`: what is stored under the key can't be used.
+            UsageError: This is another event loop than the one that made this object.
+        """
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            raise UsageError(
+                f"the {self._name} on Redis {self._address} is open for one event loop; open "
+                "another for this one"
+            )
+        done: asyncio.Future[_Reply] = loop.create_future()
+        if not self._waiting:
+            loop.call_soon(self._dispatch)
+        self._waiting.append((command, done))
+        return await done
+
+    async def load_scripts(self) -> None:
+        """Have the server keep the scripts; raise `failure` if it does not."""
+        try:
+            for script in self._scripts:
+                await self._client.script_load(script.text)
+        except Exception as error:  # noqa: BLE001  # whatever it is, the caller must learn it
+            raise self._error(error) from None
+
+    async def aclose(self) -> None:
+        """Run the commands that wait, and close the connections."""
+        try:
+            self._dispatch()
+            while self._in_flight:
+                await asyncio.wait(self._in_flight)
+        finally:
+            await self._pool.disconnect()
+
+    def _dispatch(self) -> None:
+        while self._waiting and len(self._in_flight) < _BATCHES_IN_FLIGHT:
+            size = min(len(self._waiting), _LARGEST_BATCH)
+            batch = [self._waiting.popleft() for _ in range(size)]
+            task = self._loop.create_task(self._execute(batch))
+            self._in_flight.add(task)
+            task.add_done_callback(self._make_room)
+
+    def _make_room(self, ended: "asyncio.Task[None]") -> None:
+        self._in_flight.discard(ended)
+        self._dispatch()
+
+    async def _execute(self, batch: Sequence[_Job]) -> None:
+        """Give every job of a batch its reply or its error, whatever happens."""
+        try:
+            unknown = await self._send(batch)
+            if unknown:
+                # A server that was restarted has forgotten the scripts; it ran none of these.
+                await self.load_scripts()
+                unknown = await self._send(unknown)
+        except BaseException as error:
+            self._fail(batch, error)
+            if not isinstance(error, Exception):
+                raise
+        else:
+            self._fail(unknown, RedisError("it does not keep the scripts that it is given"))
+
+    async def _send(self, batch: Sequence[_Job]) -> list[_Job]:
+        """Run jobs, and return those whose script the server does not know."""
+        pipeline = self._client.pipeline(transaction=False)
+        for command, _ in batch:
+            pipeline.execute_command(*command)  # pyright: ignore[reportUnknownMemberType]  # it has no types
+        replies = await pipeline.execute(raise_on_error=False)
+        unknown: list[_Job] = []
+        for job, reply in zip(batch, replies, strict=True):
+            if isinstance(reply, NoScriptError):
+                unknown.append(job)
+            elif isinstance(reply, Exception):
+                self._fail([job], reply)
+            elif not job[1].done():
+                job[1].set_result(reply)
+        return unknown
+
+    def _fail(self, jobs: Sequence[_Job], error: BaseException) -> None:
+        for _, done in jobs:
+            if not done.done():
+                done.set_exception(self._error(error))
+
+    def _error(self, error: BaseException) -> EsmsError:
+        if isinstance(error, self._failure):
+            return self._failure(*error.args)
+        words = _NOISE.sub("", " ".join(str(error).split()))
+        about_one = _ABOUT_ONE_ENTRY.match(str(error))
+        kind = self._unreadable if about_one else self._failure
+        return kind(
+            f"the {self._name} on Redis {self._address} can't be used: "
+            f"{words or type(error).__name__}"
+        )

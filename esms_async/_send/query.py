@@ -1,0 +1,92 @@
+"""Queries the gateway: one query until it is answered or given up, and a list page by page."""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator
+from datetime import datetime
+from typing import TypeVar
+
+from esms_async._http.direct import TransportFailure
+from esms_async._model.errors import QueryUnanswered
+from esms_async._model.results import SentMessage
+from esms_async._send.retry import Retries, RetryPolicy
+from esms_async._send.send import Sender
+from esms_async._wire.queries import Question, ask_sent, decode
+
+T = TypeVar("T")
+
+
+async def query(sender: Sender, retry: RetryPolicy, question: Question[T]) -> T | None:
+    """Query the gateway until it answers, or the policy gives up.
+
+    The limiter and the retry budget are for sends alone.
+
+    Returns:
+        The answer; None where the gateway does not know, or not yet.
+
+    Raises:
+        QueryError: There was no answer, or a refusal.
+    """
+    started = time.monotonic()
+    give_up_at = started + retry.deadline
+    retries = Retries(retry, started)
+    while True:
+        limit = min(retry.attempt_timeout, give_up_at - time.monotonic())
+        try:
+            reply = await sender.transport.query(question, sender.credentials, time_limit=limit)
+            return decode(
+                question,
+                reply.status,
+                reply.body,
+                sender.credentials,
+                loads=sender.loads,
+                retry_after=reply.retry_after,
+            )
+        except TransportFailure as error:
+            failure = QueryUnanswered(question.operation, error.problem)
+        except QueryUnanswered as error:
+            failure = error
+        pause = await retries.pause_after(
+            failure, asked=failure.retry_after or 0.0, give_up_at=give_up_at
+        )
+        if pause is None:
+            raise failure
+        await asyncio.sleep(pause)
+        retries.next_attempt()
+
+
+async def answered(sender: Sender, retry: RetryPolicy, question: Question[T]) -> T:
+    """Query where "not known" is not an answer."""
+    answer = await query(sender, retry, question)
+    assert answer is not None  # noqa: S101  # only a question that may be unknown is answered so
+    return answer
+
+
+async def list_sent(
+    sender: Sender, retry: RetryPolicy, since: datetime, until: datetime
+) -> AsyncGenerator[SentMessage]:
+    """List what was sent in a period, page by page.
+
+    What is sent meanwhile may move lines to another page. No line is given twice, and a page
+    that brings nothing new is the last.
+
+    Raises:
+        QueryError: A page could not be had.
+    """
+    given: set[object] = set()
+    page, count = 1, 0
+    while True:
+        found = await answered(sender, retry, ask_sent(since, until, page))
+        fresh = {key: message for message in found.messages if (key := _key(message)) not in given}
+        for message in fresh.values():
+            yield message
+        given.update(fresh)
+        count += len(found.messages)
+        page += 1
+        if not fresh or (found.total is not None and count >= found.total):
+            return
+
+
+def _key(message: SentMessage) -> object:
+    """Return what tells a line from others; one SMSID may cover several phones."""
+    return message if message.sms_id is None else (message.sms_id, message.phone)

@@ -1,0 +1,1026 @@
+"""Sends messages: claims, attempts, settles and reports, once for each logical send.
+
+`Sender` belongs to one client and holds what its sends share. `_Send` is one Message on its way
+to an outcome; its `run` is the whole story from the claim to the settlement.
+
+A send runs inside the task of its first caller, because a task of its own would cost 5 % of a
+send. It does not belong to that caller: `run` can be called again after a cancellation and goes
+on from where it was. So where others wait for the same message, the cancelled caller leaves, and
+a new task goes on.
+"""
+
+import asyncio
+import contextlib
+import copy
+import logging
+import time
+from collections.abc import Coroutine, Generator
+from contextlib import AbstractAsyncContextManager
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any, Final, cast
+
+import attrs
+
+from esms_async._http.direct import Reply, Request, TransportFailure
+from esms_async._http.transport import Transport
+from esms_async._model.backoff import backoff
+from esms_async._model.codes import Scope, lookup
+from esms_async._model.errors import (
+    AccountRejected,
+    DuplicateRequestId,
+    EsmsError,
+    ForeignLedger,
+    InvalidMessage,
+    LedgerError,
+    NotSent,
+    OutcomeUnknown,
+    Rejected,
+    RequestIdConflict,
+    RequestIdExpired,
+    SendError,
+)
+from esms_async._model.messages import (
+    Attempt,
+    Credentials,
+    Evidence,
+    Message,
+    Outcome,
+    Receipt,
+    Status,
+    begin_first_try,
+    is_first_try,
+    is_untried,
+)
+from esms_async._model.redaction import redact
+from esms_async._model.request_ids import minted_at
+from esms_async._send.clock import Moment, age, moment_at, now
+from esms_async._send.events import Events
+from esms_async._send.memory import Memory, Remembered
+from esms_async._send.outcome import History, Verdict, judge, judge_answer, settles
+from esms_async._send.retry import Retries, RetryBudget, RetryPolicy
+from esms_async._wire.send import (
+    SEND_OPERATION,
+    Answer,
+    Loads,
+    SendEncoder,
+    accepted_sms_id,
+    decode_send,
+    read_json,
+)
+from esms_async.ledger.base import Ledger
+from esms_async.ledger.binding import bind
+from esms_async.ledger.transitions import (
+    ONE_MORE_ATTEMPT,
+    WINDOW,
+    Claim,
+    Decision,
+    Entry,
+    Reason,
+    Settlement,
+    fingerprint,
+    fingerprint_key,
+)
+
+_logger = logging.getLogger("esms_async")
+
+Limiter = AbstractAsyncContextManager[object]
+"""Holds back an attempt until it may be made: aiolimiter's AsyncLimiter, a semaphore."""
+
+_NEVER: Final[Moment] = (0.0, 0.0)
+_FIRST_PAUSE: Final = 0.1
+_LONGEST_PAUSE: Final = 5.0
+# A cancelled caller waits this many seconds at most for the ledger to say what is true.
+_LEDGER_PATIENCE: Final = 1.0
+
+
+@attrs.frozen
+class SendOptions:
+    """What one view of a client sends with.
+
+    Attributes:
+        retry: When to try again.
+        limiter: Holds back each attempt.
+        encode: Writes the body of a send.
+    """
+
+    retry: RetryPolicy
+    limiter: Limiter | None
+    encode: SendEncoder
+
+
+class Sender:
+    """Sends the messages of one client, and shares what they have in common."""
+
+    def __init__(  # noqa: PLR0917  # made in one place
+        self,
+        transport: Transport,
+        credentials: Credentials,
+        loads: Loads,
+        events: Events,
+        budget: RetryBudget,
+        ledger: "LedgerSession | None",
+    ) -> None:
+        self.transport = transport
+        self.credentials = credentials
+        self.loads = loads
+        self.reads_json = loads is read_json
+        self.events = events
+        self.budget = budget
+        self.ledger = ledger
+        self.closed = False
+        self._memory = Memory()
+        self._under_way: dict[str, _Send] = {}
+        self._continued: set[asyncio.Task[None]] = set()
+        self._idle = asyncio.Event()
+
+    async def send(self, message: Message, options: SendOptions, *, resume: bool) -> Receipt:  # noqa: C901  # flat, because every send comes by here
+        """Send a message, or share the result of an earlier or concurrent send of it.
+
+        Args:
+            message: The message.
+            options: What to send it with.
+            resume: True where the caller knows of an attempt that may have arrived.
+
+        Raises:
+            EsmsError: As `EsmsClient.send` says.
+            UsageError: The client is open on another event loop.
+        """
+        key = _require_message(message).request_id
+        self.transport.require_loop()
+        if (under_way := self._under_way.get(key)) is not None:
+            return await under_way.join(message, resume=resume)
+        send = _Send(self, options, message)
+        remembered = self._memory.recall(key)
+        if remembered is not None or resume:
+            known = send.begin_with(remembered, resume=resume)
+            if known is not None:
+                return known
+        if self.closed:
+            raise send.open_outcome("the client is closed")
+        self._under_way[key] = send
+        try:
+            receipt = await send.run()
+        except asyncio.CancelledError as cancelled:
+            if send.waiting:
+                self._continue(send)
+                cancelled.__cause__ = OutcomeUnknown(
+                    message, send.attempts, "cancelled while another task goes on sending it"
+                )
+                raise
+            truth = await send.abandon()
+            self._finish(send, truth)
+            cancelled.__cause__ = (
+                truth
+                if isinstance(truth, EsmsError)
+                else OutcomeUnknown(message, send.attempts, "accepted, and cancelled after that")
+            )
+            raise
+        except Exception as error:
+            self._finish(send, error if isinstance(error, EsmsError) else None, error)
+            raise
+        except BaseException:
+            # SystemExit and its kind: the loop ends, so nothing more will be learned.
+            self._finish(send, send.open_outcome("the program is ending"))
+            raise
+        if send.is_plain(receipt):
+            # What nearly every send comes to: nobody listens, nobody waits.
+            self._memory.remember(message, receipt, send.known_since)
+            del self._under_way[key]
+            if self.closed and not self._under_way:
+                self._idle.set()
+        else:
+            self._finish(send, receipt)
+        return receipt
+
+    def truth_before(self, message: object, *, resume: bool) -> EsmsError | None:
+        """Return what is true of a message whose send was cancelled before it began."""
+        if not isinstance(message, Message):
+            return None
+        if message.request_id in self._under_way:
+            return OutcomeUnknown(message, (), "cancelled while another task is sending it")
+        remembered = self._memory.recall(message.request_id)
+        if remembered is not None and isinstance(remembered.result, EsmsError):
+            return copy.copy(remembered.result)
+        unasked = self.ledger is not None and not is_untried(message)
+        if resume or remembered is not None or unasked:
+            return OutcomeUnknown(message, (), "cancelled before it was known what became of it")
+        return NotSent(message, (), "not sent: cancelled before the send began")
+
+    async def aclose(self) -> None:
+        """Take no more sends, and bring what is in flight to its outcome."""
+        self.closed = True
+        if self._under_way:
+            await self._idle.wait()
+
+    def _continue(self, send: "_Send") -> None:
+        """Go on with a send whose caller has left, for those who wait for it."""
+        task = send.task = asyncio.get_running_loop().create_task(self._run_on(send))
+        self._continued.add(task)
+        task.add_done_callback(self._continued.discard)
+
+    async def _run_on(self, send: "_Send") -> None:
+        try:
+            result: Receipt | EsmsError = await send.run()
+        except asyncio.CancelledError:
+            result = await send.abandon()
+        except EsmsError as error:
+            result = error
+        except Exception as error:  # noqa: BLE001  # a hook of the caller's; those who wait get the truth
+            result = send.open_outcome(f"the send failed: {type(error).__name__}")
+        self._finish(send, result)
+
+    def _finish(
+        self, send: "_Send", result: Receipt | EsmsError | None, error: BaseException | None = None
+    ) -> None:
+        """Report a send, remember its result, and hand it to those who wait."""
+        message = send.message
+        if result is None:
+            result = send.open_outcome(type(error).__name__)
+        if send.is_observed or send.is_notable(result):
+            send.report(result)
+        if send.is_memorable:
+            kept = result if isinstance(result, Receipt) else copy.copy(result)
+            self._memory.remember(message, kept, send.known_since)
+        if send.done is not None and not send.done.done():
+            send.done.set_result(result)
+        del self._under_way[message.request_id]
+        if self.closed and not self._under_way:
+            self._idle.set()
+
+
+class _Send:
+    """One Message on its way to an outcome.
+
+    Attributes:
+        message: The message.
+        attempts: The attempts of this call, in order.
+        since: The first moment at which a known attempt may have arrived, or None while the
+            history is clean.
+        waiting: How many other callers wait for the result.
+        done: The result for them, once anybody waits.
+        task: The task that goes on with the send after its first caller has left.
+        is_observed: True where somebody listens to sends without trouble, too.
+        is_memorable: False where the ledger failed, so nothing was learned.
+    """
+
+    # Defaults live in the class: most of them never change, and a send is made for each message.
+    attempts: tuple[Attempt, ...] = ()
+    since: Moment | None = None
+    waiting = 0
+    done: "asyncio.Future[Receipt | EsmsError] | None" = None
+    task: "asyncio.Task[None] | None" = None
+    is_observed = False
+    is_memorable = True
+    _started = 0.0
+    _began = _NEVER
+    _deadline = _give_up_at = 0.0
+    _body = b""
+    _accepted: Receipt | None = None
+    _claimed: Entry | None = None
+    _failure: SendError | None = None
+    _is_fresh = False
+    _request: Request | None = None
+    _result: Receipt | SendError | None = None
+    _retries: Retries | None = None
+    _written: Moment | None = None
+
+    def __init__(self, sender: Sender, options: SendOptions, message: Message) -> None:
+        self.message = message
+        self._sender = sender
+        self._options = options
+
+    def begin_with(self, remembered: Remembered | None, *, resume: bool) -> Receipt | None:
+        """Take what the client remembers of the message into account.
+
+        Returns:
+            The receipt, where the message was accepted.
+
+        Raises:
+            SendError: The message is not to be sent: it was rejected, is in doubt by 124 alone,
+                or has another phone, content or route than the one remembered.
+        """
+        message, has_ledger = self.message, self._sender.ledger is not None
+        if remembered is None:
+            # Only resume comes here. A ledger may know since when, so it is asked first.
+            self.since = now() if has_ledger else self._since_minted()
+        else:
+            result = remembered.result
+            if not same_message(remembered.message, message):
+                raise RequestIdConflict(
+                    message,
+                    (),
+                    "another message came before with the same request id; nothing sent",
+                )
+            match remembered.decision:
+                case Decision.ALREADY_ACCEPTED:
+                    assert isinstance(result, Receipt)  # noqa: S101  # the table says so
+                    if not has_ledger or result.sms_id is not None:
+                        return result
+                    # The ledger may have learned the SMSID from a delivery report meanwhile.
+                    self._accepted = result
+                case Decision.ALREADY_REJECTED:
+                    raise copy.copy(_as_error(result))
+                case Decision.DUPLICATE:
+                    # A ledger may have learned from a delivery report what became of it.
+                    if not has_ledger:
+                        raise copy.copy(_as_error(result))
+                case Decision.RESUME:
+                    self.since = remembered.since
+                case _:
+                    # The caller knows of an attempt that this client does not know of.
+                    self.since = min(remembered.since, self._since_minted()) if resume else None
+        if self.since is not None and age(self.since, now()) > WINDOW:
+            raise self._expired()
+        return None
+
+    def _since_minted(self) -> Moment:
+        """Return since when a message that nobody here knows may have been accepted.
+
+        As a last resort, an id of this package's own form tells its age.
+        """
+        minted = minted_at(self.message.request_id)
+        return now() if minted is None else moment_at(minted)
+
+    async def run(self) -> Receipt:  # noqa: C901, PLR0912, PLR0915  # the whole story in one place, and on the hot path
+        """Go on until the outcome is known; after a cancellation, from where it was.
+
+        Raises:
+            SendError: It was not accepted, or may not have been.
+            LedgerError: The ledger can't be used, and nothing was sent.
+        """
+        sender, options, message = self._sender, self._options, self.message
+        transport, retry, limiter = sender.transport, options.retry, options.limiter
+        if not self._started:
+            self._begin()
+        ledger = sender.ledger
+        if ledger is not None and self._claimed is None and (early := await self._claim(ledger)):
+            return early
+        while self._result is None:
+            if self._failure is not None:
+                if receipt := await self._pause(self._failure):
+                    return receipt
+                # The loop ends if that brought a result.
+                continue
+            started = time.monotonic()
+            if started >= self._give_up_at:
+                self._result = self.open_outcome("the deadline or expires_at has passed")
+                break
+            started_at = datetime.now(UTC)
+            # After a cancellation, the answer to a request that has left may still be awaited.
+            request = self._request
+            if request is None:
+                request = self._request = Request(self._body, self._check_write)
+            problem: str | None
+            asked = answer = sms_id = None
+            try:
+                # A request that has left already needs no place of the limiter.
+                if limiter is None or request.answer is not None:
+                    time_limit = min(retry.attempt_timeout, self._deadline - started)
+                    reply = await transport.post(SEND_OPERATION, request, time_limit=time_limit)
+                else:
+                    reply = await self._post_admitted(limiter, request)
+            except TransportFailure as failure:
+                may_have_arrived = failure.may_have_arrived or request.writes > 0
+                problem = failure.problem
+                evidence = Evidence.MAY_HAVE_ARRIVED if may_have_arrived else Evidence.NOTHING_LEFT
+                code = status = None
+            else:
+                status = reply.status
+                sms_id = accepted_sms_id(status, reply.body) if sender.reads_json else None
+                if sms_id is not None:
+                    evidence, code, problem = Evidence.ACCEPTED, "100", None
+                else:
+                    answer = decode_send(status, reply.body, loads=sender.loads)
+                    evidence, problem = judge_answer(answer)
+                    code, sms_id = answer.code if problem is None else None, answer.sms_id
+                    asked = reply.retry_after
+                if request.writes > 1:
+                    # A middleware of the session has made further attempts of this one.
+                    self.since = self.since or self._written
+            attempt = Attempt(
+                started_at, time.monotonic() - started, evidence, status, code, problem, asked
+            )
+            self._request = None
+            self._add(attempt)
+            if evidence is Evidence.ACCEPTED:
+                self._result = Receipt(message.request_id, sms_id, False, self.attempts)  # noqa: FBT003  # as fast as it gets
+                self._pay_back()
+            else:
+                self._judge(evidence, attempt, answer)
+        assert self._result is not None  # noqa: S101  # the loop ends with a result
+        if ledger is not None:
+            return await self._settle(ledger, self._result)
+        if isinstance(self._result, Receipt):
+            return self._result
+        raise self._result
+
+    def _begin(self) -> None:
+        sender, options, message = self._sender, self._options, self.message
+        self._started, self._began = time.monotonic(), now()
+        self._deadline = self._give_up_at = self._started + options.retry.deadline
+        if message.expires_at is not None:
+            left = message.expires_at.timestamp() - time.time()
+            self._give_up_at = min(self._deadline, self._started + left)
+        self.is_observed = sender.events.wanted
+        if self.is_observed:
+            sender.events.started(message)
+        # Before the claim: where the caller's own hook fails, nothing has to be given back.
+        self._body = options.encode(message)
+        self._is_fresh = begin_first_try(message, id(self))
+
+    @property
+    def _is_only_try(self) -> bool:
+        """True where nobody but this send can have tried the message."""
+        return self._is_fresh and is_first_try(self.message, id(self))
+
+    def _check_write(self) -> None:
+        """Refuse to write a request too late; called immediately before every write."""
+        moment, expires_at = now(), self.message.expires_at
+        if expires_at is not None and moment[0] >= expires_at.timestamp():
+            raise TransportFailure("expires_at has passed", may_have_arrived=False)
+        # Since the send began, another process may have sent the message, too.
+        if age(self._began, moment) > WINDOW or (
+            self.since is not None and age(self.since, moment) > WINDOW
+        ):
+            raise TransportFailure("it is too late to send it again", may_have_arrived=False)
+        if self._written is None:
+            self._written = moment
+
+    def _add(self, attempt: Attempt) -> None:
+        """Add an attempt to the history."""
+        self.attempts += (attempt,)
+        if attempt.evidence is not Evidence.ACCEPTED or self.is_observed:
+            self._sender.events.attempted(self.message, len(self.attempts), attempt)
+
+    def _judge(self, evidence: Evidence, attempt: Attempt, answer: Answer | None) -> None:
+        """Decide what follows from an attempt that brought no acceptance of its own."""
+        message, attempts = self.message, self.attempts
+        verdict = judge(self._history, evidence)
+        if evidence is Evidence.MAY_HAVE_ARRIVED and self.since is None:
+            self.since = self._written or self._began
+        self._written = None
+        match verdict:
+            case Verdict.DEDUPLICATED:
+                self._result = Receipt(message.request_id, deduplicated=True, attempts=attempts)
+                self._pay_back()
+            case Verdict.REJECTED:
+                self._result = self._rejection(attempt, answer)
+            case Verdict.DUPLICATE:
+                self._result = _duplicate(message, attempts)
+            case Verdict.UNKNOWN if evidence is Evidence.DUPLICATE:
+                self._result = OutcomeUnknown(
+                    message, attempts, "the gateway has seen the request id, accepted or rejected"
+                )
+            case Verdict.UNKNOWN:
+                rejection = self._rejection(attempt, answer)
+                reason = f"an earlier attempt may have been accepted, and then: {rejection.reason}"
+                self._result = OutcomeUnknown(message, attempts, reason, rejection)
+                self._result.__cause__ = rejection
+            case _:
+                if self.since is not None and age(self.since, now()) > WINDOW:
+                    self._result = self._expired()
+                else:
+                    self._failure = self.open_outcome(attempt.error or evidence.value)
+
+    @property
+    def _history(self) -> History:
+        return History.CLEAN if self.since is None else History.AMBIGUOUS
+
+    async def _pause(self, failure: SendError) -> Receipt | None:
+        """Wait before the next attempt, or end the send with its failure.
+
+        Returns:
+            The receipt, where another process has sent the message meanwhile.
+        """
+        sender = self._sender
+        if self._retries is None:
+            self._retries = Retries(self._options.retry, self._started)
+        asked = (failure.attempts[-1].retry_after or 0.0) if failure.attempts else 0.0
+        try:
+            pause = await self._retries.pause_after(
+                failure, asked=asked, give_up_at=self._give_up_at
+            )
+        except Exception as error:  # noqa: BLE001  # an object of the caller's; the truth must not get lost
+            self._result = self.open_outcome(f"the retry policy failed: {type(error).__name__}")
+            self._result.__cause__ = error
+            return None
+        if pause is None:
+            self._result = failure
+            return None
+        if not sender.budget.take():
+            reason = f"{failure.reason}; not tried again, because the retry budget is used up"
+            self._result = type(failure)(self.message, self.attempts, reason)
+            return None
+        try:
+            await asyncio.sleep(pause)
+        except BaseException:
+            sender.budget.give_back()
+            raise
+        self._retries.next_attempt()
+        self._failure = None
+        if sender.ledger is not None and self._claimed is not None and self.since is not None:
+            entry = await sender.ledger.settle(self._claimed, ONE_MORE_ATTEMPT)
+            if entry is not None and entry.status is Status.ACCEPTED:
+                return attrs.evolve(_receipt(entry), attempts=self.attempts)
+        return None
+
+    def _pay_back(self) -> None:
+        budget = self._sender.budget
+        if len(self.attempts) == 1:
+            budget.reward()
+        else:
+            budget.give_back()
+
+    async def _post_admitted(self, limiter: Limiter, request: Request) -> Reply:
+        """Make an attempt in the limiter, which is the caller's own code."""
+        try:
+            async with asyncio.timeout(self._give_up_at - time.monotonic()):
+                await limiter.__aenter__()
+        except TimeoutError:
+            raise TransportFailure(
+                "the limiter gave no place before the deadline", may_have_arrived=False
+            ) from None
+        except Exception as error:
+            raise TransportFailure(
+                f"the limiter failed: {type(error).__name__}", may_have_arrived=False
+            ) from error
+        try:
+            limit = min(self._options.retry.attempt_timeout, self._deadline - time.monotonic())
+            return await self._sender.transport.post(SEND_OPERATION, request, time_limit=limit)
+        finally:
+            await _leave(limiter, self._deadline)
+
+    async def _claim(self, ledger: "LedgerSession") -> Receipt | None:  # noqa: C901, PLR0912  # one case for each decision
+        """Claim the message in the ledger, before the first byte leaves.
+
+        Returns:
+            The receipt, where the ledger or the client knows that the message was accepted.
+        """
+        message = self.message
+        try:
+            if self.since is not None and await ledger.look_up(message) is None:
+                self.since = self._since_minted()
+                if age(self.since, now()) > WINDOW:
+                    raise self._expired()
+            # Before the claim: the machine may sleep while the ledger answers.
+            before = now()
+            doubt_age = None if self.since is None else age(self.since, before)
+            claim = await ledger.claim(message, doubt_age)
+        except ForeignLedger:
+            self.is_memorable = False
+            raise
+        except LedgerError as error:
+            self.is_memorable = False
+            if self._accepted is not None:
+                return self._accepted
+            if self._is_only_try and self.since is None:
+                raise
+            raise OutcomeUnknown(
+                message,
+                (),
+                f"the ledger could not say whether it was sent before: {error}",
+            ) from error
+        entry = claim.entry
+        match claim.decision:
+            case Decision.SEND:
+                pass
+            case Decision.RESUME:
+                in_doubt = entry.updated_at - entry.in_doubt_since
+                in_ledger = before[0] - in_doubt, before[1] - in_doubt
+                self.since = min(self.since or in_ledger, in_ledger)
+            case Decision.ALREADY_ACCEPTED:
+                return _receipt(entry)
+            case Decision.ALREADY_REJECTED:
+                raise self._stored_rejection(entry)
+            case Decision.DUPLICATE:
+                raise _duplicate(message, ())
+            case Decision.EXPIRED:
+                self.since = moment_at(entry.in_doubt_since)
+                raise self._expired()
+            case _:
+                self.is_memorable = False
+                raise RequestIdConflict(
+                    message, (), "the ledger holds this request id for another message"
+                )
+        self._claimed = entry
+        return None
+
+    async def _settle(self, ledger: "LedgerSession", result: Receipt | SendError) -> Receipt:
+        """Record the result, and tell what is true in the light of the ledger."""
+        assert self._claimed is not None  # noqa: S101  # run claims first
+        entry = await ledger.settle(self._claimed, _settlement(result))
+        if isinstance(result, Receipt):
+            return result
+        if entry is not None and entry.status is Status.ACCEPTED:
+            return attrs.evolve(_receipt(entry), attempts=self.attempts)
+        if isinstance(result, OutcomeUnknown) or _is_final(result):
+            raise result
+        if entry is None and not self._is_only_try:
+            raise self._doubted("the ledger could not say whether another process sends it", result)
+        if entry is not None and entry.reason is Reason.MESSAGE:
+            raise self._stored_rejection(entry) from result
+        if entry is not None and entry.status is Status.UNKNOWN:
+            raise self._doubted("another process is sending the same message", result)
+        raise result
+
+    def _doubted(self, doubt: str, result: SendError) -> OutcomeUnknown:
+        rejection = result if isinstance(result, Rejected) else None
+        reason = f"{doubt}, and here: {result.reason}"
+        unknown = OutcomeUnknown(self.message, self.attempts, reason, rejection)
+        unknown.__cause__ = result
+        self.since = self.since or now()
+        return unknown
+
+    async def join(self, message: Message, *, resume: bool) -> Receipt:
+        """Wait for the result of this send, which is under way."""
+        if not same_message(self.message, message):
+            raise RequestIdConflict(
+                message, (), "another message is under way with the same request id; nothing sent"
+            )
+        if resume and self.since is None:
+            # What the joining caller knows of an earlier attempt is true of this send, too.
+            since = self._since_minted()
+            self.since = since if age(since, now()) <= WINDOW else now()
+        if self.done is None:
+            self.done = asyncio.get_running_loop().create_future()
+        self.waiting += 1
+        try:
+            result = await asyncio.shield(self.done)
+        except asyncio.CancelledError as cancelled:
+            cancelled.__cause__ = await self._leave()
+            raise
+        finally:
+            self.waiting -= 1
+        if isinstance(result, Receipt):
+            return result
+        raise copy.copy(result)
+
+    async def _leave(self) -> EsmsError:
+        """Return what is true for one who waits no more; the last one to leave ends the send."""
+        going_on = "cancelled while another task goes on sending it"
+        task, done = self.task, self.done
+        if self.waiting == 1 and task is not None and done is not None and not done.done():
+            # Not before its first step: a task cancelled then never runs, and never finishes.
+            asyncio.get_running_loop().call_soon(task.cancel)
+            with contextlib.suppress(asyncio.CancelledError):
+                result = await asyncio.shield(done)
+                if isinstance(result, EsmsError):
+                    return copy.copy(result)
+                going_on = "accepted, and cancelled after that"
+        return OutcomeUnknown(self.message, self.attempts, going_on)
+
+    async def abandon(self) -> Receipt | SendError:  # noqa: PLR0911  # one for each truth
+        """Give up after a cancellation, and return what is true of the message."""
+        ledger, request = self._sender.ledger, self._request
+        if request is not None:
+            request.abandon()
+            evidence = (
+                Evidence.MAY_HAVE_ARRIVED if request.may_have_arrived else Evidence.NOTHING_LEFT
+            )
+            self._add(Attempt(datetime.now(UTC), 0.0, evidence, error="cancelled"))
+            if request.may_have_arrived:
+                self.since = self.since or self._written or now()
+            self._request = None
+        result = self._result or self.open_outcome("cancelled")
+        if ledger is None:
+            return result
+        if self._claimed is None:
+            self.is_memorable = False
+            if self._is_only_try and self.since is None:
+                return result
+            return OutcomeUnknown(
+                self.message, (), "cancelled before the ledger said whether it was sent before"
+            )
+        # The settlement goes on in any case; what the ledger answers in time is told.
+        settling = ledger.settle_later(self._claimed, _settlement(result))
+        if not isinstance(result, NotSent | Rejected) or _is_final(result):
+            return result
+        entry = None
+        with contextlib.suppress(TimeoutError, asyncio.CancelledError):
+            async with asyncio.timeout(_LEDGER_PATIENCE):
+                entry = await asyncio.shield(settling)
+        if entry is None and self._is_only_try:
+            return result
+        if entry is None or entry.status is Status.UNKNOWN:
+            return self._doubted("another process may be sending the same message", result)
+        return _receipt(entry) if entry.status is Status.ACCEPTED else result
+
+    def open_outcome(self, problem: str) -> SendError:
+        """Return the error that is true if nothing more is tried."""
+        request = self._request
+        if self.since is not None or (request is not None and request.may_have_arrived):
+            return OutcomeUnknown(
+                self.message, self.attempts, f"it may have been accepted: {problem}"
+            )
+        return NotSent(self.message, self.attempts, f"not sent: {problem}")
+
+    @property
+    def known_since(self) -> Moment:
+        """The first moment at which an attempt may have arrived, else when the send began."""
+        return self.since or self._began
+
+    def is_plain(self, receipt: Receipt) -> bool:
+        """Tell whether nothing has to be done about an acceptance but to remember it."""
+        return (
+            len(receipt.attempts) == 1
+            and self.done is None
+            and not self.is_observed
+            and not receipt.deduplicated
+        )
+
+    def is_notable(self, receipt: Receipt | EsmsError) -> bool:
+        """Tell whether the log has something to say of an acceptance."""
+        return not isinstance(receipt, Receipt) or (
+            len(receipt.attempts) > 1 or receipt.deduplicated
+        )
+
+    def report(self, result: Receipt | EsmsError) -> None:
+        """Tell the log and the hooks how the send ended."""
+        if isinstance(result, Receipt):
+            outcome, attempts = Outcome(self.message, result), result.attempts
+        else:
+            outcome, attempts = Outcome(self.message, error=result), self.attempts
+        self._sender.events.ended(outcome, attempts, time.monotonic() - self._started)
+
+    def _expired(self) -> RequestIdExpired:
+        assert self.since is not None  # noqa: S101  # only a message in doubt expires
+        since = datetime.fromtimestamp(self.since[0], UTC)
+        return RequestIdExpired(
+            self.message,
+            self.attempts,
+            f"it may have been accepted since {since:%Y-%m-%d %H:%M} UTC, which is too long ago "
+            "to send it again",
+            since,
+        )
+
+    def _rejection(self, attempt: Attempt, answer: Answer | None) -> Rejected:
+        assert answer is not None  # noqa: S101  # a rejection is an answer
+        keys, message = self._sender.credentials, self.message
+        secrets = keys.api_key, keys.secret_key, message.phone, message.content
+        return _rejected(
+            message,
+            self.attempts,
+            code=attempt.code,
+            status=attempt.status,
+            sms_id=answer.sms_id,
+            detail=None if answer.detail is None else redact(answer.detail, *secrets),
+        )
+
+    def _stored_rejection(self, entry: Entry) -> Rejected:
+        return _rejected(
+            self.message,
+            self.attempts,
+            code=entry.code,
+            status=entry.http_status,
+            sms_id=entry.sms_id,
+            detail=entry.detail,
+        )
+
+
+class LedgerSession:
+    """The ledger of one client, and the settlements that are still to be written into it.
+
+    A settlement that fails is no reason to withhold the outcome: it is tried again in the
+    background. Until it succeeds the ledger says "it may have been accepted", which is true.
+
+    Args:
+        ledger: The ledger. It is opened and closed here, unless it is open already.
+        credentials: The account's keys.
+        destination: Where the sends go. A ledger belongs to one destination and one account: a
+            message that an emulator has accepted is still to be sent.
+    """
+
+    def __init__(self, ledger: Ledger, credentials: Credentials, destination: str) -> None:
+        self._ledger = ledger
+        self._credentials = credentials
+        self._destination = destination
+        self._key = fingerprint_key(credentials.secret_key)
+        self._is_bound = False
+        self._owns_ledger = False
+        self._opening = asyncio.Lock()
+        self._closing = asyncio.Event()
+        self._outstanding: set[asyncio.Task[Entry | None]] = set()
+
+    async def claim(self, message: Message, doubt_age: float | None) -> Claim:
+        """Claim a message that has been in doubt for `doubt_age` seconds, or is not (None)."""
+        ledger = self._ledger
+        if not (self._is_bound and ledger.is_open):
+            await self.opened()
+        return await ledger.claim(message, fingerprint(message, self._key), doubt_age=doubt_age)
+
+    async def look_up(self, message: Message) -> Entry | None:
+        """Return the entry of a message, or None."""
+        return await (await self.opened()).look_up(message.request_id)
+
+    async def opened(self) -> Ledger:
+        """Return the ledger, opened first if nobody has.
+
+        Raises:
+            LedgerError: It can't be used, or belongs to other sends.
+        """
+        async with self._opening:
+            if not self._ledger.is_open and not self._closing.is_set():
+                await self._ledger.open()
+                self._owns_ledger = True
+            if self._closing.is_set():
+                await self._give_back()
+                raise LedgerError("the client is closed")
+            if not self._is_bound:
+                await bind(
+                    self._ledger,
+                    destination=self._destination,
+                    api_key=self._credentials.api_key,
+                )
+                self._is_bound = True
+            return self._ledger
+
+    async def settle(self, claimed: Entry, settlement: Settlement) -> Entry | None:
+        """Record a settlement, and return the entry as it stands then.
+
+        None where the ledger could not record it yet, or holds no such entry.
+        """
+        try:
+            return await self._ledger.settle(claimed.request_id, claimed.generation, settlement)
+        except LedgerError as error:
+            _logger.warning(
+                "request id %s: %s could not be recorded (%s); trying again in the background",
+                claimed.request_id,
+                settlement.status.value,
+                error,
+            )
+            _ = self.settle_later(claimed, settlement)
+            return None
+
+    def settle_later(self, claimed: Entry, settlement: Settlement) -> "asyncio.Task[Entry | None]":
+        """Record a settlement in the background, until it succeeds or the client is closed."""
+        task = asyncio.get_running_loop().create_task(self._settle_until_done(claimed, settlement))
+        self._outstanding.add(task)
+        task.add_done_callback(self._outstanding.discard)
+        return task
+
+    async def aclose(self) -> None:
+        """Give each outstanding settlement a last try, and close the ledger if it is ours."""
+        self._closing.set()
+        try:
+            while self._outstanding:
+                await asyncio.wait(self._outstanding)
+        finally:
+            await self._give_back()
+
+    async def _give_back(self) -> None:
+        if self._owns_ledger:
+            self._owns_ledger = False
+            await self._ledger.aclose()
+
+    async def _settle_until_done(self, claimed: Entry, settlement: Settlement) -> Entry | None:
+        attempt = 0
+        while True:
+            attempt += 1
+            last_try = self._closing.is_set()
+            try:
+                return await self._ledger.settle(claimed.request_id, claimed.generation, settlement)
+            except LedgerError:
+                if last_try:
+                    break
+            with contextlib.suppress(TimeoutError):
+                pause = backoff(attempt, first=_FIRST_PAUSE, longest=_LONGEST_PAUSE)
+                await asyncio.wait_for(self._closing.wait(), pause)
+        _logger.error(
+            "request id %s: %s was never recorded; the ledger says it may have been accepted",
+            claimed.request_id,
+            settlement.status.value,
+        )
+        return None
+
+
+class SendCall(Coroutine[Any, Any, Receipt]):
+    """A call of `send` or `resume` that can be awaited once.
+
+    It is a coroutine that also knows what is true when its task is cancelled before the first
+    step, where a coroutine of Python's own never gets to run.
+    """
+
+    __slots__ = ("_begun", "_coroutine", "_message", "_resume", "_sender")
+
+    def __init__(
+        self, sender: Sender, message: Message, options: SendOptions, *, resume: bool
+    ) -> None:
+        self._sender = sender
+        self._message = message
+        self._resume = resume
+        self._begun = False
+        self._coroutine = sender.send(message, options, resume=resume)
+
+    def __await__(self) -> Generator[Any, Any, Receipt]:
+        return self._coroutine.__await__()
+
+    def send(self, value: Any, /) -> Any:  # noqa: ANN401  # as Coroutine says
+        """Run the call up to its next wait."""
+        self._begun = True
+        return self._coroutine.send(value)
+
+    def throw(
+        self,
+        kind: Any,  # noqa: ANN401  # as Coroutine says
+        value: BaseException | object = None,
+        traceback: TracebackType | None = None,  # noqa: ARG002  # as Coroutine says
+        /,
+    ) -> Any:  # noqa: ANN401  # as Coroutine says
+        """Raise an error inside the call."""
+        error = kind if isinstance(kind, BaseException) else value
+        if not self._begun and isinstance(error, asyncio.CancelledError):
+            self._begun = True
+            error.__cause__ = self._sender.truth_before(self._message, resume=self._resume)
+        if error is None:
+            error = cast("type[BaseException]", kind)()
+        return self._coroutine.throw(cast("BaseException", error))
+
+    def close(self) -> None:
+        """End the call without running it further."""
+        self._coroutine.close()
+
+
+def same_message(one: Message, other: Message) -> bool:
+    """Tell whether two Messages under one RequestId are the same logical send."""
+    return one is other or (one.phone, one.content) == (other.phone, other.content)
+
+
+def _require_message(message: object) -> Message:
+    if not isinstance(message, Message):
+        raise InvalidMessage("message", f"is a {type(message).__name__}, not a Message")
+    return message
+
+
+def _as_error(result: Receipt | EsmsError) -> EsmsError:
+    assert isinstance(result, EsmsError)  # noqa: S101  # the claim table says so
+    return result
+
+
+def _receipt(entry: Entry) -> Receipt:
+    return Receipt(entry.request_id, entry.sms_id, deduplicated=entry.deduplicated)
+
+
+def _duplicate(message: Message, attempts: tuple[Attempt, ...]) -> DuplicateRequestId:
+    return DuplicateRequestId(
+        message,
+        attempts,
+        "the gateway has seen this request id (code 124), and no attempt known here explains it: "
+        "it was sent before by another process, delivered twice on the way, or belongs to another "
+        "message; a delivery report or reconcile tells what became of it",
+    )
+
+
+_REJECTIONS: Final = {Scope.ACCOUNT: AccountRejected}
+
+
+def _rejected(
+    message: Message,
+    attempts: tuple[Attempt, ...],
+    *,
+    code: str | None,
+    status: int | None,
+    sms_id: str | None = None,
+    detail: str | None = None,
+) -> Rejected:
+    """Return the error of the kind that a code asks for."""
+    kind = Rejected if code is None else _REJECTIONS.get(lookup(code).scope, Rejected)
+    return kind(message, attempts, code=code, status=status, sms_id=sms_id, detail=detail)
+
+
+def _is_final(error: SendError) -> bool:
+    """Tell whether an error is a rejection that every attempt of the message would meet."""
+    return isinstance(error, Rejected) and settles(error.code)
+
+
+def _settlement(result: Receipt | SendError) -> Settlement:
+    """Return what a ledger records of a result."""
+    match result:
+        case Receipt():
+            return Settlement(
+                Status.ACCEPTED, sms_id=result.sms_id, deduplicated=result.deduplicated
+            )
+        case DuplicateRequestId():
+            return Settlement(Status.UNKNOWN, Reason.DUPLICATE)
+        case OutcomeUnknown():
+            return ONE_MORE_ATTEMPT
+        case Rejected():
+            return Settlement(
+                Status.REJECTED,
+                Reason.MESSAGE if settles(result.code) else Reason.SENDER,
+                sms_id=result.sms_id,
+                code=result.code,
+                http_status=result.status,
+                detail=result.detail,
+            )
+        case _:
+            return Settlement(Status.NOT_SENT)
+
+
+async def _leave(limiter: Limiter, give_up_at: float) -> None:
+    """Give a place back; trouble with that must not hide what became of the request."""
+    try:
+        async with asyncio.timeout(give_up_at - time.monotonic()):
+            await limiter.__aexit__(None, None, None)
+    except Exception as error:  # noqa: BLE001  # the limiter is the caller's own
+        _logger.warning("the limiter failed after an attempt: %s", type(error).__name__)

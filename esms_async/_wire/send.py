@@ -1,0 +1,220 @@
+"""Bytes to values and back: the gateway's wire format, without any I/O.
+
+Facts come from developers.esms.vn, page "Send fixed number with cheap price" (SmsType 8), its
+Vietnamese twin "Tin Voice OTP", and "Table of error codes".
+"""
+
+import copy
+import json
+import re
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Final, cast
+
+import attrs
+
+from esms_async._model.messages import VIETNAM_TIME, Credentials, Message, check_callback_url
+from esms_async._wire.fields import LONGEST_SMS_ID, as_code, as_sms_id, as_words, find
+
+SEND_OPERATION: Final = "SendMultipleMessage_V4_post_json/"
+"""The operation that sends, relative to the folder of the operations."""
+
+Dumps = Callable[[Mapping[str, str]], bytes | str]
+"""Writes a flat object as JSON."""
+Loads = Callable[[bytes], object]
+"""Reads JSON; raises an Exception of any kind where it can't."""
+CallbackUrl = str | Callable[[Message], str]
+"""A CallbackUrl, or what gives each message its own."""
+
+_FIXED_NUMBER = "8"
+_ACCEPTED = re.compile(
+    rb'\{"CodeResult":"100","CountRegenerate":0,"SMSID":"([0-9A-Za-z-]{1,%d})"\}' % LONGEST_SMS_ID
+)
+_quote = json.encoder.encode_basestring_ascii
+_decode = json.JSONDecoder().decode
+
+
+@attrs.define
+class Answer:
+    """What the gateway answered to a send, as far as it can be read.
+
+    Attributes:
+        status: The HTTP status.
+        code: The gateway's code, or None where the answer holds none.
+        sms_id: The SMSID. Its presence proves nothing: some rejections carry one.
+        detail: The gateway's own words, which may hold secrets.
+        problem: Why there is no code, in words free of secrets, or None where there is one.
+        is_error_object: True for `{"error": "Invalid request"}`, which the documents file under a
+            connection error: whether the message was taken is unknown.
+    """
+
+    status: int
+    code: str | None = None
+    sms_id: str | None = None
+    detail: str | None = attrs.field(default=None, repr=False)
+    problem: str | None = None
+    is_error_object: bool = False
+
+
+class SendEncoder:
+    """Encodes fixed-number sends of one account. Every value is a string on the wire.
+
+    Args:
+        credentials: The account's keys; there is no header authentication.
+        sandbox: True has the gateway check messages without sending or charging them.
+        callback_url: Where delivery is reported, for a message that names no place itself.
+        trackable: True sends the RequestId as campaign id, for a message that has none itself.
+        dumps: Writes a flat object as JSON.
+    """
+
+    def __init__(
+        self,
+        credentials: Credentials,
+        *,
+        sandbox: bool = False,
+        callback_url: CallbackUrl | None = None,
+        trackable: bool = False,
+        dumps: Dumps | None = None,
+    ) -> None:
+        self._trackable = trackable
+        self._callback_url = callback_url
+        self._dumps = dumps
+        self._constant = {
+            "ApiKey": credentials.api_key,
+            "SecretKey": credentials.secret_key,
+            "SmsType": _FIXED_NUMBER,
+            "Sandbox": "1" if sandbox else "0",
+        }
+        self._head = _write_members(self._constant)
+        self._is_bare = callback_url is None and not trackable
+
+    def with_callback_url(self, callback_url: CallbackUrl | None) -> "SendEncoder":
+        """Return an encoder of the same account that names another place for delivery reports."""
+        encoder = copy.copy(self)
+        encoder._callback_url = callback_url  # noqa: SLF001  # a copy of itself
+        encoder._is_bare = callback_url is None and not self._trackable  # noqa: SLF001  # the same
+        return encoder
+
+    def __call__(self, message: Message) -> bytes:
+        """Encode the body of a send as JSON in UTF-8."""
+        # No local holds the fields: error trackers record them where a caller's hook fails.
+        if self._dumps is None:
+            if (
+                self._is_bare
+                and message.campaign_id is None
+                and message.callback_url is None
+                and message.send_at is None
+            ):
+                # What nearly every message holds; only the content can need an escape.
+                return (
+                    f'{{{self._head},"Phone":"{message.phone}","Content":{_quote(message.content)},'
+                    f'"IsUnicode":"{"1" if message.unicode else "0"}",'
+                    f'"RequestId":"{message.request_id}"}}'
+                ).encode()
+            return f"{{{self._head},{_write_members(self._fields(message))}}}".encode()
+        encoded = self._dumps({**self._constant, **self._fields(message)})
+        return encoded.encode() if isinstance(encoded, str) else encoded
+
+    def _fields(self, message: Message) -> dict[str, str]:
+        report_to = message.callback_url or self._callback_url
+        if report_to is not None and not isinstance(report_to, str):
+            report_to = report_to(message)
+            check_callback_url(report_to)
+        fields = {
+            "Phone": message.phone,
+            "Content": message.content,
+            # The tables say Unicode; the samples and the service's own model say IsUnicode.
+            "IsUnicode": "1" if message.unicode else "0",
+            "RequestId": message.request_id,
+        }
+        if message.campaign_id is not None:
+            fields["campaignid"] = message.campaign_id
+        elif self._trackable:
+            fields["campaignid"] = message.request_id
+        if report_to is not None:
+            fields["CallbackUrl"] = report_to
+        if message.send_at is not None:
+            fields["SendDate"] = f"{message.send_at.astimezone(VIETNAM_TIME):%Y-%m-%d %H:%M:%S}"
+        return fields
+
+
+def _write_members(fields: Mapping[str, str]) -> str:
+    """Write the members of a JSON object of strings, some three times as fast as `json.dumps`."""
+    return ",".join([f'"{name}":{_quote(value)}' for name, value in fields.items()])
+
+
+def read_json(body: bytes) -> object:
+    """Read JSON, of UTF-8 faster than `json.loads` does.
+
+    Args:
+        body: JSON in UTF-8, UTF-16 or UTF-32, with or without a byte order mark.
+
+    Returns:
+        The value.
+
+    Raises:
+        ValueError: It is not JSON.
+        RecursionError: It is nested too deep.
+    """
+    try:
+        return _decode(body.decode())
+    except ValueError:
+        return json.loads(body)
+
+
+def decode_send(status: int, body: bytes, *, loads: Loads = read_json) -> Answer:
+    """Read the answer to a send. Any bytes at all give an Answer."""
+    if loads is read_json and (sms_id := accepted_sms_id(status, body)) is not None:
+        return Answer(status, "100", sms_id)
+    try:
+        answer = loads(body)
+    except Exception:  # noqa: BLE001  # a hook may fail in any way, and each means "unreadable"
+        answer = None
+    if not isinstance(answer, dict):
+        return Answer(status, problem="the answer is no JSON object")
+    fields = cast("dict[object, object]", answer)
+    written = find(fields, "CodeResult")
+    if written is None and find(fields, "error") is not None:
+        return Answer(status, problem="the answer is an error object", is_error_object=True)
+    code = as_code(written)
+    if code is None:
+        return Answer(status, problem="the answer holds no CodeResult")
+    return Answer(
+        status, code, as_sms_id(find(fields, "SMSID")), as_words(find(fields, "ErrorMessage"))
+    )
+
+
+def retry_after(value: str | None, now: datetime) -> float | None:
+    """Read a Retry-After header (RFC 9110, section 10.2.3).
+
+    Args:
+        value: The header, seconds or an HTTP date, or None.
+        now: The current time, aware.
+
+    Returns:
+        The pause it asks for in seconds, at least 0; None where it can't be read.
+    """
+    if value is None:
+        return None
+    value = value.strip()
+    if value.isascii() and value.isdigit():
+        return float(value[:9])
+    try:
+        at = parsedate_to_datetime(value)
+    except (ValueError, OverflowError):
+        return None
+    if at.tzinfo is None:
+        at = at.replace(tzinfo=UTC)
+    return max(0.0, (at - now).total_seconds())
+
+
+def accepted_sms_id(status: int, body: bytes) -> str | None:
+    """Return the SMSID of an acceptance in just the form of the documents' sample, else None.
+
+    Nearly every answer has this form, and to know it again takes a fifth of the time that it
+    takes to read it as JSON, which would say the same.
+    """
+    if status == 200 and (match := _ACCEPTED.fullmatch(body)) is not None:
+        return match[1].decode()
+    return None

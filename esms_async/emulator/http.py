@@ -1,0 +1,1187 @@
+"""The emulator on its socket: who may talk to it, the operations, and faults done to answers.
+
+Whatever reaches the port is recorded; what is not taken, with a sentence that says why.
+"""
+
+import asyncio
+import contextlib
+import difflib
+import hmac
+import json
+import logging
+import socket
+import ssl
+import struct
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
+from http import HTTPStatus
+from typing import Final, cast
+from urllib.parse import unquote
+
+import attrs
+from aiohttp import web
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.typedefs import Handler
+
+from esms_async._model.errors import ConfigurationError
+from esms_async._model.phone import normalize_phone
+from esms_async.emulator import wire
+from esms_async.emulator.callbacks import Reporter
+from esms_async.emulator.clock import Clock, RealTime, Timetable
+from esms_async.emulator.faults import Fault, FaultRegistry, Kind, Phase, Target
+from esms_async.emulator.gateway import Gateway
+from esms_async.emulator.journal import Journal
+from esms_async.emulator.records import (
+    AcceptedMessage,
+    Answer,
+    DeliveryFault,
+    Operation,
+    RawRequest,
+    Route,
+    SeenRequest,
+    Struck,
+)
+from esms_async.emulator.settings import Settings
+from esms_async.emulator.wire import Fields
+
+FOLDER: Final = "/MainService.svc/json/"
+"""The folder of the operations."""
+
+CONTROL: Final = "/_emulator/"
+"""The folder of the control interface."""
+
+READY: Final = "/_emulator/ready"
+"""Answers whoever asks, for health checks."""
+
+# SO_LINGER with a time of 0 makes the end of a connection a reset.
+_LINGER_NOTHING = struct.pack("ii", 1, 0)
+_NOT_HTTP = b"\x16\x03\x01 this is not HTTP \x00\xff\r\n\r\n"
+# How often a request that hangs looks whether its client is still there.
+_LOOK_AGAIN = 0.5
+
+
+class Closing:
+    """The moment at which the emulator closes or is reset: what hangs or waits ends there."""
+
+    def __init__(self) -> None:
+        self._begun: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._has_begun = False
+
+    @property
+    def has_begun(self) -> bool:
+        """True once the emulator closes."""
+        return self._has_begun
+
+    def begin(self) -> None:
+        """End whatever hangs or waits, now and later."""
+        self._has_begun = True
+        if not self._begun.done():
+            self._begun.set_result(None)
+
+    def interrupt(self) -> None:
+        """End whatever hangs or waits now."""
+        if not self._has_begun:
+            self._begun.set_result(None)
+            self._begun = asyncio.get_running_loop().create_future()
+
+    async def within(self, seconds: float) -> bool:
+        """Wait for some time, or until the emulator closes or is reset.
+
+        Returns:
+            True where it does.
+        """
+        begun = self._begun
+        await asyncio.wait((begun,), timeout=seconds)
+        return begun.done()
+
+
+class NoAnswer(web.StreamResponse):
+    """Stands for a response; closes the connection without one (TCP FIN)."""
+
+    on_end: Callable[[], None] | None = None
+
+    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
+        """Misbehave, then leave the connection to aiohttp as if the client had gone."""
+        if (transport := request.transport) is not None:
+            await self.misbehave(transport)
+        if self.on_end is not None:
+            self.on_end()
+        raise ConnectionResetError("a fault ends this connection")
+
+    async def misbehave(self, transport: asyncio.Transport) -> None:
+        """Do nothing more: aiohttp closes the connection."""
+
+
+class Reset(NoAnswer):
+    """Resets the connection (TCP RST)."""
+
+    async def misbehave(self, transport: asyncio.Transport) -> None:
+        """Throw away what is unsent, and say so to the peer."""
+        connection: socket.socket = transport.get_extra_info("socket")
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NOTHING)
+        transport.abort()
+
+
+class Hang(NoAnswer):
+    """Keeps the connection open until the client leaves it or the emulator closes."""
+
+    def __init__(self, closing: Closing) -> None:
+        super().__init__()
+        self._closing = closing
+
+    async def misbehave(self, transport: asyncio.Transport) -> None:
+        """Wait."""
+        while not transport.is_closing() and not await self._closing.within(_LOOK_AGAIN):
+            pass
+
+
+class Bytes(NoAnswer):
+    """Writes some bytes as they are, then closes the connection."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__()
+        self._data = data
+
+    async def misbehave(self, transport: asyncio.Transport) -> None:
+        """Write the bytes."""
+        transport.write(self._data)
+
+
+class Dribble(NoAnswer):
+    """Writes an answer in small pieces over some time, then closes the connection."""
+
+    def __init__(self, data: bytes, seconds: float, closing: Closing) -> None:
+        super().__init__()
+        self._data = data
+        self._pause = seconds / len(data)
+        self._closing = closing
+
+    async def misbehave(self, transport: asyncio.Transport) -> None:
+        """Write one byte after the other."""
+        for byte in self._data:
+            if transport.is_closing() or await self._closing.within(self._pause):
+                return
+            transport.write(bytes((byte,)))
+
+
+def misbehave(
+    fault: Fault, answer: Answer, closing: Closing, on_end: Callable[[], None] | None = None
+) -> web.StreamResponse:
+    """Make the response that a fault on the socket turns an answer into.
+
+    Args:
+        fault: The fault, of a kind in `ON_THE_SOCKET`.
+        answer: The answer that is lost, cut or slowed down.
+        closing: When the emulator closes.
+        on_end: Called when it is done.
+    """
+    response = _misbehave(fault, answer, closing)
+    response.on_end = on_end
+    return response
+
+
+def _misbehave(fault: Fault, answer: Answer, closing: Closing) -> NoAnswer:
+    match fault.kind:
+        case Kind.RESET:
+            return Reset()
+        case Kind.HANG:
+            return Hang(closing)
+        case Kind.GARBAGE:
+            return Bytes(_NOT_HTTP)
+        case Kind.TRUNCATE:
+            head, body = _as_http(answer)
+            return Bytes(head + body[: int(len(body) * fault.fraction)])
+        case Kind.DRIBBLE:
+            return Dribble(b"".join(_as_http(answer)), fault.seconds, closing)
+        case _:
+            return NoAnswer()
+
+
+ON_THE_SOCKET: Final = frozenset(
+    {Kind.RESET, Kind.CLOSE, Kind.HANG, Kind.GARBAGE, Kind.TRUNCATE, Kind.DRIBBLE}
+)
+"""The kinds of fault that no plain HTTP answer can do."""
+
+
+def _as_http(answer: Answer) -> tuple[bytes, bytes]:
+    body = answer.body.encode()
+    head = (
+        f"HTTP/1.1 {answer.status} {HTTPStatus(answer.status).phrase}\r\n"
+        f"Content-Type: {answer.content_type}; charset=utf-8\r\n"
+        f"Content-Length: {len(body)}\r\n"
+        "Connection: close\r\n\r\n"
+    )
+    return head.encode(), body
+
+
+_BACKLOG = 1024
+# Handlers wait for nothing once the emulator closes; this is for what never finished arriving.
+_SHUTDOWN_TIMEOUT = 0.1
+# So long is read on after a refusal, so that a client which still sends gets to see it.
+_LINGERING_TIME = 0.25
+_LOOPBACK = frozenset({"127.0.0.1", "localhost"})
+# Fetch Metadata, section 2.3: the page itself, or a person who typed the address.
+_FROM_HERE = frozenset({"same-origin", "none"})
+_COOKIE_AGE = 30 * 24 * 3600
+# Of a request that is not taken the body is read to be shown, but not waited for.
+_BODY_PATIENCE = 1.0
+_MOST_SHOWN = 4096
+_LONGEST_TARGET = 1024
+
+
+class Refused(web.HTTPForbidden):
+    """A request that the guard keeps out, with what to do about it."""
+
+    def __init__(self, why: str, fix: str, *, status: int = 403) -> None:
+        self.why = why
+        self.fix = fix
+        self.status_code = status
+        super().__init__(text=f"{why} {fix}\n")
+
+
+class Guard:
+    """Keeps out requests that name another machine, and those of other sites' pages.
+
+    A page on the web can have its own name resolve to 127.0.0.1 and then read whatever answers
+    there (DNS rebinding); the name in the Host header gives it away. It can also send there
+    without reading the answer; browsers say in Origin and Sec-Fetch-Site who asked. Programs can
+    write any Host: beyond this machine only the token is an authentication.
+
+    Args:
+        hosts: The names that may stand in the Host header, beside 127.0.0.1 and localhost.
+        token: What page and control interface ask for, or None.
+        scheme: `http` or `https`.
+    """
+
+    def __init__(self, hosts: Iterable[str], token: str | None, scheme: str) -> None:
+        self._hosts = _LOOPBACK | {host.lower().strip("[]") for host in hosts}
+        self._token = token
+        self._scheme = scheme
+
+    def check(self, request: web.Request) -> None:
+        """Raise Refused where a request may not come in."""
+        if request.path == READY:
+            return
+        # RFC 9112, section 3.2.2: a host in the request line counts in place of the header.
+        host = request.host.lower() if "Host" in request.headers else ""
+        name, _, port = host.rpartition(":")
+        if not port.isdigit():
+            name = host
+        if name.removeprefix("[").removesuffix("]") not in self._hosts or name.count("[") > 1:
+            raise Refused(
+                f"The Host header names {name[:80] or 'nobody'!r}; "
+                f"this emulator answers to {', '.join(sorted(self._hosts))} only.",
+                f"Start it with --allow-host {name[:80] or 'NAME'}, if that is its name.",
+            )
+        if self._is_cross_origin(request, host) and not _is_link_to_the_page(request):
+            raise Refused(
+                "The request comes from a page of another site; "
+                "this emulator takes no requests from pages of other sites.",
+                "Send from your server: keys in a page are public, and eSMS takes none from there.",
+            )
+        if self._token is not None and not self._is_known(request):
+            raise Refused(
+                "The token is missing or wrong; page and control interface ask for it.",
+                "Send Authorization: Bearer TOKEN, or open /?token=TOKEN once.",
+                status=401,
+            )
+
+    def login(self, request: web.Request) -> web.Response | None:
+        """Answer `/?token=…` with a cookie, so that the page can go on without it."""
+        given = request.query.get("token")
+        if self._token is None or given is None or not _same(given, self._token):
+            return None
+        response = web.Response(status=303, headers={"Location": "/", "Cache-Control": "no-store"})
+        response.set_cookie(
+            self._cookie(request),
+            self._token,
+            max_age=_COOKIE_AGE,
+            httponly=True,
+            samesite="Strict",
+            secure=self._scheme == "https",
+        )
+        return response
+
+    def _cookie(self, request: web.Request) -> str:
+        # Cookies do not know ports, so two emulators on one host need two names.
+        return f"esms_emulator_{request.url.port}"
+
+    def _is_known(self, request: web.Request) -> bool:
+        """Return True for an operation, and for whoever has the token."""
+        if not is_own(request.path):
+            return True
+        given = [request.cookies.get(self._cookie(request), "")]
+        kind, _, bearer = request.headers.get("Authorization", "").partition(" ")
+        if kind.lower() == "bearer":
+            given.append(bearer.strip())
+        if request.path == "/":
+            given.append(request.query.get("token", ""))
+        return any(_same(each, self._token or "") for each in given)
+
+    def _is_cross_origin(self, request: web.Request, host: str) -> bool:
+        origin = request.headers.get("Origin")
+        if origin is not None and origin.lower() != f"{self._scheme}://{host}":
+            return True
+        return request.headers.get("Sec-Fetch-Site", "none") not in _FROM_HERE
+
+
+def _same(given: str, token: str) -> bool:
+    return bool(given) and hmac.compare_digest(given.encode(), token.encode())
+
+
+def is_page(path: str) -> bool:
+    """Return True for the paths that answer with the page."""
+    return path in ("/", "/favicon.ico") or path.startswith(("/m/", "/r/"))
+
+
+def is_own(path: str) -> bool:
+    """Return True for the paths of page and control interface."""
+    return path.startswith(CONTROL) or is_page(path)
+
+
+def _is_link_to_the_page(request: web.Request) -> bool:
+    return (
+        request.method == "GET"
+        and is_page(request.path)
+        and request.headers.get("Sec-Fetch-Mode") == "navigate"
+    )
+
+
+async def read_body(request: web.Request, seconds: float) -> bytes:
+    """Return the body of a request.
+
+    Args:
+        request: The request.
+        seconds: How long the body may take to arrive.
+
+    Raises:
+        HTTPRequestTimeout: The client has left, or took too long.
+        HTTPRequestEntityTooLarge: It is larger than the application takes.
+    """
+    content = request.content
+    if content.is_eof() and content.total_bytes <= request.client_max_size:
+        # All of it is there: `read` takes three turns for the same.
+        return content.read_nowait()
+    try:
+        async with asyncio.timeout(seconds):
+            return await request.read()
+    except (TimeoutError, ConnectionError, web.RequestPayloadError):
+        raise web.HTTPRequestTimeout from None
+
+
+@attrs.frozen
+class Endpoint:
+    """One URL of the gateway.
+
+    Attributes:
+        name: The last part of its path.
+        method: The HTTP method that it takes.
+        operation: What it does.
+        body: `json`, `form` or `query`: where its fields stand.
+        zalo: True for a Zalo message.
+    """
+
+    name: str
+    method: str
+    operation: Operation
+    body: str
+    zalo: bool = False
+
+    @property
+    def path(self) -> str:
+        """Its path, as the documentation writes it."""
+        return f"{FOLDER}{self.name}{'/' if self.method == 'POST' else ''}"
+
+
+ENDPOINTS: Final = (
+    Endpoint("SendMultipleMessage_V4_post_json", "POST", Operation.SEND, "json"),
+    Endpoint("SendMultipleMessage_V4_get", "GET", Operation.SEND, "query"),
+    Endpoint("SendMultipleMessage_V4_post", "POST", Operation.SEND, "form"),
+    Endpoint("SendZaloMessage_V6", "POST", Operation.SEND, "json", zalo=True),
+    Endpoint("GetBalance_json", "POST", Operation.BALANCE, "json"),
+    Endpoint("GetSendStatus", "GET", Operation.STATUS, "query"),
+    Endpoint("GetSmsReceiverStatus_get", "GET", Operation.RECEIVER_STATUS, "query"),
+    Endpoint("GetSmsSentData_V2", "POST", Operation.SENT_DATA, "json"),
+    Endpoint("GetTemplate", "POST", Operation.TEMPLATES, "json"),
+    Endpoint("SummaryMultipleMessage_V4_get", "GET", Operation.PRICE, "query"),
+    Endpoint("GetListBrandname/{ApiKey}/{SecretKey}", "GET", Operation.BRANDNAMES, "path"),
+)
+"""The URLs that are emulated."""
+
+
+class Handlers:
+    """Answers the requests of one emulator."""
+
+    def __init__(
+        self,
+        gateway: Gateway,
+        faults: FaultRegistry,
+        journal: Journal,
+        clock: Clock,
+        *,
+        reporter: Reporter,
+        closing: Closing,
+    ) -> None:
+        self._gateway = gateway
+        self._faults = faults
+        self._journal = journal
+        self._clock = clock
+        self._reporter = reporter
+        self._closing = closing
+        self._timetable = Timetable(clock, _PROGRESS_PAUSE)
+        self._queries: Mapping[Operation, Callable[[Fields], Answer]] = {
+            Operation.BALANCE: gateway.get_balance,
+            Operation.STATUS: gateway.get_send_status,
+            Operation.RECEIVER_STATUS: gateway.get_receiver_status,
+            Operation.SENT_DATA: gateway.get_sent_data,
+            Operation.BRANDNAMES: gateway.get_brandnames,
+            Operation.TEMPLATES: gateway.get_templates,
+            Operation.PRICE: gateway.get_price,
+        }
+
+    def add_routes(self, app: web.Application) -> None:
+        """Add the operations, each with and without a slash at the end; neither redirects."""
+        for endpoint in ENDPOINTS:
+            handle = self._handler(endpoint)
+            for path in (FOLDER + endpoint.name, FOLDER + endpoint.name + "/"):
+                if endpoint.method == "POST":
+                    app.router.add_post(path, handle)
+                else:
+                    # Without HEAD, which would send a message.
+                    app.router.add_get(path, handle, allow_head=False)
+
+    def plan(self, message: AcceptedMessage) -> None:
+        """Have a message reach its phone when it is due, and its reports be sent."""
+        if message.callback_url is not None:
+            self._reporter.plan(message)
+        delivery = message.delivery
+        if delivery.finished_at is None or len(self._timetable) >= _MOST_PLANNED:
+            return
+        tell = partial(self._journal.note_progress, message.sms_id)
+        if message.send_at is not None:
+            self._timetable.call_at(delivery.started_at, tell)
+        self._timetable.call_at(delivery.finished_at, tell)
+
+    def interrupt(self) -> None:
+        """End whatever hangs or waits, and forget what is planned."""
+        self._timetable.clear()
+        self._closing.interrupt()
+
+    def close(self) -> None:
+        """Plan nothing any more."""
+        self._timetable.close()
+
+    def _handler(self, endpoint: Endpoint) -> Handler:
+        async def handle(request: web.Request) -> web.StreamResponse:
+            begun = RealTime.monotonic()
+            body = b""
+            match endpoint.body:
+                case "query":
+                    fields: Fields | None = wire.read_query(request.query)
+                case "path":
+                    fields = Fields({**request.match_info})
+                case kind:
+                    body = await read_body(request, self._gateway.settings.body_timeout)
+                    fields = wire.read_json(body) if kind == "json" else wire.read_form(body)
+            if fields is None:
+                # assumed: the page with which the service refuses what it cannot read.
+                answer = wire.page(self._gateway.settings.unreadable_status)
+                problem = explain_body(endpoint, request.headers, body, request.query)
+                self.note_not_taken(request, body, answer, problem, begun)
+                return _respond(answer)
+            raw = RawRequest(
+                request.raw_path[:_LONGEST_TARGET],
+                request.raw_headers,
+                body[:_MOST_SHOWN],
+                len(body),
+                readable=True,
+                secrets=fields.secrets,
+            )
+            return await self._exchange(request, endpoint, fields, raw, begun)
+
+        return handle
+
+    async def _exchange(
+        self,
+        request: web.Request,
+        endpoint: Endpoint,
+        fields: Fields,
+        raw: RawRequest,
+        begun: float,
+    ) -> web.StreamResponse:
+        operation, fault = endpoint.operation, None
+        if self._faults.loaded:
+            fault = self._faults.draw(Target.ANSWER, operation, _kept_phone(fields))
+        number, at = self._journal.next_request_number(), self._clock.now()
+        if fault is not None:
+            seen = SeenRequest(
+                number=number,
+                at=at,
+                operation=operation,
+                method=request.method,
+                fields=fields.shown,
+                request_id=fields.get("requestid"),
+                phone=fields.get("phone"),
+                sandbox=fields.get("sandbox") == "1",
+                fault=str(fault),
+                path=request.path,
+                account=self._account_of(fields),
+                route=_route(endpoint, fields),
+                raw=raw,
+            )
+            return await self._meet(fault, seen, endpoint, fields, begun)
+        answer = self._decide(number, endpoint, fields)
+        message = answer.message
+        self._keep(
+            SeenRequest(
+                number=number,
+                at=at,
+                operation=operation,
+                method=request.method,
+                fields=fields.shown,
+                request_id=fields.get("requestid"),
+                phone=fields.get("phone"),
+                sandbox=fields.get("sandbox") == "1",
+                decided=answer.code,
+                told=answer.code,
+                status=answer.status,
+                accepted=message is not None,
+                sms_id=None if message is None else message.sms_id,
+                path=request.path,
+                account=self._account_of(fields) if message is None else message.account,
+                route=_route(endpoint, fields) if message is None else message.route,
+                why=answer.why,
+                duration=RealTime.monotonic() - begun,
+                raw=raw,
+                answer=answer,
+            ),
+            message,
+        )
+        if message is not None and message.delivery.fault is DeliveryFault.EARLY:
+            await self._reporter.send_early(message)
+        return _respond(answer)
+
+    def _account_of(self, fields: Fields) -> str | None:
+        account = self._gateway.account_of(fields)
+        return None if account is None else account.name
+
+    def _decide(self, number: int, endpoint: Endpoint, fields: Fields) -> Answer:
+        if endpoint.operation is Operation.SEND:
+            return self._send(number, fields, zalo=endpoint.zalo)
+        return self._queries[endpoint.operation](fields)
+
+    async def _meet(
+        self, fault: Fault, seen: SeenRequest, endpoint: Endpoint, fields: Fields, begun: float
+    ) -> web.StreamResponse:
+        """Answer a request that meets a fault."""
+        decision: Answer | None = None
+        is_delay = fault.kind is Kind.DELAY
+        looks_first = is_delay or fault.phase is Phase.AFTER
+        seen = attrs.evolve(seen, struck=Struck.WAY if looks_first else Struck.DOOR)
+        if is_delay and fault.phase is Phase.BEFORE:
+            self._journal.note_request(seen)
+            if await self._closing.within(fault.seconds):
+                return NoAnswer()
+        if looks_first:
+            decision = self._decide(seen.number, endpoint, fields)
+        answer = self._distort(fault, seen.operation, fields, decision)
+        is_told = fault.kind not in ON_THE_SOCKET or fault.kind is Kind.DRIBBLE
+        is_slow = fault.kind in (Kind.DRIBBLE, Kind.HANG) or (
+            is_delay and fault.phase is Phase.AFTER
+        )
+        noted = self._note(seen, decision, answer if is_told else None, None if is_slow else begun)
+        await self._report_early(decision)
+
+        def finish() -> None:
+            """Note how long a slow answer took in the end."""
+            if is_slow:
+                duration = RealTime.monotonic() - begun
+                self._journal.note_request(attrs.evolve(noted, duration=duration))
+
+        if fault.kind in ON_THE_SOCKET:
+            return misbehave(fault, answer, self._closing, finish)
+        if is_delay and fault.phase is Phase.AFTER and await self._closing.within(fault.seconds):
+            return NoAnswer()
+        finish()
+        return _respond(answer)
+
+    def _distort(
+        self,
+        fault: Fault,
+        operation: Operation | None,
+        fields: Fields,
+        decision: Answer | None,
+    ) -> Answer:
+        """Return the answer that a fault puts in the place of the gateway's."""
+        match fault.kind:
+            case Kind.HTTP:
+                return wire.plain(fault.status, fault.retry_after)
+            case Kind.HTML:
+                return wire.page(fault.status, fault.retry_after)
+            case Kind.EMPTY:
+                return wire.empty()
+            case Kind.INVALID:
+                return wire.invalid(self._gateway.settings.invalid_status)
+            case Kind.CODE | Kind.DUPLICATE:
+                sms_id = fields.get("refid") or self._gateway.new_sms_id()
+                return wire.coded(operation or Operation.SEND, fault.code, sms_id)
+            case _:
+                return decision or wire.invalid(self._gateway.settings.invalid_status)
+
+    def _send(self, number: int, fields: Fields, *, zalo: bool) -> Answer:
+        answer = self._gateway.send(fields, number=number, zalo=zalo)
+        if (message := answer.message) is None:
+            return answer
+        if self._faults.loaded:
+            lag = self._faults.draw(Target.STATUS_LAG, Operation.SEND, message.phone)
+            dlr = self._faults.draw(Target.DELIVERY, Operation.SEND, message.phone)
+            if lag is not None or dlr is not None:
+                message = self._gateway.change_delivery(
+                    message,
+                    None if dlr is None else dlr.delivery,
+                    None if lag is None else lag.seconds,
+                )
+                answer = attrs.evolve(answer, message=message)
+        return answer
+
+    async def _report_early(self, decision: Answer | None) -> None:
+        """Send the reports of a message that was accepted just now, if they come this early."""
+        message = None if decision is None else decision.message
+        if message is not None and message.delivery.fault is DeliveryFault.EARLY:
+            await self._reporter.send_early(message)
+
+    def _note(
+        self,
+        seen: SeenRequest,
+        decision: Answer | None,
+        told: Answer | None,
+        begun: float | None,
+    ) -> SeenRequest:
+        message = None if decision is None else decision.message
+        seen = attrs.evolve(
+            seen,
+            decided=None if decision is None else decision.code,
+            told=None if told is None else told.code,
+            status=None if told is None else told.status,
+            accepted=message is not None,
+            sms_id=None if message is None else message.sms_id,
+            why=None if decision is None else decision.why,
+            duration=None if begun is None else RealTime.monotonic() - begun,
+            answer=told,
+        )
+        self._keep(seen, message)
+        return seen
+
+    def _keep(self, seen: SeenRequest, message: AcceptedMessage | None) -> None:
+        """Keep a request, and the message that was accepted by it."""
+        self._journal.note_request(seen, message)
+        if message is not None:
+            self.plan(message)
+
+    def note_not_taken(
+        self,
+        request: web.BaseRequest,
+        body: bytes,
+        answer: Answer,
+        problem: "Problem",
+        begun: float,
+    ) -> None:
+        """Record a request that was not taken."""
+        secrets, readable = find_secrets(request, body)
+        self._journal.note_not_taken(
+            SeenRequest(
+                number=self._journal.next_request_number(),
+                at=self._clock.now(),
+                operation=None,
+                method=request.method,
+                fields={},
+                status=answer.status,
+                path=request.path,
+                why=problem.why,
+                fix=problem.fix,
+                taken=False,
+                duration=RealTime.monotonic() - begun,
+                wanted=problem.wanted,
+                marks=problem.marks,
+                wanted_marks=problem.wanted_marks,
+                raw=RawRequest(
+                    request.raw_path[:_LONGEST_TARGET],
+                    request.raw_headers,
+                    body[:_MOST_SHOWN],
+                    len(body),
+                    readable=readable,
+                    secrets=secrets,
+                ),
+                answer=answer,
+            )
+        )
+
+    def note_malformed(self, error: Exception) -> None:
+        """Record bytes that are not HTTP."""
+        words = str(error)
+        is_tls = "HTTPS traffic" in words or "x16\\x03" in words
+        self._journal.note_not_taken(
+            SeenRequest(
+                number=self._journal.next_request_number(),
+                at=self._clock.now(),
+                operation=None,
+                method="?",
+                fields={},
+                status=400,
+                path="",
+                why="The client spoke TLS; this port speaks plain HTTP."
+                if is_tls
+                else f"What came is not an HTTP request ({type(error).__name__}).",
+                fix="Use http:// in the URL, or start the emulator with --tls self-signed."
+                if is_tls
+                else "Look at what the client writes: the head can't be read.",
+                taken=False,
+            )
+        )
+
+    async def note_refused(
+        self, request: web.Request, error: web.HTTPException, begun: float
+    ) -> None:
+        """Record what was refused on its way to an operation."""
+        if is_own(request.path) and not isinstance(error, Refused):
+            return
+        body = b""
+        if not isinstance(error, web.HTTPRequestEntityTooLarge | web.HTTPRequestTimeout):
+            with contextlib.suppress(web.HTTPException):
+                body = await read_body(request, _BODY_PATIENCE)
+        answer = Answer(error.text or "", error.content_type or "text/plain", status=error.status)
+        self.note_not_taken(request, body, answer, explain(request, error), begun)
+
+
+_MOST_PLANNED = 100_000
+# The page draws no faster; a timer for each message would cost more than the message.
+_PROGRESS_PAUSE = 0.1
+
+
+def _route(endpoint: Endpoint, fields: Fields) -> Route | None:
+    if endpoint.operation is not Operation.SEND:
+        return None
+    return Route.ZALO if endpoint.zalo else wire.SMS_TYPES.get(fields.get("smstype", ""))
+
+
+def _kept_phone(fields: Fields) -> str | None:
+    try:
+        return normalize_phone(fields.get("phone", ""))
+    except ValueError:
+        return None
+
+
+def _respond(answer: Answer) -> web.Response:
+    response = web.Response(
+        text=answer.body, status=answer.status, content_type=answer.content_type
+    )
+    if answer.retry_after is not None:
+        response.headers["Retry-After"] = str(answer.retry_after)
+    return response
+
+
+@attrs.frozen
+class Problem:
+    """Why a request was not taken.
+
+    Attributes:
+        why: A sentence.
+        fix: A sentence that says what to do.
+        marks: The pieces of the request that are wrong.
+        wanted: The request that would be taken.
+        wanted_marks: The pieces of it that make the difference.
+    """
+
+    why: str
+    fix: str
+    marks: tuple[str, ...] = ()
+    wanted: str | None = None
+    wanted_marks: tuple[str, ...] = ()
+
+
+_FORM = "application/x-www-form-urlencoded"
+_SAMPLE: Final[Mapping[Operation, Mapping[str, str]]] = {
+    Operation.SEND: {
+        "SmsType": "8",
+        "Phone": "0901888484",
+        "Content": "482913 la ma xac minh cua ban",
+        "RequestId": "login-1",
+    },
+    Operation.SENT_DATA: {
+        "SmsType": "8",
+        "From": "2026-01-01 00:00:00",
+        "To": "2026-01-02 00:00:00",
+        "Page": "1",
+        "PageSize": "500",
+    },
+    Operation.TEMPLATES: {"SmsType": "2", "Brandname": "Baotrixemay"},
+}
+_ZALO_SAMPLE: Final = {
+    "OAID": "4097311281936189049",
+    "TempID": "358921",
+    "Phone": "0901888484",
+    "TempData": {"otp": "482913"},
+    "RequestId": "login-1",
+}
+
+
+def _example(endpoint: Endpoint, given: Mapping[str, str] | None = None) -> Problem:
+    """Write the request that an endpoint takes, with the fields that were given."""
+    fields: dict[str, object] = {"ApiKey": "any", "SecretKey": "any"}
+    sample: Mapping[str, object] = (
+        _ZALO_SAMPLE if endpoint.zalo else _SAMPLE.get(endpoint.operation, {"RefId": "SMSID"})
+    )
+    fields.update(sample if not given else {})
+    for name, value in (given or {}).items():
+        fields[name] = "any" if name.lower() in ("apikey", "secretkey") else value
+    if endpoint.operation is Operation.BALANCE:
+        fields.pop("RefId", None)
+    line = f"{endpoint.method} {endpoint.path} HTTP/1.1"
+    if endpoint.body == "json":
+        kind, body = "application/json", json.dumps(fields, ensure_ascii=False)
+    elif endpoint.body == "form":
+        kind, body = _FORM, "&".join(f"{name}={value}" for name, value in fields.items())
+    elif endpoint.body == "path":
+        return Problem("", "", wanted=line, wanted_marks=(endpoint.name,))
+    else:
+        query = "&".join(f"{name}={value}" for name, value in fields.items())
+        line = f"{endpoint.method} {endpoint.path}?{query} HTTP/1.1"
+        return Problem("", "", wanted=line)
+    head = f"Content-Type: {kind}"
+    return Problem("", "", wanted=f"{line}\n{head}\n\n{body}", wanted_marks=(head,))
+
+
+def explain_body(
+    endpoint: Endpoint, headers: Mapping[str, str], body: bytes, query: Mapping[str, str]
+) -> Problem:
+    """Say why the body of an operation can't be read."""
+    kind = headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    takes = "JSON" if endpoint.body == "json" else "a form"
+    why, fix, marks, given = _explain_body(endpoint, headers, body, query, kind)
+    example = _example(endpoint, given)
+    if headers.get("Content-Type", "") and kind not in ("application/json", ""):
+        marks = (*marks, f"Content-Type: {headers['Content-Type']}")
+    return attrs.evolve(example, why=why.format(takes=takes), fix=fix, marks=marks)
+
+
+def _explain_body(  # noqa: PLR0911  # one for each mistake
+    endpoint: Endpoint,
+    headers: Mapping[str, str],
+    body: bytes,
+    query: Mapping[str, str],
+    kind: str,
+) -> tuple[str, str, tuple[str, ...], Mapping[str, str] | None]:
+    wants_json = endpoint.body == "json"
+    send = "Send one JSON object with a text for each name." if wants_json else "Send a form."
+    if encoding := headers.get("Content-Encoding"):
+        return (
+            f"The body is compressed ({encoding[:20]}); this operation takes {{takes}} as it is.",
+            "Leave the compression out.",
+            (f"Content-Encoding: {encoding}",),
+            None,
+        )
+    if not body.strip():
+        if query:
+            return (
+                "The fields stand in the URL and the body is empty; this operation takes {takes}.",
+                f"Put them into the body, or use {_other(endpoint, 'query')}.",
+                (),
+                dict(query),
+            )
+        return "The body is empty; this operation takes {takes}.", send, (), None
+    try:
+        text = body.decode()
+    except UnicodeDecodeError as error:
+        name = "UTF-16" if body[:2] in (b"\xff\xfe", b"\xfe\xff") else "another encoding"
+        return (
+            f"The body is not UTF-8 (byte {error.start} is {name}): {{takes}} is taken.",
+            "Encode it as UTF-8.",
+            (),
+            None,
+        )
+    if kind == "multipart/form-data" or text.startswith("--"):
+        return "The body is multipart form data; this operation takes {takes}.", send, (), None
+    if text.lstrip().startswith("<"):
+        return "The body is XML; this operation takes {takes}.", send, (), None
+    form = wire.read_form(body)
+    if wants_json and form is not None:
+        return (
+            "The body is form-encoded; this operation takes {takes}.",
+            f"Send JSON, or use {_other(endpoint, 'form')}.",
+            (),
+            {**form.shown},
+        )
+    return *_explain_json(text, send, wants_json=wants_json), None
+
+
+def _explain_json(  # noqa: PLR0911  # the same
+    text: str, send: str, *, wants_json: bool
+) -> tuple[str, str, tuple[str, ...]]:
+    try:
+        value: object = json.loads(text)
+    except json.JSONDecodeError as error:
+        if not wants_json:
+            return "The body is not form-encoded.", send, ()
+        if error.pos >= len(text.rstrip()) or "Unterminated" in error.msg:
+            return (
+                f"The JSON ends too early, after {len(text)} characters.",
+                "Send the whole body, and its length in bytes as Content-Length.",
+                (),
+            )
+        return (
+            f"The body is not JSON: {error.msg} at line {error.lineno}, column {error.colno}.",
+            send,
+            (),
+        )
+    except (ValueError, RecursionError):
+        return "The JSON is nested too deeply, or holds too long a number.", send, ()
+    if not wants_json:
+        return "The body is JSON; this operation takes {takes}.", "Send a form.", ()
+    if not isinstance(value, dict):
+        kind = "an array" if isinstance(value, list) else "a single value"
+        kind = "a text" if isinstance(value, str) else kind
+        return f"The body is {kind} of JSON; this operation takes one object.", send, ()
+    names = [
+        (name, "a list" if isinstance(each, list) else "an object")
+        for name, each in cast("dict[str, object]", value).items()
+        if isinstance(each, list | dict)
+    ]
+    name, kind = names[0]
+    return f"The field {name[:40]} is {kind}; a text is taken.", send, (f'"{name}"',)
+
+
+def _other(endpoint: Endpoint, body: str) -> str:
+    """Name the endpoint that does the same with another body."""
+    for each in ENDPOINTS:
+        if (each.operation, each.zalo, each.body) == (endpoint.operation, endpoint.zalo, body):
+            words = {"form": "which takes forms", "query": "which takes them in the URL"}
+            return f"{each.path.removeprefix(FOLDER)}, {words[body]}"
+    return "the JSON that the documentation shows"
+
+
+def explain(request: web.Request, error: web.HTTPException) -> Problem:
+    """Say why a request did not reach an operation."""
+    if isinstance(error, Refused):
+        marks = (f"Host: {request.headers.get('Host', '')}",) if error.status == 403 else ()
+        return Problem(error.why, error.fix, marks)
+    name = request.path.rstrip("/").rpartition("/")[2]
+    endpoint = next((each for each in ENDPOINTS if each.name == name), None)
+    if isinstance(error, web.HTTPRequestEntityTooLarge):
+        return Problem(
+            "The body is too large.",
+            "A send takes less than 1 kB; --set max_request_bytes=… raises the bound.",
+            tuple(f"Content-Length: {v}" for v in request.headers.getall("Content-Length", ())),
+        )
+    if isinstance(error, web.HTTPRequestTimeout):
+        return Problem(
+            "The body did not arrive in time, or the client left before its end.",
+            "Send as many bytes as Content-Length says.",
+            tuple(f"Content-Length: {v}" for v in request.headers.getall("Content-Length", ())),
+        )
+    if isinstance(error, web.HTTPMethodNotAllowed):
+        return _explain_method(request, error, endpoint)
+    return _explain_path(request, name)
+
+
+def _explain_method(
+    request: web.Request, error: web.HTTPMethodNotAllowed, endpoint: Endpoint | None
+) -> Problem:
+    allowed = " or ".join(sorted(error.allowed_methods))
+    if request.method == "OPTIONS":
+        return Problem(
+            "A browser asked whether a page may send (OPTIONS); a page may not.",
+            "Send from your server: keys in a page are public, and eSMS takes none from there.",
+            ("OPTIONS",),
+        )
+    example = None if endpoint is None else _example(endpoint)
+    fix = f"Use {allowed}"
+    if endpoint is not None and request.method == "GET" and endpoint.operation is Operation.SEND:
+        fix += ", or SendMultipleMessage_V4_get for GET"
+    return attrs.evolve(
+        example or Problem("", ""),
+        why=f"{request.method} was used; this operation takes {allowed}.",
+        fix=f"{fix}.",
+        marks=(f"{request.method} ",),
+        wanted_marks=(f"{allowed} ",),
+    )
+
+
+def _explain_path(request: web.Request, name: str) -> Problem:
+    names = {each.name.partition("/")[0]: each for each in ENDPOINTS}
+    first = next(
+        (
+            part
+            for part in request.path.split("/")
+            if part and part.lower() not in ("mainservice.svc", "json")
+        ),
+        name,
+    )
+    exact = next((each for known, each in names.items() if known.lower() == first.lower()), None)
+    if exact is not None:
+        return attrs.evolve(
+            _example(exact),
+            why="The folder or the spelling of the path is wrong; "
+            f"the operation is at {exact.path}",
+            fix=f"Use {exact.path}",
+            marks=(request.path,),
+            wanted_marks=(exact.path,),
+        )
+    near = difflib.get_close_matches(first, names, 1, 0.6)
+    if not near:
+        return Problem(
+            "No operation has this path.",
+            f"The operations are in {FOLDER}: {', '.join(names)}.",
+            (request.path,),
+        )
+    nearest = names[near[0]]
+    if first.startswith(("SendMultipleMessage", "SendZaloMessage", "MultiChannel")):
+        why = f"No operation is called {first[:60]}, or it is not emulated."
+    else:
+        why = f"No operation has the name {first[:60]}."
+    return attrs.evolve(
+        _example(nearest),
+        why=why,
+        fix=f"The nearest is {nearest.path.removeprefix(FOLDER)}.",
+        marks=(first,),
+        wanted_marks=(near[0],),
+    )
+
+
+_SECRET_NAMES = ("apikey", "secretkey", "token", "password", "secret")
+_SECRET_HEADERS = ("key", "secret", "token", "auth")
+_SHORTEST_KEY = 8
+_KNOWN_PARTS = frozenset({"", "mainservice.svc", "json", "_emulator"})
+
+
+def find_secrets(request: web.BaseRequest, body: bytes) -> tuple[tuple[str, ...], bool]:
+    """Return the values in a request that can be keys, and whether its body could be read."""
+    found = {value for name, value in request.query.items() if _is_secret(name)}
+    found |= {
+        value for name, value in request.headers.items()
+        if any(word in name.lower() for word in _SECRET_HEADERS)
+    }  # fmt: skip
+    # Keys can stand in the path behind the name of an operation.
+    parts = [part for part in request.path.split("/") if part.lower() not in _KNOWN_PARTS]
+    found |= {unquote(part) for part in parts[1:] if len(part) >= _SHORTEST_KEY}
+    readable = True
+    if body.strip():
+        try:
+            value: object = json.loads(body.decode())
+            readable = isinstance(value, dict | list)
+            found |= set(_secrets_in(value))
+        except (ValueError, RecursionError):
+            form = wire.read_form(body)
+            readable = form is not None
+            found |= set() if form is None else {v for k, v in form.items() if _is_secret(k)}
+    return tuple(sorted((each for each in found if each), key=len, reverse=True)), readable
+
+
+def _is_secret(name: str) -> bool:
+    return name.lower() in _SECRET_NAMES
+
+
+def _secrets_in(value: object) -> Iterator[str]:
+    if isinstance(value, dict):
+        for name, each in cast("dict[str, object]", value).items():
+            if _is_secret(name) and isinstance(each, str | int | float):
+                yield str(each)
+            else:
+                yield from _secrets_in(each)
+    elif isinstance(value, list):
+        for each in cast("list[object]", value):
+            yield from _secrets_in(each)
+
+
+def new_application(settings: Settings, guard: Guard, handlers: Handlers) -> web.Application:
+    """Make an application that lets in only whom the guard knows, and records the others."""
+
+    @web.middleware
+    async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
+        begun = RealTime.monotonic()
+        try:
+            guard.check(request)
+            if request.path == "/" and (answer := guard.login(request)) is not None:
+                return answer
+            return await handler(request)
+        except web.HTTPException as error:
+            await handlers.note_refused(request, error, begun)
+            raise
+
+    return web.Application(client_max_size=settings.max_request_bytes, middlewares=[check])
+
+
+async def listen(
+    app: web.Application,
+    host: str,
+    port: int,
+    settings: Settings,
+    *,
+    tls: ssl.SSLContext | None = None,
+    on_malformed: Callable[[Exception], None],
+) -> web.AppRunner:
+    """Serve an application.
+
+    Args:
+        app: The application.
+        host: The address to listen on.
+        port: The port; 0 takes one that is free.
+        settings: The bounds.
+        tls: Serves https:// by this context, where there is one.
+        on_malformed: Called with the error of bytes that are not HTTP.
+
+    Raises:
+        ConfigurationError: The port cannot be listened on.
+    """
+    runner = web.AppRunner(
+        app,
+        access_log=None,
+        logger=_new_logger(on_malformed),
+        shutdown_timeout=_SHUTDOWN_TIMEOUT,
+        keepalive_timeout=settings.idle_timeout,
+        lingering_time=_LINGERING_TIME,
+        # A compressed body is not JSON: 300 kB of gzip can hold 300 MB.
+        auto_decompress=False,
+    )
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, host, port, backlog=_BACKLOG, ssl_context=tls).start()
+    except (OSError, OverflowError, RuntimeError) as error:
+        await runner.cleanup()
+        raise ConfigurationError(
+            f"cannot listen on {host}:{port} ({error}); choose another port, or 0"
+        ) from None
+    return runner
+
+
+def _new_logger(on_malformed: Callable[[Exception], None]) -> logging.Logger:
+    """Make the logger of one server, which records malformed requests in place of logging them.
+
+    aiohttp logs each of them as an error, with a traceback and a piece of the request, which may
+    hold a key.
+    """
+
+    def is_loggable(record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        if isinstance(error, HttpProcessingError):
+            on_malformed(error)
+            return False
+        return record.levelno >= logging.WARNING
+
+    # Not by getLogger: a filter on a logger of the whole process would outlive the server.
+    logger = logging.Logger("esms_async.emulator")  # noqa: LOG001  # as said above
+    logger.parent = logging.getLogger("esms_async")
+    logger.setLevel(logging.DEBUG)
+    logger.addFilter(is_loggable)
+    return logger
+
+
+async def close(runner: web.AppRunner) -> None:
+    """Stop to serve; what clients have not read of their answers by then is dropped."""
+    connections = [] if runner.server is None else runner.server.connections
+    transports = [each.transport for each in connections if each.transport is not None]
+    await runner.cleanup()
+    for transport in transports:
+        transport.abort()
+    # The sockets are closed when the loop turns.
+    await asyncio.sleep(0)

@@ -1,0 +1,74 @@
+"""Binds a ledger to one destination and one account.
+
+A ledger that holds a message as accepted keeps it from being sent. That is true only for the
+gateway and the account that accepted it.
+"""
+
+import hashlib
+from typing import Final
+
+from esms_async._model.errors import ForeignLedger, LedgerError
+from esms_async.ledger.base import Ledger, LedgerFacts
+
+_DESTINATION: Final = "destination"
+_ACCOUNT: Final = "account"
+_DIGITS: Final = 16
+
+
+async def bind(ledger: Ledger, *, destination: str, api_key: str) -> None:
+    """Bind an open ledger to a destination and an account, or check that it is bound to them.
+
+    A ledger that keeps no facts (`LedgerFacts`) is not bound.
+
+    Args:
+        ledger: The ledger, open.
+        destination: Scheme, host and port; " sandbox" follows if the gateway only checks.
+        api_key: The account's ApiKey. The ledger keeps a hash of it.
+
+    Raises:
+        ForeignLedger: The ledger belongs to another destination or account.
+        LedgerError: The ledger can't be used.
+    """
+    if not isinstance(ledger, LedgerFacts):
+        return
+    kept = await ledger.keep_fact(_DESTINATION, destination)
+    if kept != destination:
+        raise ForeignLedger(
+            f"the ledger holds what was sent to {kept}; use another ledger for what is sent to "
+            f"{destination}"
+        )
+    account = account_of(api_key)
+    if await ledger.keep_fact(_ACCOUNT, account) != account:
+        raise ForeignLedger(
+            "the ledger belongs to another ApiKey, and what one account has sent says nothing of "
+            "another; if these are new keys of the same account, run "
+            "`esms-async ledger rebind LEDGER` once, else use another ledger"
+        )
+
+
+async def rebind(ledger: Ledger, *, api_key: str) -> bool:
+    """Bind an open ledger to the account of new keys. Its destination stays.
+
+    Args:
+        ledger: The ledger, open.
+        api_key: The new ApiKey of the same account.
+
+    Returns:
+        False if the ledger was bound to this ApiKey already.
+
+    Raises:
+        LedgerError: The ledger keeps no facts, or can't be used.
+    """
+    if not isinstance(ledger, LedgerFacts):
+        raise LedgerError(f"a {type(ledger).__name__} is bound to no account")
+    account = account_of(api_key)
+    if (await ledger.facts()).get(_ACCOUNT) == account:
+        return False
+    await ledger.replace_fact(_ACCOUNT, account)
+    return True
+
+
+def account_of(api_key: str) -> str:
+    """Return what stands for an account in a ledger: 16 hex digits of a hash of its ApiKey."""
+    labelled = b"esms_async ledger account, version 1\n" + api_key.encode()
+    return hashlib.sha256(labelled).hexdigest()[:_DIGITS]

@@ -1,0 +1,20 @@
+-- Applies a settlement to an entry, as `transitions.settle` does, and answers with the entry, or
+-- with nothing if there is none. It needs the `request_id`, the `generation` of the claim, what
+-- was `learned` as status and reason, and the `fields` that come with it.
+local fields = told.fields
+local known = find()
+if not known then return false end
+local row = ($SETTLEMENTS)[held(known) .. ' / ' .. told.learned]
+local new = row[told.generation == known.generation and 1 or 2]
+local entry = known
+if new ~= held(known) then
+  entry = evolve(known, {updated_at = clock()})
+  entry.status, entry.reason = unpack(($KNOWLEDGE)[new], 1, 2)
+  for _, name in ipairs($FIELDS) do entry[name] = fields[name] end
+elseif known.status == $STATUS_ACCEPTED and not known.sms_id and fields.sms_id then
+  entry = evolve(known, {sms_id = fields.sms_id})
+elseif known.status == $STATUS_UNKNOWN and told.learned == $ONE_MORE_ATTEMPT then
+  entry = evolve(known, {updated_at = clock()})
+end
+if entry ~= known then store(entry, known) end
+return cjson.encode(entry)

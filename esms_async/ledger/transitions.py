@@ -1,0 +1,376 @@
+"""Decides what a claim may do and what a settlement changes: two tables, and what applies them.
+
+Every ledger applies these tables, whatever it keeps its entries in; so does the client's memory
+of its recent results. An entry says what is true of a message (`Status`) and why (`Reason`).
+
+Why each row is as it is:
+
+- A claim is written before the first byte of a request leaves. A process that dies after it may
+  have sent the message or not, so a claimed entry reads "unknown, because of an attempt".
+- Two processes may claim one entry. The later claim gets a higher generation and resumes: the
+  gateway's own memory of the RequestId keeps the phone from getting two messages.
+- An acceptance is a fact whoever learns it, and no later news takes it back.
+- A rejection of the message itself (108, 163, 201, 300) would meet every attempt of it, by any
+  process, so it settles an entry whoever learns it.
+- "Not sent", and a rejection of the sender (keys, balance, an HTTP refusal, any other code), are
+  true of the attempts of one claim. They free the entry for a new claim only when the latest
+  claim learns them.
+- Code 124 without a known attempt that may have arrived proves nothing: an unknown process may
+  have sent this message, something on the way may have delivered the request twice, or the id
+  belongs to another message. Sending again could only bring 124 again, so such an entry is not
+  sent again; a delivery report or `reconcile` ends it.
+- The gateway forgets a RequestId 24 hours after it took the message, which may have been the
+  first attempt. So the window runs from the first moment at which an attempt may have arrived.
+"""
+
+import enum
+import functools
+import hashlib
+import hmac
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+import attrs
+
+from esms_async._model.messages import Message, Status
+from esms_async._model.phone import mask_phone
+
+WINDOW: Final = 23 * 3600.0
+"""Seconds for which an unsettled send may be resumed: the gateway's 24 hours, less a margin."""
+
+CLOCK_TOLERANCE: Final = 24 * 3600 - WINDOW
+"""Seconds by which an entry may lie ahead of the clock before it counts as expired."""
+
+
+class Reason(enum.StrEnum):
+    """Why a message is unknown or rejected."""
+
+    ATTEMPT = "attempt"
+    """Unknown: an attempt may have been accepted."""
+    DUPLICATE = "duplicate"
+    """Unknown: the gateway answered 124, and no attempt is known that explains it."""
+    MESSAGE = "message"
+    """Rejected: every attempt of this message would be."""
+    SENDER = "sender"
+    """Rejected: the account or the request was refused. The message itself may be sent again."""
+
+
+class Decision(enum.StrEnum):
+    """The answer to a claim."""
+
+    SEND = "send"
+    """Send it: no earlier attempt can have been accepted."""
+    RESUME = "resume"
+    """Send it: an earlier attempt may have been accepted."""
+    ALREADY_ACCEPTED = "already accepted"
+    ALREADY_REJECTED = "already rejected"
+    DUPLICATE = "duplicate"
+    """Send nothing: the gateway has seen the RequestId, and nobody here knows why."""
+    EXPIRED = "expired"
+    """Send nothing: an attempt may have been accepted too long ago."""
+    CONFLICT = "conflict"
+    """Send nothing: the RequestId belongs to another message."""
+
+
+Knowledge = tuple[Status, Reason | None]
+"""What is known of a message: its status, and why."""
+
+_ACCEPTED: Final = (Status.ACCEPTED, None)
+_MESSAGE: Final = (Status.REJECTED, Reason.MESSAGE)
+_SENDER: Final = (Status.REJECTED, Reason.SENDER)
+_NOT_SENT: Final = (Status.NOT_SENT, None)
+_ATTEMPT: Final = (Status.UNKNOWN, Reason.ATTEMPT)
+_DUPLICATE: Final = (Status.UNKNOWN, Reason.DUPLICATE)
+
+# fmt: off
+CLAIMS: Final[Mapping[Knowledge | None, Decision]] = MappingProxyType({
+    None:       Decision.SEND,
+    _NOT_SENT:  Decision.SEND,
+    _SENDER:    Decision.SEND,
+    _ATTEMPT:   Decision.RESUME,            # or EXPIRED, past the window
+    _DUPLICATE: Decision.DUPLICATE,
+    _ACCEPTED:  Decision.ALREADY_ACCEPTED,
+    _MESSAGE:   Decision.ALREADY_REJECTED,
+})
+"""The answer to a claim of an entry whose fingerprint is the same."""
+
+SETTLEMENTS: Final[Mapping[tuple[Knowledge, Knowledge], tuple[Knowledge, Knowledge]]] = (
+    MappingProxyType({
+        # held,       learned       by the latest claim  by an earlier claim
+        (_ATTEMPT,   _ACCEPTED):   (_ACCEPTED,           _ACCEPTED),
+        (_ATTEMPT,   _MESSAGE):    (_MESSAGE,            _MESSAGE),
+        (_ATTEMPT,   _SENDER):     (_SENDER,             _ATTEMPT),
+        (_ATTEMPT,   _NOT_SENT):   (_NOT_SENT,           _ATTEMPT),
+        (_ATTEMPT,   _ATTEMPT):    (_ATTEMPT,            _ATTEMPT),
+        (_ATTEMPT,   _DUPLICATE):  (_DUPLICATE,          _ATTEMPT),
+
+        (_DUPLICATE, _ACCEPTED):   (_ACCEPTED,           _ACCEPTED),
+        (_DUPLICATE, _MESSAGE):    (_MESSAGE,            _MESSAGE),
+        (_DUPLICATE, _SENDER):     (_DUPLICATE,          _DUPLICATE),
+        (_DUPLICATE, _NOT_SENT):   (_DUPLICATE,          _DUPLICATE),
+        (_DUPLICATE, _ATTEMPT):    (_DUPLICATE,          _DUPLICATE),
+        (_DUPLICATE, _DUPLICATE):  (_DUPLICATE,          _DUPLICATE),
+
+        (_ACCEPTED,  _ACCEPTED):   (_ACCEPTED,           _ACCEPTED),
+        (_ACCEPTED,  _MESSAGE):    (_ACCEPTED,           _ACCEPTED),
+        (_ACCEPTED,  _SENDER):     (_ACCEPTED,           _ACCEPTED),
+        (_ACCEPTED,  _NOT_SENT):   (_ACCEPTED,           _ACCEPTED),
+        (_ACCEPTED,  _ATTEMPT):    (_ACCEPTED,           _ACCEPTED),
+        (_ACCEPTED,  _DUPLICATE):  (_ACCEPTED,           _ACCEPTED),
+
+        (_MESSAGE,   _ACCEPTED):   (_ACCEPTED,           _ACCEPTED),
+        (_MESSAGE,   _MESSAGE):    (_MESSAGE,            _MESSAGE),
+        (_MESSAGE,   _SENDER):     (_MESSAGE,            _MESSAGE),
+        (_MESSAGE,   _NOT_SENT):   (_MESSAGE,            _MESSAGE),
+        (_MESSAGE,   _ATTEMPT):    (_MESSAGE,            _MESSAGE),
+        (_MESSAGE,   _DUPLICATE):  (_MESSAGE,            _MESSAGE),
+
+        (_SENDER,    _ACCEPTED):   (_ACCEPTED,           _ACCEPTED),
+        (_SENDER,    _MESSAGE):    (_MESSAGE,            _MESSAGE),
+        (_SENDER,    _SENDER):     (_SENDER,             _SENDER),
+        (_SENDER,    _NOT_SENT):   (_SENDER,             _SENDER),
+        (_SENDER,    _ATTEMPT):    (_ATTEMPT,            _ATTEMPT),
+        (_SENDER,    _DUPLICATE):  (_DUPLICATE,          _DUPLICATE),
+
+        (_NOT_SENT,  _ACCEPTED):   (_ACCEPTED,           _ACCEPTED),
+        (_NOT_SENT,  _MESSAGE):    (_MESSAGE,            _MESSAGE),
+        (_NOT_SENT,  _SENDER):     (_SENDER,             _NOT_SENT),
+        (_NOT_SENT,  _NOT_SENT):   (_NOT_SENT,           _NOT_SENT),
+        (_NOT_SENT,  _ATTEMPT):    (_ATTEMPT,            _ATTEMPT),
+        (_NOT_SENT,  _DUPLICATE):  (_DUPLICATE,          _DUPLICATE),
+    })
+)
+"""What an entry says after a settlement, by the generation of the claim that brings it."""
+# fmt: on
+
+
+@attrs.frozen
+class Entry:
+    """What a ledger holds of one send.
+
+    Attributes:
+        request_id: The RequestId.
+        status: What is true of the message.
+        reason: Why it is unknown or rejected; None where it is accepted or not sent.
+        generation: How often it was claimed; the latest claim has this number.
+        fingerprint: Tells another message under the same RequestId.
+        phone: The phone number, masked unless the ledger stores it.
+        content: The text, or None unless the ledger stores it.
+        in_doubt_since: The first moment at which an attempt may have arrived, seconds since the
+            epoch on the ledger's clock.
+        updated_at: When the entry last changed, on the same clock.
+        sms_id: The SMSID, where it is known.
+        deduplicated: True where acceptance was learned from code 124.
+        code: The code of the rejection, where there is one.
+        http_status: The HTTP status of the rejection, where there is one.
+        detail: The gateway's own words on the rejection, with secrets masked.
+    """
+
+    request_id: str
+    status: Status
+    reason: Reason | None
+    generation: int
+    fingerprint: bytes = attrs.field(repr=False)
+    phone: str = attrs.field(repr=mask_phone)
+    content: str | None = attrs.field(repr=False)
+    in_doubt_since: float
+    updated_at: float
+    sms_id: str | None = None
+    deduplicated: bool = False
+    code: str | None = None
+    http_status: int | None = None
+    detail: str | None = None
+
+
+@attrs.frozen
+class Claim:
+    """The answer to a claim.
+
+    Attributes:
+        decision: What the claimant may do.
+        entry: The entry, as it stands after the claim.
+    """
+
+    decision: Decision
+    entry: Entry
+
+
+@attrs.frozen
+class Settlement:
+    """What a claimant has learned of its message.
+
+    Attributes:
+        status: What is true of the message as far as the claimant knows.
+        reason: Why it is unknown or rejected.
+        sms_id: The SMSID of an acceptance.
+        deduplicated: True where an acceptance was learned from code 124.
+        code: The code of a rejection.
+        http_status: The HTTP status of a rejection.
+        detail: The gateway's own words on a rejection, fit to be shown.
+    """
+
+    status: Status
+    reason: Reason | None = None
+    sms_id: str | None = None
+    deduplicated: bool = False
+    code: str | None = None
+    http_status: int | None = None
+    detail: str | None = None
+
+
+ONE_MORE_ATTEMPT: Final = Settlement(Status.UNKNOWN, Reason.ATTEMPT)
+"""Says that one more attempt may have arrived."""
+
+
+def claim(entry: Entry | None, fresh: Entry, *, now: float, window: float, resume: bool) -> Claim:
+    """Answer a claim with the decision and the entry to store.
+
+    Args:
+        entry: The entry that the ledger holds of the RequestId, or None.
+        fresh: The entry to begin with where there is none.
+        now: The time on the ledger's clock, seconds since the epoch.
+        window: For how many seconds an unsettled send may be resumed.
+        resume: True where the claimant knows of an earlier attempt that may have arrived.
+    """
+    if entry is None:
+        return Claim(Decision.RESUME if resume else Decision.SEND, fresh)
+    if not same_fingerprint(entry.fingerprint, fresh.fingerprint):
+        return Claim(Decision.CONFLICT, entry)
+    decision = CLAIMS[entry.status, entry.reason]
+    if decision is Decision.RESUME and not -CLOCK_TOLERANCE <= now - entry.in_doubt_since <= window:
+        return Claim(Decision.EXPIRED, entry)
+    if decision is Decision.RESUME:
+        return Claim(decision, attrs.evolve(entry, generation=entry.generation + 1, updated_at=now))
+    if decision is Decision.SEND:
+        return Claim(
+            Decision.RESUME if resume else decision,
+            attrs.evolve(fresh, generation=entry.generation + 1),
+        )
+    return Claim(decision, entry)
+
+
+def settle(entry: Entry, generation: int, settlement: Settlement, *, now: float) -> Entry:
+    """Return the entry to store after a settlement; it is the given one where nothing changes.
+
+    Args:
+        entry: The entry that the ledger holds.
+        generation: The generation of the claim that brings the settlement; 0 for a delivery
+            report or the gateway's list, which belong to no claim.
+        settlement: What was learned.
+        now: The time on the ledger's clock, seconds since the epoch.
+    """
+    held = entry.status, entry.reason
+    by_latest, by_earlier = SETTLEMENTS[held, (settlement.status, settlement.reason)]
+    known = by_latest if generation == entry.generation else by_earlier
+    if known == held:
+        return _updated(entry, settlement, now)
+    # Written out, because every send comes by here and attrs.evolve takes five times as long.
+    return Entry(
+        entry.request_id,
+        *known,
+        entry.generation,
+        entry.fingerprint,
+        entry.phone,
+        entry.content,
+        entry.in_doubt_since,
+        now,
+        settlement.sms_id,
+        settlement.deduplicated,
+        settlement.code,
+        settlement.http_status,
+        settlement.detail,
+    )
+
+
+def _updated(entry: Entry, settlement: Settlement, now: float) -> Entry:
+    """Return an entry whose status stays: an SMSID or a moment may be new all the same."""
+    if entry.status is Status.ACCEPTED and entry.sms_id is None and settlement.sms_id is not None:
+        return attrs.evolve(entry, sms_id=settlement.sms_id)
+    if entry.status is Status.UNKNOWN and settlement.reason is Reason.ATTEMPT:
+        return attrs.evolve(entry, updated_at=now)
+    return entry
+
+
+def new_entry(
+    message: Message,
+    fingerprint: bytes,
+    *,
+    now: float,
+    doubt_age: float | None,
+    phone: bool,
+    content: bool,
+) -> Entry:
+    """Return the entry of a first claim.
+
+    Args:
+        message: The message.
+        fingerprint: Its fingerprint.
+        now: The time on the ledger's clock, seconds since the epoch.
+        doubt_age: For how many seconds an earlier attempt may have been accepted, or None.
+        phone: True to store the full phone number, not the masked one.
+        content: True to store the text.
+    """
+    return Entry(
+        message.request_id,
+        Status.UNKNOWN,
+        Reason.ATTEMPT,
+        1,
+        fingerprint,
+        message.phone if phone else mask_phone(message.phone),
+        message.content if content else None,
+        now - (doubt_age or 0.0),
+        now,
+    )
+
+
+KEY_ID_LENGTH: Final = 4
+"""How many bytes at the start of a fingerprint name the key that it was made with."""
+
+_MAC_LENGTH = 16
+
+
+def fingerprint(message: Message, key: bytes) -> bytes:
+    """Return 20 bytes that tell this phone and content from others, and tell nothing else.
+
+    A plain hash of a text with a code of six digits is undone by trying a million texts. A keyed
+    hash is not, as long as the key is kept elsewhere than the ledger.
+
+    Args:
+        message: The message.
+        key: A secret key, as `fingerprint_key` makes it.
+    """
+    mac = _keyed(key).copy()
+    mac.update(f"{message.phone}\n{message.content}".encode())
+    return key_id(key) + mac.digest()[:_MAC_LENGTH]
+
+
+@functools.lru_cache(maxsize=16)
+def key_id(key: bytes) -> bytes:
+    """Return the four bytes that begin every fingerprint made with a key."""
+    mac = _keyed(key).copy()
+    mac.update(b"key id")
+    return mac.digest()[:KEY_ID_LENGTH]
+
+
+# `hmac.digest` would let go of the interpreter lock for each text, which costs a busy loop more
+# than the hash; a copy of a ready HMAC does not.
+@functools.lru_cache(maxsize=16)
+def _keyed(key: bytes) -> hmac.HMAC:
+    return hmac.new(key, digestmod=hashlib.sha256)
+
+
+def same_fingerprint(one: bytes, other: bytes) -> bool:
+    """Tell whether two fingerprints can be of one message.
+
+    False where they were made with one key and differ. Fingerprints of two keys, as before and
+    after new keys of the account, tell nothing.
+    """
+    if one[:KEY_ID_LENGTH] != other[:KEY_ID_LENGTH]:
+        return True
+    return hmac.compare_digest(one, other)
+
+
+def fingerprint_key(secret: str) -> bytes:
+    """Derive the key of fingerprints (32 bytes) from an account's SecretKey."""
+    return hmac.digest(secret.encode(), b"esms_async ledger fingerprint, version 1", hashlib.sha256)

@@ -1,0 +1,726 @@
+"""Otp: starts, resends and verifies one-time codes; each send at most once, each code once."""
+
+import asyncio
+import logging
+import secrets
+import time
+from collections.abc import Coroutine, Mapping, Sequence
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Final, Self, TypeVar
+
+import attrs
+
+from esms_async import (
+    ConfigurationError,
+    DuplicateRequestId,
+    EsmsClient,
+    EsmsError,
+    InvalidMessage,
+    Message,
+    OutcomeUnknown,
+    Rejected,
+    RequestIdConflict,
+    RequestIdExpired,
+    SendError,
+    Status,
+    normalize_phone,
+)
+from esms_async.otp import rules
+from esms_async.otp.events import Events
+from esms_async.otp.policy import (
+    Guard,
+    Purpose,
+    check_durations,
+    read_key,
+    read_keys,
+    read_purposes,
+)
+from esms_async.otp.rules import (
+    Action,
+    Breaker,
+    Claim,
+    Claimed,
+    Counter,
+    Guess,
+    OtpRefused,
+    OtpStoreError,
+    SendState,
+    Settling,
+    VerifyReason,
+)
+from esms_async.otp.stores import OtpStore
+
+_T = TypeVar("_T")
+_logger = logging.getLogger("esms_async.otp")
+
+SEND_DEADLINE: Final = 12.0
+"""Seconds for one send; shorter than the lease, so no second process resumes what still runs."""
+_PREFIX_LENGTH: Final = 3
+
+
+@attrs.frozen
+class Challenge:
+    """A code that is on its way.
+
+    Attributes:
+        id: What `verify` and `resend` take beside the phone. It holds no secret, and each call
+            of `start` returns another one.
+        expires_at: From when on the code is not valid, UTC.
+        resend_after: Seconds until `resend` may be called.
+        status: ACCEPTED where the gateway has accepted the message; UNKNOWN where it may have.
+    """
+
+    id: str
+    expires_at: datetime
+    resend_after: float
+    status: Status
+
+
+@attrs.frozen(repr=False)
+class Verification:
+    """Whether a code was right.
+
+    Attributes:
+        ok: True for the right code, once.
+        reason: `verified`, `wrong`, `used`, `expired` or `locked`.
+        attempts_left: How many codes may still be tried.
+        retry_after: Seconds until a lock ends; None where there is none, or where only
+            `Otp.unlock` ends it.
+        device: After success, a cookie for the phone's next logins: it is valid for 90 days, and
+            its holder is not locked out by what strangers do. Set it HttpOnly, Secure, SameSite.
+    """
+
+    ok: bool
+    reason: VerifyReason
+    attempts_left: int
+    retry_after: float | None = None
+    device: str | None = None
+
+    def __repr__(self) -> str:
+        return (
+            f"Verification(ok={self.ok}, reason={self.reason!r}, "
+            f"attempts_left={self.attempts_left}, retry_after={self.retry_after})"
+        )
+
+
+@attrs.frozen(repr=False)
+class _Flow:
+    """What the sends of one flow share. It knows the code."""
+
+    phone: str
+    purpose_name: str
+    purpose: Purpose
+    bind: bytes
+    gen: bytes
+    key: bytes
+    code: str
+    is_silent: bool
+
+
+class Otp:
+    """One-time codes over a client and a store.
+
+    Use it with `async with`, or call `aclose()`. The client stays its owner's; a store that is
+    not open yet is opened, and closed with it.
+
+    Args:
+        esms: The client that sends.
+        store: A MemoryOtpStore, SqliteOtpStore or RedisOtpStore.
+        keys: Secret keys of at least 32 bytes. The first one makes new codes, all of them check.
+        purposes: What codes are for, by name: `{"login": Purpose("{code} is your code")}`.
+        guard: Caps on sends and on wrong codes.
+        resend_after: Seconds between sends to a phone: after the first of an hour, the second, ….
+        routes: The routes that resends take in turn; None is the client's own.
+        phone_key: The key that hashes phones; the last of `keys` by default. It must stay when
+            keys rotate: deploy `[OLD, NEW], phone_key=OLD`, then `[NEW, OLD]`; drop OLD from
+            `keys` when devices that it signed may start anew (90 days), and keep `phone_key`.
+        test_numbers: Codes by phone. Nothing is sent to these; all limits hold. Anyone who knows
+            such a number can log in as it, so it must own no account.
+        same_text_after: Seconds in which operators may drop the same text to a phone (assumed).
+
+    Raises:
+        ConfigurationError: A value cannot work; the error names it.
+    """
+
+    def __init__(
+        self,
+        esms: EsmsClient,
+        *,
+        store: OtpStore,
+        keys: Sequence[bytes | str],
+        purposes: Mapping[str, Purpose],
+        guard: Guard = Guard(),
+        resend_after: Sequence[float] = (30, 60, 120, 300),
+        routes: Sequence[object] | None = None,
+        phone_key: bytes | str | None = None,
+        test_numbers: Mapping[str, str] | None = None,
+        same_text_after: float = 300,
+    ) -> None:
+        if not hasattr(store, "verify"):
+            raise ConfigurationError(
+                f"store must be a MemoryOtpStore, SqliteOtpStore or RedisOtpStore, not {store!r}"
+            )
+        if not isinstance(guard, Guard):  # pyright: ignore[reportUnnecessaryIsInstance]  # untyped callers
+            raise ConfigurationError(f"guard must be a Guard, not {guard!r}")
+        check_durations("resend_after", resend_after, least=0)
+        check_durations("same_text_after", [same_text_after], least=0)
+        self._esms = esms
+        self._store = store
+        keys_read = read_keys(keys)
+        self._keys = {rules.key_id(key): key for key in keys_read}
+        self._key = keys_read[0]
+        self._phone_key = keys_read[-1] if phone_key is None else read_key(phone_key)
+        self._purposes = read_purposes(purposes)
+        self._waits = tuple(_milliseconds(wait) for wait in resend_after)
+        self._routes: tuple[object, ...] = (None,) if routes is None else tuple(routes)
+        self._test_numbers = _read_test_numbers(test_numbers or {}, self._purposes)
+        for purpose in self._purposes.values():
+            for route in self._routes:
+                make_message(
+                    "0900000000",
+                    purpose,
+                    1,
+                    "0" * purpose.digits,
+                    request_id="check",
+                    route=route,
+                )
+        self._phone_caps = guard.caps("per_phone")
+        self._guard = guard
+        self._ip_caps = guard.caps("per_ip")
+        self._wrong_caps = guard.caps("wrong_per_ip")
+        self._prefix_caps = guard.caps("per_prefix")
+        self._total = tuple(
+            Counter("total", f"all:{cap.window}", cap) for cap in guard.caps("total")
+        )
+        self._events = Events()
+        self._opening = asyncio.Lock()
+        self._is_ready = False
+        self._owns_store = False
+        self._tasks: set[asyncio.Task[object]] = set()
+        if self._test_numbers:
+            _logger.warning(
+                "%d test numbers: their codes are fixed, so they must own no account",
+                len(self._test_numbers),
+            )
+        self._warn_of_same_text(resend_after[0], same_text_after)
+
+    def __repr__(self) -> str:
+        return f"Otp(store={self._store!r}, purposes={list(self._purposes)!r})"
+
+    async def start(
+        self,
+        phone: str,
+        purpose: str | None = None,
+        *,
+        subject: str | None = None,
+        ip: str | None = None,
+        device: str | None = None,
+        decoy: bool = False,
+        wait: bool = True,
+    ) -> Challenge:
+        """Send a code, or join the code that is on its way already.
+
+        Args:
+            phone: A Vietnamese mobile number, in any form that `Message` takes.
+            purpose: One of the purposes; it may be left out where there is one.
+            subject: What else the code is bound to, such as the id of a payment or an account.
+            ip: The caller's address, as your server knows it; never an unchecked header.
+            device: The cookie of a known device, from an earlier `Verification.device`.
+            decoy: True does everything but send, for phones that are unknown to the service.
+            wait: False returns before the gateway has answered.
+
+        Returns:
+            The challenge. Keep its id with the session; show it to whoever asked.
+
+        Raises:
+            OtpRefused: A limit refuses it; nothing was sent.
+            NotSent, Rejected: The gateway did not take it; `start` again may.
+            OtpStoreError: The store can't be used; nothing was sent.
+            InvalidMessage: It is no Vietnamese mobile number.
+        """
+        phone = _read_phone(phone)
+        name, chosen = self._choose(purpose)
+        bind = rules.bind_of(self._phone_key, phone, name, _read_subject(subject))
+        salt = secrets.token_bytes(16)
+        gen = rules.gen_of(self._key, salt, bind)
+        code = self._code(phone, chosen, self._key, salt, bind)
+        return await self._owned(
+            self._claim_and_send(
+                phone,
+                attrs.evolve(
+                    self._blank_claim("start", phone, bind, ip, device),
+                    gid=rules.gen_hash(gen),
+                    kid=rules.key_id(self._key),
+                    salt=salt.hex(),
+                    # Nobody has the code of a decoy, and no guess of it is right.
+                    check=secrets.token_hex(16)
+                    if decoy
+                    else rules.check_of(self._key, bind, gen, code),
+                    purpose=name,
+                    ttl=_milliseconds(chosen.ttl),
+                    decoy=decoy,
+                ),
+                bind,
+                wait=wait,
+            )
+        )
+
+    async def resend(
+        self, challenge_id: str, *, phone: str, ip: str | None = None, device: str | None = None
+    ) -> Challenge:
+        """Send the same code once more, by the next text and route; or resume an unknown send.
+
+        Args:
+            challenge_id: The id of the challenge.
+            phone: The phone that it was started for.
+            ip: As for `start`.
+            device: As for `start`.
+
+        Returns:
+            A challenge with an id of its own, for the same code.
+
+        Raises:
+            OtpRefused: As for `start`; `expired` where the code is not valid for a minute more.
+            NotSent, Rejected, OtpStoreError, InvalidMessage: As for `start`.
+        """
+        return await self.resend_now(challenge_id, phone=phone, ip=ip, device=device, wait=True)
+
+    async def resend_now(
+        self, challenge_id: str, *, phone: str, ip: str | None, device: str | None, wait: bool
+    ) -> Challenge:
+        """Resend, and where `wait` is False return before the gateway has answered."""
+        phone = _read_phone(phone)
+        bind, gen = rules.read_id(challenge_id)
+        claim = self._blank_claim("resend", phone, bind, ip, device)
+        claim = attrs.evolve(claim, gid=rules.gen_hash(gen))
+        return await self._owned(self._claim_and_send(phone, claim, bind, wait=wait))
+
+    async def verify(
+        self,
+        challenge_id: str,
+        code: str,
+        *,
+        phone: str,
+        purpose: str | None = None,
+        subject: str | None = None,
+        ip: str | None = None,
+        device: str | None = None,
+    ) -> Verification:
+        """Tell whether a code is right, and use it up where it is.
+
+        Args:
+            challenge_id: The id of a challenge.
+            code: What the user has typed; spaces, dots and dashes do no harm.
+            phone: The phone that the challenge was started for.
+            purpose: As for `start`.
+            subject: As for `start`.
+            ip: As for `start`.
+            device: As for `start`.
+
+        Returns:
+            The verification. Only its `ok` lets anyone in.
+
+        Raises:
+            OtpStoreError: The store can't be used; no code is believed.
+            InvalidMessage: It is no Vietnamese mobile number.
+        """
+        phone = _read_phone(phone)
+        name, chosen = self._choose(purpose)
+        bind = rules.bind_of(self._phone_key, phone, name, _read_subject(subject))
+        id_bind, gen = rules.read_id(challenge_id)
+        # With another binding it is an absent challenge, at the same cost.
+        gid = rules.gen_hash(gen if id_bind == bind else secrets.token_bytes(16))
+        typed = rules.read_code(code, chosen.digits)
+        checks = {
+            kid: rules.check_of(key, bind, gen, typed or "") if typed is not None else ""
+            for kid, key in self._keys.items()
+        }
+        its_device, until = rules.read_device(tuple(self._keys.values()), phone, device)
+        guess = Guess(
+            bind=bind.hex(),
+            ph=rules.phone_hash(self._phone_key, phone),
+            gid=gid,
+            purpose=name,
+            checks=checks,
+            device=self._scope(its_device),
+            device_until=until,
+            attempts=chosen.attempts,
+            lock=tuple(map(_milliseconds, chosen.lock)),
+            wrong=self._address_counters("w", ip),
+            verified=self._range_key("v", phone) if self._guard.conversion else "",
+        )
+        await self._open()
+        verdict = await self._store.verify(guess)
+        cookie = None
+        if verdict.reason == "verified":
+            known = its_device if verdict.device else secrets.token_hex(16)
+            until = verdict.now + rules.DEVICE_LIFE
+            cookie = rules.new_device(self._key, phone, known, until)
+            self._events.verified(name, phone, self._route(chosen, verdict.number))
+        else:
+            self._events.failed(name, verdict.reason)
+        return Verification(
+            verdict.reason == "verified",
+            verdict.reason,
+            verdict.left,
+            _seconds(verdict.wait),
+            cookie,
+        )
+
+    async def unlock(self, phone: str, purpose: str | None = None) -> None:
+        """Forget the wrong codes of a phone, and end its locks.
+
+        Args:
+            phone: The phone.
+            purpose: As for `start`.
+
+        Raises:
+            OtpStoreError: The store can't be used.
+            InvalidMessage: It is no Vietnamese mobile number.
+        """
+        name, _ = self._choose(purpose)
+        ph = rules.phone_hash(self._phone_key, _read_phone(phone))
+        await self._open()
+        await self._store.unlock(ph, name)
+
+    async def aclose(self) -> None:
+        """Finish the sends that are under way, and close the store where it was opened here."""
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+        self._is_ready = False
+        if self._owns_store:
+            self._owns_store = False
+            await self._store.aclose()
+
+    async def __aenter__(self) -> Self:
+        await self._open()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    async def _open(self) -> None:
+        """Open the store if nobody has, and see whether it is one of this phone key."""
+        if self._is_ready and self._store.is_open:
+            return
+        async with self._opening:
+            if not self._store.is_open:
+                await self._store.open()
+                self._owns_store = True
+            try:
+                mine = rules.key_id(rules.mac(self._phone_key, "phone key"))
+                kept = await self._store.keep_fact("phone_key", mine)
+                _require_same_phone_key(kept, mine)
+            except BaseException:
+                if self._owns_store:
+                    self._owns_store = False
+                    await self._store.aclose()
+                raise
+            self._is_ready = True
+
+    async def _owned(self, work: Coroutine[object, object, _T]) -> _T:
+        """Do work that a cancelled caller does not cancel."""
+        return await asyncio.shield(self._spawn(work))
+
+    def _spawn(self, work: Coroutine[object, object, _T]) -> asyncio.Task[_T]:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._forget)
+        return task
+
+    def _forget(self, task: "asyncio.Task[object]") -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # its caller may be gone
+
+    async def _claim_and_send(
+        self, phone: str, claim: Claim, bind: bytes, *, wait: bool
+    ) -> Challenge:
+        await self._open()
+        claimed = await self._store.claim(claim)
+        if claimed.word not in set(Action) or claimed.purpose not in self._purposes:
+            reason = "expired" if claimed.word in set(Action) else claimed.word
+            self._events.refused(claimed.purpose or claim.purpose or "unknown", reason)
+            raise OtpRefused(reason, _seconds(claimed.wait))  # type: ignore[arg-type]  # rules names them
+        flow = self._flow(phone, bind, claimed)
+        status = Status.ACCEPTED if claimed.state == SendState.ACCEPTED else Status.UNKNOWN
+        if claimed.word != Action.JOIN:
+            if claimed.word == Action.SEND and claimed.number == 1:
+                self._events.started(flow.purpose_name)
+            sending = self._send(flow, claim.token, claimed)
+            if wait:
+                status = await sending
+            else:
+                _ = self._spawn(_logged(sending))
+        return Challenge(
+            rules.new_id(bind, flow.gen),
+            datetime.fromtimestamp(claimed.exp / 1000, UTC),
+            claimed.resend_after / 1000,
+            status,
+        )
+
+    def _flow(self, phone: str, bind: bytes, claimed: Claimed) -> _Flow:
+        key, salt = self._keys[claimed.kid], bytes.fromhex(claimed.salt)
+        purpose = self._purposes[claimed.purpose]
+        return _Flow(
+            phone,
+            claimed.purpose,
+            purpose,
+            bind,
+            rules.gen_of(key, salt, bind),
+            key,
+            self._code(phone, purpose, key, salt, bind),
+            claimed.decoy or phone in self._test_numbers,
+        )
+
+    async def _send(self, flow: _Flow, token: str, claimed: Claimed) -> Status:
+        """Make the numbered send of a claim, and record what became of it."""
+        number = claimed.number
+        settling = Settling(flow.bind.hex(), rules.gen_hash(flow.gen), number, token, "")
+        route = self._route(flow.purpose, number)
+        if flow.is_silent:
+            await self._settle(settling, SendState.ACCEPTED)
+            return Status.ACCEPTED
+        resumes = claimed.word == Action.RESUME
+        state, error = SendState.UNKNOWN, None
+        began = time.monotonic()
+        try:
+            message = make_message(
+                flow.phone,
+                flow.purpose,
+                number,
+                flow.code,
+                request_id=rules.request_id_of(flow.key, flow.bind, flow.gen, number),
+                route=route,
+            )
+            state = await self._deliver(message, settling, resumes=resumes)
+        except EsmsError as failure:
+            state, error = what_is_true(failure, resumes=resumes), failure
+        self._events.sent(flow.purpose_name, flow.phone, route, state, time.monotonic() - began)
+        await self._settle(settling, state)
+        if error is not None and state is SendState.NONE:
+            raise error
+        return Status.ACCEPTED if state is SendState.ACCEPTED else Status.UNKNOWN
+
+    async def _deliver(self, message: Message, settling: Settling, *, resumes: bool) -> SendState:
+        """Send or resume a message, and wait for at most SEND_DEADLINE seconds.
+
+        The one place that knows of the deadline. A send that takes longer goes on, and what it
+        learns is recorded.
+        """
+        call = self._esms.resume if resumes else self._esms.send
+        sending = self._spawn(_accept(call(message)))
+        done, _ = await asyncio.wait([sending], timeout=SEND_DEADLINE)
+        if done:
+            return await sending
+
+        async def record_late() -> None:
+            await self._settle(settling, await sending)
+
+        _ = self._spawn(record_late())
+        return SendState.UNKNOWN
+
+    async def _settle(self, settling: Settling, state: SendState) -> None:
+        """Record what became of a send; what can't be recorded is found out after the lease."""
+        try:
+            await self._store.settle(attrs.evolve(settling, state=state.value))
+        except (OtpStoreError, EsmsError) as error:
+            _logger.warning("%s could not be recorded: %s", state.value, error)
+
+    def _blank_claim(
+        self, call: str, phone: str, bind: bytes, ip: str | None, device: str | None
+    ) -> Claim:
+        its_device, until = rules.read_device(tuple(self._keys.values()), phone, device)
+        breaker = None
+        if share := self._guard.conversion:
+            breaker = Breaker(
+                self._range_key("u", phone),
+                self._range_key("v", phone),
+                self._guard.conversion_floor,
+                (1 - share) / share,
+            )
+        ranges = tuple(
+            Counter("prefix", f"{self._range_key('p', phone)}:{cap.window}", cap)
+            for cap in self._prefix_caps
+        )
+        return Claim(
+            call=call,
+            bind=bind.hex(),
+            ph=rules.phone_hash(self._phone_key, phone),
+            gid="",
+            token=secrets.token_hex(8),
+            kids=tuple(self._keys),
+            kid="",
+            salt="",
+            check="",
+            purpose="",
+            ttl=0,
+            decoy=False,
+            device=self._scope(its_device),
+            device_until=until,
+            waits=self._waits,
+            phone_caps=self._phone_caps,
+            counters=(*self._address_counters("ip", ip), *ranges),
+            breaker=breaker,
+            total=self._total,
+        )
+
+    def _address_counters(self, scope: str, ip: str | None) -> tuple[Counter, ...]:
+        caps = self._ip_caps if scope == "ip" else self._wrong_caps
+        return tuple(
+            Counter(
+                "ip",
+                f"{scope}{kind.removeprefix('ip')}:{self._hash(network)}:{cap.window}",
+                attrs.evolve(cap, limit=cap.limit * factor),
+            )
+            for kind, network, factor in (rules.counted_networks(ip) if caps else ())
+            for cap in caps
+        )
+
+    def _scope(self, device: str) -> str:
+        """Return what the counts of a device are kept under; of none, what strangers share."""
+        return self._hash(device) if device else ""
+
+    def _range_key(self, scope: str, phone: str) -> str:
+        return f"{scope}:{self._hash(phone[:_PREFIX_LENGTH])}"
+
+    def _hash(self, what: str) -> str:
+        return rules.mac(self._phone_key, "count", what.encode("utf-8", "surrogatepass"))[:16].hex()
+
+    def _code(self, phone: str, purpose: Purpose, key: bytes, salt: bytes, bind: bytes) -> str:
+        fixed = self._test_numbers.get(phone)
+        return rules.code_of(key, salt, bind, purpose.digits) if fixed is None else fixed
+
+    def _route(self, purpose: Purpose, number: int) -> object:
+        return self._routes[(number - 1) // len(purpose.template) % len(self._routes)]
+
+    def _choose(self, name: str | None) -> tuple[str, Purpose]:
+        if name is None:
+            if len(self._purposes) > 1:
+                raise ConfigurationError(f"purpose must be one of {', '.join(self._purposes)}")
+            return next(iter(self._purposes.items()))
+        purpose = self._purposes.get(name)
+        if purpose is None:
+            raise ConfigurationError(
+                f"purpose must be one of {', '.join(self._purposes)}, not {name!r}"
+            )
+        return name, purpose
+
+    def _warn_of_same_text(self, first_resend: float, same_text_after: float) -> None:
+        routes = [getattr(self._esms, "route", None)] if self._routes == (None,) else self._routes
+        if first_resend >= same_text_after or not all(map(_is_brandname, routes)):
+            return
+        for name, purpose in self._purposes.items():
+            if len(purpose.template) == 1:
+                _logger.warning(
+                    "purpose %s has one template, on a brandname alone: operators may drop a "
+                    "resend within %g s, because its text is the same; register a second "
+                    "template, or add a route",
+                    name,
+                    same_text_after,
+                )
+
+
+def _require_same_phone_key(kept: str, mine: str) -> None:
+    if kept != mine:
+        raise ConfigurationError(
+            "the store was made with another phone_key, so every lock and count would be lost; "
+            "pass the old one as phone_key (it was the last of keys)"
+        )
+
+
+def what_is_true(error: EsmsError, *, resumes: bool) -> SendState:
+    """Return what an error of the client says about a numbered send.
+
+    Its RequestId is an HMAC of the flow and the number, which nobody else uses: so "seen before"
+    (124) means that it was accepted. A resumed send was tried before, and may have arrived.
+    """
+    match error:
+        case DuplicateRequestId():
+            return SendState.ACCEPTED
+        case OutcomeUnknown() | RequestIdExpired() | RequestIdConflict():
+            return SendState.UNKNOWN
+        case Rejected():
+            return SendState.NONE
+        case _:
+            return SendState.UNKNOWN if resumes else SendState.NONE
+
+
+def make_message(
+    phone: str, purpose: Purpose, number: int, code: str, *, request_id: str, route: object
+) -> Message:
+    """Return the message of a numbered send. The one place that knows of routes."""
+    if route is None:
+        return Message(phone, purpose.text(number, code), request_id=request_id)
+    if "route" not in Message.__init__.__annotations__:
+        raise ConfigurationError("routes must be None: this version sends by one route only")
+    if type(route).__name__ == "ZaloTemplate":
+        return Message(phone, params={"otp": code}, request_id=request_id, route=route)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]  # as said above
+    return Message(phone, purpose.text(number, code), request_id=request_id, route=route)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]  # the same
+
+
+def _is_brandname(route: object) -> bool:
+    return type(route).__name__ == "Brandname"
+
+
+async def _accept(sending: Coroutine[object, object, object]) -> SendState:
+    await sending
+    return SendState.ACCEPTED
+
+
+async def _logged(sending: Coroutine[object, object, object]) -> None:
+    """Send in the background, where nobody waits for an error."""
+    try:
+        await sending
+    except EsmsError as error:
+        reason = error.reason if isinstance(error, SendError) else type(error).__name__
+        _logger.warning("a code was not sent: %s", reason)
+
+
+def _read_phone(phone: object) -> str:
+    if not isinstance(phone, str):
+        raise InvalidMessage("phone", f"must be a str, not {type(phone).__name__}")
+    try:
+        return normalize_phone(phone)
+    except ValueError as error:
+        raise InvalidMessage("phone", str(error)) from None
+
+
+def _read_subject(subject: object) -> str | None:
+    if subject is not None and not isinstance(subject, str):
+        raise ConfigurationError(f"subject must be a str or None, not {type(subject).__name__}")
+    return subject
+
+
+def _read_test_numbers(
+    numbers: Mapping[str, str], purposes: Mapping[str, Purpose]
+) -> dict[str, str]:
+    if not isinstance(numbers, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]  # untyped callers
+        raise ConfigurationError("test_numbers must be a dict of codes by phone")
+    read: dict[str, str] = {}
+    digits = {purpose.digits for purpose in purposes.values()}
+    for phone, code in numbers.items():
+        try:
+            kept = normalize_phone(phone)
+        except ValueError as error:
+            raise ConfigurationError(f"test_numbers: {error}") from None
+        if not code.isascii() or not code.isdecimal() or {len(code)} != digits:
+            raise ConfigurationError(
+                "test_numbers must hold a code for each phone, with as many digits as each purpose"
+            )
+        read[kept] = code
+    return read
+
+
+def _milliseconds(seconds: float) -> int:
+    return int(seconds * 1000 + 0.5)
+
+
+def _seconds(milliseconds: int) -> float | None:
+    return None if milliseconds < 0 else milliseconds / 1000

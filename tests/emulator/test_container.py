@@ -1,0 +1,116 @@
+"""The Dockerfile and the compose example: their steps, run without Docker."""
+
+import asyncio
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from esms_async.emulator import Emulator
+from tests.cli.support import environment
+
+FOLDER = Path(__file__).parent.parent.parent / "docs" / "examples" / "emulator"
+
+
+def steps(name: str) -> list[str]:
+    """Return the arguments of an instruction of the Dockerfile that is written as JSON."""
+    text = (FOLDER / "Dockerfile").read_text()
+    (found,) = re.findall(rf"^{name}\b[^\[\n]*(\[.*\])$", text, re.MULTILINE)
+    arguments: list[str] = json.loads(found)
+    return arguments
+
+
+def free_port() -> int:
+    """Return a port that is free."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+        return port
+
+
+async def test_the_image_runs_and_is_found_healthy() -> None:
+    """ENTRYPOINT with CMD serves, and HEALTHCHECK ends with 0 as soon as it does, else with 1."""
+    port = str(free_port())
+    entry = [step.replace("8026", port) for step in (*steps("ENTRYPOINT"), *steps("CMD"))]
+    health = [step.replace("8026", port) for step in steps("HEALTHCHECK")]
+    assert (entry[0], health[0]) == ("python", "python")
+    health[0] = entry[0] = sys.executable
+
+    def check() -> int:
+        return subprocess.run(health, capture_output=True, check=False, timeout=30).returncode
+
+    assert await asyncio.to_thread(check) == 1
+    process = await asyncio.create_subprocess_exec(
+        *entry, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, env=environment({})
+    )
+    try:
+        assert process.stdout is not None
+        await asyncio.wait_for(process.stdout.readline(), 30)
+        assert await asyncio.to_thread(check) == 0
+    finally:
+        process.terminate()
+        await process.communicate()
+    assert process.returncode == 0
+
+
+def test_the_compose_example_fits_the_image() -> None:
+    """It publishes the port on this machine alone, and gives options that the command takes."""
+    compose: Any = yaml.safe_load((FOLDER / "compose.yaml").read_text())
+    emulator, app = compose["services"]["emulator"], compose["services"]["app"]
+    assert emulator["ports"] == ["127.0.0.1:8026:8026"]
+    from esms_async.emulator.command import build, parse  # noqa: PLC0415  # for this test alone
+
+    build(parse([*steps("ENTRYPOINT")[3:], *emulator["command"]], {}))
+    assert app["environment"]["ESMS_ALLOW_HTTP"] == "emulator"
+    assert app["depends_on"]["emulator"]["condition"] == "service_healthy"
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="this machine has no node")
+async def test_the_app_of_the_example_sends_and_gets_its_reports(emulator: Emulator) -> None:
+    """The app in another language, with the variables that compose gives it."""
+    emulator.change({"report_delay": 0.2})
+    variables = {
+        "ESMS_BASE_URL": emulator.url,
+        "ESMS_API_KEY": "any",
+        "ESMS_SECRET_KEY": "any",
+        "CALLBACK_HOST": "127.0.0.1",
+        "PORT": "0",
+    }
+    process = await asyncio.create_subprocess_exec(
+        *("node", str(FOLDER / "app.mjs")),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env={**os.environ, **variables},
+    )
+    out, err = await asyncio.wait_for(process.communicate(), 60)
+    assert out.decode().splitlines() == [
+        "answer 100",
+        "report login-1 SendStatus=2",
+        "report login-1 SendStatus=5",
+    ], err
+
+
+def test_the_image_is_built_and_runs() -> None:
+    """Where there is Docker, the image is built, becomes healthy, and answers."""
+    docker = shutil.which("docker")
+    if docker is None or subprocess.run([docker, "info"], capture_output=True).returncode:  # noqa: PLW1510  # the code is read
+        pytest.skip("no Docker daemon answers here")
+    root = FOLDER.parent.parent.parent
+    subprocess.run(
+        [docker, "build", "-q", "-f", str(FOLDER / "Dockerfile"), "-t", "esms-emulator-test", root],
+        check=True,
+    )
+    done = subprocess.run(
+        [docker, "run", "--rm", "esms-emulator-test", "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "--allow-host" in done.stdout

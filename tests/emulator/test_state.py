@@ -1,0 +1,349 @@
+"""State that can be set and kept: settings, balance, accounts, clock, the database."""
+
+import asyncio
+import json
+import signal
+import sqlite3
+import sys
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from esms_async import ConfigurationError, Credentials
+from esms_async.emulator import (
+    AccountSetup,
+    AccountState,
+    BrandnameSetup,
+    Clock,
+    Emulator,
+    Settings,
+    parse_settings,
+)
+from esms_async.emulator.settings import SETTINGS
+from tests.cli.support import environment
+from tests.emulator.caller import CONTENT, PHONE, POST_SEND, Caller, send_fields
+
+STATE = "../../_emulator/state"
+
+
+@pytest.mark.parametrize(
+    ("written", "name", "value"),
+    [
+        ("report_delay=500ms", "report_delay", 0.5),
+        ("dedup_window=1h", "dedup_window", 3600.0),
+        ("price=0", "price", 0),
+        ("invalid_status=400", "invalid_status", 400),
+        ("sends_per_second=none", "sends_per_second", None),
+        ("sends_per_second=5", "sends_per_second", 5),
+        ("refuses_duplicates=off", "refuses_duplicates", False),
+        ("sandbox_needs_balance=TRUE", "sandbox_needs_balance", True),
+        ("blocked_words=a, b", "blocked_words", ("a", "b")),
+        ("checks=type,keys,account,phone,content,request_id,balance", "checks", None),
+        (r"otp_pattern=code=(\d+)", "otp_pattern", r"code=(\d+)"),
+        ("max_messages=7", "max_messages", 7),
+    ],
+)
+def test_every_type_of_setting_is_written_as_text(written: str, name: str, value: Any) -> None:
+    """`--set name=value` reads it; what it is not given stays as it was."""
+    settings = parse_settings([written], Settings(status_lag=3))
+    if value is not None or name == "sends_per_second":
+        assert getattr(settings, name) == value
+    assert settings.status_lag == 3
+
+
+@pytest.mark.parametrize(
+    ("written", "words"),
+    [
+        ("nonsense=1", "there is no setting 'nonsense'; there are checks, dedup_window"),
+        ("price", "price must be a whole number, 0 or more, not ''"),
+        ("price=-1", "not '-1'"),
+        ("report_delay=soon", "report_delay must be seconds, 0 or more, not 'soon'"),
+        ("report_timeout=0", "report_timeout must be more than 0 seconds"),
+        ("refuses_duplicates=perhaps", "refuses_duplicates must be true or false"),
+        ("sends_per_second=0", "sends_per_second must be a whole number, 1 or more, or none"),
+        ("invalid_status=500", "invalid_status must be 200 or 400"),
+        ("checks=keys", "checks must be a list that must name each of these once"),
+        ("otp_pattern=(", "pattern must be a regular expression"),
+        (f"otp_pattern={'x' * 201}", "at most 200 characters"),
+    ],
+)
+def test_a_setting_that_cannot_be_read_is_named(written: str, words: str) -> None:
+    """The error names the setting, what fits, and what was written."""
+    with pytest.raises(ConfigurationError) as caught:
+        parse_settings([written])
+    assert words in str(caught.value)
+
+
+async def test_state_is_changed_over_http(emulator: Emulator, caller: Caller) -> None:
+    """Balance, account, clock and settings, each of which the next send meets."""
+    got = await caller.request(
+        "PATCH",
+        STATE,
+        json={
+            "balance": 850.0,
+            "account": "active",
+            "clock": {"shift": 3600},
+            "settings": {"price": 850, "report_delay": 0, "otp_pattern": "ma (x+)"},
+        },
+    )
+    assert got.status == 200
+    assert (got.json["balance"], got.json["clock"]["shift"]) == (850, 3600)
+    assert got.json["settings"]["report_delay"] == 0
+    assert (await caller.send(Content="686868 ma xxx")).code == "100"
+    assert (await caller.send()).code == "103"
+    latest = await caller.request("GET", "../../_emulator/codes/latest")
+    assert latest.json["code"] == "xxx"
+    await caller.request("PATCH", STATE, json={"account": "locked", "price": 0})
+    assert (await caller.send()).code == "143"
+    assert emulator.account is AccountState.LOCKED
+    emulator.reset()
+    assert (emulator.clock.shift, emulator.settings, emulator.account) == (
+        0,
+        Settings(),
+        AccountState.ACTIVE,
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"balance": -1}, "balance must be a whole number of dong"),
+        ({"balance": True}, "balance must be"),
+        ({"balance": 8.5}, "balance must be"),
+        ({"account": "gone"}, "account must be one of active, locked"),
+        ({"account": 7}, "not '7'"),
+        ({"clock": {"shift": -1}}, "clock.shift must be 0 or more, not -1"),
+        ({"clock": {"shift": "1h"}}, "clock must be such as"),
+        ({"clock": 7}, "clock must be an object"),
+        ({"clock": {"shift": 1, "x": 2}}, "clock must be such as"),
+        ({"settings": {"nope": 1}}, "there is no setting 'nope'"),
+        ({"settings": {"price": "850"}}, "price must be a whole number, 0 or more, not"),
+        ({"settings": {"checks": ["keys"]}}, "checks must be a list"),
+        ({"settings": {"checks": 7}}, "checks must be a list"),
+        ({"settings": {"blocked_words": [""]}}, "blocked_words must be a list of words"),
+        ({"settings": {"otp_pattern": "("}}, "pattern must be a regular expression"),
+        ({"settings": {"max_messages": 1}}, "max_messages is fixed when the emulator starts"),
+        ({"settings": []}, "settings must be an object"),
+        ({"nope": 1}, "there is no setting 'nope'"),
+        ({"accounts": {"nope": {}}}, "there is no account 'nope'; there are default"),
+        ({"accounts": {"default": {"x": 1}}}, "an account has balance and state, and no 'x'"),
+        ({"accounts": {"default": {"balance": "x"}}}, "balance must be"),
+        ({"accounts": {"default": 7}}, "accounts.default must be an object"),
+    ],
+)
+async def test_a_bad_value_changes_nothing_and_is_named(
+    emulator: Emulator, caller: Caller, change: dict[str, Any], words: str
+) -> None:
+    """400 with the name; what stood beside it is not changed either."""
+    got = await caller.request("PATCH", STATE, json={"balance": 5, **change})
+    assert got.status == 400
+    assert words in got.json["error"]
+    assert emulator.balance == 1_000_000_000
+    assert emulator.clock.shift == 0
+
+
+def test_every_setting_is_described() -> None:
+    """Each has a type, a schema whose default fits, and a sentence."""
+    for name, setting in SETTINGS.items():
+        assert setting.type.fits(setting.default), name
+        assert setting.words.endswith("."), name
+        assert json.dumps(setting.schema)
+
+
+async def test_several_accounts_are_told_apart() -> None:
+    """Each has its keys, balance, state, RequestIds, messages and brandnames."""
+    shop = AccountSetup(
+        "shop", Credentials("shop-key", "shop-secret"), 850, (BrandnameSetup("Shop"),)
+    )
+    async with Emulator(accounts=[shop]) as emulator, Caller.to(emulator) as caller:
+        keys = {"ApiKey": "shop-key", "SecretKey": "shop-secret"}
+        assert (await caller.send(RequestId="r-1")).code == "100"
+        assert (await caller.send(RequestId="r-1", **keys)).code == "100"
+        assert (await caller.send(RequestId="r-1", **keys)).code == "124"
+        assert (await caller.send(**keys)).code == "103"
+        assert (await caller.send(ApiKey="shop-key", SecretKey="wrong")).code == "101"
+        assert [message.account for message in emulator.messages] == ["default", "shop"]
+        assert emulator.accepted("r-1") == 2
+        emulator.assert_never_twice()
+        balance = await caller.request("POST", "GetBalance_json", json=keys)
+        assert balance.json["Balance"] == 0
+        sms_id = emulator.messages[0].sms_id
+        params = {**keys, "RefId": sms_id}
+        assert (await caller.request("GET", "GetSendStatus", params=params)).code == "105"
+        named = await caller.request("GET", "GetListBrandname/shop-key/shop-secret")
+        assert named.json["ListBrandName"] == [{"Brandname": "Shop", "Type": 2}]
+        change = {"accounts": {"shop": {"balance": 9000, "state": "locked"}}}
+        state = (await caller.request("PATCH", STATE, json=change)).json
+        assert [(each["name"], each["code"]) for each in state["accounts"]] == [
+            ("default", None),
+            ("shop", "143"),
+        ]
+        assert state["accounts"][1]["api_key"] == "sh…"
+        assert (await caller.send(**keys)).code == "143"
+        assert (await caller.send()).code == "100"
+        rows = (await caller.request("GET", "../../_emulator/inbox?account=shop")).json["rows"]
+        assert {row["account"] for row in rows} == {"shop"}
+
+
+@pytest.mark.parametrize(
+    "accounts",
+    [
+        [AccountSetup("default"), AccountSetup("other")],
+        [AccountSetup("a", Credentials("k", "s")), AccountSetup("b", Credentials("k", "t"))],
+        [AccountSetup("default"), AccountSetup("default", Credentials("k", "s"))],
+    ],
+)
+def test_accounts_with_the_same_name_or_keys_are_refused(accounts: list[AccountSetup]) -> None:
+    """Nobody could tell them apart."""
+    with pytest.raises(ConfigurationError):
+        Emulator(accounts=accounts)
+
+
+async def test_what_was_accepted_is_known_after_a_restart(tmp_path: Path) -> None:
+    """Messages, RequestIds, balance, numbers and the moved clock live on; requests do not."""
+    db = tmp_path / "emulator.db"
+    async with Emulator(db=db, balance=10_000) as emulator, Caller.to(emulator) as caller:
+        sent = await caller.send(
+            RequestId="r-1", SendDate="2099-01-01 00:00:00", campaignid="spring", IsUnicode="1"
+        )
+        emulator.clock.advance(3600)
+        await caller.request("POST", POST_SEND, data=b"{")
+        before = emulator.messages
+    async with Emulator(db=db, balance=10_000) as emulator, Caller.to(emulator) as caller:
+        assert emulator.messages == before
+        assert (emulator.balance, emulator.clock.shift) == (9150, 3600)
+        assert (emulator.requests, emulator.not_taken) == ([], [])
+        assert (await caller.send(RequestId="r-1")).code == "124"
+        assert (await caller.send(RequestId="r-2")).code == "100"
+        assert emulator.accepted("r-1") == 1
+        assert [message.number for message in emulator.messages] == [1, 2]
+        path = f"../../_emulator/messages/{sent.json['SMSID']}"
+        story = (await caller.request("GET", path)).json
+        assert (story["state"], story["sms_id"]) == ("held", sent.json["SMSID"])
+        assert len({step["at"] for step in story["steps"]}) >= 1
+        emulator.reset()
+    async with Emulator(db=db) as emulator, Caller.to(emulator) as caller:
+        assert emulator.messages == []
+        assert (await caller.send(RequestId="r-1")).code == "100"
+        emulator.clear_messages()
+    async with Emulator(db=db) as emulator, Caller.to(emulator) as caller:
+        assert emulator.messages == []
+        assert (await caller.send(RequestId="r-1")).code == "124"
+
+
+async def test_a_killed_emulator_has_forgotten_nothing(tmp_path: Path) -> None:
+    """After kill -9 a resume meets 124, so that no double send is the emulator's own."""
+    answers: list[str] = []
+    for _ in range(2):
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "esms_async.emulator", "--port", "0"),
+            *("--db", str(tmp_path / "emulator.db")),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,
+            env=environment({}),
+        )
+        assert process.stdout is not None
+        url = (await asyncio.wait_for(process.stdout.readline(), 30)).decode().strip()
+        async with (
+            aiohttp.ClientSession() as session,
+            session.post(url + POST_SEND, json=send_fields(RequestId="r-1")) as response,
+        ):
+            answers.append((await response.json())["CodeResult"])
+        process.send_signal(signal.SIGKILL)
+        await process.wait()
+    assert answers == ["100", "124"]
+
+
+async def test_a_delivery_that_is_due_after_a_restart_is_made(tmp_path: Path) -> None:
+    """What waits for its SendDate arrives when the clock gets there."""
+    db = tmp_path / "emulator.db"
+    async with Emulator(db=db) as emulator, Caller.to(emulator) as caller:
+        await caller.send(CallbackUrl="http://esms.example/", SendDate="2090-01-01 00:00:00")
+    async with Emulator(db=db, clock=Clock(running=False)) as emulator:
+        emulator.clock.advance(80 * 366 * 24 * 3600)
+        assert [report.send_status for report in emulator.reports] == [2, 5]
+
+
+async def test_the_database_is_bounded(tmp_path: Path) -> None:
+    """No more messages come back than are kept."""
+    db = tmp_path / "emulator.db"
+    async with Emulator(db=db) as emulator, Caller.to(emulator) as caller:
+        for _ in range(5):
+            await caller.send()
+    async with Emulator(db=db, settings=Settings(max_messages=2)) as emulator:
+        assert [message.number for message in emulator.messages] == [4, 5]
+
+
+async def test_a_database_that_cannot_be_used_is_named(tmp_path: Path) -> None:
+    """One that is open elsewhere, is of another program, or is none."""
+    db = tmp_path / "emulator.db"
+    async with Emulator(db=db):
+        with pytest.raises(ConfigurationError, match=r"'emulator\.db' .*locked"):
+            async with Emulator(db=db):
+                pass
+    other = tmp_path / "other.db"
+    with sqlite3.connect(other) as connection:
+        connection.execute("CREATE TABLE t (x)")
+    connection.close()
+    with pytest.raises(ConfigurationError, match="belongs to another program"):
+        async with Emulator(db=other):
+            pass
+    with sqlite3.connect(db) as connection:
+        connection.execute("PRAGMA user_version = 99")
+    connection.close()
+    with pytest.raises(ConfigurationError, match="version 99 is not known"):
+        async with Emulator(db=db):
+            pass
+    (tmp_path / "text.db").write_text("no database at all, but some text" * 100)
+    with pytest.raises(ConfigurationError, match=r"text\.db"):
+        async with Emulator(db=tmp_path / "text.db"):
+            pass
+    with pytest.raises(ConfigurationError, match="name another file"):
+        async with Emulator(db=tmp_path / "no folder" / "x.db"):
+            pass
+
+
+async def test_codes_are_found_by_a_pattern(emulator: Emulator, caller: Caller) -> None:
+    """`?pattern=` takes group 1, or the whole match; a message without it is passed over."""
+    await caller.send(Content="Ma don ABC-77; ma la 686868")
+    await caller.send(Content="khong co gi")
+    ask = "../../_emulator/codes/latest"
+    got = await caller.request("GET", ask, params={"pattern": r"ABC-(\d+)"})
+    assert (got.json["code"], got.json["message"]["number"]) == ("77", 1)
+    got = await caller.request("GET", ask, params={"pattern": r"ABC-\d+"})
+    assert got.json["code"] == "ABC-77"
+    assert (await caller.request("GET", ask, params={"phone": PHONE})).json["code"] == "686868"
+    latest = await caller.request(
+        "GET", "../../_emulator/messages/latest", params={"pattern": "co (gi)"}
+    )
+    assert (latest.json["number"], latest.json["code"]) == (2, "gi")
+    listed = await caller.request("GET", "../../_emulator/messages", params={"pattern": "ABC"})
+    assert [each["number"] for each in listed.json["messages"]] == [1]
+    got = await caller.request("GET", ask, params={"pattern": "nothing"})
+    assert (got.status, "with a code" in got.json["error"]) == (404, True)
+    got = await caller.request("GET", ask, params={"pattern": "("})
+    assert (got.status, "pattern must be" in got.json["error"]) == (400, True)
+    assert emulator.latest_code(PHONE, pattern=r"la (\d+)") == "686868"
+    assert (await emulator.wait(PHONE, pattern=r"la (\d+)")).number == 1
+    assert emulator.code_of(emulator.messages[1]) is None
+    with pytest.raises(TimeoutError, match="with a code; 2 requests came"):
+        await emulator.wait("0911000009", pattern="la", timeout=0.01)
+    with pytest.raises(TimeoutError, match="with a code; 2 requests came"):
+        await emulator.wait_for(phone="0911000009", with_code=True, timeout=0.01)
+    with pytest.raises(LookupError, match=r"no code was sent to 091\*\*\*\*009 so far"):
+        emulator.latest_code("0911000009")
+    with pytest.raises(LookupError, match="no code was sent so far"):
+        emulator.latest_code(pattern="nothing")
+
+
+async def test_a_reset_ends_what_hangs(emulator: Emulator, caller: Caller) -> None:
+    """A request that a fault holds gets no answer, and the next test is not met by it."""
+    emulator.fault("hang")
+    sending = asyncio.create_task(caller.send(Content=CONTENT))
+    await emulator.wait_for_request()
+    emulator.reset()
+    with pytest.raises(aiohttp.ClientError):
+        await sending
+    assert (await caller.send()).code == "100"
