@@ -56,7 +56,7 @@ from esms_async._model.redaction import redact
 from esms_async._model.request_ids import minted_at
 from esms_async._send.clock import Moment, age, moment_at, now
 from esms_async._send.events import Events
-from esms_async._send.memory import Memory, Remembered
+from esms_async._send.memory import Memory, Remembered, knowledge
 from esms_async._send.outcome import History, Verdict, judge, judge_answer, settles
 from esms_async._send.retry import Retries, RetryBudget, RetryPolicy
 from esms_async._wire.send import (
@@ -176,8 +176,11 @@ class Sender:
                 else OutcomeUnknown(message, send.attempts, "accepted, and cancelled after that")
             )
             raise
+        except EsmsError as error:
+            self._finish(send, error)
+            raise
         except Exception as error:
-            self._finish(send, error if isinstance(error, EsmsError) else None, error)
+            self._finish(send, send.open_outcome(type(error).__name__))
             raise
         except BaseException:
             # SystemExit and its kind: the loop ends, so nothing more will be learned.
@@ -230,13 +233,9 @@ class Sender:
             result = send.open_outcome(f"the send failed: {type(error).__name__}")
         self._finish(send, result)
 
-    def _finish(
-        self, send: "_Send", result: Receipt | EsmsError | None, error: BaseException | None = None
-    ) -> None:
+    def _finish(self, send: "_Send", result: Receipt | EsmsError) -> None:
         """Report a send, remember its result, and hand it to those who wait."""
         message = send.message
-        if result is None:
-            result = send.open_outcome(type(error).__name__)
         if send.is_observed or send.is_notable(result):
             send.report(result)
         if send.is_memorable:
@@ -995,26 +994,23 @@ def _is_final(error: SendError) -> bool:
 
 def _settlement(result: Receipt | SendError) -> Settlement:
     """Return what a ledger records of a result."""
+    status, reason = knowledge(result)
     match result:
         case Receipt():
             return Settlement(
-                Status.ACCEPTED, sms_id=result.sms_id, deduplicated=result.deduplicated
+                status, reason, sms_id=result.sms_id, deduplicated=result.deduplicated
             )
-        case DuplicateRequestId():
-            return Settlement(Status.UNKNOWN, Reason.DUPLICATE)
-        case OutcomeUnknown():
-            return ONE_MORE_ATTEMPT
         case Rejected():
             return Settlement(
-                Status.REJECTED,
-                Reason.MESSAGE if settles(result.code) else Reason.SENDER,
+                status,
+                reason,
                 sms_id=result.sms_id,
                 code=result.code,
                 http_status=result.status,
                 detail=result.detail,
             )
         case _:
-            return Settlement(Status.NOT_SENT)
+            return Settlement(status, reason)
 
 
 async def _leave(limiter: Limiter, give_up_at: float) -> None:
