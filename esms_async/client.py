@@ -19,7 +19,7 @@ from esms_async._send.events import Events, Hook
 from esms_async._send.query import answered, list_sent, query
 from esms_async._send.reconcile import Reconciliation, reconcile
 from esms_async._send.retry import RetryBudget, RetryPolicy
-from esms_async._send.send import LedgerSession, Limiter, SendCall, Sender, SendOptions
+from esms_async._send.send import LedgerSession, Limiter, SendCall, Sender, ViewOptions
 from esms_async._send.stream import SendMany
 from esms_async._wire.queries import (
     Question,
@@ -135,7 +135,7 @@ class EsmsClient:
         self._sender = Sender(
             transport, credentials, loads, Events(hooks), RetryBudget(retry.budget), ledger_session
         )
-        self._options = SendOptions(retry, limiter, encode)
+        self._options = ViewOptions(retry, limiter, encode)
 
     @classmethod
     def from_env(
