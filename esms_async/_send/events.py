@@ -28,11 +28,11 @@ from esms_async._model.messages import Attempt, Evidence, Message, Outcome
 from esms_async._model.phone import mask_phone
 
 _logger = logging.getLogger("esms_async")
-_attempts = logging.getLogger("esms_async.attempts")
-_outcomes = logging.getLogger("esms_async.outcomes")
+attempts_logger = logging.getLogger("esms_async.attempts")
+outcomes_logger = logging.getLogger("esms_async.outcomes")
 # Their callers are told of failures anyway: a program that has set up no logging does not get them
 # on its standard error, too.
-_outcomes.addHandler(logging.NullHandler())
+outcomes_logger.addHandler(logging.NullHandler())
 _METHODS = ("on_start", "on_attempt", "on_outcome")
 # An attempt that ended so is tried again, if there is time.
 _OPEN = frozenset({Evidence.MAY_HAVE_ARRIVED, Evidence.NOTHING_LEFT})
@@ -87,38 +87,29 @@ class Events:
     """
 
     def __init__(self, hooks: Sequence[Hook]) -> None:
-        self._hooks = tuple(map(_checked, hooks))
-
-    @property
-    def wanted(self) -> bool:
-        """True if a hook or the log wants every event, also of a send without trouble."""
-        return bool(
-            self._hooks
-            or _outcomes.isEnabledFor(logging.DEBUG)
-            or _attempts.isEnabledFor(logging.DEBUG)
-        )
+        self.hooks = tuple(map(_checked, hooks))
 
     def started(self, message: Message) -> None:
         """Tell that a send begins."""
-        for hook in self._hooks:
+        for hook in self.hooks:
             _guarded(hook.on_start, message=message)
 
     def attempted(self, message: Message, number: int, attempt: Attempt) -> None:
         """Tell that an attempt has ended."""
         level = logging.INFO if attempt.evidence in _OPEN else logging.DEBUG
-        if _attempts.isEnabledFor(level):
+        if attempts_logger.isEnabledFor(level):
             _guarded(_log_attempt, level=level, message=message, number=number, attempt=attempt)
-        for hook in self._hooks:
+        for hook in self.hooks:
             _guarded(hook.on_attempt, message=message, number=number, attempt=attempt)
 
     def ended(self, outcome: Outcome, attempts: tuple[Attempt, ...], duration: float) -> None:
         """Tell that a send has ended."""
         level = _level_of(outcome, attempts)
-        if _outcomes.isEnabledFor(level):
+        if outcomes_logger.isEnabledFor(level):
             _guarded(
                 _log_outcome, level=level, outcome=outcome, attempts=attempts, duration=duration
             )
-        for hook in self._hooks:
+        for hook in self.hooks:
             _guarded(hook.on_outcome, outcome=outcome, attempts=attempts, duration=duration)
 
 
@@ -148,7 +139,7 @@ def _guarded(tell: Callable[..., None], **what: object) -> None:
 
 
 def _log_attempt(*, level: int, message: Message, number: int, attempt: Attempt) -> None:
-    _attempts.log(
+    attempts_logger.log(
         level,
         "attempt %d of %s: %s (%s)",
         number,
@@ -181,7 +172,7 @@ def _log_outcome(
     rejection = error.rejection if isinstance(error, OutcomeUnknown) else error
     refused = rejection if isinstance(rejection, Rejected) else None
     reason = error.reason if isinstance(error, SendError) else error and str(error)
-    _outcomes.log(
+    outcomes_logger.log(
         level,
         "%s: %s after %d attempt%s in %.3f s%s",
         outcome.message.request_id,

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator
 from datetime import datetime
 from typing import TypeVar
 
-from esms_async._http.direct import TransportFailure
+from esms_async._http.transport import TransportFailure
 from esms_async._model.errors import QueryUnanswered
 from esms_async._model.results import SentMessage
 from esms_async._send.retry import Retries, RetryPolicy

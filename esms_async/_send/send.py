@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 import copy
 import logging
+import os
 import time
 from collections.abc import Coroutine, Generator
 from contextlib import AbstractAsyncContextManager
@@ -22,8 +23,7 @@ from typing import Any, Final, cast
 
 import attrs
 
-from esms_async._http.direct import HttpResponse, SendRequest, TransportFailure
-from esms_async._http.transport import Transport
+from esms_async._http.transport import HttpResponse, SendRequest, Transport, TransportFailure
 from esms_async._model.backoff import backoff
 from esms_async._model.codes import Scope, lookup
 from esms_async._model.errors import (
@@ -48,15 +48,11 @@ from esms_async._model.messages import (
     Outcome,
     Receipt,
     Status,
-    begin_first_try,
-    is_first_try,
-    is_untried,
 )
 from esms_async._model.redaction import redact
 from esms_async._model.request_ids import minted_at
-from esms_async._send.clock import Moment, age, moment_at, now
-from esms_async._send.events import Events
-from esms_async._send.memory import Memory, Remembered, knowledge
+from esms_async._send.events import Events, attempts_logger, outcomes_logger
+from esms_async._send.memory import Memory, Moment, Remembered, age, knowledge, moment_at, now
 from esms_async._send.outcome import History, Verdict, judge, judge_answer, settles
 from esms_async._send.retry import Retries, RetryBudget, RetryPolicy
 from esms_async._wire.send import (
@@ -134,7 +130,7 @@ class Sender:
         self._continued: set[asyncio.Task[None]] = set()
         self._idle = asyncio.Event()
 
-    async def send(self, message: Message, options: ViewOptions, *, resume: bool) -> Receipt:  # noqa: C901  # flat, because every send comes by here
+    async def send(self, message: Message, options: ViewOptions, *, resume: bool) -> Receipt:
         """Send a message, or share the result of an earlier or concurrent send of it.
 
         Args:
@@ -146,12 +142,15 @@ class Sender:
             EsmsError: As `EsmsClient.send` says.
             UsageError: The client is open on another event loop.
         """
-        key = _require_message(message).request_id
-        self.transport.require_loop()
+        if not isinstance(cast("object", message), Message):
+            raise InvalidMessage("message", f"is a {type(message).__name__}, not a Message")
+        if self.transport.loop is not asyncio.get_running_loop():
+            self.transport.require_loop()
+        key = message.request_id
         if (under_way := self._under_way.get(key)) is not None:
             return await under_way.join(message, resume=resume)
         send = _Send(self, options, message)
-        remembered = self._memory.recall(key)
+        remembered = self._memory.rows.get(key)
         if remembered is not None or resume:
             known = send.begin_with(remembered, resume=resume)
             if known is not None:
@@ -161,39 +160,10 @@ class Sender:
         self._under_way[key] = send
         try:
             receipt = await send.run()
-        except asyncio.CancelledError as cancelled:
-            if send.waiting:
-                self._continue(send)
-                cancelled.__cause__ = OutcomeUnknown(
-                    message, send.attempts, "cancelled while another task goes on sending it"
-                )
-                raise
-            truth = await send.abandon()
-            self._finish(send, truth)
-            cancelled.__cause__ = (
-                truth
-                if isinstance(truth, EsmsError)
-                else OutcomeUnknown(message, send.attempts, "accepted, and cancelled after that")
-            )
+        except BaseException as error:
+            await self._fail(send, error)
             raise
-        except EsmsError as error:
-            self._finish(send, error)
-            raise
-        except Exception as error:
-            self._finish(send, send.open_outcome(type(error).__name__))
-            raise
-        except BaseException:
-            # SystemExit and its kind: the loop ends, so nothing more will be learned.
-            self._finish(send, send.open_outcome("the program is ending"))
-            raise
-        if send.is_plain(receipt):
-            # What nearly every send comes to: nobody listens, nobody waits.
-            self._memory.remember(message, receipt, send.known_since)
-            del self._under_way[key]
-            if self.closed and not self._under_way:
-                self._idle.set()
-        else:
-            self._finish(send, receipt)
+        self._finish(send, receipt)
         return receipt
 
     def truth_before(self, message: object, *, resume: bool) -> EsmsError | None:
@@ -202,10 +172,10 @@ class Sender:
             return None
         if message.request_id in self._under_way:
             return OutcomeUnknown(message, (), "cancelled while another task is sending it")
-        remembered = self._memory.recall(message.request_id)
+        remembered = self._memory.rows.get(message.request_id)
         if remembered is not None and isinstance(remembered.result, EsmsError):
             return copy.copy(remembered.result)
-        unasked = self.ledger is not None and not is_untried(message)
+        unasked = self.ledger is not None and not _is_untried(message)
         if resume or remembered is not None or unasked:
             return OutcomeUnknown(message, (), "cancelled before it was known what became of it")
         return NotSent(message, (), "not sent: cancelled before the send began")
@@ -216,34 +186,53 @@ class Sender:
         if self._under_way:
             await self._idle.wait()
 
-    def _continue(self, send: "_Send") -> None:
-        """Go on with a send whose caller has left, for those who wait for it."""
-        task = send.task = asyncio.get_running_loop().create_task(self._run_on(send))
-        self._continued.add(task)
-        task.add_done_callback(self._continued.discard)
+    async def _fail(self, send: "_Send", error: BaseException) -> None:
+        """End a send whose caller gets an error; a cancellation's `__cause__` is the truth."""
+        if not isinstance(error, asyncio.CancelledError):
+            self._finish(send, _truth(send, error))
+        elif send.waiting:
+            # Others wait for the result, so a task of its own goes on with the send.
+            task = send.task = asyncio.get_running_loop().create_task(self._run_on(send))
+            self._continued.add(task)
+            task.add_done_callback(self._continued.discard)
+            error.__cause__ = OutcomeUnknown(
+                send.message, send.attempts, "cancelled while another task goes on sending it"
+            )
+        else:
+            truth = await send.abandon()
+            self._finish(send, truth)
+            error.__cause__ = (
+                truth
+                if isinstance(truth, EsmsError)
+                else OutcomeUnknown(
+                    send.message, send.attempts, "accepted, and cancelled after that"
+                )
+            )
 
     async def _run_on(self, send: "_Send") -> None:
         try:
             result: Receipt | EsmsError = await send.run()
         except asyncio.CancelledError:
             result = await send.abandon()
-        except EsmsError as error:
-            result = error
         except Exception as error:  # noqa: BLE001  # a hook of the caller's; those who wait get the truth
-            result = send.open_outcome(f"the send failed: {type(error).__name__}")
+            result = _truth(send, error)
         self._finish(send, result)
 
     def _finish(self, send: "_Send", result: Receipt | EsmsError) -> None:
         """Report a send, remember its result, and hand it to those who wait."""
-        message = send.message
-        if send.is_observed or send.is_notable(result):
+        if isinstance(result, Receipt):
+            kept: Receipt | EsmsError = result
+            is_notable = result.deduplicated or len(result.attempts) > 1
+        else:
+            # A copy of an error has no traceback, whose frames would be kept alive.
+            kept, is_notable = copy.copy(result), True
+        if send.is_observed or is_notable:
             send.report(result)
         if send.is_memorable:
-            kept = result if isinstance(result, Receipt) else copy.copy(result)
-            self._memory.remember(message, kept, send.known_since)
+            self._memory.remember(send.message, kept, send.since or send.began)
         if send.done is not None and not send.done.done():
             send.done.set_result(result)
-        del self._under_way[message.request_id]
+        del self._under_way[send.message.request_id]
         if self.closed and not self._under_way:
             self._idle.set()
 
@@ -254,6 +243,7 @@ class _Send:
     Attributes:
         message: The message.
         attempts: The attempts of this call, in order.
+        began: When the send began.
         since: The first moment at which a known attempt may have arrived, or None while the
             history is clean.
         waiting: How many other callers wait for the result.
@@ -271,8 +261,8 @@ class _Send:
     task: "asyncio.Task[None] | None" = None
     is_observed = False
     is_memorable = True
+    began = _NEVER
     _started = 0.0
-    _began = _NEVER
     _deadline = _give_up_at = 0.0
     _body = b""
     _accepted: Receipt | None = None
@@ -416,22 +406,28 @@ class _Send:
 
     def _begin(self) -> None:
         sender, options, message = self._sender, self._options, self.message
-        self._started, self._began = time.monotonic(), now()
+        is_fresh = _is_untried(message)
+        self._started, self.began = time.monotonic(), now()
         self._deadline = self._give_up_at = self._started + options.retry.deadline
         if message.expires_at is not None:
             left = message.expires_at.timestamp() - time.time()
             self._give_up_at = min(self._deadline, self._started + left)
-        self.is_observed = sender.events.wanted
+        self.is_observed = (
+            bool(sender.events.hooks)
+            or outcomes_logger.isEnabledFor(logging.DEBUG)
+            or attempts_logger.isEnabledFor(logging.DEBUG)
+        )
         if self.is_observed:
             sender.events.started(message)
         # Before the claim: where the caller's own hook fails, nothing has to be given back.
         self._body = options.encode(message)
-        self._is_fresh = begin_first_try(message, id(self))
+        object.__setattr__(message, "_untried_in", -id(self) if is_fresh else None)
+        self._is_fresh = is_fresh
 
     @property
     def _is_only_try(self) -> bool:
         """True where nobody but this send can have tried the message."""
-        return self._is_fresh and is_first_try(self.message, id(self))
+        return self._is_fresh and getattr(self.message, "_untried_in", None) == -id(self)
 
     def _check_write(self) -> None:
         """Refuse to write a request too late; called immediately before every write."""
@@ -439,7 +435,7 @@ class _Send:
         if expires_at is not None and moment[0] >= expires_at.timestamp():
             raise TransportFailure("expires_at has passed", may_have_arrived=False)
         # Since the send began, another process may have sent the message, too.
-        if age(self._began, moment) > WINDOW or (
+        if age(self.began, moment) > WINDOW or (
             self.since is not None and age(self.since, moment) > WINDOW
         ):
             raise TransportFailure("it is too late to send it again", may_have_arrived=False)
@@ -457,7 +453,7 @@ class _Send:
         message, attempts = self.message, self.attempts
         verdict = judge(self._history, evidence)
         if evidence is Evidence.MAY_HAVE_ARRIVED and self.since is None:
-            self.since = self._written or self._began
+            self.since = self._written or self.began
         self._written = None
         match verdict:
             case Verdict.DEDUPLICATED:
@@ -526,10 +522,10 @@ class _Send:
 
     def _pay_back(self) -> None:
         budget = self._sender.budget
-        if len(self.attempts) == 1:
-            budget.reward()
-        else:
+        if len(self.attempts) > 1:
             budget.give_back()
+        elif budget.spent:
+            budget.reward()
 
     async def _post_admitted(self, limiter: Limiter, request: SendRequest) -> HttpResponse:
         """Make an attempt in the limiter, which is the caller's own code."""
@@ -713,26 +709,6 @@ class _Send:
                 self.message, self.attempts, f"it may have been accepted: {problem}"
             )
         return NotSent(self.message, self.attempts, f"not sent: {problem}")
-
-    @property
-    def known_since(self) -> Moment:
-        """The first moment at which an attempt may have arrived, else when the send began."""
-        return self.since or self._began
-
-    def is_plain(self, receipt: Receipt) -> bool:
-        """Tell whether nothing has to be done about an acceptance but to remember it."""
-        return (
-            len(receipt.attempts) == 1
-            and self.done is None
-            and not self.is_observed
-            and not receipt.deduplicated
-        )
-
-    def is_notable(self, receipt: Receipt | EsmsError) -> bool:
-        """Tell whether the log has something to say of an acceptance."""
-        return not isinstance(receipt, Receipt) or (
-            len(receipt.attempts) > 1 or receipt.deduplicated
-        )
 
     def report(self, result: Receipt | EsmsError) -> None:
         """Tell the log and the hooks how the send ended."""
@@ -945,10 +921,22 @@ def same_message(one: Message, other: Message) -> bool:
     return one is other or (one.phone, one.content) == (other.phone, other.content)
 
 
-def _require_message(message: object) -> Message:
-    if not isinstance(message, Message):
-        raise InvalidMessage("message", f"is a {type(message).__name__}, not a Message")
-    return message
+def _is_untried(message: Message) -> bool:
+    """Tell whether this process minted the id of this very object and has never tried to send it.
+
+    Nobody else can have sent such a message. While a send tries it first, the mark is the
+    negative id of that send.
+    """
+    return getattr(message, "_untried_in", None) == os.getpid()
+
+
+def _truth(send: _Send, error: BaseException) -> EsmsError:
+    """Return the error that is true of a message whose send an error has ended."""
+    if isinstance(error, EsmsError):
+        return error
+    problem = f"the send failed: {type(error).__name__}"
+    # SystemExit and its kind: the loop ends, so nothing more will be learned.
+    return send.open_outcome(problem if isinstance(error, Exception) else "the program is ending")
 
 
 def _as_error(result: Receipt | EsmsError) -> EsmsError:
