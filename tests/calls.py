@@ -1,5 +1,6 @@
 """Records which functions of the package run, in order: how far a reader has to walk."""
 
+import itertools
 import sys
 from collections.abc import Coroutine
 from pathlib import Path
@@ -28,7 +29,7 @@ class Calls:
     def changes(self) -> int:
         """How often a call is in another file than the call before."""
         files = [file for file, _ in self.made]
-        return sum(one != other for one, other in zip(files, files[1:], strict=False))
+        return sum(one != other for one, other in itertools.pairwise(files))
 
 
 async def record(work: Coroutine[Any, Any, object]) -> Calls:

@@ -434,7 +434,7 @@ class DirectPost:
             if head[1].is_eof():
                 # The whole answer came in one piece, as nearly every answer does.
                 body += head[1].read_nowait()
-                _check_size(body)
+                _check_size(body, _MOST_BODY)
             else:
                 await _read(head[1], body)
         except asyncio.CancelledError:
@@ -590,18 +590,16 @@ class _Payload(aiohttp.BytesPayload):
         await super().write_with_length(writer, content_length)
 
 
-async def _read(content: aiohttp.StreamReader, body: bytearray) -> None:
+async def _read(content: aiohttp.StreamReader, body: bytearray, most: int = _MOST_BODY) -> None:
     """Read to the end, or until the body is too large, behind what was read before."""
     while piece := await content.readany():
         body += piece
-        _check_size(body)
+        _check_size(body, most)
 
 
-def _check_size(body: bytes | bytearray) -> None:
-    if len(body) > _MOST_BODY:
-        raise TransportFailure(
-            f"the answer is larger than {_MOST_BODY} bytes", may_have_arrived=True
-        )
+def _check_size(body: bytearray, most: int) -> None:
+    if len(body) > most:
+        raise TransportFailure(f"the answer is larger than {most} bytes", may_have_arrived=True)
 
 
 def _response(status: int, headers: Mapping[str, str], body: bytes | bytearray) -> HttpResponse:
@@ -770,8 +768,9 @@ class Transport:
                     middlewares=middlewares,
                 ) as response,
             ):
-                pause = retry_after(response.headers.get("Retry-After"), datetime.now(UTC))
-                return HttpResponse(response.status, await _read_page(response), pause)
+                content = bytearray()
+                await _read(response.content, content, _MOST_QUERY_BODY)
+                return _response(response.status, response.headers, content)
         except TransportFailure:
             raise
         except TimeoutError:
@@ -852,19 +851,6 @@ def _with_query(secrets: Mapping[str, str]) -> aiohttp.ClientMiddlewareType:
         return await handler(request)
 
     return add
-
-
-async def _read_page(response: aiohttp.ClientResponse) -> bytes:
-    """Read to the end, or until the body is too large."""
-    body = bytearray()
-    while piece := await response.content.readany():
-        body += piece
-        if len(body) > _MOST_QUERY_BODY:
-            response.close()
-            raise TransportFailure(
-                f"the answer is larger than {_MOST_QUERY_BODY} bytes", may_have_arrived=True
-            )
-    return bytes(body)
 
 
 async def _result_of(task: "asyncio.Task[HttpResponse]") -> HttpResponse:

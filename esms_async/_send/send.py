@@ -341,7 +341,23 @@ class _Send:
         sender, options, message = self._sender, self._options, self.message
         transport, retry, limiter = sender.transport, options.retry, options.limiter
         if not self._started:
-            self._begin()
+            is_fresh = _is_untried(message)
+            self._started, self.began = time.monotonic(), now()
+            self._deadline = self._give_up_at = self._started + options.retry.deadline
+            if message.expires_at is not None:
+                left = message.expires_at.timestamp() - time.time()
+                self._give_up_at = min(self._deadline, self._started + left)
+            self.is_observed = (
+                bool(sender.events.hooks)
+                or outcomes_logger.isEnabledFor(logging.DEBUG)
+                or attempts_logger.isEnabledFor(logging.DEBUG)
+            )
+            if self.is_observed:
+                sender.events.started(message)
+            # Before the claim: where the caller's own hook fails, nothing has to be given back.
+            self._body = options.encode(message)
+            object.__setattr__(message, "_untried_in", -id(self) if is_fresh else None)
+            self._is_fresh = is_fresh
         ledger = sender.ledger
         if ledger is not None and self._claimed is None and (early := await self._claim(ledger)):
             return early
@@ -391,38 +407,23 @@ class _Send:
                 started_at, time.monotonic() - started, evidence, status, code, problem, asked
             )
             self._request = None
-            self._add(attempt)
+            self.attempts += (attempt,)
+            if evidence is not Evidence.ACCEPTED or self.is_observed:
+                sender.events.attempted(message, len(self.attempts), attempt)
             if evidence is Evidence.ACCEPTED:
                 self._result = Receipt(message.request_id, sms_id, False, self.attempts)  # noqa: FBT003  # as fast as it gets
-                self._pay_back()
             else:
                 self._judge(evidence, attempt, answer)
-        assert self._result is not None  # noqa: S101  # the loop ends with a result
+            if isinstance(self._result, Receipt):
+                if len(self.attempts) > 1:
+                    sender.budget.give_back()
+                elif sender.budget.spent:
+                    sender.budget.reward()
         if ledger is not None:
             return await self._settle(ledger, self._result)
         if isinstance(self._result, Receipt):
             return self._result
         raise self._result
-
-    def _begin(self) -> None:
-        sender, options, message = self._sender, self._options, self.message
-        is_fresh = _is_untried(message)
-        self._started, self.began = time.monotonic(), now()
-        self._deadline = self._give_up_at = self._started + options.retry.deadline
-        if message.expires_at is not None:
-            left = message.expires_at.timestamp() - time.time()
-            self._give_up_at = min(self._deadline, self._started + left)
-        self.is_observed = (
-            bool(sender.events.hooks)
-            or outcomes_logger.isEnabledFor(logging.DEBUG)
-            or attempts_logger.isEnabledFor(logging.DEBUG)
-        )
-        if self.is_observed:
-            sender.events.started(message)
-        # Before the claim: where the caller's own hook fails, nothing has to be given back.
-        self._body = options.encode(message)
-        object.__setattr__(message, "_untried_in", -id(self) if is_fresh else None)
-        self._is_fresh = is_fresh
 
     @property
     def _is_only_try(self) -> bool:
@@ -442,12 +443,6 @@ class _Send:
         if self._written is None:
             self._written = moment
 
-    def _add(self, attempt: Attempt) -> None:
-        """Add an attempt to the history."""
-        self.attempts += (attempt,)
-        if attempt.evidence is not Evidence.ACCEPTED or self.is_observed:
-            self._sender.events.attempted(self.message, len(self.attempts), attempt)
-
     def _judge(self, evidence: Evidence, attempt: Attempt, answer: Answer | None) -> None:
         """Decide what follows from an attempt that brought no acceptance of its own."""
         message, attempts = self.message, self.attempts
@@ -458,7 +453,6 @@ class _Send:
         match verdict:
             case Verdict.DEDUPLICATED:
                 self._result = Receipt(message.request_id, deduplicated=True, attempts=attempts)
-                self._pay_back()
             case Verdict.REJECTED:
                 self._result = self._rejection(attempt, answer)
             case Verdict.DUPLICATE:
@@ -519,13 +513,6 @@ class _Send:
             if entry is not None and entry.status is Status.ACCEPTED:
                 return attrs.evolve(_receipt(entry), attempts=self.attempts)
         return None
-
-    def _pay_back(self) -> None:
-        budget = self._sender.budget
-        if len(self.attempts) > 1:
-            budget.give_back()
-        elif budget.spent:
-            budget.reward()
 
     async def _post_admitted(self, limiter: Limiter, request: SendRequest) -> HttpResponse:
         """Make an attempt in the limiter, which is the caller's own code."""
@@ -673,7 +660,9 @@ class _Send:
             evidence = (
                 Evidence.MAY_HAVE_ARRIVED if request.may_have_arrived else Evidence.NOTHING_LEFT
             )
-            self._add(Attempt(datetime.now(UTC), 0.0, evidence, error="cancelled"))
+            attempt = Attempt(datetime.now(UTC), 0.0, evidence, error="cancelled")
+            self.attempts += (attempt,)
+            self._sender.events.attempted(self.message, len(self.attempts), attempt)
             if request.may_have_arrived:
                 self.since = self.since or self._written or now()
             self._request = None

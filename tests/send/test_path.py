@@ -10,7 +10,7 @@ MOST_CHANGES = 12
 
 
 async def test_a_first_attempt_passes_few_modules(gateway: ScriptedGateway) -> None:
-    """A reader who follows a warm send opens at most five files, and changes between them little."""
+    """Who follows a warm send opens at most five files, and changes between them twelve times."""
     async with EsmsClient(CREDENTIALS, base_url=gateway.url) as client:
         await client.send(a_message())
         message = a_message()
