@@ -16,6 +16,7 @@ from typing import Final, NamedTuple
 
 from esms_async._model.errors import DuplicateRequestId, EsmsError, OutcomeUnknown, Rejected
 from esms_async._model.messages import Message, Receipt, Status
+from esms_async._model.routes import Route
 from esms_async._send.outcome import settles
 from esms_async.ledger.transitions import (
     CLAIMS,
@@ -61,7 +62,7 @@ def age(since: Moment, present: Moment) -> float:
 
 
 class Remembered(NamedTuple):
-    """What is remembered of a message: how it ended, and since when.
+    """What is remembered of a message: how it ended, since when, and the default route then.
 
     The moment is the first at which an attempt may have arrived, if the message is in doubt, and
     otherwise the beginning of the send.
@@ -70,6 +71,7 @@ class Remembered(NamedTuple):
     message: Message
     result: Result
     since: Moment
+    route: Route
 
     @property
     def decision(self) -> Decision:
@@ -91,11 +93,11 @@ class Memory:
         self.rows: dict[str, Remembered] = {}
         self._sweep_at = 2 * SETTLED_KEPT
 
-    def remember(self, message: Message, result: Result, since: Moment) -> None:
-        """Remember how a send ended, and since when."""
+    def remember(self, message: Message, result: Result, since: Moment, route: Route) -> None:
+        """Remember how a send ended, since when, and the default route that it was sent with."""
         rows, key = self.rows, message.request_id
         rows.pop(key, None)
-        rows[key] = Remembered(message, result, since)
+        rows[key] = Remembered(message, result, since, route)
         if len(rows) >= self._sweep_at:
             self._sweep()
 

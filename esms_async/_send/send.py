@@ -51,12 +51,14 @@ from esms_async._model.messages import (
 )
 from esms_async._model.redaction import redact
 from esms_async._model.request_ids import minted_at
+from esms_async._model.routes import Route
 from esms_async._send.events import Events, attempts_logger, outcomes_logger
 from esms_async._send.memory import Memory, Moment, Remembered, age, knowledge, moment_at, now
 from esms_async._send.outcome import History, Verdict, judge, judge_answer, settles
 from esms_async._send.retry import Retries, RetryBudget, RetryPolicy
 from esms_async._wire.send import (
     SEND_OPERATION,
+    ZALO_OPERATION,
     Answer,
     Loads,
     SendEncoder,
@@ -97,7 +99,7 @@ class ViewOptions:
     Attributes:
         retry: When to try again.
         limiter: Holds back each attempt.
-        encode: Writes the body of a send.
+        encode: Writes the body of a send, and knows the default route.
     """
 
     retry: RetryPolicy
@@ -148,7 +150,7 @@ class Sender:
             self.transport.require_loop()
         key = message.request_id
         if (under_way := self._under_way.get(key)) is not None:
-            return await under_way.join(message, resume=resume)
+            return await under_way.join(message, options.encode.route, resume=resume)
         send = _Send(self, options, message)
         remembered = self._memory.rows.get(key)
         if remembered is not None or resume:
@@ -229,7 +231,7 @@ class Sender:
         if send.is_observed or is_notable:
             send.report(result)
         if send.is_memorable:
-            self._memory.remember(send.message, kept, send.since or send.began)
+            self._memory.remember(send.message, kept, send.since or send.began, send.default_route)
         if send.done is not None and not send.done.done():
             send.done.set_result(result)
         del self._under_way[send.message.request_id]
@@ -242,6 +244,7 @@ class _Send:
 
     Attributes:
         message: The message.
+        default_route: How the message travels if it names no route itself.
         attempts: The attempts of this call, in order.
         began: When the send began.
         since: The first moment at which a known attempt may have arrived, or None while the
@@ -265,6 +268,7 @@ class _Send:
     _started = 0.0
     _deadline = _give_up_at = 0.0
     _body = b""
+    _operation = SEND_OPERATION
     _accepted: Receipt | None = None
     _claimed: Entry | None = None
     _failure: SendError | None = None
@@ -276,6 +280,7 @@ class _Send:
 
     def __init__(self, sender: Sender, options: ViewOptions, message: Message) -> None:
         self.message = message
+        self.default_route = options.encode.route
         self._sender = sender
         self._options = options
 
@@ -295,7 +300,7 @@ class _Send:
             self.since = now() if has_ledger else self._since_minted()
         else:
             result = remembered.result
-            if not same_message(remembered.message, message):
+            if not same_message(remembered.message, remembered.route, message, self.default_route):
                 raise RequestIdConflict(
                     message,
                     (),
@@ -355,7 +360,14 @@ class _Send:
             if self.is_observed:
                 sender.events.started(message)
             # Before the claim: where the caller's own hook fails, nothing has to be given back.
-            self._body = options.encode(message)
+            try:
+                self._body = options.encode(message)
+            except InvalidMessage:
+                # Nothing was tried, so the id is free for what the caller means to send.
+                self.is_memorable = False
+                raise
+            if message.params is not None:
+                self._operation = ZALO_OPERATION
             object.__setattr__(message, "_untried_in", -id(self) if is_fresh else None)
             self._is_fresh = is_fresh
         ledger = sender.ledger
@@ -382,7 +394,7 @@ class _Send:
                 # A request that has left already needs no place of the limiter.
                 if limiter is None or request.answer is not None:
                     time_limit = min(retry.attempt_timeout, self._deadline - started)
-                    reply = await transport.post(SEND_OPERATION, request, time_limit=time_limit)
+                    reply = await transport.post(self._operation, request, time_limit=time_limit)
                 else:
                     reply = await self._post_admitted(limiter, request)
             except TransportFailure as failure:
@@ -529,7 +541,7 @@ class _Send:
             ) from error
         try:
             limit = min(self._options.retry.attempt_timeout, self._deadline - time.monotonic())
-            return await self._sender.transport.post(SEND_OPERATION, request, time_limit=limit)
+            return await self._sender.transport.post(self._operation, request, time_limit=limit)
         finally:
             await _leave(limiter, self._deadline)
 
@@ -548,7 +560,7 @@ class _Send:
             # Before the claim: the machine may sleep while the ledger answers.
             before = now()
             doubt_age = None if self.since is None else age(self.since, before)
-            claim = await ledger.claim(message, doubt_age)
+            claim = await ledger.claim(message, self.default_route, doubt_age)
         except ForeignLedger:
             self.is_memorable = False
             raise
@@ -614,9 +626,9 @@ class _Send:
         self.since = self.since or now()
         return unknown
 
-    async def join(self, message: Message, *, resume: bool) -> Receipt:
+    async def join(self, message: Message, default: Route, *, resume: bool) -> Receipt:
         """Wait for the result of this send, which is under way."""
-        if not same_message(self.message, message):
+        if not same_message(self.message, self.default_route, message, default):
             raise RequestIdConflict(
                 message, (), "another message is under way with the same request id; nothing sent"
             )
@@ -721,7 +733,8 @@ class _Send:
     def _rejection(self, attempt: Attempt, answer: Answer | None) -> Rejected:
         assert answer is not None  # noqa: S101  # a rejection is an answer
         keys, message = self._sender.credentials, self.message
-        secrets = keys.api_key, keys.secret_key, message.phone, message.content
+        texts = (message.content or "", *(message.params or {}).values())
+        secrets = keys.api_key, keys.secret_key, message.phone, *texts
         return _rejected(
             message,
             self.attempts,
@@ -766,12 +779,13 @@ class LedgerSession:
         self._closing = asyncio.Event()
         self._outstanding: set[asyncio.Task[Entry | None]] = set()
 
-    async def claim(self, message: Message, doubt_age: float | None) -> Claim:
+    async def claim(self, message: Message, default: Route, doubt_age: float | None) -> Claim:
         """Claim a message that has been in doubt for `doubt_age` seconds, or is not (None)."""
         ledger = self._ledger
         if not (self._is_bound and ledger.is_open):
             await self.opened()
-        return await ledger.claim(message, fingerprint(message, self._key), doubt_age=doubt_age)
+        told = fingerprint(message, self._key, default)
+        return await ledger.claim(message, told, doubt_age=doubt_age)
 
     async def look_up(self, message: Message) -> Entry | None:
         """Return the entry of a message, or None."""
@@ -905,9 +919,16 @@ class SendCall(Coroutine[Any, Any, Receipt]):
         self._coroutine.close()
 
 
-def same_message(one: Message, other: Message) -> bool:
-    """Tell whether two Messages under one RequestId are the same logical send."""
-    return one is other or (one.phone, one.content) == (other.phone, other.content)
+def same_message(one: Message, its_default: Route, other: Message, others_default: Route) -> bool:
+    """Tell whether two Messages under one RequestId are the same logical send.
+
+    Each comes with the route by which it travels if it names none itself.
+    """
+    if (one.route or its_default) != (other.route or others_default):
+        return False
+    return one is other or (
+        (one.phone, one.content, one.params) == (other.phone, other.content, other.params)
+    )
 
 
 def _is_untried(message: Message) -> bool:
