@@ -142,8 +142,12 @@ class SendEncoder:
         route = message.route or self.route
         check_fits(route, message.content, message.params)
         if self._dumps is None:
-            head = _write_members({**self._account, **_route_fields(route)})
-            return f"{{{head},{_write_members(self._fields(message))}}}".encode()
+            return (
+                b"{%b}"
+                % _write_members(
+                    {**self._account, **_route_fields(route), **self._fields(message)}
+                ).encode()
+            )
         encoded = self._dumps({**self._account, **_route_fields(route), **self._fields(message)})
         return encoded.encode() if isinstance(encoded, str) else encoded
 
