@@ -778,6 +778,7 @@ class _Send:
             self.attempts,
             code=attempt.code,
             status=attempt.status,
+            route=message.route or self.default_route,
             sms_id=answer.sms_id,
             detail=None if answer.detail is None else redact(answer.detail, *secrets),
         )
@@ -788,6 +789,7 @@ class _Send:
             self.attempts,
             code=entry.code,
             status=entry.http_status,
+            route=self.message.route or self.default_route,
             sms_id=entry.sms_id,
             detail=entry.detail,
         )
@@ -1003,12 +1005,15 @@ def _rejected(
     *,
     code: str | None,
     status: int | None,
+    route: Route,
     sms_id: str | None = None,
     detail: str | None = None,
 ) -> Rejected:
     """Return the error of the kind that a code asks for."""
     kind = Rejected if code is None else _REJECTIONS.get(lookup(code).scope, Rejected)
-    return kind(message, attempts, code=code, status=status, sms_id=sms_id, detail=detail)
+    return kind(
+        message, attempts, code=code, status=status, sms_id=sms_id, detail=detail, route=route
+    )
 
 
 def _is_final(error: SendError) -> bool:
