@@ -5,9 +5,10 @@ import ipaddress
 import logging
 import re
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Final, TypeVar
+from urllib.parse import quote
 
 import aiohttp
 from yarl import URL
@@ -193,7 +194,7 @@ class Transport:
             body = aiohttp.BytesPayload(question.body(credentials), content_type="application/json")
         else:
             url = url.with_query(question.fields)
-            middlewares = (*middlewares, _with_query(keys(credentials)))
+            middlewares = (*middlewares, _with_keys(credentials, in_path=question.keys_in_path))
         try:
             async with (
                 asyncio.timeout(time_limit),
@@ -354,13 +355,19 @@ class Deadlines:
             self._timer = loop.call_later(RESOLUTION, self._look, loop)
 
 
-def _with_query(secrets: Mapping[str, str]) -> aiohttp.ClientMiddlewareType:
-    """Return a middleware that adds to the query of a request."""
+def _with_keys(credentials: Credentials, *, in_path: bool) -> aiohttp.ClientMiddlewareType:
+    """Return a middleware that adds the account's keys to the URL of a request."""
+    secrets = keys(credentials)
 
     async def add(
         request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
     ) -> aiohttp.ClientResponse:
-        request.url = request.url.update_query(secrets)
+        if in_path:
+            written = "/".join(quote(secret, safe="") for secret in secrets.values())
+            path = f"{request.url.raw_path}/{written}"
+            request.url = request.url.with_path(path, encoded=True)
+        else:
+            request.url = request.url.update_query(secrets)
         return await handler(request)
 
     return add

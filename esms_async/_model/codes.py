@@ -144,7 +144,7 @@ _TABLE = (
         _BRANDNAME,
         "the brandname does not exist, or is not active",
         "brandname không tồn tại hoặc chưa được kích hoạt",
-        "Stop sending by this brandname, and compare it, its case too, with the list of brandnames.",
+        "Stop sending by this brandname; compare it, its case too, with the list of brandnames.",
         "Ngừng gửi bằng brandname này; so tên, kể cả chữ hoa chữ thường, với danh sách brandname.",
     ),
     Code(

@@ -82,6 +82,7 @@ from esms_async.ledger.transitions import (
     Settlement,
     fingerprint,
     fingerprint_key,
+    same_fingerprint,
 )
 
 _logger = logging.getLogger("esms_async")
@@ -281,6 +282,7 @@ class _Send:
     _accepted: Receipt | None = None
     _claimed: Entry | None = None
     _failure: SendError | None = None
+    _invalid: InvalidMessage | None = None
     _is_fresh = False
     _request: Request | None = None
     _result: Receipt | SendError | None = None
@@ -356,6 +358,8 @@ class _Send:
         if not self._started:
             self._begin()
         ledger = sender.ledger
+        if self._invalid is not None:
+            return await self._refuse(self._invalid)
         if ledger is not None and self._claimed is None and (early := await self._claim(ledger)):
             return early
         while self._result is None:
@@ -430,13 +434,38 @@ class _Send:
         # Before the claim: where the caller's own hook fails, nothing has to be given back.
         try:
             self._body = options.encode(message)
-        except InvalidMessage:
+        except InvalidMessage as error:
             # Nothing was tried, so the id is free for what the caller means to send.
             self.is_memorable = False
-            raise
+            if self.since is None and (sender.ledger is None or is_untried(message)):
+                raise
+            # An earlier attempt may have been accepted, when the message could be sent.
+            self._invalid = error
+            return
         if message.params is not None:
             self._operation = ZALO_OPERATION
         self._is_fresh = begin_first_try(message, id(self))
+
+    async def _refuse(self, error: InvalidMessage) -> Receipt:
+        """Tell what is true of a message that can't be sent as it is, but may have been before."""
+        ledger, message = self._sender.ledger, self.message
+        entry = None
+        if ledger is not None:
+            try:
+                entry = await ledger.look_up(message)
+            except LedgerError as failure:
+                raise OutcomeUnknown(
+                    message, (), f"the ledger could not say whether it was sent before: {failure}"
+                ) from error
+            if entry is not None and not ledger.holds(entry, message, self.default_route):
+                raise error
+        if entry is not None and entry.status is Status.ACCEPTED:
+            return _receipt(entry)
+        if self.since is not None or (entry is not None and entry.status is Status.UNKNOWN):
+            raise OutcomeUnknown(
+                message, (), f"it may have been accepted, and can't be sent now: {error}"
+            ) from error
+        raise error
 
     @property
     def _is_only_try(self) -> bool:
@@ -830,6 +859,10 @@ class LedgerSession:
     async def look_up(self, message: Message) -> Entry | None:
         """Return the entry of a message, or None."""
         return await (await self.opened()).look_up(message.request_id)
+
+    def holds(self, entry: Entry, message: Message, default: Route) -> bool:
+        """Tell whether an entry can be of a message, and not of another with the same id."""
+        return same_fingerprint(entry.fingerprint, fingerprint(message, self._key, default))
 
     async def opened(self) -> Ledger:
         """Return the ledger, opened first if nobody has.
