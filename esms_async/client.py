@@ -29,7 +29,7 @@ from esms_async._send.events import Events, Hook
 from esms_async._send.query import answered, list_sent, query
 from esms_async._send.reconcile import Reconciliation, reconcile
 from esms_async._send.retry import RetryBudget, RetryPolicy
-from esms_async._send.send import LedgerSession, Limiter, SendCall, Sender, SendOptions
+from esms_async._send.send import LedgerSession, Limiter, SendCall, Sender, ViewOptions
 from esms_async._send.stream import SendMany
 from esms_async._wire.queries import (
     Question,
@@ -161,7 +161,7 @@ class EsmsClient:
         self._sender = Sender(
             transport, credentials, loads, Events(hooks), RetryBudget(retry.budget), ledger_session
         )
-        self._options = SendOptions(retry, limiter, encode)
+        self._options = ViewOptions(retry, limiter, encode)
 
     @classmethod
     def from_env(
@@ -193,8 +193,7 @@ class EsmsClient:
             if hosts := environ.get("ESMS_ALLOW_HTTP"):
                 options.setdefault("allow_http", [host.strip() for host in hosts.split(",")])
             options.setdefault("sandbox", _read_switch(environ, "ESMS_SANDBOX"))
-            if route := environ.get("ESMS_ROUTE"):
-                options.setdefault("route", _read_route(route))
+            options.setdefault("route", route_from_env(environ))
         except ConfigurationError as error:
             # Error trackers record the locals of every frame, so none may hold the variables.
             environ = None
@@ -567,9 +566,14 @@ def _read_templates(templates: Templates | Iterable[Templates]) -> dict[str, Tem
     return {one.brandname: one for one in given}
 
 
-def _read_route(text: str) -> Route:
+def route_from_env(environ: Mapping[str, str]) -> Route:
+    """Read `ESMS_ROUTE`: `fixed` (the default), `brandname:NAME` or `zalo:OAID:TEMPID[:MODE]`.
+
+    Raises:
+        ConfigurationError: It can't be a route; the error names the variable.
+    """
     try:
-        return parse_route(text)
+        return parse_route(environ.get("ESMS_ROUTE") or "fixed")
     except ConfigurationError as error:
         raise ConfigurationError(f"ESMS_ROUTE: {error}") from None
 

@@ -13,12 +13,13 @@ from esms_async._model.results import (
     ZaloDelivery,
     ZaloStatus,
 )
-from esms_async._model.templates import Template, TemplateMatch, Templates
+from esms_async._model.templates import BrandnameTemplate, TemplateMatch, Templates
 from esms_async._send.reconcile import Finding, Reconciled, Reconciliation
 
 __all__ = [
     "AccountBrandname",
     "Balance",
+    "BrandnameTemplate",
     "BrandnameType",
     "Finding",
     "Price",
@@ -29,7 +30,6 @@ __all__ = [
     "SendStatus",
     "SentMessage",
     "SmsStatus",
-    "Template",
     "TemplateMatch",
     "Templates",
     "ZaloDelivery",

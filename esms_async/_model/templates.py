@@ -28,7 +28,7 @@ _LONGEST_SHOWN = 60
 
 
 @attrs.frozen
-class Template:
+class BrandnameTemplate:
     """A text that is registered for a brandname with one operator.
 
     Attributes:
@@ -85,19 +85,19 @@ class Templates:
     """
 
     brandname: str
-    templates: tuple[Template, ...]
+    templates: tuple[BrandnameTemplate, ...]
 
-    def __init__(self, brandname: str, templates: Iterable[Template | str]) -> None:
+    def __init__(self, brandname: str, templates: Iterable[BrandnameTemplate | str]) -> None:
         _ = Brandname(brandname)
         if isinstance(templates, str):
             raise ConfigurationError("templates must be a list of templates, not one str")
-        read = tuple(Template(one) if isinstance(one, str) else one for one in templates)
+        read = tuple(BrandnameTemplate(one) if isinstance(one, str) else one for one in templates)
         for one in read:
-            check_type("templates", one, Template)
+            check_type("templates", one, BrandnameTemplate)
         object.__setattr__(self, "brandname", brandname)
         object.__setattr__(self, "templates", read)
 
-    def __iter__(self) -> Iterator[Template]:
+    def __iter__(self) -> Iterator[BrandnameTemplate]:
         return iter(self.templates)
 
     def __len__(self) -> int:

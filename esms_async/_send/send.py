@@ -22,7 +22,7 @@ from typing import Any, Final, cast
 
 import attrs
 
-from esms_async._http.direct import Reply, Request, TransportFailure
+from esms_async._http.direct import HttpResponse, SendRequest, TransportFailure
 from esms_async._http.transport import Transport
 from esms_async._model.backoff import backoff
 from esms_async._model.codes import Scope, lookup
@@ -98,7 +98,7 @@ _LEDGER_PATIENCE: Final = 1.0
 
 
 @attrs.frozen
-class SendOptions:
+class ViewOptions:
     """What one view of a client sends with.
 
     Attributes:
@@ -137,7 +137,7 @@ class Sender:
         self._continued: set[asyncio.Task[None]] = set()
         self._idle = asyncio.Event()
 
-    async def send(self, message: Message, options: SendOptions, *, resume: bool) -> Receipt:  # noqa: C901  # flat, because every send comes by here
+    async def send(self, message: Message, options: ViewOptions, *, resume: bool) -> Receipt:  # noqa: C901  # flat, because every send comes by here
         """Send a message, or share the result of an earlier or concurrent send of it.
 
         Args:
@@ -284,12 +284,12 @@ class _Send:
     _failure: SendError | None = None
     _invalid: InvalidMessage | None = None
     _is_fresh = False
-    _request: Request | None = None
+    _request: SendRequest | None = None
     _result: Receipt | SendError | None = None
     _retries: Retries | None = None
     _written: Moment | None = None
 
-    def __init__(self, sender: Sender, options: SendOptions, message: Message) -> None:
+    def __init__(self, sender: Sender, options: ViewOptions, message: Message) -> None:
         self.message = message
         self._sender = sender
         self._options = options
@@ -376,7 +376,7 @@ class _Send:
             # After a cancellation, the answer to a request that has left may still be awaited.
             request = self._request
             if request is None:
-                request = self._request = Request(self._body, self._check_write)
+                request = self._request = SendRequest(self._body, self._check_write)
             problem: str | None
             asked = answer = sms_id = None
             try:
@@ -570,7 +570,7 @@ class _Send:
         else:
             budget.give_back()
 
-    async def _post_admitted(self, limiter: Limiter, request: Request) -> Reply:
+    async def _post_admitted(self, limiter: Limiter, request: SendRequest) -> HttpResponse:
         """Make an attempt in the limiter, which is the caller's own code."""
         try:
             async with asyncio.timeout(self._give_up_at - time.monotonic()):
@@ -955,7 +955,7 @@ class SendCall(Coroutine[Any, Any, Receipt]):
     __slots__ = ("_begun", "_coroutine", "_message", "_resume", "_sender")
 
     def __init__(
-        self, sender: Sender, message: Message, options: SendOptions, *, resume: bool
+        self, sender: Sender, message: Message, options: ViewOptions, *, resume: bool
     ) -> None:
         self._sender = sender
         self._message = message

@@ -39,7 +39,7 @@ from esms_async._model.results import (
     ZaloStatus,
 )
 from esms_async._model.routes import Brandname, Route
-from esms_async._model.templates import Template, Templates
+from esms_async._model.templates import BrandnameTemplate, Templates
 from esms_async._wire.fields import (
     LONGEST_SMS_ID,
     as_amount,
@@ -325,11 +325,11 @@ def _read_brandnames(answer: _Object) -> tuple[AccountBrandname, ...]:
     )
 
 
-def _template(row: _Object) -> Template:
+def _template(row: _Object) -> BrandnameTemplate:
     text = as_words(find(row, "TempContent"))
     if text is None:
         raise _Unreadable("a template holds no TempContent")
-    return Template(text, as_whole(find(row, "NetworkID")), as_sms_id(find(row, "TempId")))
+    return BrandnameTemplate(text, as_whole(find(row, "NetworkID")), as_sms_id(find(row, "TempId")))
 
 
 def _read_price(answer: _Object) -> Price:

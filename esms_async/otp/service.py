@@ -30,7 +30,7 @@ from esms_async import (
     normalize_phone,
 )
 from esms_async.otp import rules
-from esms_async.otp.events import Events
+from esms_async.otp.events import OtpEvents
 from esms_async.otp.policy import (
     Guard,
     Purpose,
@@ -42,8 +42,8 @@ from esms_async.otp.policy import (
 from esms_async.otp.rules import (
     Action,
     Breaker,
-    Claim,
     Claimed,
+    CodeClaim,
     Counter,
     Guess,
     OtpRefused,
@@ -203,7 +203,7 @@ class Otp:
         self._total = tuple(
             Counter("total", f"all:{cap.window}", cap) for cap in guard.caps("total")
         )
-        self._events = Events()
+        self._events = OtpEvents()
         self._opening = asyncio.Lock()
         self._is_ready = False
         self._owns_store = False
@@ -450,7 +450,7 @@ class Otp:
             task.exception()  # its caller may be gone
 
     async def _claim_and_send(
-        self, phone: str, claim: Claim, bind: bytes, *, wait: bool
+        self, phone: str, claim: CodeClaim, bind: bytes, *, wait: bool
     ) -> Challenge:
         await self._open()
         claimed = await self._store.claim(claim)
@@ -536,7 +536,7 @@ class Otp:
 
     def _blank_claim(
         self, call: str, phone: str, bind: bytes, ip: str | None, device: str | None
-    ) -> Claim:
+    ) -> CodeClaim:
         its_device, until = rules.read_device(tuple(self._keys.values()), phone, device)
         breaker = None
         if share := self._guard.conversion:
@@ -550,7 +550,7 @@ class Otp:
             Counter("prefix", f"{self._range_key('p', phone)}:{cap.window}", cap)
             for cap in self._prefix_caps
         )
-        return Claim(
+        return CodeClaim(
             call=call,
             bind=bind.hex(),
             ph=rules.phone_hash(self._phone_key, phone),

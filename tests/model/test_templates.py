@@ -7,14 +7,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from esms_async import ConfigurationError
-from esms_async.queries import Template, Templates
+from esms_async.queries import BrandnameTemplate, Templates
 
 OTP = "{P1,20} la ma xac minh dang ky Baotrixemay cua ban"
 BIRTHDAY = "Chuc mung sinh nhat {P2,50}. Xin gui den {P2,50} coupon {P2,20}"
 THANKS = "Cam on quy khach!"
 TEMPLATES = Templates(
     "Baotrixemay",
-    [Template(OTP, 6, "458"), Template(OTP, 1), Template(BIRTHDAY, 3), Template(THANKS, 9)],
+    [
+        BrandnameTemplate(OTP, 6, "458"),
+        BrandnameTemplate(OTP, 1),
+        BrandnameTemplate(BIRTHDAY, 3),
+        BrandnameTemplate(THANKS, 9),
+    ],
 )
 TEXT = "686868 la ma xac minh dang ky Baotrixemay cua ban"
 

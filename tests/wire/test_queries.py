@@ -38,6 +38,7 @@ from esms_async.codes import RouteKind
 from esms_async.queries import (
     AccountBrandname,
     Balance,
+    BrandnameTemplate,
     BrandnameType,
     Price,
     Receiver,
@@ -45,7 +46,6 @@ from esms_async.queries import (
     SendStatus,
     SentMessage,
     SmsStatus,
-    Template,
     Templates,
     ZaloDelivery,
     ZaloStatus,
@@ -354,7 +354,7 @@ def test_templates() -> None:
     row = {"NetworkID": 6, "TempContent": "{P1,20} la ma", "TempId": 458}
     answer = {"BrandnameTemplates": [row], "CodeResult": "100", "ErrorMessage": "success"}
     assert read(ask_templates("Baotrixemay"), answer) == Templates(
-        "Baotrixemay", [Template("{P1,20} la ma", 6, "458")]
+        "Baotrixemay", [BrandnameTemplate("{P1,20} la ma", 6, "458")]
     )
     with pytest.raises(QueryUnanswered, match="TempContent"):
         read(ask_templates("x"), {"CodeResult": "100", "BrandnameTemplates": [{}]})
