@@ -489,7 +489,8 @@ class _Send:
         """Add an attempt to the history."""
         self.attempts += (attempt,)
         if attempt.evidence is not Evidence.ACCEPTED or self.is_observed:
-            self._sender.events.attempted(self.message, len(self.attempts), attempt)
+            route = self.message.route or self.default_route
+            self._sender.events.attempted(self.message, len(self.attempts), attempt, route)
 
     def _judge(self, evidence: Evidence, attempt: Attempt, answer: Answer | None) -> None:
         """Decide what follows from an attempt that brought no acceptance of its own."""
@@ -784,7 +785,8 @@ class _Send:
             outcome, attempts = Outcome(self.message, result), result.attempts
         else:
             outcome, attempts = Outcome(self.message, error=result), self.attempts
-        self._sender.events.ended(outcome, attempts, time.monotonic() - self._started)
+        route = self.message.route or self.default_route
+        self._sender.events.ended(outcome, attempts, time.monotonic() - self._started, route)
 
     def _expired(self) -> RequestIdExpired:
         assert self.since is not None  # noqa: S101  # only a message in doubt expires
