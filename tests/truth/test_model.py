@@ -74,6 +74,7 @@ AT_ONCE = 48
 ROUTES: list[Route] = [FixedNumber(), Brandname("Baotrixemay"), ZaloTemplate("4097", "207487")]
 SETTLING = {"108", "163", "201", "300"}
 POLICY = RetryPolicy(attempts=3, attempt_timeout=0.4, deadline=20, wait=wait_none(), budget=None)
+PATIENT = attrs.evolve(POLICY, attempt_timeout=60, deadline=180)
 
 FAULTS: list[tuple[float, Plan]] = [
     (70, PLAIN),
@@ -372,6 +373,10 @@ class World:
         gateway = self.gateway
         gateway.draw = lambda: PLAIN
         self.ledger_fails = 0.0
+        # A busy machine must not look like a gateway that does not answer.
+        self.clients = {
+            tag: client.with_options(retry=PATIENT) for tag, client in self.clients.items()
+        }
         places = asyncio.Semaphore(AT_ONCE)
 
         async def end(message: Message) -> None:
