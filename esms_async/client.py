@@ -481,7 +481,7 @@ class EsmsClient:
         if messages is not None and not isinstance(messages, str | Message):
             messages = list(messages)
         routes = {self.route.kind: self.route}
-        for one in messages or ():
+        for one in messages if isinstance(messages, list) else ():
             if isinstance(one, Message) and one.route is not None:
                 routes.setdefault(one.route.kind, one.route)
 

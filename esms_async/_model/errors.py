@@ -224,7 +224,10 @@ class QueryError(EsmsError):
     Attributes:
         operation: The operation that was asked for, without the keys.
         reason: One line that says what happened, free of secrets.
+        code: The gateway's code, or None where it gave none.
     """
+
+    code: str | None = None
 
     def __init__(self, operation: str, reason: str) -> None:
         super().__init__(reason)
