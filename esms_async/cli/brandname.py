@@ -191,7 +191,7 @@ def _texts(file: str, text: str, template: Template | None) -> Iterator[tuple[in
         return
     if not start:
         return
-    header = next(csv.reader(io.StringIO(text)), [])
+    header = next(csv.reader(io.StringIO(text)), list[str]())
     columns = [column_name(column) for column in header]
     if template is None and _COLUMN not in columns:
         if file.lower().endswith(".csv"):
