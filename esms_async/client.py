@@ -272,13 +272,16 @@ class EsmsClient:
             The receipt: the gateway has accepted the message.
 
         Raises:
+            InvalidMessage: It has content where its route takes params, or the other way round, or
+                its content fits no template of `templates`; nothing was sent.
             NotSent: Nothing ever left this machine.
             Rejected: The gateway refused it (`AccountRejected` among them).
             OutcomeUnknown: It may have been accepted; `resume` it within 23 hours.
             DuplicateRequestId: The gateway has seen the RequestId (code 124), and no known attempt
                 explains it; a delivery report or `reconcile` settles it.
             RequestIdExpired: An attempt may have been accepted too long ago to send it again.
-            RequestIdConflict: Another message has the same RequestId; nothing was sent.
+            RequestIdConflict: Another message has the same RequestId, or the same one travelled by
+                another route; nothing was sent.
             LedgerError: The ledger can't be used; nothing was sent.
             asyncio.CancelledError: The caller was cancelled; its `__cause__` is what is true of
                 the message: NotSent, OutcomeUnknown, or the Rejected that had come.
