@@ -23,7 +23,7 @@ from esms_async._model.errors import ConfigurationError, UsageError
 from esms_async.emulator.faults import PRESETS, ArmedFault
 from esms_async.emulator.gateway import STATE_CODES
 from esms_async.emulator.http import CONTROL, Closing, read_body
-from esms_async.emulator.journal import Feed, Journal, Numbered, RowKind, Send, Wanted
+from esms_async.emulator.journal import Journal, Numbered, RowKind, Send, Wanted
 from esms_async.emulator.records import AcceptedMessage, Operation, Route, SeenRequest, find_otp
 from esms_async.emulator.settings import (
     SETTINGS,
@@ -35,6 +35,7 @@ from esms_async.emulator.story import (
     ACCOUNT_STATES,
     View,
     is_send,
+    note_flags,
     view_account,
     view_clock,
     view_fault,
@@ -533,22 +534,19 @@ class Control:
 
     Args:
         emulator: The emulator.
-        feed: Its changes.
         closing: When it closes.
     """
 
-    def __init__(self, emulator: "Emulator", feed: Feed, closing: Closing) -> None:
+    def __init__(self, emulator: "Emulator", closing: Closing) -> None:
         self._emulator = emulator
         self._parts = emulator.parts
         self._journal: Journal = emulator.parts.journal
-        self._feed = feed
+        self._feed = emulator.parts.journal.feed
         self._closing = closing
         self._followers = 0
+        # What found the codes that the flags of the sends speak of.
+        self._pattern = emulator.pattern
         self._version = installed_version()
-        # Of each row whether it has a code and whether it is trouble, and those to look at again.
-        self._flags: dict[int, tuple[bool, bool]] = {}
-        self._changed: set[int] = {send.number for send in self._journal.sends.records}
-        self._journal.changes.add(self._note_change)
         self.operations: tuple[ControlOperation, ...] = self._declare()
 
     def _declare(self) -> tuple[ControlOperation, ...]:
@@ -741,10 +739,10 @@ class Control:
         wanted, phone = query.text("filter") or "all", Wanted(query.text("phone")).phone
         sends = self._journal.sends.records if phone is None else self._journal.sends_to(phone)
         kinds: list[list[Send] | list[SeenRequest]] = []
-        if wanted == "code":
-            sends = [send for send in sends if self._flags.get(send.number, (True, True))[0]]
-        elif wanted == "trouble":
-            sends = [send for send in sends if self._flags.get(send.number, (True, True))[1]]
+        if wanted in ("code", "trouble"):
+            at = ("code", "trouble").index(wanted)
+            # All have flags: they were counted just now.
+            sends = [send for send in sends if send.flags is None or send.flags[at]]
         if wanted != "not_taken":
             kinds.append(sends)
         if wanted in ("all", "not_taken") and phone is None:
@@ -1003,33 +1001,26 @@ class Control:
             "settings": view_settings(gateway.settings),
         }
 
-    def _note_change(self, kind: RowKind, number: int) -> None:
-        if kind is RowKind.ROW:
-            self._changed.add(number)
-        elif kind is RowKind.GONE:
-            self._changed.discard(number)
-            self._flags.pop(number, None)
-        elif kind is RowKind.RESET:
-            self._changed.clear()
-            self._flags.clear()
-
-    def _note_flags(self, number: int, view: View) -> None:
-        self._flags[number] = _flags_of(view)
-        self._changed.discard(number)
+    def _flags(self) -> list[tuple[bool, bool]]:
+        """Return of each send, oldest first, whether it has a code and whether it is trouble."""
+        now, pattern = self._time(), self._emulator.pattern
+        if pattern != self._pattern:
+            self._pattern = pattern
+            for send in self._journal.sends.records:
+                send.flags = None
+        return [
+            send.flags or note_flags(send, now, pattern) for send in self._journal.sends.records
+        ]
 
     def _count(self) -> View:
-        now, pattern = self._time(), self._emulator.pattern
-        for number in self._changed:
-            if (send := self._journal.sends.get(number)) is not None:
-                self._flags[number] = _flags_of(view_row(send, now, pattern))
-        self._changed.clear()
+        flags, not_taken = self._flags(), len(self._journal.not_taken)
         return {
-            "all": len(self._journal.sends) + len(self._journal.not_taken),
+            "all": len(flags) + not_taken,
             "messages": self._parts.gateway.kept,
-            "code": sum(1 for code, _ in self._flags.values() if code),
-            "trouble": sum(1 for _, trouble in self._flags.values() if trouble),
-            "not_taken": len(self._journal.not_taken),
-            "pruned": self._journal.pruned,
+            "code": sum(code for code, _ in flags),
+            "trouble": sum(trouble for _, trouble in flags),
+            "not_taken": not_taken,
+            "pruned": self._journal.sends.pruned,
         }
 
     async def _follow(self, request: web.Request) -> web.StreamResponse:
@@ -1096,10 +1087,7 @@ class Control:
         for number in rows:
             kept = self._journal.sends.get(number) or self._journal.not_taken.get(number)
             if kept is not None:
-                view = self._view_row(kept)
-                if not view["not_taken"]:
-                    self._note_flags(number, view)
-                yield self._event("row", view, place)
+                yield self._event("row", self._view_row(kept), place)
         if gone:
             yield self._event("gone", {"numbers": gone}, place)
 
@@ -1110,10 +1098,6 @@ class Control:
 _AFTER = _text("after", "The id of the last event that was seen.")
 _PRESETS = [{"name": name, "spec": spec} for name, spec in PRESETS]
 _SEARCHED = ("phone", "content", "request_id", "sms_id", "path", "reason", "sender", "code")
-
-
-def _flags_of(view: View) -> tuple[bool, bool]:
-    return view["code"] is not None, bool(view["trouble"])
 
 
 def _fold(text: str) -> str:

@@ -46,9 +46,7 @@ from esms_async.emulator.http import (
     new_application,
 )
 from esms_async.emulator.journal import (
-    FEED_SIZE_FACTOR,
     Event,
-    Feed,
     Journal,
     Listener,
     Wanted,
@@ -196,17 +194,16 @@ class Emulator:
             settings,
             self._clock.time,
             accounts=setups,
-            on_use=self._store_use,
-            on_message=self._store_message,
+            on_use=None if db is None else self._store_use,
+            on_message=None if db is None else self._store_message,
         )
         self._faults = FaultRegistry(self._seed)
-        self._journal = Journal(settings.max_requests, settings.max_messages)
+        self._journal = Journal(settings.max_requests, settings.max_messages, self._clock)
         self.parts: Parts = Parts(self._gateway, self._faults, self._journal, self._clock)
         for fault in faults:
             self._faults.arm(fault)
         self._faults.changes.add(self._note_change)
         self._closing: Closing | None = None
-        self._feed: Feed | None = None
         self._handlers: Handlers | None = None
         self._reporter = Reporter(self._gateway, self._journal, self._clock, callback_hosts)
         self._runner: web.AppRunner | None = None
@@ -740,14 +737,11 @@ class Emulator:
         )
         try:
             self._load()
-            self._feed = feed = Feed(
-                self._journal, self._clock, FEED_SIZE_FACTOR * settings.max_requests
-            )
             names = {*self._allow_hosts, *({self._host} - {"0.0.0.0", "::"})}  # noqa: S104  # left out, not bound
             app = new_application(settings, Guard(names, self._token, self._scheme), handlers)
             handlers.add_routes(app)
             Page().add_routes(app)
-            Control(self, feed, closing).add_routes(app)
+            Control(self, closing).add_routes(app)
             self._runner = await listen(
                 app,
                 self._host,
@@ -805,8 +799,7 @@ class Emulator:
         """Stop to listen, and end whatever hangs or waits."""
         if self._closing is not None:
             self._closing.begin()
-        if self._feed is not None:
-            self._feed.close()
+        self._journal.feed.close()
         if self._handlers is not None:
             self._handlers.close()
         if self._runner is not None:

@@ -6,7 +6,7 @@ A row is a logical send or a request that was not taken. All times are ISO 8601 
 import json
 import re
 import shlex
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from typing import Final
@@ -82,6 +82,7 @@ class _Text:
     parts_plain: int
     part_starts: tuple[int, ...]
     lossy: bool
+    pattern: re.Pattern[str] | None
 
 
 def _measure(content: str, *, unicode: bool, pattern: re.Pattern[str] | None) -> _Text:
@@ -106,12 +107,13 @@ def _measure(content: str, *, unicode: bool, pattern: re.Pattern[str] | None) ->
         measure(content, unicode=False).parts if foreign else size.parts,
         tuple(starts),
         foreign and not unicode,
+        pattern,
     )
 
 
 def _text_of(send: Send, content: str, *, unicode: bool, pattern: re.Pattern[str] | None) -> _Text:
     text, content = send.text, content[:_LONGEST_TEXT]
-    if not isinstance(text, _Text) or text.content != content:
+    if not isinstance(text, _Text) or text.content != content or text.pattern != pattern:
         text = send.text = _measure(content, unicode=unicode, pattern=pattern)
     return text
 
@@ -150,16 +152,20 @@ def state_of(send: Send, now: float, *, lossy: bool = False) -> State:
 def _marks(send: Send, *, lossy: bool) -> tuple[str, ...]:
     """Return what stands out of a send."""
     requests, messages = send.requests, send.messages
-    stands_out = {
-        "twice": len(messages) > 1,
-        "retry": len(requests) + send.requests_pruned > 1,
-        "fault": any(each.fault for each in requests)
-        or any(each.delivery.fault for each in messages),
-        "dedup": any("124" in (each.decided, each.told) for each in requests),
-        "callback": _callback_problem(send) is not None,
-        "unicode": lossy and bool(messages),
-    }
-    return tuple(mark for mark, is_true in stands_out.items() if is_true)
+    marks: list[str] = []
+    if len(messages) > 1:
+        marks.append("twice")
+    if len(requests) + send.requests_pruned > 1:
+        marks.append("retry")
+    if any(each.fault for each in requests) or any(each.delivery.fault for each in messages):
+        marks.append("fault")
+    if any("124" in (each.decided, each.told) for each in requests):
+        marks.append("dedup")
+    if send.reports and _callback_problem(send) is not None:
+        marks.append("callback")
+    if lossy and messages:
+        marks.append("unicode")
+    return tuple(marks)
 
 
 def _state_of_message(message: AcceptedMessage, now: float) -> tuple[str, str, str]:
@@ -185,7 +191,7 @@ def _due(at: float, now: float) -> str:
     return f"{due:%H:%M} tomorrow" if days == 1 else f"{due:%d/%m %H:%M}"
 
 
-def _state_without_message(requests: list[SeenRequest]) -> tuple[str, str, str]:
+def _state_without_message(requests: Sequence[SeenRequest]) -> tuple[str, str, str]:
     for request in reversed(requests):
         if request.sandbox and request.decided == "100":
             return "sandbox", "sandbox", "mute"
@@ -208,17 +214,16 @@ def _callback_problem(send: Send) -> str | None:
     return final[-1].result
 
 
-def view_row(send: Send, now: float, pattern: re.Pattern[str] | None = None) -> View:
-    """Show a send as a row of the list."""
-    message, first = send.message, send.requests[0] if send.requests else None
+def _look(
+    send: Send, now: float, pattern: re.Pattern[str] | None
+) -> tuple[str, Route, _Text, State]:
+    """Return phone, route, text and state of a send, and note what its row counts as."""
+    message = send.message
     if message is not None:
-        phone, content, route, unicode = (
-            message.phone,
-            message.content,
-            message.route,
-            message.unicode,
-        )
+        phone, route = message.phone, message.route
+        content, unicode = message.content, message.unicode
     else:
+        first = send.requests[0] if send.requests else None
         fields: Mapping[str, str] = {} if first is None else first.fields
         phone = "" if first is None else first.phone or ""
         content = _field(fields, "content") or _field(fields, "tempdata") or ""
@@ -226,6 +231,20 @@ def view_row(send: Send, now: float, pattern: re.Pattern[str] | None = None) -> 
         unicode = _field(fields, "isunicode") == "1"
     text = _text_of(send, content, unicode=unicode, pattern=pattern)
     state = state_of(send, now, lossy=text.lossy and route is not Route.ZALO)
+    send.flags = text.code is not None, state.is_trouble
+    return phone, route, text, state
+
+
+def note_flags(send: Send, now: float, pattern: re.Pattern[str] | None) -> tuple[bool, bool]:
+    """Return whether a send has a code, and whether it is trouble; note it in the send."""
+    _, _, text, state = _look(send, now, pattern)
+    return text.code is not None, state.is_trouble
+
+
+def view_row(send: Send, now: float, pattern: re.Pattern[str] | None = None) -> View:
+    """Show a send as a row of the list."""
+    message, first = send.message, send.requests[0] if send.requests else None
+    phone, route, text, state = _look(send, now, pattern)
     at = first.at if first is not None else message.at if message is not None else None
     return {
         "kind": "send",
@@ -1008,4 +1027,6 @@ def _seconds(at: float | None) -> str | None:
 
 
 def _time(at: datetime | None) -> str | None:
-    return None if at is None else at.astimezone(UTC).isoformat(timespec="milliseconds")
+    if at is None:
+        return None
+    return (at if at.tzinfo is UTC else at.astimezone(UTC)).isoformat(timespec="milliseconds")
