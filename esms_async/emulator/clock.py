@@ -114,6 +114,7 @@ class Clock:
         self._running = running
         self._since = RealTime.monotonic()
         self._listeners: Listeners[[]] = Listeners()
+        self._run: Callable[[Callable[[], None]], None] = lambda call: call()
 
     @property
     def running(self) -> bool:
@@ -151,12 +152,22 @@ class Clock:
             raise ConfigurationError(
                 "a clock advances by 0 seconds or more, and not past the year 9000"
             )
-        self._shift += seconds
-        self._listeners.tell()
+        self._run(partial(self._jump, self._shift + seconds))
 
     def reset(self) -> None:
         """Take all jumps back."""
-        self._shift = 0.0
+        self._run(partial(self._jump, 0.0))
+
+    def run_by(self, relay: Callable[[Callable[[], None]], None]) -> None:
+        """Have it jump in the thread of its emulator.
+
+        Args:
+            relay: Runs a function there.
+        """
+        self._run = relay
+
+    def _jump(self, shift: float) -> None:
+        self._shift = shift
         self._listeners.tell()
 
     def subscribe(self, listener: Callable[[], None]) -> Callable[[], None]:

@@ -12,7 +12,7 @@ import logging
 import socket
 import ssl
 import struct
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator, Mapping
 from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, cast
@@ -1093,7 +1093,7 @@ def _watch_tls(on_malformed: Callable[[Exception], None]) -> type[ssl.SSLObject]
                 return super().read(len, buffer)
 
     @contextlib.contextmanager
-    def watching() -> Iterator[None]:
+    def watching() -> Generator[None]:
         try:
             yield
         except ssl.SSLError as error:

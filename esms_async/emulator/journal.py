@@ -138,7 +138,7 @@ class Send:
         messages: The accepted messages, oldest first; more than one was sent twice.
         reports: The tries to deliver a report, oldest first.
         text: What `story` has measured of the text, to measure it once.
-        flags: Whether it has a code, and whether it is trouble; None where that may have changed.
+        flags: 1 where it has a code, plus 2 where it is trouble; None where that may have changed.
     """
 
     __slots__ = (
@@ -164,7 +164,7 @@ class Send:
         self.messages: tuple[AcceptedMessage, ...] = ()
         self.reports: tuple[SentReport, ...] = ()
         self.text: object = None
-        self.flags: tuple[bool, bool] | None = None
+        self.flags: int | None = None
 
     @property
     def message(self) -> AcceptedMessage | None:
