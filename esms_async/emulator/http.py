@@ -780,12 +780,14 @@ def explain_body(
 ) -> Problem:
     """Say why the body of an operation can't be read."""
     kind = headers.get("Content-Type", "").partition(";")[0].strip().lower()
-    takes = "JSON" if endpoint.body == "json" else "a form"
     why, fix, marks, given = _explain_body(endpoint, headers, body, query, kind)
-    example = _example(endpoint, given)
-    if headers.get("Content-Type", "") and kind not in ("application/json", ""):
+    if kind not in ("application/json", ""):
         marks = (*marks, f"Content-Type: {headers['Content-Type']}")
-    return attrs.evolve(example, why=why.format(takes=takes), fix=fix, marks=marks)
+    return attrs.evolve(_example(endpoint, given), why=why, fix=fix, marks=marks)
+
+
+_Explained = tuple[str, str, tuple[str, ...], Mapping[str, str] | None]
+"""Why a body can't be read, what to do, the pieces that are wrong, and the fields in it."""
 
 
 def _explain_body(  # noqa: PLR0911  # one for each mistake
@@ -794,84 +796,65 @@ def _explain_body(  # noqa: PLR0911  # one for each mistake
     body: bytes,
     query: Mapping[str, str],
     kind: str,
-) -> tuple[str, str, tuple[str, ...], Mapping[str, str] | None]:
+) -> _Explained:
     wants_json = endpoint.body == "json"
+    takes = f"this operation takes {'JSON' if wants_json else 'a form'}"
     send = "Send one JSON object with a text for each name." if wants_json else "Send a form."
     if encoding := headers.get("Content-Encoding"):
-        return (
-            f"The body is compressed ({encoding[:20]}); this operation takes {{takes}} as it is.",
-            "Leave the compression out.",
-            (f"Content-Encoding: {encoding}",),
-            None,
-        )
+        why = f"The body is compressed ({encoding[:20]}); {takes} as it is."
+        return why, "Leave the compression out.", (f"Content-Encoding: {encoding}",), None
+    if not body.strip() and query:
+        why = f"The fields stand in the URL and the body is empty; {takes}."
+        fix = f"Put them into the body, or use {_other(endpoint, 'query')}."
+        return why, fix, (), dict(query)
     if not body.strip():
-        if query:
-            return (
-                "The fields stand in the URL and the body is empty; this operation takes {takes}.",
-                f"Put them into the body, or use {_other(endpoint, 'query')}.",
-                (),
-                dict(query),
-            )
-        return "The body is empty; this operation takes {takes}.", send, (), None
+        return f"The body is empty; {takes}.", send, (), None
     try:
         text = body.decode()
     except UnicodeDecodeError as error:
         name = "UTF-16" if body[:2] in (b"\xff\xfe", b"\xfe\xff") else "another encoding"
-        return (
-            f"The body is not UTF-8 (byte {error.start} is {name}): {{takes}} is taken.",
-            "Encode it as UTF-8.",
-            (),
-            None,
-        )
+        form = "JSON" if wants_json else "a form"
+        why = f"The body is not UTF-8 (byte {error.start} is {name}): {form} is taken."
+        return why, "Encode it as UTF-8.", (), None
     if kind == "multipart/form-data" or text.startswith("--"):
-        return "The body is multipart form data; this operation takes {takes}.", send, (), None
+        return f"The body is multipart form data; {takes}.", send, (), None
     if text.lstrip().startswith("<"):
-        return "The body is XML; this operation takes {takes}.", send, (), None
-    form = wire.read_form(body)
-    if wants_json and form is not None:
-        return (
-            "The body is form-encoded; this operation takes {takes}.",
-            f"Send JSON, or use {_other(endpoint, 'form')}.",
-            (),
-            {**show_fields(form.written)},
-        )
-    return *_explain_json(text, send, wants_json=wants_json), None
+        return f"The body is XML; {takes}.", send, (), None
+    form_fields = wire.read_form(body)
+    if wants_json and form_fields is not None:
+        fix = f"Send JSON, or use {_other(endpoint, 'form')}."
+        fields = {**show_fields(form_fields.written)}
+        return f"The body is form-encoded; {takes}.", fix, (), fields
+    if wants_json:
+        return _explain_json(text, send)
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return "The body is not form-encoded.", send, (), None
+    return f"The body is JSON; {takes}.", send, (), None
 
 
-def _explain_json(  # noqa: PLR0911  # the same
-    text: str, send: str, *, wants_json: bool
-) -> tuple[str, str, tuple[str, ...]]:
+def _explain_json(text: str, send: str) -> _Explained:
     try:
         value: object = json.loads(text)
     except json.JSONDecodeError as error:
-        if not wants_json:
-            return "The body is not form-encoded.", send, ()
         if error.pos >= len(text.rstrip()) or "Unterminated" in error.msg:
-            return (
-                f"The JSON ends too early, after {len(text)} characters.",
-                "Send the whole body, and its length in bytes as Content-Length.",
-                (),
-            )
-        return (
-            f"The body is not JSON: {error.msg} at line {error.lineno}, column {error.colno}.",
-            send,
-            (),
-        )
+            fix = "Send the whole body, and its length in bytes as Content-Length."
+            return f"The JSON ends too early, after {len(text)} characters.", fix, (), None
+        at = f"line {error.lineno}, column {error.colno}"
+        return f"The body is not JSON: {error.msg} at {at}.", send, (), None
     except (ValueError, RecursionError):
-        return "The JSON is nested too deeply, or holds too long a number.", send, ()
-    if not wants_json:
-        return "The body is JSON; this operation takes {takes}.", "Send a form.", ()
+        return "The JSON is nested too deeply, or holds too long a number.", send, (), None
     if not isinstance(value, dict):
-        kind = "an array" if isinstance(value, list) else "a single value"
-        kind = "a text" if isinstance(value, str) else kind
-        return f"The body is {kind} of JSON; this operation takes one object.", send, ()
-    names = [
+        kind = "a text" if isinstance(value, str) else "a single value"
+        kind = "an array" if isinstance(value, list) else kind
+        return f"The body is {kind} of JSON; this operation takes one object.", send, (), None
+    name, kind = next(
         (name, "a list" if isinstance(each, list) else "an object")
         for name, each in cast("dict[str, object]", value).items()
         if isinstance(each, list | dict)
-    ]
-    name, kind = names[0]
-    return f"The field {name[:40]} is {kind}; a text is taken.", send, (f'"{name}"',)
+    )
+    return f"The field {name[:40]} is {kind}; a text is taken.", send, (f'"{name}"',), None
 
 
 def _other(endpoint: Endpoint, body: str) -> str:
@@ -890,18 +873,20 @@ def explain(request: web.Request, error: web.HTTPException) -> Problem:
         return Problem(error.why, error.fix, marks)
     name = request.path.rstrip("/").rpartition("/")[2]
     endpoint = next((each for each in ENDPOINTS if each.name == name), None)
-    if isinstance(error, web.HTTPRequestEntityTooLarge):
-        return Problem(
-            "The body is too large.",
-            "A send takes less than 1 kB; --set max_request_bytes=… raises the bound.",
-            tuple(f"Content-Length: {v}" for v in request.headers.getall("Content-Length", ())),
+    if isinstance(error, web.HTTPRequestEntityTooLarge | web.HTTPRequestTimeout):
+        why, fix = (
+            (
+                "The body did not arrive in time, or the client left before its end.",
+                "Send as many bytes as Content-Length says.",
+            )
+            if isinstance(error, web.HTTPRequestTimeout)
+            else (
+                "The body is too large.",
+                "A send takes less than 1 kB; --set max_request_bytes=… raises the bound.",
+            )
         )
-    if isinstance(error, web.HTTPRequestTimeout):
-        return Problem(
-            "The body did not arrive in time, or the client left before its end.",
-            "Send as many bytes as Content-Length says.",
-            tuple(f"Content-Length: {v}" for v in request.headers.getall("Content-Length", ())),
-        )
+        lengths = request.headers.getall("Content-Length", ())
+        return Problem(why, fix, tuple(f"Content-Length: {length}" for length in lengths))
     if isinstance(error, web.HTTPMethodNotAllowed):
         return _explain_method(request, error, endpoint)
     return _explain_path(request, name)
