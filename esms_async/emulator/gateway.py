@@ -21,8 +21,8 @@ from esms_async.emulator import wire
 from esms_async.emulator.faults import MAGIC_PHONES
 from esms_async.emulator.records import (
     AcceptedMessage,
-    Answer,
     DeliveryFault,
+    EmulatedAnswer,
     Fields,
     Operation,
     Route,
@@ -336,7 +336,7 @@ class Gateway:
             self._by_key[key] = account
         self.first: Account = next(iter(self._accounts.values()))
         self._fallback = self._by_key.get(None, self.first)
-        self._by_check: dict[Check, Callable[[_Send], Answer | None]] = {
+        self._by_check: dict[Check, Callable[[_Send], EmulatedAnswer | None]] = {
             Check.KEYS: self._check_keys,
             Check.ACCOUNT: self._check_account,
             Check.TYPE: self._check_type,
@@ -353,7 +353,7 @@ class Gateway:
         self._pruned = 0
         self._sends = _Limiter()
         self._zalo_queries = _Limiter()
-        self._queries: Mapping[Operation, Callable[[Account, Fields], Answer]] = {
+        self._queries: Mapping[Operation, Callable[[Account, Fields], EmulatedAnswer]] = {
             Operation.BALANCE: self._get_balance,
             Operation.STATUS: partial(self._get_status, Operation.STATUS),
             Operation.RECEIVER_STATUS: partial(self._get_status, Operation.RECEIVER_STATUS),
@@ -454,7 +454,7 @@ class Gateway:
             if name in self._accounts:
                 self._accounts[name].balance = balance
 
-    def send(self, fields: Fields, *, number: int = 0, zalo: bool = False) -> Answer:
+    def send(self, fields: Fields, *, number: int = 0, zalo: bool = False) -> EmulatedAnswer:
         """Take a send: check it, and accept it or not.
 
         Args:
@@ -534,7 +534,7 @@ class Gateway:
         )
         return self._replace(attrs.evolve(message, delivery=delivery))
 
-    def query(self, operation: Operation, fields: Fields) -> Answer:
+    def query(self, operation: Operation, fields: Fields) -> EmulatedAnswer:
         """Answer an operation that sends nothing."""
         # assumed: what stops sends for the whole account stops the other calls too, but for the
         # price list, which is a matter of sends.
@@ -544,10 +544,10 @@ class Gateway:
             return wire.coded(operation, code or "101", fields.get("refid", ""))
         return self._queries[operation](account, fields)
 
-    def _get_balance(self, account: Account, _: Fields) -> Answer:
+    def _get_balance(self, account: Account, _: Fields) -> EmulatedAnswer:
         return wire.balance(account.balance)
 
-    def _get_sent_data(self, account: Account, fields: Fields) -> Answer:
+    def _get_sent_data(self, account: Account, fields: Fields) -> EmulatedAnswer:
         try:
             begin = _read_time(fields.get("from", ""))
             end = _read_time(fields.get("to", ""))
@@ -572,10 +572,10 @@ class Gateway:
         rows = found[(page - 1) * size : page * size]
         return wire.sent_data(len(found), [(message, progress(message, now)) for message in rows])
 
-    def _get_brandnames(self, account: Account, _: Fields) -> Answer:
+    def _get_brandnames(self, account: Account, _: Fields) -> EmulatedAnswer:
         return wire.brandnames(each.name for each in account.setup.brandnames)
 
-    def _get_templates(self, account: Account, fields: Fields) -> Answer:
+    def _get_templates(self, account: Account, fields: Fields) -> EmulatedAnswer:
         brandname = account.brandname(fields.get("brandname"))
         if brandname is None:
             return wire.coded(Operation.TEMPLATES, "104", "")
@@ -588,7 +588,7 @@ class Gateway:
             )
         )
 
-    def _get_price(self, account: Account, fields: Fields) -> Answer:
+    def _get_price(self, account: Account, fields: Fields) -> EmulatedAnswer:
         code = None
         if fields.get("smstype") not in wire.SMS_TYPES:
             code = "118" if fields.get("smstype") else "300"
@@ -600,7 +600,7 @@ class Gateway:
             return wire.coded(Operation.PRICE, code, "")
         return wire.price(self._settings.price)
 
-    def _get_status(self, operation: Operation, account: Account, fields: Fields) -> Answer:
+    def _get_status(self, operation: Operation, account: Account, fields: Fields) -> EmulatedAnswer:
         sms_id, now = fields.get("refid", ""), self._time()
         message = self._known(account, sms_id, now)
         if message is None:
@@ -608,7 +608,7 @@ class Gateway:
         write = wire.send_status if operation is Operation.STATUS else wire.receiver_status
         return write(message, progress(message, now))
 
-    def _get_zalo_status(self, account: Account, fields: Fields) -> Answer:
+    def _get_zalo_status(self, account: Account, fields: Fields) -> EmulatedAnswer:
         oa_id, message_id, now = fields.get("oaid"), fields.get("messageid"), self._time()
         known, code = account.setup.zalo, None
         if not self._zalo_queries.may_pass(_ZALO_QUERIES_PER_SECOND, now):
@@ -684,7 +684,7 @@ class Gateway:
             self._pruned += 1
         return message
 
-    def _note_refusal(self, send: _Send, refusal: Answer) -> None:
+    def _note_refusal(self, send: _Send, refusal: EmulatedAnswer) -> None:
         # assumed: wrong keys can't use up a RequestId of an account that they do not open.
         if not self._settings.rejection_uses_request_id or refusal.code in (None, "101"):
             return
@@ -692,26 +692,26 @@ class Gateway:
         if request_ids.blocking(send.request_id, now) is None:
             request_ids.use(send.request_id, now, None)
 
-    def _reject(self, code: str, why: str | None = None) -> Answer:
+    def _reject(self, code: str, why: str | None = None) -> EmulatedAnswer:
         return wire.rejected(code, self.new_sms_id(), why=why)
 
-    def _invalid(self, why: str) -> Answer:
+    def _invalid(self, why: str) -> EmulatedAnswer:
         return wire.invalid(self._settings.invalid_status, why)
 
-    def _check_keys(self, send: _Send) -> Answer | None:
+    def _check_keys(self, send: _Send) -> EmulatedAnswer | None:
         if send.opened:
             return None
         if not (send.fields.get("apikey") and send.fields.get("secretkey")):
             return self._reject("101", "ApiKey or SecretKey is missing or empty.")
         return self._reject("101", "ApiKey and SecretKey are those of no account here.")
 
-    def _check_account(self, send: _Send) -> Answer | None:
+    def _check_account(self, send: _Send) -> EmulatedAnswer | None:
         code = STATE_CODES[send.account.state]
         if code is None:
             return None
         return self._reject(code, f"The account is set to {send.account.state}.")
 
-    def _check_type(self, send: _Send) -> Answer | None:
+    def _check_type(self, send: _Send) -> EmulatedAnswer | None:
         if send.zalo:
             return self._check_zalo(send)
         written = send.fields.get("smstype")
@@ -730,7 +730,7 @@ class Gateway:
         words = f"Brandname {name[:40]!r} is not" if name else "Brandname is missing; it must be"
         return self._reject("104", f"{words} one of the account's: {known}.")
 
-    def _check_zalo(self, send: _Send) -> Answer | None:
+    def _check_zalo(self, send: _Send) -> EmulatedAnswer | None:
         send.route = Route.ZALO
         oa_id, template = send.fields.get("oaid"), send.fields.get("tempid")
         if not (oa_id and template):
@@ -742,7 +742,7 @@ class Gateway:
             return self._reject("789", f"TempID {template[:40]!r} is not one of the OA's.")
         return None
 
-    def _check_phone(self, send: _Send) -> Answer | None:
+    def _check_phone(self, send: _Send) -> EmulatedAnswer | None:
         written = send.fields.get("phone", "")
         if "," in written or ";" in written:
             return self._reject("163", "Phone holds more than one number.")
@@ -755,7 +755,7 @@ class Gateway:
             return None
         return self._reject(code, f"{mask_phone(send.phone)} is a number that always meets {code}.")
 
-    def _check_content(self, send: _Send) -> Answer | None:
+    def _check_content(self, send: _Send) -> EmulatedAnswer | None:
         if send.zalo:
             if send.fields.params is None:
                 return self._reject("790", "TempData must be an object with a text for each name.")
@@ -773,7 +773,7 @@ class Gateway:
             return self._invalid(problem)
         return None if send.brandname is None else self._check_template(send, send.brandname)
 
-    def _check_template(self, send: _Send, brandname: BrandnameSetup) -> Answer | None:
+    def _check_template(self, send: _Send, brandname: BrandnameSetup) -> EmulatedAnswer | None:
         number, name = operator(send.phone)
         if send.phone and number not in brandname.networks and number in _NETWORKS:
             return self._reject("177", f"{brandname.name} is not registered with {name}.")
@@ -784,7 +784,7 @@ class Gateway:
             f"The text fits no template of {brandname.name}: {' | '.join(brandname.templates)}",
         )
 
-    def _check_request_id(self, send: _Send) -> Answer | None:
+    def _check_request_id(self, send: _Send) -> EmulatedAnswer | None:
         if not (send.request_id and self._settings.refuses_duplicates) or (
             send.sandbox and not self._settings.sandbox_remembers_request_ids
         ):
@@ -798,7 +798,7 @@ class Gateway:
         message = self._messages.get(use.sms_id)
         return None if message is None else progress(message, self._time()).send_status
 
-    def _check_balance(self, send: _Send) -> Answer | None:
+    def _check_balance(self, send: _Send) -> EmulatedAnswer | None:
         if send.sandbox and not self._settings.sandbox_needs_balance:
             return None
         price = self._settings.zalo_price if send.zalo else self._settings.price

@@ -33,8 +33,8 @@ from esms_async.emulator.gateway import Gateway, read_phone
 from esms_async.emulator.journal import Journal
 from esms_async.emulator.records import (
     AcceptedMessage,
-    Answer,
     DeliveryFault,
+    EmulatedAnswer,
     Fields,
     Operation,
     RawRequest,
@@ -154,7 +154,7 @@ async def _dribble(
 
 
 def misbehave(
-    fault: Fault, answer: Answer, closing: Closing, on_end: Callable[[], None] | None = None
+    fault: Fault, answer: EmulatedAnswer, closing: Closing, on_end: Callable[[], None] | None = None
 ) -> web.StreamResponse:
     """Make the response that a fault in `ON_THE_SOCKET` turns an answer into."""
     head, body = _as_http(answer)
@@ -174,7 +174,7 @@ ON_THE_SOCKET: Final = frozenset(
 """The kinds of fault that no plain HTTP answer can do."""
 
 
-def _as_http(answer: Answer) -> tuple[bytes, bytes]:
+def _as_http(answer: EmulatedAnswer) -> tuple[bytes, bytes]:
     body = answer.body.encode()
     head = (
         f"HTTP/1.1 {answer.status} {HTTPStatus(answer.status).phrase}\r\n"
@@ -210,7 +210,7 @@ class Refused(web.HTTPForbidden):
         super().__init__(text=f"{why} {fix}\n")
 
 
-class Guard:
+class HostGuard:
     """Keeps out requests that name another machine, and those of other sites' pages.
 
     A page on the web can have its own name resolve to 127.0.0.1 and then read whatever answers
@@ -503,7 +503,7 @@ class Handlers:
         account = self._gateway.account_of(fields)
         return None if account is None else account.name
 
-    def _decide(self, number: int, endpoint: Endpoint, fields: Fields) -> Answer:
+    def _decide(self, number: int, endpoint: Endpoint, fields: Fields) -> EmulatedAnswer:
         if endpoint.operation is not Operation.SEND:
             return self._gateway.query(endpoint.operation, fields)
         answer = self._gateway.send(fields, number=number, zalo=endpoint.zalo)
@@ -523,7 +523,7 @@ class Handlers:
         self, fault: Fault, seen: SeenRequest, endpoint: Endpoint, fields: Fields, begun: float
     ) -> web.StreamResponse:
         """Answer a request that meets a fault."""
-        decision: Answer | None = None
+        decision: EmulatedAnswer | None = None
         is_delay = fault.kind is Kind.DELAY
         looks_first = is_delay or fault.phase is Phase.AFTER
         seen = attrs.evolve(seen, struck=Struck.WAY if looks_first else Struck.DOOR)
@@ -563,8 +563,8 @@ class Handlers:
         return _respond(answer)
 
     def _distort(
-        self, fault: Fault, operation: Operation, fields: Fields, decision: Answer | None
-    ) -> Answer:
+        self, fault: Fault, operation: Operation, fields: Fields, decision: EmulatedAnswer | None
+    ) -> EmulatedAnswer:
         """Return the answer that a fault puts in the place of the gateway's."""
         match fault.kind:
             case Kind.HTTP:
@@ -612,7 +612,7 @@ class Handlers:
         self,
         request: web.BaseRequest | None,
         body: bytes,
-        answer: Answer | None,
+        answer: EmulatedAnswer | None,
         problem: "Problem",
         begun: float | None,
     ) -> None:
@@ -646,7 +646,7 @@ class Handlers:
         if isinstance(error, ssl.SSLError):
             problem = _TLS_PROBLEMS[error.reason or ""]
         else:
-            answer = Answer("", "text/plain", status=400)
+            answer = EmulatedAnswer("", "text/plain", status=400)
             problem = Problem(
                 f"What came is not an HTTP request ({type(error).__name__}).",
                 "Look at what the client writes: the head can't be read.",
@@ -665,7 +665,9 @@ class Handlers:
         if not isinstance(error, web.HTTPRequestEntityTooLarge | web.HTTPRequestTimeout):
             with contextlib.suppress(web.HTTPException):
                 body = await read_body(request, _BODY_PATIENCE)
-        answer = Answer(error.text or "", error.content_type or "text/plain", status=error.status)
+        answer = EmulatedAnswer(
+            error.text or "", error.content_type or "text/plain", status=error.status
+        )
         self.note_not_taken(request, body, answer, explain(request, error), begun)
 
 
@@ -680,7 +682,7 @@ def _route(endpoint: Endpoint, fields: Fields) -> Route | None:
     return Route.ZALO if endpoint.zalo else wire.SMS_TYPES.get(fields.get("smstype", ""))
 
 
-def _respond(answer: Answer) -> web.Response:
+def _respond(answer: EmulatedAnswer) -> web.Response:
     headers = {"Content-Type": f"{answer.content_type}; charset=utf-8"}
     if answer.retry_after is not None:
         headers["Retry-After"] = str(answer.retry_after)
@@ -1001,7 +1003,7 @@ def _secrets_in(value: object) -> Iterator[str]:
             yield from _secrets_in(each)
 
 
-def new_application(settings: Settings, guard: Guard, handlers: Handlers) -> web.Application:
+def new_application(settings: Settings, guard: HostGuard, handlers: Handlers) -> web.Application:
     """Make an application that lets in only whom the guard knows, and records the others."""
 
     @web.middleware

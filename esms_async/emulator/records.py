@@ -173,7 +173,7 @@ class AcceptedMessage:
 
 
 @attrs.frozen
-class Answer:
+class EmulatedAnswer:
     """What the gateway answers to one request.
 
     Attributes:
@@ -274,7 +274,7 @@ class SeenRequest:
     struck: Struck | None = None
     decided: str | None = None
     sms_id: str | None = None
-    answer: Answer | None = attrs.field(default=None, repr=False, eq=False)
+    answer: EmulatedAnswer | None = attrs.field(default=None, repr=False, eq=False)
     why: str | None = None
     fix: str | None = None
     taken: bool = True

@@ -9,7 +9,7 @@ import pytest
 from esms_async import Credentials
 from esms_async.emulator import AccountSetup, AccountState, Check, Clock, DeliveryFault, Settings
 from esms_async.emulator.gateway import Gateway
-from esms_async.emulator.records import Answer, Fields
+from esms_async.emulator.records import EmulatedAnswer, Fields
 from tests.emulator.caller import CONTENT, PHONE, send_fields
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -26,7 +26,7 @@ class Bench:
         account = AccountSetup("default", credentials, balance)
         self.gateway = Gateway(Settings(**settings), self.clock.time, accounts=[account])
 
-    def send(self, **changes: Any) -> Answer:
+    def send(self, **changes: Any) -> EmulatedAnswer:
         """Send, with some fields changed; None leaves one out."""
         return self.gateway.send(Fields(send_fields(**changes)))
 
