@@ -220,8 +220,8 @@ class Emulator:
             settings,
             self._clock.time,
             accounts=setups,
-            on_use=None if db is None else self._store_use,
-            on_message=None if db is None else self._store_message,
+            on_use=self._store_use,
+            on_message=self._store_message,
         )
         self._faults = FaultRegistry(self._seed)
         self._journal = Journal(settings.max_requests, settings.max_messages, self._clock)
