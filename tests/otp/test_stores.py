@@ -23,7 +23,7 @@ from esms_async.otp import (
 )
 from esms_async.otp.rules import Settling, next_time
 from esms_async.otp.stores import ProcessClock
-from tests.ledger.redis_server import RedisServer, free_port
+from tests.ledger.redis_server import RedisServer
 from tests.otp.conftest import MakeStore
 from tests.otp.support import (
     IP,
@@ -188,9 +188,9 @@ def test_a_loop_that_is_gone_is_no_trouble_for_the_thread(tmp_path: Path) -> Non
 # Redis.
 
 
-async def test_a_server_that_is_away(sms: Gateway) -> None:
+async def test_a_server_that_is_away(sms: Gateway, unused_tcp_port: int) -> None:
     """OtpStoreError when it is opened, and nothing is sent."""
-    otp = make_otp(sms, RedisOtpStore(f"redis://:pass@127.0.0.1:{free_port()}"))
+    otp = make_otp(sms, RedisOtpStore(f"redis://:pass@127.0.0.1:{unused_tcp_port}"))
     with pytest.raises(OtpStoreError, match="one-time codes on Redis 127") as caught:
         await otp.start(PHONE)
     assert "pass" not in str(caught.value)

@@ -35,6 +35,7 @@ from esms_async.ledger import Claim, Entry, MemoryLedger, Settlement, SqliteLedg
 from esms_async.ledger.transitions import WINDOW, Reason
 from tests.factories import CREDENTIALS, ONE_ATTEMPT, QUICK, a_message
 from tests.ledger.conftest import Clock
+from tests.limits import generous
 from tests.scripted_gateway import Exchange, ScriptedGateway, Step, accept
 from tests.steps import (
     Notes,
@@ -567,7 +568,7 @@ async def test_a_ledger_that_fails_after_the_send_still_gives_the_receipt(
         receipt = await client.send(message)
         assert receipt.sms_id == "d8e0"
         assert await status_of(failing, message) is Status.UNKNOWN
-        await asyncio.wait_for(failing.settled.wait(), timeout=20)
+        await asyncio.wait_for(failing.settled.wait(), timeout=generous(20))
         assert await status_of(failing, message) is Status.ACCEPTED
     assert "could not be recorded" in caplog.text
     assert caplog.records[0].levelno == logging.WARNING

@@ -7,16 +7,16 @@ import pytest
 
 from esms_async._model.errors import ConfigurationError
 from tests.limits import generous
-from tests.tools.support import free_port, get
+from tests.tools.support import get
 from tools.probe.listener import Listener
 
 REPORT = "SMSID=s1&SendStatus=5&SendSuccess=1&SendFailed=0&RequestId=probe-1"
 
 
 @pytest.fixture
-async def listener() -> AsyncIterator[Listener]:
+async def listener(unused_tcp_port: int) -> AsyncIterator[Listener]:
     """A listener that expects one message."""
-    async with Listener("127.0.0.1", free_port()) as running:
+    async with Listener("127.0.0.1", unused_tcp_port) as running:
         running.expect("probe-1")
         yield running
 

@@ -67,7 +67,9 @@ FEW = 30
 MANY = 640
 AT_ONCE = 48
 SETTLING = {"108", "163", "201", "300"}
-POLICY = RetryPolicy(attempts=3, attempt_timeout=0.4, deadline=20, wait=wait_none(), budget=None)
+POLICY = RetryPolicy(attempts=3, attempt_timeout=1, deadline=20, wait=wait_none(), budget=None)
+# Once nothing fails any more, a message has a certain end on the slowest machine, too.
+PATIENT = RetryPolicy(attempts=3, attempt_timeout=300, deadline=900, wait=wait_none(), budget=None)
 
 FAULTS: list[tuple[float, Plan]] = [
     (70, PLAIN),
@@ -356,6 +358,8 @@ class World:
         gateway = self.gateway
         gateway.draw = lambda: PLAIN
         self.ledger_fails = 0.0
+        for tag, client in self.clients.items():
+            self.clients[tag] = client.with_options(retry=PATIENT)
         places = asyncio.Semaphore(AT_ONCE)
 
         async def end(message: Message) -> None:
