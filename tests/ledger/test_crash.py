@@ -21,10 +21,11 @@ from esms_async.emulator import Emulator
 from esms_async.ledger import Ledger, RedisLedger, SqliteLedger
 from tests.factories import CREDENTIALS, ONE_ATTEMPT, a_message
 from tests.ledger.redis_server import RedisServer
+from tests.limits import TIMES
 from tests.steps import end_of
 
 COUNT = 2000
-KILLS = pytest.mark.parametrize("kills", [4, pytest.param(30, marks=pytest.mark.endurance)])
+KILLS = pytest.mark.parametrize("kills", [4, pytest.param(12 * TIMES, marks=pytest.mark.endurance)])
 FAULTS = [
     "reset,phase=after,p=0.1",
     "close,phase=before,p=0.05",
