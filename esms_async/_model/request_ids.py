@@ -53,7 +53,7 @@ def derive_request_id(*parts: str | int | bytes | UUID) -> str:
     Two different tuples of parts never share an id: each part goes in with its type and its
     length, so `("ab", "c")`, `("a", "bc")` and `("abc",)` differ, as do `1` and `"1"`.
     The id travels in clear through logs and the gateway: do not put a one-time code into the
-    parts, for a code of few digits can be found by trying them all.
+    parts: a short code can be found by trying all values.
 
     Args:
         *parts: At least one, such as `("login", user_id, challenge_id)`.

@@ -321,7 +321,7 @@ async def test_closing_waits_for_what_was_asked(redis_server: RedisServer, prefi
 async def test_scripts_that_the_server_forgot_are_loaded_again(
     redis_server: RedisServer, prefix: str
 ) -> None:
-    """A server that was started anew knows no scripts; nobody notices."""
+    """A restarted server knows no scripts, and callers do not notice."""
     with redis_server.client() as client:
         async with RedisLedger(redis_server.url, prefix=prefix) as ledger:
             for _ in range(2):

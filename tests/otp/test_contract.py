@@ -1074,7 +1074,7 @@ async def test_a_real_start_does_not_join_a_decoy(
 
 
 async def test_wait_false_does_not_wait(store: OtpStore, sms: Gateway) -> None:
-    """The challenge comes before the gateway's answer, whose failure nobody is told of."""
+    """The challenge comes before the gateway's answer; a failure of the send is not reported."""
     otp = make_otp(sms, store)
     release = sms.hold()
     challenge = await otp.start(PHONE, wait=False)

@@ -27,7 +27,7 @@ FAULTS = ["reset,phase=after,p=0.15", "close,phase=before,p=0.1", "http:503,phas
 
 @attrs.frozen
 class Note:
-    """What a life was told: when, what, and of which phone."""
+    """A result that a life got: when, what, and for which phone."""
 
     at: float
     word: str
@@ -168,7 +168,7 @@ async def test_lives_that_are_killed_over_redis(tmp_path: Path) -> None:
 
 
 def test_notes_are_read(tmp_path: Path) -> None:
-    """What no life has written is no note."""
+    """An empty file has no notes."""
     path = tmp_path / "notes"
     assert read_notes(path) == []
     path.write_text(f"{time.time()} wrong 0911000001 id 2\n")

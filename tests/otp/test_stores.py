@@ -72,7 +72,7 @@ async def test_a_file_is_private_and_survives(tmp_path: Path) -> None:
 
 
 async def test_a_foreign_file_is_left_alone(tmp_path: Path) -> None:
-    """Another database, and a file that is none, are OtpStoreErrors that name the path."""
+    """Another database, and a file that is not one, are OtpStoreErrors that name the path."""
     other = tmp_path / "other.db"
     with sqlite3.connect(other) as connection:
         connection.execute("CREATE TABLE mine (x)")
@@ -258,7 +258,7 @@ def test_a_bad_url() -> None:
 
 
 async def test_a_server_that_has_lost_its_scripts(sms: Gateway, redis_server: RedisServer) -> None:
-    """They are loaded anew, and nothing is run twice."""
+    """They are loaded again, and nothing runs twice."""
     store = RedisOtpStore(redis_server.url, prefix=new_request_id())
     async with make_otp(sms, store) as otp:
         challenge = await otp.start(PHONE)

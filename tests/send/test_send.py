@@ -130,7 +130,7 @@ async def test_a_limiter_that_takes_no_place_back_withholds_nothing(
 
 
 async def test_a_cancellation_in_a_limiter_after_an_attempt(gateway: ScriptedGateway) -> None:
-    """Whoever is cancelled while the place is given back is told what is true by then."""
+    """A caller cancelled while the place is given back gets the outcome known by then."""
     limiter = Limiter(at_exit=asyncio.CancelledError())
     async with a_client(gateway, limiter) as client:
         with pytest.raises(asyncio.CancelledError) as caught:

@@ -54,7 +54,7 @@ async def test_a_cut_head_is_no_report(listener: Listener) -> None:
 
 
 async def test_the_first_report_is_left_unanswered(listener: Listener) -> None:
-    """It has no answer until the gateway gives up; what comes again is answered."""
+    """It has no answer until the gateway gives up; the repeated report is answered."""
     await ask(listener, get(REPORT))
     assert (await ask(listener, get(REPORT))).startswith(b"HTTP/1.1 200 ")
     await asyncio.wait_for(listener.finish(), generous(5))

@@ -823,7 +823,7 @@ async def test_12_a_new_secret_key_of_the_same_account_goes_on(
 
 
 async def test_12_a_ledger_belongs_to_one_port(gateway: Gateway, place: LedgerPlace) -> None:
-    """What one emulator accepted is not told of another one."""
+    """What one emulator accepted says nothing about another one."""
     message = a_message()
     async with Gateway() as other, place.ledger() as ledger:
         async with a_client(gateway, ledger=ledger) as client:
