@@ -52,7 +52,9 @@ def quick(session: nox.Session) -> None:
     session.run("ruff", "format", "--check", ".")
     session.run("mypy")
     session.run("pyright", "--pythonpath", str(Path(session.bin, "python")))
-    session.run("pytest", "-q", "--numprocesses=auto", "-m", FAST, *session.posargs)
+    session.run(
+        "pytest", "-q", "--numprocesses=auto", "--dist=worksteal", "-m", FAST, *session.posargs
+    )
 
 
 @nox.session
@@ -107,9 +109,9 @@ def wheel(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Run the tests; arguments after `--` go to pytest.
 
-    Every Python runs the fast tests. The long ones run on the first Python only. Those that need a
-    server run on the last Python, and on the first one in the session `oldest`: a difference
-    between Pythons or between dependencies shows at the ends.
+    Every Python runs the fast tests. The long ones, a browser's among them, run on the first Python
+    only. Those that need a server run on the last Python, and on the first one in the session
+    `oldest`: a difference between Pythons or between dependencies shows at the ends.
     """
     marked = {PYTHONS[0]: FAST_AND_LONG, PYTHONS[-1]: FAST_AND_SLOW}
     # What a Python in between covers, the last one covers too.
@@ -126,8 +128,7 @@ def oldest(session: nox.Session) -> None:
     constraints.parent.mkdir(parents=True, exist_ok=True)
     constraints.write_text("\n".join(_lower_bounds()), encoding="utf-8")
     session.log(f"Oldest allowed: {', '.join(_lower_bounds())}")
-    marked = f"{FAST_AND_SLOW} and not browser"  # a page is the same with any dependency
-    _run_tests(session, "--constraint", str(constraints), marked=marked)
+    _run_tests(session, "--constraint", str(constraints), marked=FAST_AND_SLOW)
 
 
 @nox.session
@@ -209,7 +210,9 @@ def _run_tests(
     # With `nox -r` the environment holds an older wheel of the same version.
     session.install("--force-reinstall", "--no-deps", built)
     session.env["PYTHONSAFEPATH"] = "1"
-    options = ("-m", "pytest", "--numprocesses=auto", "-m", marked, *session.posargs)
+    # Stealing keeps both cores at work until the end: the long tests differ by minutes.
+    shared = ("--numprocesses=auto", "--dist=worksteal")
+    options = ("-m", "pytest", *shared, "-m", marked, *session.posargs)
     if not measured:
         session.run("python", *options)
         return

@@ -13,14 +13,13 @@ from tests.ports import hold_port
 from tests.scripted_gateway import ScriptedGateway
 
 # What a test module imports if it needs more than Python: a server, a browser.
-_SERVERS = {"NatsServer", "RabbitServer", "RedisServer"}
-_BROWSER = "async_playwright"
+_SERVERS = {"NatsServer", "RabbitServer", "RedisServer", "async_playwright"}
 _SERVED = {"nats", "nats_server", "own_server", "redis", "redis_server"}
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests that need a server or a browser as slow, the latter as browser too."""
+    """Mark the tests that need a server or a browser as slow: `nox -s quick` leaves them out."""
     for item in items:
         parent = item.getparent(pytest.Module)
         module = vars(parent.obj) if parent else {}
@@ -29,9 +28,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             asked |= {value for value in item.callspec.params.values() if isinstance(value, str)}
         if not _SERVERS.isdisjoint(module) or not _SERVED.isdisjoint(asked):
             item.add_marker("slow")
-        if _BROWSER in module:
-            item.add_marker("slow")
-            item.add_marker("browser")
 
 
 @pytest.fixture(scope="session", autouse=True)
