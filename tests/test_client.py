@@ -254,7 +254,7 @@ async def test_giving_up_is_not_sent_when_no_attempt_left(unused_tcp_port: int) 
 async def test_the_deadline_bounds_the_whole_send(gateway: ScriptedGateway) -> None:
     """A hanging attempt is cut at the deadline, even where an attempt alone may take longer."""
     gateway.script.append(hang)
-    retry = RetryPolicy(deadline=1.0, attempt_timeout=600)
+    retry = RetryPolicy(deadline=3.0, attempt_timeout=600)
     async with a_client(gateway, retry) as client:
         with pytest.raises(OutcomeUnknown) as caught:
             await asyncio.wait_for(client.send(a_message()), generous(30))
