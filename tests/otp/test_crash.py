@@ -88,7 +88,7 @@ async def live_and_die(
             process = await start_program(
                 LIFE, gateway.url, page, kind, place, str(notes), str(offset), str(life)
             )
-            await wait_for_notes(notes, chance.randrange(30), process)
+            await wait_for_notes(notes, chance.randrange(20, 120), process)
             if server is not None and life % 5 == 0:
                 await asyncio.to_thread(server.kill)
                 await asyncio.to_thread(server.start)
