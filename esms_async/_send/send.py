@@ -585,11 +585,12 @@ class _Send:
         try:
             if self.since is not None and await ledger.look_up(message) is None:
                 self.since = self._since_minted()
-                if age(self.since, now()) > WINDOW:
-                    raise self._expired()
             # Before the claim: the machine may sleep while the ledger answers.
             before = now()
             doubt_age = None if self.since is None else age(self.since, before)
+            if doubt_age is not None and doubt_age > WINDOW:
+                # Infinite where the wall clock was set back meanwhile: no ledger may store that.
+                raise self._expired()
             claim = await ledger.claim(message, self.default_route, doubt_age)
         except ForeignLedger:
             self.is_memorable = False

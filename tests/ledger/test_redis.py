@@ -1,6 +1,7 @@
 """The Redis ledger's server: its scripts, what travels together, and what may go wrong with it."""
 
 import asyncio
+import contextlib
 import logging
 import subprocess
 import sys
@@ -24,7 +25,7 @@ from tests.ledger.conftest import Clock
 if sys.platform == "win32":
     pytest.skip("there is no Redis server for Windows", allow_module_level=True)
 
-from tests.ledger.redis_server import RedisServer, free_port
+from tests.ledger.redis_server import RedisServer
 from tests.limits import generous
 
 KEY = b"a key that is kept elsewhere"
@@ -320,7 +321,7 @@ async def test_closing_waits_for_what_was_asked(redis_server: RedisServer, prefi
 async def test_scripts_that_the_server_forgot_are_loaded_again(
     redis_server: RedisServer, prefix: str
 ) -> None:
-    """A server that was started anew knows no scripts; nobody notices."""
+    """A restarted server knows no scripts, and callers do not notice."""
     with redis_server.client() as client:
         async with RedisLedger(redis_server.url, prefix=prefix) as ledger:
             for _ in range(2):
@@ -399,11 +400,15 @@ async def test_an_answer_that_is_lost_is_an_error_and_no_second_claim(
 
 async def test_a_server_that_hangs_is_given_up(redis_server: RedisServer, prefix: str) -> None:
     """An answer that does not come in time is an error, and the ledger works on afterwards."""
-    ledger = RedisLedger(f"{redis_server.url}?socket_timeout=2", prefix=prefix)
+    ledger = RedisLedger(f"{redis_server.url}?socket_timeout=0.5", prefix=prefix)
     async with ledger:
         with redis_server.hung(), pytest.raises(LedgerError, match="Timeout"):
             await claimed(ledger, a_message())
-        assert (await claimed(ledger, a_message())).decision is Decision.SEND
+        async with asyncio.timeout(generous(30)):
+            while True:  # on a busy machine the server may be late once more
+                with contextlib.suppress(LedgerError):
+                    assert (await claimed(ledger, a_message())).decision is Decision.SEND
+                    break
 
 
 async def test_a_killed_server_fails_every_caller_and_is_found_again(
@@ -463,11 +468,13 @@ async def test_at_maxmemory_nothing_is_claimed_and_settling_goes_on(
             assert (await claimed(ledger, second)).decision is Decision.SEND
 
 
-async def test_a_read_only_server_is_an_error(own_server: RedisServer, prefix: str) -> None:
+async def test_a_read_only_server_is_an_error(
+    own_server: RedisServer, prefix: str, unused_tcp_port: int
+) -> None:
     """A replica takes no claims."""
     async with RedisLedger(own_server.url, prefix=prefix) as ledger:
         with own_server.client() as client:
-            client.replicaof("127.0.0.1", free_port())
+            client.replicaof("127.0.0.1", unused_tcp_port)
         with pytest.raises(LedgerError, match="read only"):
             await claimed(ledger, a_message())
 
@@ -521,9 +528,9 @@ def test_options_that_cannot_work_are_refused(options: dict[str, Any]) -> None:
         RedisLedger("redis://localhost", **options)
 
 
-async def test_a_server_that_is_away_is_an_error_of_opening() -> None:
+async def test_a_server_that_is_away_is_an_error_of_opening(unused_tcp_port: int) -> None:
     """Where nobody listens, the ledger does not open."""
-    ledger = RedisLedger(f"redis://127.0.0.1:{free_port()}")
+    ledger = RedisLedger(f"redis://127.0.0.1:{unused_tcp_port}")
     with pytest.raises(LedgerError, match="can't be used"):
         await ledger.open()
     assert not ledger.is_open

@@ -59,7 +59,7 @@ def test_the_tables_are_complete() -> None:
 
 @pytest.mark.parametrize("known", EVERYTHING)
 def test_an_acceptance_counts_and_never_goes_back(known: Knowledge) -> None:
-    """Whoever learns it, whatever was believed before, and whatever is learned later."""
+    """It holds whichever claim learns it, whatever was known before and is learned later."""
     assert SETTLEMENTS[known, ACCEPTED] == (ACCEPTED, ACCEPTED)
     assert SETTLEMENTS[ACCEPTED, known] == (ACCEPTED, ACCEPTED)
 
