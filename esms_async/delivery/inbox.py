@@ -196,7 +196,7 @@ class ReportReceiver:
         self._closing = True
         self._wake.set()
         try:
-            await self._taking
+            await asyncio.wait({self._taking})
             while self._in_hand:
                 await asyncio.wait(self._in_hand)
         finally:
@@ -343,7 +343,8 @@ class ReportReceiver:
             if self._more and self._places < self._concurrency:
                 continue
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), pause)
+                async with asyncio.timeout(pause):
+                    await self._wake.wait()
 
     def _begin(self, report: StoredReport) -> None:
         """Hand a claimed report on in a task; its place is taken already."""
