@@ -240,7 +240,6 @@ async def test_a_receiver_that_is_cancelled_gives_its_reports_back() -> None:
         await asyncio.Event().wait()
 
     async with MemoryLedger() as ledger:
-
         receiver = received(on_report, ledger)
 
         async def serve() -> None:
