@@ -24,6 +24,7 @@ from esms_async.cli.lines import require_standard_input
 from esms_async.cli.options import PATH, Command, debug_option, gateway_options
 from esms_async.cli.queued import awaited_rows, bulk_by_queue
 from esms_async.cli.rate import Rate
+from esms_async.cli.reports import reports_group
 from esms_async.cli.running import (
     NAME,
     check_standard_streams,
@@ -222,6 +223,7 @@ _add_query(
 
 
 _group.add_command(ledger_group)
+_group.add_command(reports_group)
 
 
 @_group.command("completion", cls=Command, short_help="Print a shell completion script.")

@@ -1,4 +1,4 @@
-"""What every ledger promises of delivery reports: stored once, in one hand at a time, never lost."""
+"""What every ledger promises of delivery reports: stored once, one owner at a time, none lost."""
 
 import asyncio
 import sys
@@ -106,7 +106,7 @@ async def test_a_failure_is_due_later(ledger: FullLedger, clock: Clock) -> None:
 
 
 async def test_a_process_that_died_loses_its_lease(ledger: FullLedger, clock: Clock) -> None:
-    """Another takes the report on, which counts as a failure; late news of the first is old news."""
+    """Another takes the report on, which counts as a failure; of the first only success counts."""
     await ledger.store_report(KEY, "text", lease=LEASE)
     await pass_lease(ledger, clock)
     (report,) = await take(ledger)
