@@ -144,7 +144,7 @@ async def test_an_sms_for_each_committed_order(
             left = [number for number in left if number not in done]
         await application.place(left)
         rows = connection.execute("SELECT sms_request_id, sms_status FROM orders").fetchall()
-        committed = {request_id: status for request_id, status in rows}
+        committed: dict[str, str] = dict(rows)
     assert len(committed) == count - len(range(0, count, 3))
     assert set(committed.values()) == {"accepted"}
     sent = Counter(message.request_id for message in gateway.messages)
