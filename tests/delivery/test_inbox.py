@@ -3,7 +3,6 @@
 import asyncio
 import logging
 from collections.abc import Sequence
-from contextlib import aclosing
 from decimal import Decimal
 from typing import Any
 
@@ -175,9 +174,8 @@ async def until_failed(ledger: MemoryLedger) -> Sequence[StoredReport]:
     """Wait until a report is kept as failed."""
     async with asyncio.timeout(generous(10)):
         while True:
-            async with aclosing(ledger.failed_reports()) as failed:
-                if found := [report async for report in failed]:
-                    return found
+            if found := [report async for report in ledger.failed_reports()]:
+                return found
             await asyncio.sleep(0.001)
 
 
