@@ -1,6 +1,7 @@
 """No report is lost: handlers fail, workers are killed, the store goes away."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
@@ -27,7 +28,7 @@ from tests.ledger.redis_server import RedisServer
 PREFIX = "esms:send:"
 # A FastAPI application that notes when its handler begins and when it has succeeded.
 PROGRAM = """
-import asyncio, os, random, sys
+import asyncio, contextlib, os, random, sys
 import redis.asyncio, uvicorn
 from fastapi import FastAPI
 from esms_async.delivery import CallbackSigner, ReportReceiver
@@ -41,6 +42,11 @@ store = redis.asyncio.Redis.from_url(url, socket_timeout=1)
 
 def note(what, report):
     os.write(notes, f"{what} {os.getpid()} {report.key}\\n".encode())
+
+@contextlib.asynccontextmanager
+async def announced():
+    os.write(notes, f"ready {os.getpid()} -\\n".encode())
+    yield
 
 async def on_report(report):
     note("begin", report)
@@ -59,7 +65,7 @@ receiver = ReportReceiver(
     timeout=timeout,
     max_failures=1000,
 )
-app = FastAPI(lifespan=esms_lifespan(ledger, receiver))
+app = FastAPI(lifespan=esms_lifespan(ledger, receiver, announced()))
 app.include_router(report_router(receiver))
 uvicorn.run(app, fd=descriptor, access_log=False, log_level="critical", ws="none")
 """
@@ -83,7 +89,7 @@ class Replicas:
         self._processes: list[asyncio.subprocess.Process] = []
 
     async def start(self) -> None:
-        """Start one more."""
+        """Start one more, and wait until it has its store."""
         descriptor = self._socket.fileno()
         root = Path(esms_async.__file__).parents[1]
         process = await asyncio.create_subprocess_exec(
@@ -93,6 +99,10 @@ class Replicas:
             pass_fds=[descriptor],
         )
         self._processes.append(process)
+        async with asyncio.timeout(generous(30)):
+            while str(process.pid) not in dict(self.notes("ready")):  # another process writes them
+                assert process.returncode is None
+                await asyncio.sleep(0.02)
 
     async def kill(self) -> str:
         """Kill the oldest, and return its process id."""
@@ -113,7 +123,9 @@ class Replicas:
         traceback: TracebackType | None,
     ) -> None:
         for process in self._processes:
-            process.send_signal(signal.SIGTERM if error is None else signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                process.send_signal(signal.SIGTERM if error is None else signal.SIGKILL)
+        for process in self._processes:
             await process.wait()
         self._socket.close()
 
