@@ -329,10 +329,12 @@ class ReportReceiver:
                 for report in await self._reports.take_reports(room, self._lease):
                     self._begin(report)
                     taken += 1
-            except LedgerError as error:
+            except Exception as error:  # noqa: BLE001  # if this loop ended, nobody would notice
                 failures += 1
                 if failures == 1:
-                    _logger.warning("delivery reports can't be taken from the ledger (%s)", error)
+                    is_known = isinstance(error, LedgerError)
+                    words = error if is_known else traceback_without_values(error)
+                    _logger.warning("delivery reports can't be taken from the ledger (%s)", words)
                 pause = backoff(failures, first=_FIRST_LEDGER_PAUSE, longest=self._poll)
             else:
                 failures = 0

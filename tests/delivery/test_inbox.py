@@ -137,6 +137,29 @@ async def test_more_reports_than_places_are_all_handed_on() -> None:
     assert len(set(done)) == len(done) == 50
 
 
+async def test_a_report_that_comes_while_others_are_taken_does_not_wait(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """All places are kept for those until then; it is taken at once after that."""
+    monkeypatch.setattr("esms_async.delivery.inbox._LONGEST_POLL", 1000.0)
+    taking, proceed = asyncio.Event(), asyncio.Event()
+
+    class Slow(MemoryLedger):
+        async def take_reports(self, limit: int, lease: float) -> list[StoredReport]:
+            taken = await super().take_reports(limit, lease)
+            taking.set()
+            await proceed.wait()
+            return taken
+
+    handler = Handler()
+    async with Slow() as ledger, received(handler, ledger, timeout=16_000.0) as receiver:
+        await taking.wait()
+        assert await receive(receiver, a_message()) is Result.STORED
+        assert handler.calls == 0
+        proceed.set()
+        await handler.got(1)
+
+
 async def test_a_report_on_the_way_is_not_handed_on() -> None:
     """The handler gets final reports alone."""
     handler, message = Handler(), a_message()
@@ -454,6 +477,31 @@ async def test_reports_are_taken_again_when_the_ledger_is_back(
             ledger.away = set()
             await handler.got(1)
     assert caplog.text.count("can't be taken from the ledger") == 1
+
+
+async def test_an_error_of_the_ledger_does_not_end_the_receiver(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A mistake in a ledger of one's own is logged, and reports are taken again after it."""
+
+    handler, message = Handler(), a_message()
+
+    class Mistaken(MemoryLedger):
+        calls = 0
+
+        async def take_reports(self, limit: int, lease: float) -> list[StoredReport]:
+            self.calls += 1
+            if self.calls == 1:
+                raise KeyError(message.phone)
+            return await super().take_reports(limit, lease)
+
+    text = report_to_text(DeliveryReport.from_query(query_of(message)))
+    async with Mistaken() as ledger:
+        await ledger.store_report(f"{message.request_id}#delivered", text)
+        async with received(handler, ledger):
+            await handler.got(1)
+    assert "KeyError" in caplog.text
+    assert message.phone not in caplog.text
 
 
 async def test_a_success_is_recorded_once_the_ledger_is_back() -> None:
