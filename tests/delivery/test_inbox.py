@@ -483,7 +483,6 @@ async def test_an_error_of_the_ledger_does_not_end_the_receiver(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """A mistake in a ledger of one's own is logged, and reports are taken again after it."""
-
     handler, message = Handler(), a_message()
 
     class Mistaken(MemoryLedger):
