@@ -302,11 +302,24 @@ class SqliteLedger(LedgerBase):
 
         def operation(connection: sqlite3.Connection) -> int:
             self._batches.forget()
-            handed_on = "" if unsettled else f" AND status = '{Status.ACCEPTED}'"
-            connection.execute(f"DELETE FROM reports WHERE due_at < ?{handed_on}", (before,))  # noqa: S608  # no outside text in it
             return connection.execute(statement, (before,)).rowcount
 
+        await self._prune_reports(before, unsettled=unsettled)
         return await self._opened().run(operation)
+
+    async def _prune_reports(self, before: float, *, unsettled: bool) -> None:
+        """Delete old reports a slice at a time, so nothing else waits for long."""
+        statement = _PRUNE_REPORTS + ("" if unsettled else f" AND status = '{Status.ACCEPTED}'")
+
+        def operation(connection: sqlite3.Connection) -> str | None:
+            last: str | None = connection.execute(_LAST_REPORT, (after, _PAGE)).fetchone()[0]
+            connection.execute(statement, (after, last, before))
+            return last
+
+        last: str | None = ""
+        while last is not None:
+            after = last
+            last = await self._opened().run(operation)
 
     async def _pages(self, where: str) -> AsyncIterator[Entry]:
         after = ""
@@ -654,9 +667,13 @@ _DUE_REPORTS: Final = (
 _FAILED_REPORTS: Final = (
     f"{_SELECT_REPORTS} WHERE status = '{Status.REJECTED}' AND key > ? ORDER BY key LIMIT ?"
 )
+_LAST_REPORT: Final = (
+    "SELECT max(key) FROM (SELECT key FROM reports WHERE key > ? ORDER BY key LIMIT ?)"
+)
+_PRUNE_REPORTS: Final = "DELETE FROM reports WHERE key > ? AND key <= ? AND due_at < ?"
 _INSERT_REPORT: Final = (
     f"INSERT OR IGNORE INTO reports ({', '.join(_REPORT_COLUMNS)}) "  # noqa: S608  # our own column names
-    f"VALUES {_places(_REPORT_COLUMNS, 1)}"
+    f"VALUES ({', '.join('?' * len(_REPORT_COLUMNS))})"
 )
 _REPLACE_REPORT: Final = _INSERT_REPORT.replace("IGNORE", "REPLACE")
 
