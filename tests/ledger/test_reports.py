@@ -23,6 +23,7 @@ from esms_async.ledger.transitions import (
     CONTACTS_A_LEASE,
     Contact,
     claim_report,
+    fingerprint,
     new_report,
     next_contact,
     retry_report,
@@ -198,7 +199,8 @@ async def test_the_end_of_an_unknown_report_changes_nothing(ledger: FullLedger) 
 
 async def test_reports_are_not_entries(ledger: FullLedger) -> None:
     """Listing sends, settled or not, shows none of them."""
-    await ledger.claim(a_message(), b"fingerprint")
+    message = a_message()
+    await ledger.claim(message, fingerprint(message, b"key"))
     await ledger.store_report(KEY, "text")
     await take(ledger)
     assert len([entry async for entry in ledger.entries()]) == 1
