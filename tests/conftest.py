@@ -13,7 +13,7 @@ from tests.ports import hold_port
 from tests.scripted_gateway import ScriptedGateway
 
 # What a test module imports if it needs more than Python: a server, a browser.
-_SERVERS = {"NatsServer", "RabbitServer", "RedisServer", "async_playwright"}
+_SERVERS = {"NatsServer", "PostgresServer", "RabbitServer", "RedisServer", "async_playwright"}
 _SERVED = {"nats", "nats_server", "own_server", "redis", "redis_server"}
 
 

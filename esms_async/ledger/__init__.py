@@ -12,6 +12,7 @@ from esms_async.ledger.transitions import (
     Entry,
     Reason,
     Settlement,
+    StoredReport,
 )
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ __all__ = [
     "Reason",
     "Settlement",
     "SqliteLedger",
+    "StoredReport",
 ]
 
 

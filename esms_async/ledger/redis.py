@@ -6,14 +6,13 @@ import logging
 import math
 import re
 from collections.abc import AsyncIterator, Callable, Mapping
-from typing import Final
+from typing import Any, Final
 
 from esms_async._model.checks import check_seconds
 from esms_async._model.errors import ConfigurationError, LedgerError, UsageError
 from esms_async._model.messages import Message, Status
 from esms_async._redis import RedisAddress, RedisBatches
 from esms_async.ledger.base import LedgerBase, LedgerOptions, UnreadableEntry
-from esms_async.ledger.handover import Answer, Handover, Stage, Turn
 from esms_async.ledger.redis_scripts import FIELDS, as_text, script, scripts
 from esms_async.ledger.transitions import (
     Claim,
@@ -21,7 +20,9 @@ from esms_async.ledger.transitions import (
     Entry,
     Reason,
     Settlement,
+    StoredReport,
     new_entry,
+    new_report,
 )
 
 _logger = logging.getLogger("esms_async")
@@ -32,6 +33,9 @@ _PAGE: Final = 500
 _MARK: Final = "#"
 _UNKNOWN_ONES: Final = f"{_MARK}unknown"
 _FACTS: Final = f"{_MARK}facts"
+_DUE_REPORTS: Final = f"{_MARK}reports"
+_FAILED_REPORTS: Final = f"{_MARK}failed"
+_CONTACT: Final = f"{_MARK}contact"
 _GLOB_SPECIALS: Final = re.compile(r"[\\*?\[\]]")
 
 
@@ -54,7 +58,7 @@ class RedisLedger(LedgerBase):
         url: `redis://`, `rediss://` or `unix://`, with the options that redis-py takes in a URL.
         prefix: What the ledger's keys begin with. If ledgers share a database, no prefix may
             begin with another one.
-        keep: Seconds for which a settled entry, or a delivery report that was handed over, is
+        keep: Seconds for which a settled entry, or a delivery report that was handed on, is
             kept after its last change. A send of the same Message after that is a new one. An
             unknown entry stays until it is settled or pruned: deleted, it could be sent twice.
         options: The options that all ledgers share.
@@ -155,18 +159,66 @@ class RedisLedger(LedgerBase):
         reply = await self._opened().run(*command)
         return None if reply is None else _entry(request_id, json.loads(reply))
 
-    async def begin_report(self, request_id: str, state: str, lease: float) -> Turn:
-        """Ask to hand a delivery report to the application."""
-        command = self._command("begin_report", _report(request_id, state), lease=lease)
-        answer, fields = json.loads(await self._opened().run(*command))
-        return Turn(Answer(answer), _handover(request_id, state, fields))
-
-    async def end_report(self, request_id: str, state: str, turn: int, *, success: bool) -> None:
-        """Record how a turn ended."""
-        command = self._command(
-            "end_report", _report(request_id, state), turn=str(turn), success=success
+    async def store_report(
+        self, key: str, text: str, *, lease: float | None = None
+    ) -> StoredReport | None:
+        """Store a report, unless one with its key was stored before."""
+        now = await self._run_report_script(
+            "store_report", key, text, "" if lease is None else repr(lease)
         )
-        await self._opened().run(*command)
+        return None if now is None else new_report(key, text, now=float(now), lease=lease)
+
+    async def take_reports(self, limit: int, lease: float) -> list[StoredReport]:
+        """Claim reports that are due."""
+        reply = await self._run_report_script("take_reports", str(limit), repr(lease))
+        return [_stored_report(key, fields) for key, fields in json.loads(reply)]
+
+    async def settle_report(
+        self,
+        key: str,
+        generation: int,
+        settlement: Settlement,
+        *,
+        failures: int = 0,
+        due_in: float = 0.0,
+    ) -> None:
+        """Record what became of a claimed report."""
+        await self._run_report_script(
+            "settle_report",
+            key,
+            str(generation),
+            as_text((settlement.status, settlement.reason)),
+            str(failures),
+            repr(due_in),
+            settlement.detail or "",
+        )
+
+    async def failed_reports(self) -> AsyncIterator[StoredReport]:
+        """Iterate over the reports that are kept as failed, as they are at the start."""
+        batches = self._opened()
+        keys: list[str] = await batches.run("ZRANGE", self._prefix + _FAILED_REPORTS, "0", "-1")
+        for key in keys:
+            fields = await batches.run("HGETALL", self._prefix + key)
+            if fields.get("status") == Status.REJECTED:
+                yield _stored_report(key, fields)
+
+    async def retry_report(self, key: str) -> bool:
+        """Let a failed report be handed on anew; False if no failed one has this key."""
+        return bool(await self._run_report_script("retry_report", key))
+
+    async def _run_report_script(self, name: str, *arguments: str) -> Any:  # noqa: ANN401  # what a script answers
+        return await self._opened().run(
+            "EVALSHA",
+            script(name).digest,
+            "3",
+            self._prefix + _DUE_REPORTS,
+            self._prefix + _FAILED_REPORTS,
+            self._prefix + _CONTACT,
+            self._prefix,
+            "" if self._clock is None else repr(self._clock()),
+            str(self._keep),
+            *arguments,
+        )
 
     async def keep_fact(self, name: str, value: str) -> str:
         """Store a fact unless the ledger has one of that name; return the one it has now."""
@@ -208,12 +260,18 @@ class RedisLedger(LedgerBase):
                 yield entry
 
     async def prune(self, older_than: float, *, unsettled: bool = False) -> int:
-        """Delete entries and delivery reports that did not change for a time."""
+        """Delete old entries, and old reports that were handed on."""
         deleted, cursor = 0, None
         while cursor != 0:
             cursor, page, reports = await self._scanned_page(cursor or 0)
             deleted += await self._delete(page, older_than, unsettled=unsettled)
-            await self._run_each("prune_report", reports, older_than=older_than)
+            flag = "1" if unsettled else ""
+            await asyncio.gather(
+                *(
+                    self._run_report_script("prune_report", key, repr(older_than), flag)
+                    for key in reports
+                )
+            )
         # An entry that somebody deleted by hand is still in the set of the unknown ones.
         page = await self._unknown_page()
         while page:
@@ -292,15 +350,19 @@ async def _warn_of_loss(address: RedisAddress, batches: RedisBatches) -> None:
         )
 
 
-def _report(request_id: str, state: str) -> str:
-    """Return what the key of a report ends with."""
-    return f"{request_id}{_MARK}{state}"
-
-
-def _handover(request_id: str, state: str, fields: Mapping[str, str]) -> Handover:
-    """Return the handover whose fields were stored."""
-    stage, turn, until = fields["stage"], fields["turn"], fields["until"]
-    return Handover(request_id, state, Stage(stage), int(turn), float(until))
+def _stored_report(key: str, fields: Mapping[str, str]) -> StoredReport:
+    """Return the report whose fields were stored."""
+    return StoredReport(
+        key,
+        Status(fields["status"]),
+        Reason(fields["reason"]) if "reason" in fields else None,
+        int(fields["generation"]),
+        int(fields["failures"]),
+        float(fields["due_at"]),
+        float(fields["stored_at"]),
+        fields.get("text"),
+        fields.get("detail"),
+    )
 
 
 # The scripts put in the time.

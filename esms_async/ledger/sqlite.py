@@ -22,16 +22,23 @@ import attrs
 from esms_async._model.errors import LedgerError, UsageError
 from esms_async._model.messages import Message, Status
 from esms_async.ledger.base import LedgerBase, LedgerOptions
-from esms_async.ledger.handover import Handover, Stage, Turn, begin, end, new_handover
 from esms_async.ledger.sqlite_writer import SqliteJob, SqliteWriter, Work
 from esms_async.ledger.transitions import (
     Claim,
+    Contact,
+    Decision,
     Entry,
     Reason,
     Settlement,
+    StoredReport,
     claim,
+    claim_report,
     new_entry,
+    new_report,
+    next_contact,
+    retry_report,
     settle,
+    settle_report,
 )
 
 T = TypeVar("T")
@@ -39,7 +46,7 @@ T = TypeVar("T")
 APPLICATION_ID: Final = 0x65534D53
 """Tells a ledger from other SQLite files: "eSMS", in the application id of the header."""
 
-VERSION: Final = 4
+VERSION: Final = 5
 """The version of the tables below, in the header's user version."""
 
 _TABLES: Final = (
@@ -63,23 +70,23 @@ _TABLES: Final = (
     """,
     """
     CREATE TABLE reports (
-        request_id TEXT NOT NULL,
-        state TEXT NOT NULL,
-        stage TEXT NOT NULL,
-        turn INTEGER NOT NULL,
-        until REAL NOT NULL,
-        PRIMARY KEY (request_id, state)
+        key TEXT PRIMARY KEY,
+        status TEXT NOT NULL,
+        reason TEXT,
+        generation INTEGER NOT NULL,
+        failures INTEGER NOT NULL,
+        due_at REAL NOT NULL,
+        stored_at REAL NOT NULL,
+        text TEXT,
+        detail TEXT
     ) WITHOUT ROWID
     """,
+    # What was handed on is the most by far, and is not looked for.
+    "CREATE INDEX open_reports ON reports (due_at) WHERE status IN ('not_sent', 'unknown')",
+    "CREATE INDEX failed_reports ON reports (key) WHERE status = 'rejected'",
     "CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
 )
 
-_SELECT_REPORT = (
-    "SELECT request_id, state, stage, turn, until FROM reports WHERE request_id = ? AND state = ?"
-)
-_REPLACE_REPORT = (
-    "INSERT OR REPLACE INTO reports (request_id, state, stage, turn, until) VALUES (?, ?, ?, ?, ?)"
-)
 _PAGE = 500
 _MOST_REMEMBERED = 10_000
 
@@ -112,6 +119,7 @@ class SqliteLedger(LedgerBase):
         self._path = Path(path)
         self._clock = clock
         self._batches = _Batches(options, clock)
+        self._contact: Contact | None = None
         self._writer: SqliteWriter | None = None
 
     @property
@@ -166,28 +174,87 @@ class SqliteLedger(LedgerBase):
         """Record what was learned of a message."""
         return await self._opened().run(_Settling(request_id, generation, settlement))
 
-    async def begin_report(self, request_id: str, state: str, lease: float) -> Turn:
-        """Ask to hand a delivery report to the application; the turn is on disk."""
+    async def store_report(
+        self, key: str, text: str, *, lease: float | None = None
+    ) -> StoredReport | None:
+        """Store a report, unless one with its key was stored before; it is on disk."""
 
-        def operation(connection: sqlite3.Connection) -> Turn:
-            now = self._clock()
-            fresh = new_handover(request_id, state, now=now, lease=lease)
-            known = _find_report(connection, request_id, state)
-            turn = begin(known, fresh, now=now)
-            _put_report(connection, turn.handover, known)
-            return turn
+        def operation(connection: sqlite3.Connection) -> StoredReport | None:
+            report = new_report(key, text, now=self._clock(), lease=lease)
+            stored = connection.execute(_INSERT_REPORT, _report_row(report)).rowcount
+            return report if stored else None
 
         return await self._opened().run(operation)
 
-    async def end_report(self, request_id: str, state: str, turn: int, *, success: bool) -> None:
-        """Record how a turn ended."""
+    async def take_reports(self, limit: int, lease: float) -> list[StoredReport]:
+        """Claim reports that are due."""
+
+        def operation(connection: sqlite3.Connection) -> list[StoredReport]:
+            taken: list[StoredReport] = []
+            while len(taken) < limit and (
+                due := _reports(connection, _DUE_REPORTS, now, limit - len(taken))
+            ):
+                for known in due:
+                    decision, report = claim_report(
+                        known, now=now, lease=lease, grace_until=contact.grace_until
+                    )
+                    connection.execute(_REPLACE_REPORT, _report_row(report))
+                    if decision is not Decision.WAIT:
+                        taken.append(report)
+            return taken
+
+        # No other process uses the file, so what it needs to know of contacts it knows itself.
+        now = self._clock()
+        self._contact = contact = next_contact(self._contact, now=now, lease=lease)
+        return await self._opened().run(operation)
+
+    async def settle_report(
+        self,
+        key: str,
+        generation: int,
+        settlement: Settlement,
+        *,
+        failures: int = 0,
+        due_in: float = 0.0,
+    ) -> None:
+        """Record what became of a claimed report."""
 
         def operation(connection: sqlite3.Connection) -> None:
-            if (known := _find_report(connection, request_id, state)) is not None:
-                ended = end(known, turn, success=success, now=self._clock())
-                _put_report(connection, ended, known)
+            for known in _reports(connection, _FIND_REPORT, key):
+                report = settle_report(
+                    known,
+                    generation,
+                    settlement,
+                    failures=failures,
+                    due_in=due_in,
+                    now=self._clock(),
+                )
+                connection.execute(_REPLACE_REPORT, _report_row(report))
 
         await self._opened().run(operation)
+
+    async def failed_reports(self) -> AsyncIterator[StoredReport]:
+        """Iterate over the reports that are kept as failed, a page at a time, by their keys."""
+        after = ""
+        while page := await self._opened().run(
+            functools.partial(_reports, statement=_FAILED_REPORTS, first=after, second=_PAGE)
+        ):
+            for report in page:
+                yield report
+            after = page[-1].key
+
+    async def retry_report(self, key: str) -> bool:
+        """Let a failed report be handed on anew; False if no failed one has this key."""
+
+        def operation(connection: sqlite3.Connection) -> bool:
+            known = _reports(connection, _FIND_REPORT, key)
+            if not known or known[0].status is not Status.REJECTED:
+                return False
+            report = retry_report(known[0], now=self._clock())
+            connection.execute(_REPLACE_REPORT, _report_row(report))
+            return True
+
+        return await self._opened().run(operation)
 
     async def keep_fact(self, name: str, value: str) -> str:
         """Store a fact unless the ledger has one of that name; return the one it has now."""
@@ -228,17 +295,31 @@ class SqliteLedger(LedgerBase):
             yield entry
 
     async def prune(self, older_than: float, *, unsettled: bool = False) -> int:
-        """Delete entries and delivery reports that did not change for a time."""
+        """Delete old entries, and old reports that were handed on."""
         before = self._clock() - older_than
         settled = "" if unsettled else f" AND status != '{Status.UNKNOWN}'"
         statement = f"DELETE FROM sends WHERE updated_at < ?{settled}"  # noqa: S608  # no outside text in it
 
         def operation(connection: sqlite3.Connection) -> int:
             self._batches.forget()
-            connection.execute("DELETE FROM reports WHERE until < ?", (before,))
             return connection.execute(statement, (before,)).rowcount
 
+        await self._prune_reports(before, unsettled=unsettled)
         return await self._opened().run(operation)
+
+    async def _prune_reports(self, before: float, *, unsettled: bool) -> None:
+        """Delete old reports a slice at a time, so nothing else waits for long."""
+        statement = _PRUNE_REPORTS + ("" if unsettled else f" AND status = '{Status.ACCEPTED}'")
+
+        def operation(connection: sqlite3.Connection) -> str | None:
+            last: str | None = connection.execute(_LAST_REPORT, (after, _PAGE)).fetchone()[0]
+            connection.execute(statement, (after, last, before))
+            return last
+
+        last: str | None = ""
+        while last is not None:
+            after = last
+            last = await self._opened().run(operation)
 
     async def _pages(self, where: str) -> AsyncIterator[Entry]:
         after = ""
@@ -576,14 +657,46 @@ def _settled_row(entry: Entry) -> tuple[object, ...]:
     )
 
 
-def _find_report(connection: sqlite3.Connection, request_id: str, state: str) -> Handover | None:
-    row = connection.execute(_SELECT_REPORT, (request_id, state)).fetchone()
-    if row is None:
-        return None
-    request_id, state, stage, turn, until = row
-    return Handover(request_id, state, Stage(stage), turn, until)
+_REPORT_COLUMNS: Final = tuple(field.name for field in attrs.fields(StoredReport))
+_SELECT_REPORTS: Final = f"SELECT {', '.join(_REPORT_COLUMNS)} FROM reports"  # noqa: S608  # our own column names
+_FIND_REPORT: Final = f"{_SELECT_REPORTS} WHERE key = ?"
+_DUE_REPORTS: Final = (
+    f"{_SELECT_REPORTS} WHERE status IN ('{Status.NOT_SENT}', '{Status.UNKNOWN}') "
+    "AND due_at <= ? ORDER BY due_at LIMIT ?"
+)
+_FAILED_REPORTS: Final = (
+    f"{_SELECT_REPORTS} WHERE status = '{Status.REJECTED}' AND key > ? ORDER BY key LIMIT ?"
+)
+_LAST_REPORT: Final = (
+    "SELECT max(key) FROM (SELECT key FROM reports WHERE key > ? ORDER BY key LIMIT ?)"
+)
+_PRUNE_REPORTS: Final = "DELETE FROM reports WHERE key > ? AND key <= ? AND due_at < ?"
+_INSERT_REPORT: Final = (
+    f"INSERT OR IGNORE INTO reports ({', '.join(_REPORT_COLUMNS)}) "  # noqa: S608  # our own column names
+    f"VALUES ({', '.join('?' * len(_REPORT_COLUMNS))})"
+)
+_REPLACE_REPORT: Final = _INSERT_REPORT.replace("IGNORE", "REPLACE")
 
 
-def _put_report(connection: sqlite3.Connection, handover: Handover, known: Handover | None) -> None:
-    if handover is not known:
-        connection.execute(_REPLACE_REPORT, attrs.astuple(handover))
+def _reports(
+    connection: sqlite3.Connection, statement: str, first: object, second: object = None
+) -> list[StoredReport]:
+    parameters = (first,) if second is None else (first, second)
+    return [
+        StoredReport(key, _STATUSES[status], _REASONS[reason], *others)
+        for key, status, reason, *others in connection.execute(statement, parameters)
+    ]
+
+
+def _report_row(report: StoredReport) -> tuple[object, ...]:
+    return (
+        report.key,
+        report.status.value,
+        report.reason and report.reason.value,
+        report.generation,
+        report.failures,
+        report.due_at,
+        report.stored_at,
+        report.text,
+        report.detail,
+    )
