@@ -68,7 +68,7 @@ from esms_async._wire.send import (
     decode_send,
     read_json,
 )
-from esms_async.ledger.base import Ledger
+from esms_async.ledger.base import Ledger, LedgerAcceptances
 from esms_async.ledger.binding import bind
 from esms_async.ledger.transitions import (
     ONE_MORE_ATTEMPT,
@@ -608,6 +608,8 @@ class _Send:
     async def _settle(self, ledger: "LedgerSession", result: Receipt | SendError) -> Receipt:
         """Record the result, and tell what is true in the light of the ledger."""
         assert self._claimed is not None  # noqa: S101  # run claims first
+        if isinstance(result, Receipt) and ledger.accept(self._claimed, result):
+            return result
         entry = await ledger.settle(self._claimed, _settlement(result))
         if isinstance(result, Receipt):
             return result
@@ -792,6 +794,7 @@ class LedgerSession:
 
     def __init__(self, ledger: Ledger, credentials: Credentials, destination: str) -> None:
         self._ledger = ledger
+        self._acceptances = ledger if isinstance(ledger, LedgerAcceptances) else None
         self._credentials = credentials
         self._destination = destination
         self._key = fingerprint_key(credentials.secret_key)
@@ -834,6 +837,27 @@ class LedgerSession:
                 self._is_bound = True
             return self._ledger
 
+    def accept(self, claimed: Entry, receipt: Receipt) -> bool:
+        """Queue an acceptance; False if the ledger records it only by `settle`."""
+        acceptances = self._acceptances
+        if acceptances is None:
+            return False
+        try:
+            return acceptances.accept_soon(
+                claimed.request_id,
+                receipt.sms_id,
+                deduplicated=receipt.deduplicated,
+                unrecorded=self._unrecorded,
+            )
+        except LedgerError as error:
+            self._unrecorded(claimed.request_id, _settlement(receipt), error)
+            return True
+
+    def _unrecorded(self, request_id: str, settlement: Settlement, error: LedgerError) -> None:
+        """Try an acceptance again in the background; it counts whatever its generation."""
+        self._log_trouble(request_id, settlement, error)
+        _ = self._settle_in_background(request_id, 0, settlement)
+
     async def settle(self, claimed: Entry, settlement: Settlement) -> Entry | None:
         """Record a settlement, and return the entry as it stands then.
 
@@ -842,18 +866,28 @@ class LedgerSession:
         try:
             return await self._ledger.settle(claimed.request_id, claimed.generation, settlement)
         except LedgerError as error:
-            _logger.warning(
-                "request id %s: %s could not be recorded (%s); trying again in the background",
-                claimed.request_id,
-                settlement.status.value,
-                error,
-            )
+            self._log_trouble(claimed.request_id, settlement, error)
             _ = self.settle_later(claimed, settlement)
             return None
 
     def settle_later(self, claimed: Entry, settlement: Settlement) -> "asyncio.Task[Entry | None]":
         """Record a settlement in the background, until it succeeds or the client is closed."""
-        task = asyncio.get_running_loop().create_task(self._settle_until_done(claimed, settlement))
+        return self._settle_in_background(claimed.request_id, claimed.generation, settlement)
+
+    def _log_trouble(self, request_id: str, settlement: Settlement, error: LedgerError) -> None:
+        _logger.warning(
+            "request id %s: %s could not be recorded (%s); trying again in the background",
+            request_id,
+            settlement.status.value,
+            error,
+        )
+
+    def _settle_in_background(
+        self, request_id: str, generation: int, settlement: Settlement
+    ) -> "asyncio.Task[Entry | None]":
+        task = asyncio.get_running_loop().create_task(
+            self._settle_until_done(request_id, generation, settlement)
+        )
         self._outstanding.add(task)
         task.add_done_callback(self._outstanding.discard)
         return task
@@ -862,6 +896,8 @@ class LedgerSession:
         """Give each outstanding settlement a last try, and close the ledger if it is ours."""
         self._closing.set()
         try:
+            if self._acceptances is not None and self._ledger.is_open:
+                await self._acceptances.flush()
             while self._outstanding:
                 await asyncio.wait(self._outstanding)
         finally:
@@ -872,13 +908,15 @@ class LedgerSession:
             self._owns_ledger = False
             await self._ledger.aclose()
 
-    async def _settle_until_done(self, claimed: Entry, settlement: Settlement) -> Entry | None:
+    async def _settle_until_done(
+        self, request_id: str, generation: int, settlement: Settlement
+    ) -> Entry | None:
         attempt = 0
         while True:
             attempt += 1
             last_try = self._closing.is_set()
             try:
-                return await self._ledger.settle(claimed.request_id, claimed.generation, settlement)
+                return await self._ledger.settle(request_id, generation, settlement)
             except LedgerError:
                 if last_try:
                     break
@@ -887,7 +925,7 @@ class LedgerSession:
                 await asyncio.wait_for(self._closing.wait(), pause)
         _logger.error(
             "request id %s: %s was never recorded; the ledger says it may have been accepted",
-            claimed.request_id,
+            request_id,
             settlement.status.value,
         )
         return None

@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator, Callable
 
 from esms_async._model.checks import check_seconds
 from esms_async._model.messages import Message, Status
-from esms_async.ledger.base import LedgerBase, LedgerOptions
+from esms_async.ledger.base import LedgerBase, LedgerOptions, Unrecorded
 from esms_async.ledger.handover import Handover, Turn, begin, end, new_handover
-from esms_async.ledger.transitions import Claim, Entry, Settlement, claim, new_entry, settle
+from esms_async.ledger.transitions import Claim, Entry, Settlement, accept, claim, new_entry, settle
 
 _TWO_DAYS = 48 * 3600.0
 
@@ -86,6 +86,24 @@ class MemoryLedger(LedgerBase):
         entry = settle(known, generation, settlement, now=self._clock())
         self._put(entry, known)
         return entry
+
+    def accept_soon(
+        self,
+        request_id: str,
+        sms_id: str | None,
+        *,
+        deduplicated: bool,
+        unrecorded: Unrecorded,  # noqa: ARG002  # memory does not fail
+    ) -> bool:
+        """Record an acceptance at once."""
+        self.require_open()
+        if (known := self._entries.get(request_id)) is not None:
+            entry = accept(known, sms_id, deduplicated=deduplicated, now=self._clock())
+            self._put(entry, known)
+        return True
+
+    async def flush(self) -> None:
+        """Return: nothing is ever queued."""
 
     async def begin_report(self, request_id: str, state: str, lease: float) -> Turn:
         """Ask to hand a delivery report to the application."""

@@ -283,6 +283,36 @@ def settle(entry: Entry, generation: int, settlement: Settlement, *, now: float)
     )
 
 
+def accept(entry: Entry, sms_id: str | None, *, deduplicated: bool, now: float) -> Entry:
+    """Return the entry to store after an acceptance: what `settle` returns, without a Settlement.
+
+    No generation is needed, because an acceptance counts whoever learns it.
+
+    Args:
+        entry: The entry that the ledger holds.
+        sms_id: The SMSID, where it is known.
+        deduplicated: True where the acceptance was learned from code 124.
+        now: The time on the ledger's clock, seconds since the epoch.
+    """
+    if entry.status is Status.ACCEPTED:
+        if entry.sms_id is not None or sms_id is None:
+            return entry
+        return attrs.evolve(entry, sms_id=sms_id)
+    return Entry(
+        entry.request_id,
+        Status.ACCEPTED,
+        None,
+        entry.generation,
+        entry.fingerprint,
+        entry.phone,
+        entry.content,
+        entry.in_doubt_since,
+        now,
+        sms_id,
+        deduplicated,
+    )
+
+
 def _updated(entry: Entry, settlement: Settlement, now: float) -> Entry:
     """Return an entry whose status stays: an SMSID or a moment may be new all the same."""
     if entry.status is Status.ACCEPTED and entry.sms_id is None and settlement.sms_id is not None:
@@ -340,24 +370,25 @@ def fingerprint(message: Message, key: bytes) -> bytes:
         message: The message.
         key: A secret key, as `fingerprint_key` makes it.
     """
-    mac = _keyed(key).copy()
+    name, keyed = _keyed(key)
+    mac = keyed.copy()
     mac.update(f"{message.phone}\n{message.content}".encode())
-    return key_id(key) + mac.digest()[:_MAC_LENGTH]
+    return name + mac.digest()
 
 
-@functools.lru_cache(maxsize=16)
 def key_id(key: bytes) -> bytes:
     """Return the four bytes that begin every fingerprint made with a key."""
-    mac = _keyed(key).copy()
-    mac.update(b"key id")
-    return mac.digest()[:KEY_ID_LENGTH]
+    return _keyed(key)[0]
 
 
-# `hmac.digest` would let go of the interpreter lock for each text, which costs a busy loop more
-# than the hash; a copy of a ready HMAC does not.
+# Keyed BLAKE2 (RFC 7693) is a MAC of its own: it takes a third of the time of an HMAC, and like
+# a copied HMAC it keeps the interpreter lock.
 @functools.lru_cache(maxsize=16)
-def _keyed(key: bytes) -> hmac.HMAC:
-    return hmac.new(key, digestmod=hashlib.sha256)
+def _keyed(key: bytes) -> "tuple[bytes, hashlib.blake2b]":
+    keyed = hashlib.blake2b(key=key, digest_size=_MAC_LENGTH)
+    named = keyed.copy()
+    named.update(b"key id")
+    return named.digest()[:KEY_ID_LENGTH], keyed
 
 
 def same_fingerprint(one: bytes, other: bytes) -> bool:
