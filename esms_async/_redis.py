@@ -140,6 +140,10 @@ class RedisBatches:
                 lost; `unreadable`: what is stored under the key can't be used.
             UsageError: This is another event loop than the one that made this object.
         """
+        return await self.submit(*command)
+
+    def submit(self, *command: str) -> "asyncio.Future[_Reply]":
+        """Run a command, and return the future of its reply; `run` says what may be raised."""
         loop = asyncio.get_running_loop()
         if loop is not self._loop:
             raise UsageError(
@@ -150,7 +154,7 @@ class RedisBatches:
         if not self._waiting:
             loop.call_soon(self._dispatch)
         self._waiting.append((command, done))
-        return await done
+        return done
 
     async def load_scripts(self) -> None:
         """Have the server keep the scripts; raise `failure` if it does not."""
@@ -158,7 +162,7 @@ class RedisBatches:
             for script in self._scripts:
                 await self._client.script_load(script.text)
         except Exception as error:  # noqa: BLE001  # whatever it is, the caller must learn it
-            raise self._error(error) from None
+            raise self.error(error) from None
 
     async def aclose(self) -> None:
         """Run the commands that wait, and close the connections."""
@@ -215,9 +219,10 @@ class RedisBatches:
     def _fail(self, jobs: Sequence[_Job], error: BaseException) -> None:
         for _, done in jobs:
             if not done.done():
-                done.set_exception(self._error(error))
+                done.set_exception(self.error(error))
 
-    def _error(self, error: BaseException) -> EsmsError:
+    def error(self, error: BaseException | str) -> EsmsError:
+        """Return the error to raise for what redis-py, or the server, says."""
         if isinstance(error, self._failure):
             return self._failure(*error.args)
         words = _NOISE.sub("", " ".join(str(error).split()))

@@ -26,6 +26,7 @@ from esms_async.ledger.transitions import (
     SETTLEMENTS,
     Decision,
     Knowledge,
+    Reason,
     Settlement,
 )
 
@@ -34,7 +35,11 @@ FIELDS: Final = tuple(
 )
 """The fields of an entry that a settlement brings beside status and reason."""
 
+UNKNOWN_ONES: Final = "#unknown"
+"""What the key of the set of the unknown entries ends with."""
+
 _PARTS: Final = {
+    "turn": ("turn",),
     "claim": ("script", "entry", "claim"),
     "settle": ("script", "entry", "settle"),
     "prune": ("script", "entry", "prune"),
@@ -51,7 +56,7 @@ def as_text(knowledge: Knowledge | None) -> str:
 
 @functools.cache
 def script(name: str) -> Script:
-    """Return a script of the ledger: claim, settle, prune, begin_report and so on."""
+    """Return a script of the ledger: turn, claim, settle, prune, begin_report and so on."""
     words = _words()
     return Script.of("\n".join(_part(part).substitute(words) for part in _PARTS[name]))
 
@@ -83,6 +88,8 @@ def _words() -> dict[str, str]:
         "CLOCK_TOLERANCE": repr(CLOCK_TOLERANCE),
         # A fingerprint is stored in hexadecimal.
         "KEY_ID_DIGITS": str(2 * KEY_ID_LENGTH),
+        "UNKNOWN_ONES": _lua(UNKNOWN_ONES),
+        "REASON_ATTEMPT": _lua(Reason.ATTEMPT),
         **{f"STATUS_{status.name}": _lua(status) for status in Status},
         **{f"DECISION_{decision.name}": _lua(decision) for decision in Decision},
         "BEGINNINGS": _table({stage or "": _list(*row) for stage, row in BEGINNINGS.items()}),

@@ -21,6 +21,7 @@ import attrs
 from esms_async._model.errors import LedgerError, UsageError
 from esms_async._model.messages import Message, Status
 from esms_async.ledger.base import LedgerBase, LedgerOptions, Unrecorded
+from esms_async.ledger.gather import Acceptance
 from esms_async.ledger.handover import Handover, Stage, Turn, begin, end, new_handover
 from esms_async.ledger.sqlite_writer import SqliteWriter
 from esms_async.ledger.transitions import (
@@ -34,7 +35,6 @@ from esms_async.ledger.transitions import (
     new_entry,
     settle,
 )
-from esms_async.ledger.turns import Acceptance
 
 APPLICATION_ID: Final = 0x65534D53
 """Tells a ledger from other SQLite files: "eSMS", in the application id of the header."""

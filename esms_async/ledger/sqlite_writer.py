@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Generic, Protocol, TypeVar, cast
 
 from esms_async._model.errors import LedgerError, UsageError
+from esms_async.ledger.gather import Acceptance, Gathered, Gatherer
 from esms_async.ledger.transitions import Claim
-from esms_async.ledger.turns import Acceptance, Turn, Turns
 
 T = TypeVar("T")
 C = TypeVar("C")
@@ -61,8 +61,8 @@ class SqliteWriter(Generic[C]):
         self._path = path
         self._connect = connect
         self._batch = batch
-        self._jobs: queue.SimpleQueue[Turn[C] | _Submitted | None] = queue.SimpleQueue()
-        self._gathered: list[Turn[C] | _Submitted] = []
+        self._jobs: queue.SimpleQueue[Gathered[C, Claim] | _Submitted | None] = queue.SimpleQueue()
+        self._gathered: list[Gathered[C, Claim] | _Submitted] = []
         self._stopping = False
         # A thread that nobody stops must not keep the process alive: what it has acknowledged is
         # on disk.
@@ -70,8 +70,8 @@ class SqliteWriter(Generic[C]):
             target=self._run, name="esms_async SqliteLedger", daemon=True
         )
         self._process = os.getpid()
-        self._turns: Turns[C] = Turns(self._jobs.put)
-        self._loop = self._turns.loop
+        self._gatherer: Gatherer[C, Claim] = Gatherer(self._jobs.put)
+        self._loop = self._gatherer.loop
         self._ended: asyncio.Future[object]
 
     async def start(self) -> None:
@@ -107,19 +107,19 @@ class SqliteWriter(Generic[C]):
         done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         # What was accepted before comes first, so the work finds it.
         if done.get_loop() is self._loop:
-            self._turns.flush()
+            self._gatherer.flush()
         self._jobs.put((work, done))  # type: ignore[arg-type]  # a future of T takes T only
         return done
 
     def claim(self, needs: C) -> "asyncio.Future[Claim]":
         """Answer a claim, once it is on disk; it raises what `run` raises."""
         self._require_own_process()
-        return self._turns.claim(needs)
+        return self._gatherer.claim(needs)
 
     def accept(self, acceptance: Acceptance) -> None:
         """Store an acceptance with the next claims, or soon; it raises what `run` raises."""
         self._require_own_process()
-        self._turns.accept(acceptance)
+        self._gatherer.accept(acceptance)
 
     def _require_own_process(self) -> None:
         if os.getpid() != self._process:
@@ -150,7 +150,7 @@ class SqliteWriter(Generic[C]):
         """
         if os.getpid() == self._process:
             self._ended = asyncio.get_running_loop().create_future()
-            self._turns.close()
+            self._gatherer.close()
             self._jobs.put(None)
             await self._ended
 
@@ -240,10 +240,10 @@ class SqliteWriter(Generic[C]):
 
 
 def _apart(
-    gathered: "Sequence[Turn[C] | _Submitted]",
-) -> "tuple[list[Turn[C]], list[_Submitted]]":
-    turns = [one for one in gathered if isinstance(one, Turn)]
-    return turns, [one for one in gathered if not isinstance(one, Turn)]
+    gathered: "Sequence[Gathered[C, Claim] | _Submitted]",
+) -> "tuple[list[Gathered[C, Claim]], list[_Submitted]]":
+    turns = [one for one in gathered if isinstance(one, Gathered)]
+    return turns, [one for one in gathered if not isinstance(one, Gathered)]
 
 
 _Results = list[tuple["asyncio.Future[object]", object]]
