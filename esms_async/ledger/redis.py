@@ -38,7 +38,7 @@ _MARK: Final = "#"
 # As many claims, and as many acceptances, travel together at most: few enough that the server
 # works on them for a few milliseconds.
 _LARGEST_TURN: Final = 128
-_TRIPS: Final = 2
+_TRIPS: Final = 1
 _FACTS: Final = f"{_MARK}facts"
 _GLOB_SPECIALS: Final = re.compile(r"[\\*?\[\]]")
 

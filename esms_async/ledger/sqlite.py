@@ -188,7 +188,10 @@ class SqliteLedger(LedgerBase):
 
     async def flush(self) -> None:
         """Wait until each queued acceptance is on disk, or was handed back."""
-        await self._opened().run(lambda _: None)
+        writer = self._opened()
+        # A transaction that failed has handed them back.
+        with contextlib.suppress(LedgerError):
+            await writer.run(lambda _: None)
 
     async def begin_report(self, request_id: str, state: str, lease: float) -> Turn:
         """Ask to hand a delivery report to the application; the turn is on disk."""
@@ -502,11 +505,13 @@ def _find(connection: sqlite3.Connection, request_id: str) -> Entry | None:
     return None if row is None else _read(row)
 
 
+def _paging(where: str) -> str:
+    return f"{_SELECT} WHERE {where} AND request_id > ? ORDER BY request_id LIMIT ?"
+
+
 def _page(connection: sqlite3.Connection, where: str, after: str) -> list[Entry]:
-    statement = f"{_SELECT} WHERE {where} AND request_id > ? ORDER BY request_id LIMIT ?"
-    return [
-        _read(row) for row in connection.execute(statement, (_key(after) if after else "", _PAGE))
-    ]
+    values = _key(after) if after else after, _PAGE
+    return [_read(row) for row in connection.execute(_paging(where), values)]
 
 
 def _read(row: tuple[Any, ...]) -> Entry:
