@@ -408,10 +408,12 @@ class _Send:
             else:
                 self._judge(evidence, attempt, answer)
         assert self._result is not None  # noqa: S101  # the loop ends with a result
+        if isinstance(self._result, Receipt) and (
+            ledger is None or ledger.accept(self.message, self._result)
+        ):
+            return self._result
         if ledger is not None:
             return await self._settle(ledger, self._result)
-        if isinstance(self._result, Receipt):
-            return self._result
         raise self._result
 
     def _begin(self) -> None:
@@ -563,7 +565,7 @@ class _Send:
                 if age(self.since, now()) > WINDOW:
                     raise self._expired()
             # Before the claim: the machine may sleep while the ledger answers.
-            before = now()
+            before = self._began if self.since is None else now()
             doubt_age = None if self.since is None else age(self.since, before)
             claim = await ledger.claim(message, doubt_age)
         except ForeignLedger:
@@ -608,8 +610,6 @@ class _Send:
     async def _settle(self, ledger: "LedgerSession", result: Receipt | SendError) -> Receipt:
         """Record the result, and tell what is true in the light of the ledger."""
         assert self._claimed is not None  # noqa: S101  # run claims first
-        if isinstance(result, Receipt) and ledger.accept(self._claimed, result):
-            return result
         entry = await ledger.settle(self._claimed, _settlement(result))
         if isinstance(result, Receipt):
             return result
@@ -804,11 +804,15 @@ class LedgerSession:
         self._closing = asyncio.Event()
         self._outstanding: set[asyncio.Task[Entry | None]] = set()
 
-    async def claim(self, message: Message, doubt_age: float | None) -> Claim:
+    def claim(self, message: Message, doubt_age: float | None) -> Coroutine[Any, Any, Claim]:
         """Claim a message that has been in doubt for `doubt_age` seconds, or is not (None)."""
         ledger = self._ledger
         if not (self._is_bound and ledger.is_open):
-            await self.opened()
+            return self._open_and_claim(message, doubt_age)
+        return ledger.claim(message, fingerprint(message, self._key), doubt_age=doubt_age)
+
+    async def _open_and_claim(self, message: Message, doubt_age: float | None) -> Claim:
+        ledger = await self.opened()
         return await ledger.claim(message, fingerprint(message, self._key), doubt_age=doubt_age)
 
     async def look_up(self, message: Message) -> Entry | None:
@@ -837,20 +841,19 @@ class LedgerSession:
                 self._is_bound = True
             return self._ledger
 
-    def accept(self, claimed: Entry, receipt: Receipt) -> bool:
+    def accept(self, message: Message, receipt: Receipt) -> bool:
         """Queue an acceptance; False if the ledger records it only by `settle`."""
-        acceptances = self._acceptances
-        if acceptances is None:
+        if self._acceptances is None:
             return False
         try:
-            return acceptances.accept_soon(
-                claimed.request_id,
+            return self._acceptances.accept_soon(
+                message.request_id,
                 receipt.sms_id,
                 deduplicated=receipt.deduplicated,
                 unrecorded=self._unrecorded,
             )
         except LedgerError as error:
-            self._unrecorded(claimed.request_id, _settlement(receipt), error)
+            self._unrecorded(message.request_id, _settlement(receipt), error)
             return True
 
     def _unrecorded(self, request_id: str, settlement: Settlement, error: LedgerError) -> None:

@@ -2,6 +2,7 @@
 
 import itertools
 import time
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
 
 from esms_async._model.checks import check_seconds
@@ -37,7 +38,7 @@ class MemoryLedger(LedgerBase):
         self._keep = keep
         self._clock = clock
         # In the order of their last change, so the oldest are found without a search.
-        self._entries: dict[str, Entry] = {}
+        self._entries: OrderedDict[str, Entry] = OrderedDict()
         self._handovers: dict[tuple[str, str], Handover] = {}
         self._facts: dict[str, str] = {}
         self._open = False
@@ -173,8 +174,8 @@ class MemoryLedger(LedgerBase):
 
     def _put(self, entry: Entry, known: Entry | None) -> None:
         if entry is not known:
-            self._entries.pop(entry.request_id, None)
             self._entries[entry.request_id] = entry
+            self._entries.move_to_end(entry.request_id)
 
     def _put_handover(
         self, key: tuple[str, str], handover: Handover, known: Handover | None
@@ -190,9 +191,15 @@ class MemoryLedger(LedgerBase):
                 del self._handovers[key]
 
     def _delete_oldest(self, now: float) -> None:
-        for entry in list(itertools.islice(self._entries.values(), 2)):
-            if entry.updated_at < now - self._keep:
-                del self._entries[entry.request_id]
-                # An unknown entry moves behind the others: deleted, it could be sent twice.
-                if entry.status is Status.UNKNOWN:
-                    self._entries[entry.request_id] = entry
+        for _ in range(2):
+            request_id = next(iter(self._entries), None)
+            if request_id is None:
+                return
+            entry = self._entries[request_id]
+            if entry.updated_at >= now - self._keep:
+                return
+            if entry.status is Status.UNKNOWN:
+                # It moves behind the others: deleted, it could be sent twice.
+                self._entries.move_to_end(request_id)
+            else:
+                del self._entries[request_id]

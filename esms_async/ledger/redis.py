@@ -135,7 +135,7 @@ class RedisLedger(LedgerBase):
         phone = message.phone if options.store_phone else mask_phone(message.phone)
         content = message.content if options.store_content else None
         if doubt_age is None:
-            needs = request_id, fingerprint.hex(), phone, content or ""
+            needs = request_id, f"{fingerprint.hex()}{phone}\n{content or ''}"
             if (now := await trips.gatherer.claim(needs)) is not None:
                 entry = Entry(
                     request_id,
@@ -320,8 +320,8 @@ class RedisLedger(LedgerBase):
         return self._trips
 
 
-_Claiming = tuple[str, str, str, str]
-"""What a claim needs: RequestId, fingerprint, phone and content; the answer is the time."""
+_Claiming = tuple[str, str]
+"""What a claim needs: its RequestId, and its argument of `turn.lua`; the answer is the time."""
 
 _Waiting = tuple[_Claiming, "asyncio.Future[float | None]"]
 _Settle = Callable[[RedisBatches, str, int, Settlement], Awaitable[object]]
@@ -399,10 +399,10 @@ class _Trips:
         told = ["" if self._clock is None else repr(self._clock()), self._keep, str(len(claims))]
         for needs, _ in claims:
             keys.append(prefix + needs[0])
-            told += needs[1:]
+            told.append(needs[1])
         for request_id, sms_id, deduplicated, _ in acceptances:
             keys.append(prefix + request_id)
-            told += (sms_id or "", "1" if deduplicated else "")
+            told.append(f"{int(deduplicated)}{sms_id or ''}")
         return ("EVALSHA", script("turn").digest, str(len(keys)), *keys, *told)
 
     def _arrive(

@@ -3,8 +3,9 @@
 -- acceptance of an entry in doubt; `claim` and `settle` do the rest, one by one.
 -- Keys: the set of the unknown entries, and an entry for each claim and for each acceptance.
 -- Arguments: the time, or nothing if it is to be the server's; `keep`; the number of claims;
--- fingerprint, phone and content of each claim; SMSID, and whether deduplicated, of each
--- acceptance. What is None or False is empty.
+-- for each claim its fingerprint, phone, a line feed and its content; for each acceptance 1 if it
+-- is deduplicated, else 0, and its SMSID. What is None is empty. Few arguments, because packing
+-- one takes the client as long as anything else it does for a message.
 -- Reply: the time, a digit for each claim and for each acceptance, 1 for those that were taken,
 -- and the error if the server refused to store the claims.
 local unknown_ones, now, keep, claims = KEYS[1], ARGV[1], ARGV[2], tonumber(ARGV[3])
@@ -17,17 +18,19 @@ end
 -- A server at its maxmemory refuses the first write of a script only. So the claims come first.
 local claimed, members, failure = {}, {}, ''
 for i = 1, claims do
-  local key, place = KEYS[i + 1], 3 * i + 1
+  local key, needs = KEYS[i + 1], ARGV[3 + i]
   if redis.call('EXISTS', key) == 1 then
     claimed[i] = '0'
   else
+    local cut = string.find(needs, '\n', $FINGERPRINT_DIGITS + 1, true)
     local fields = {
       'status', $STATUS_UNKNOWN, 'reason', $REASON_ATTEMPT, 'generation', '1',
-      'fingerprint', ARGV[place], 'phone', ARGV[place + 1],
+      'fingerprint', string.sub(needs, 1, $FINGERPRINT_DIGITS),
+      'phone', string.sub(needs, $FINGERPRINT_DIGITS + 1, cut - 1),
       'in_doubt_since', now, 'updated_at', now,
     }
-    if ARGV[place + 2] ~= '' then
-      fields[15], fields[16] = 'content', ARGV[place + 2]
+    if cut < #needs then
+      fields[15], fields[16] = 'content', string.sub(needs, cut + 1)
     end
     local stored = redis.pcall('HSET', key, unpack(fields))
     if type(stored) == 'table' then
@@ -54,15 +57,15 @@ end
 if #settled > 0 then redis.call('ZREM', unknown_ones, unpack(settled)) end
 for i = 1, #accepted do
   if accepted[i] == '1' then
-    local key, place = KEYS[1 + claims + i], 2 + 3 * claims + 2 * i
+    local key, news = KEYS[1 + claims + i], ARGV[3 + claims + i]
     local fields = {'status', $STATUS_ACCEPTED, 'updated_at', now}
     local absent = {'reason', 'code', 'http_status', 'detail'}
-    if ARGV[place] == '' then
+    if #news == 1 then
       absent[#absent + 1] = 'sms_id'
     else
-      fields[5], fields[6] = 'sms_id', ARGV[place]
+      fields[5], fields[6] = 'sms_id', string.sub(news, 2)
     end
-    if ARGV[place + 1] == '' then
+    if string.sub(news, 1, 1) == '0' then
       absent[#absent + 1] = 'deduplicated'
     else
       fields[#fields + 1] = 'deduplicated'
