@@ -5,12 +5,12 @@ import hashlib
 import re
 from collections import deque
 from collections.abc import Sequence
-from typing import Any, Final, Self
+from typing import Any, Final, Self, cast
 from urllib.parse import urlsplit
 
 import attrs
 from redis.asyncio import BlockingConnectionPool, Redis
-from redis.asyncio.connection import AbstractConnection, parse_url
+from redis.asyncio.connection import Connection, parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, RedisError, ResponseError
@@ -134,7 +134,7 @@ class RedisBatches:
         # reply.
         self._pool = address.pool(socket_timeout=None)
         self._client = Redis(connection_pool=self._pool)
-        self._idle: list[AbstractConnection] = []
+        self._idle: list[Connection] = []
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[_Job] = deque()
         self._in_flight: set[asyncio.Task[None]] = set()
@@ -237,10 +237,10 @@ class RedisBatches:
             self._idle.append(connection)
         return unknown
 
-    async def _connected(self) -> AbstractConnection:
+    async def _connected(self) -> Connection:
         """Return a connection that is ready; back in the pool after each batch it costs twice."""
         if not self._idle:
-            return await self._pool.get_connection()
+            return cast("Connection", await self._pool.get_connection())  # type: ignore[no-untyped-call]  # it has no types
         connection = self._idle.pop()
         try:
             await self._pool.ensure_connection(connection)

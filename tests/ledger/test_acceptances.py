@@ -179,12 +179,12 @@ async def test_an_acceptance_rides_with_the_next_claim() -> None:
     gatherer.accept(Acceptance("r1", None, True, never))  # noqa: FBT003  # a field of its own
     await asyncio.sleep(0)
     assert handed == []
-    gatherer.claim("r2")
-    gatherer.claim("r3")
+    answers = [gatherer.claim(request_id) for request_id in ("r2", "r3")]
     await asyncio.sleep(0)
     (together,) = handed
     assert [needs for needs, _ in together.claims] == ["r2", "r3"]
     assert [one.request_id for one in together.acceptances] == ["r1"]
+    assert [done for _, done in together.claims] == answers
     gatherer.close()
     assert len(handed) == 1
 
@@ -253,7 +253,7 @@ async def test_an_acceptance_that_finds_no_room_comes_back(tmp_path: Path) -> No
 
 
 async def test_a_client_records_later_what_came_back(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The receipt is given, one warning is logged, and the ledger learns it when it can."""
     async with Emulator() as gateway, SqliteLedger(tmp_path / "ledger.db") as ledger:
@@ -261,10 +261,10 @@ async def test_a_client_records_later_what_came_back(
         store = batch.accept
 
         def fail(*_: object) -> None:
-            batch.accept = store  # type: ignore[method-assign]  # once is enough
+            monkeypatch.setattr(batch, "accept", store)
             raise OSError("the disk is full")
 
-        batch.accept = fail  # type: ignore[method-assign]  # a disk with no room
+        monkeypatch.setattr(batch, "accept", fail)
         message = a_message()
         async with EsmsClient(CREDENTIALS, base_url=gateway.url, ledger=ledger) as client:
             assert (await client.send(message)).sms_id is not None

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -513,7 +513,7 @@ def test_results_for_a_closed_event_loop_are_dropped(tmp_path: Path) -> None:
     path = tmp_path / "ledger.db"
     ledger = SqliteLedger(path)
     blocked = threading.Event()
-    writers: list[SqliteWriter] = []
+    writers: list[SqliteWriter[Any]] = []
 
     async def leave() -> None:
         await ledger.open()
