@@ -151,17 +151,20 @@ class RedisBatches:
 
     def submit(self, *command: str) -> "asyncio.Future[_Reply]":
         """Run a command, and return the future of its reply; `run` says what may be raised."""
-        loop = asyncio.get_running_loop()
-        if loop is not self._loop:
+        self.require_loop()
+        done: asyncio.Future[_Reply] = self._loop.create_future()
+        if not self._waiting:
+            self._loop.call_soon(self._dispatch)
+        self._waiting.append((command, done))
+        return done
+
+    def require_loop(self) -> None:
+        """Raise UsageError if this is another event loop than the one that made this object."""
+        if asyncio.get_running_loop() is not self._loop:
             raise UsageError(
                 f"the {self._name} on Redis {self._address} is open for one event loop; open "
                 "another for this one"
             )
-        done: asyncio.Future[_Reply] = loop.create_future()
-        if not self._waiting:
-            loop.call_soon(self._dispatch)
-        self._waiting.append((command, done))
-        return done
 
     async def load_scripts(self) -> None:
         """Have the server keep the scripts; raise `failure` if it does not."""
@@ -221,7 +224,9 @@ class RedisBatches:
             )
             for job in batch:
                 try:
-                    reply: _Reply = await self._client.parse_response(connection, job[0][0])
+                    reply: _Reply = await self._client.parse_response(  # pyright: ignore[reportUnknownMemberType]  # it has no types
+                        connection, job[0][0]
+                    )
                 except NoScriptError:
                     unknown.append(job)
                 except ResponseError as error:

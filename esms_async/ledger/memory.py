@@ -9,7 +9,16 @@ from esms_async._model.checks import check_seconds
 from esms_async._model.messages import Message, Status
 from esms_async.ledger.base import LedgerBase, LedgerOptions, Unrecorded
 from esms_async.ledger.handover import Handover, Turn, begin, end, new_handover
-from esms_async.ledger.transitions import Claim, Entry, Settlement, accept, claim, new_entry, settle
+from esms_async.ledger.transitions import (
+    Claim,
+    Decision,
+    Entry,
+    Settlement,
+    accept,
+    claim,
+    new_entry,
+    settle,
+)
 
 _TWO_DAYS = 48 * 3600.0
 
@@ -39,6 +48,8 @@ class MemoryLedger(LedgerBase):
         self._clock = clock
         # In the order of their last change, so the oldest are found without a search.
         self._entries: OrderedDict[str, Entry] = OrderedDict()
+        # Before this moment even the oldest is not old enough to go.
+        self._next_look = 0.0
         self._handovers: dict[tuple[str, str], Handover] = {}
         self._facts: dict[str, str] = {}
         self._open = False
@@ -62,7 +73,8 @@ class MemoryLedger(LedgerBase):
         """Ask to send a message."""
         self.require_open()
         options, now = self._options, self._clock()
-        self._delete_oldest(now)
+        if now > self._next_look:
+            self._delete_oldest(now)
         fresh = new_entry(
             message,
             fingerprint,
@@ -72,6 +84,10 @@ class MemoryLedger(LedgerBase):
             content=options.store_content,
         )
         known = self._entries.get(message.request_id)
+        if known is None and doubt_age is None:
+            # What nearly every claim comes to.
+            self._entries[message.request_id] = fresh
+            return Claim(Decision.SEND, fresh)
         answer = claim(known, fresh, now=now, window=options.window, resume=doubt_age is not None)
         self._put(answer.entry, known)
         return answer
@@ -196,7 +212,8 @@ class MemoryLedger(LedgerBase):
             if request_id is None:
                 return
             entry = self._entries[request_id]
-            if entry.updated_at >= now - self._keep:
+            self._next_look = entry.updated_at + self._keep
+            if now <= self._next_look:
                 return
             if entry.status is Status.UNKNOWN:
                 # It moves behind the others: deleted, it could be sent twice.

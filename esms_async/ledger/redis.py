@@ -38,7 +38,6 @@ _MARK: Final = "#"
 # As many claims, and as many acceptances, travel together at most: few enough that the server
 # works on them for a few milliseconds.
 _LARGEST_TURN: Final = 128
-_TRIPS: Final = 1
 _FACTS: Final = f"{_MARK}facts"
 _GLOB_SPECIALS: Final = re.compile(r"[\\*?\[\]]")
 
@@ -328,7 +327,9 @@ _Settle = Callable[[RedisBatches, str, int, Settlement], Awaitable[object]]
 
 
 class _Trips:
-    """Takes the claims and acceptances of a turn to the server in one command.
+    """Takes claims and acceptances to the server in one command, one command at a time.
+
+    What comes meanwhile shares the next one: a trip costs the client as much as five messages.
 
     A claim is answered with the server's time, or with None if the lean script left it alone.
 
@@ -355,7 +356,7 @@ class _Trips:
         self._settle = settle
         self._claims: list[_Waiting] = []
         self._acceptances: list[Acceptance] = []
-        self._trips = 0
+        self._is_travelling = False
         self._under_way: set[asyncio.Future[Any]] = set()
 
     def accept(self, acceptance: Acceptance) -> None:
@@ -380,16 +381,17 @@ class _Trips:
             await self.batches.aclose()
 
     def _submit(self, gathered: Gathered[_Claiming, float | None]) -> None:
+        self.batches.require_loop()
         self._claims += gathered.claims
         self._acceptances += gathered.acceptances
         self._dispatch()
 
     def _dispatch(self) -> None:
-        while self._trips < _TRIPS and (self._claims or self._acceptances):
+        if not self._is_travelling and (self._claims or self._acceptances):
             claims, self._claims = _first(self._claims)
             acceptances, self._acceptances = _first(self._acceptances)
             reply = self.batches.submit(*self._command(claims, acceptances))
-            self._trips += 1
+            self._is_travelling = True
             self._under_way.add(reply)
             reply.add_done_callback(functools.partial(self._arrive, claims, acceptances))
 
@@ -410,7 +412,7 @@ class _Trips:
     ) -> None:
         """Answer what has travelled, and let the next go."""
         self._under_way.discard(reply)
-        self._trips -= 1
+        self._is_travelling = False
         error = cast("LedgerError | None", reply.exception())
         if error is None:
             now, claimed, accepted, failure = reply.result().split(" ", 3)

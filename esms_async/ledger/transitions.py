@@ -186,7 +186,7 @@ class Entry:
     detail: str | None = None
 
 
-@attrs.frozen
+@attrs.frozen(slots=False)  # as Entry
 class Claim:
     """The answer to a claim.
 
