@@ -224,9 +224,7 @@ class RedisBatches:
             )
             for job in batch:
                 try:
-                    reply: _Reply = await self._client.parse_response(  # pyright: ignore[reportUnknownMemberType]  # it has no types
-                        connection, job[0][0]
-                    )
+                    reply: _Reply = await self._client.parse_response(connection, job[0][0])  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]  # it has no types
                 except NoScriptError:
                     unknown.append(job)
                 except ResponseError as error:
