@@ -71,7 +71,8 @@ class MemoryLedger(LedgerBase):
         self, message: Message, fingerprint: bytes, *, doubt_age: float | None = None
     ) -> Claim:
         """Ask to send a message."""
-        self.require_open()
+        if not self._open:  # asked without a call, as every send comes by here
+            self.require_open()
         options, now = self._options, self._clock()
         if now > self._next_look:
             self._delete_oldest(now)
@@ -113,10 +114,10 @@ class MemoryLedger(LedgerBase):
         unrecorded: Unrecorded,  # noqa: ARG002  # memory does not fail
     ) -> bool:
         """Record an acceptance at once."""
-        self.require_open()
+        if not self._open:
+            self.require_open()
         if (known := self._entries.get(request_id)) is not None:
-            entry = accept(known, sms_id, deduplicated=deduplicated, now=self._clock())
-            self._put(entry, known)
+            self._put(accept(known, sms_id, deduplicated=deduplicated, now=self._clock()), known)
         return True
 
     async def flush(self) -> None:
