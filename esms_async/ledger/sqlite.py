@@ -483,8 +483,6 @@ def _accepting(rows: int) -> str:
 
 def _insert(connection: sqlite3.Connection, entries: Sequence[Entry]) -> bool:
     """Store entries of first claims, or none of them where a RequestId is not new."""
-    if not entries:
-        return True
     values: list[object] = [entries[0].updated_at]
     for entry in entries:
         values += (_key(entry.request_id), entry.fingerprint, entry.phone, entry.content)

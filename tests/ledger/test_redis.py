@@ -793,3 +793,21 @@ def test_another_missing_module_is_not_blamed_on_redis_py() -> None:
         "sys.modules['esms_async.ledger.redis'] = None\nfrom esms_async.ledger import RedisLedger"
     )
     assert "install it with" not in imported(program).stderr
+
+
+async def test_a_command_that_nobody_waits_for_disturbs_nobody(redis_server: RedisServer) -> None:
+    """Its reply, or its failure, is dropped; the others in its batch get theirs."""
+    for url, seen in ((redis_server.url, True), (f"{redis_server.url}?socket_timeout=2", False)):
+        batches = RedisBatches(RedisAddress(url))
+        await batches.run("PING")
+        with redis_server.hung():
+            left, waited = (asyncio.create_task(batches.run("PING")) for _ in range(2))
+            await sent()
+            left.cancel()
+            if not seen:
+                with pytest.raises(LedgerError, match="no answer within 2 seconds"):
+                    await waited
+        if seen:
+            assert await waited
+        assert left.cancelled()
+        await batches.aclose()
