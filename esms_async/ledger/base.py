@@ -1,7 +1,7 @@
 """Defines what a ledger must offer, what it may offer, and what all ledgers share."""
 
 import abc
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from types import TracebackType
 from typing import Protocol, Self, runtime_checkable
 
@@ -176,6 +176,42 @@ class LedgerReports(Protocol):
 
     async def retry_report(self, key: str) -> bool:
         """Let a failed report be handed on anew; False if no failed one has this key."""
+        ...
+
+
+Unrecorded = Callable[[str, Settlement, LedgerError], None]
+"""Receives the RequestId and the settlement of an acceptance that could not be stored, and why."""
+
+
+@runtime_checkable
+class LedgerAcceptances(Protocol):
+    """Records acceptances without a wait. Optional.
+
+    An entry that is not settled yet says "it may have been accepted". That stays true of an
+    accepted message, so its sender need not wait: a crash before the settlement is stored costs
+    one request, which the gateway answers with code 124.
+    """
+
+    def accept_soon(
+        self, request_id: str, sms_id: str | None, *, deduplicated: bool, unrecorded: Unrecorded
+    ) -> bool:
+        """Queue an acceptance, to be stored with the next claims, or alone after a short time.
+
+        Whatever is asked of this ledger after that knows of the acceptance.
+
+        Args:
+            request_id: The RequestId of a claim.
+            sms_id: The SMSID, where it is known.
+            deduplicated: True where the acceptance was learned from code 124.
+            unrecorded: Called later if the acceptance can't be stored.
+
+        Returns:
+            False if nothing was queued: then the caller calls `settle`, and waits.
+        """
+        ...
+
+    async def flush(self) -> None:
+        """Wait until each queued acceptance is stored, or was handed to its `unrecorded`."""
         ...
 
 

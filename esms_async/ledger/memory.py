@@ -3,11 +3,12 @@
 import heapq
 import itertools
 import time
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
 
 from esms_async._model.checks import check_seconds
 from esms_async._model.messages import Message, Status
-from esms_async.ledger.base import LedgerBase, LedgerOptions
+from esms_async.ledger.base import LedgerBase, LedgerOptions, Unrecorded
 from esms_async.ledger.transitions import (
     Claim,
     Contact,
@@ -15,6 +16,7 @@ from esms_async.ledger.transitions import (
     Entry,
     Settlement,
     StoredReport,
+    accept,
     claim,
     claim_report,
     new_entry,
@@ -52,7 +54,9 @@ class MemoryLedger(LedgerBase):
         self._keep = keep
         self._clock = clock
         # In the order of their last change, so the oldest are found without a search.
-        self._entries: dict[str, Entry] = {}
+        self._entries: OrderedDict[str, Entry] = OrderedDict()
+        # Before this moment even the oldest is not old enough to go.
+        self._next_look = 0.0
         self._reports: dict[str, StoredReport] = {}
         self._due: list[tuple[float, str]] = []
         self._contact: Contact | None = None
@@ -76,9 +80,11 @@ class MemoryLedger(LedgerBase):
         self, message: Message, fingerprint: bytes, *, doubt_age: float | None = None
     ) -> Claim:
         """Ask to send a message."""
-        self.require_open()
+        if not self._open:  # asked without a call, as every send comes by here
+            self.require_open()
         options, now = self._options, self._clock()
-        self._delete_oldest(now)
+        if now > self._next_look:
+            self._delete_oldest(now)
         fresh = new_entry(
             message,
             fingerprint,
@@ -88,6 +94,10 @@ class MemoryLedger(LedgerBase):
             content=options.store_content,
         )
         known = self._entries.get(message.request_id)
+        if known is None and doubt_age is None:
+            # What nearly every claim comes to.
+            self._entries[message.request_id] = fresh
+            return Claim(Decision.SEND, fresh)
         answer = claim(known, fresh, now=now, window=options.window, resume=doubt_age is not None)
         self._put(answer.entry, known)
         return answer
@@ -103,6 +113,24 @@ class MemoryLedger(LedgerBase):
         entry = settle(known, generation, settlement, now=self._clock())
         self._put(entry, known)
         return entry
+
+    def accept_soon(
+        self,
+        request_id: str,
+        sms_id: str | None,
+        *,
+        deduplicated: bool,
+        unrecorded: Unrecorded,  # noqa: ARG002  # memory does not fail
+    ) -> bool:
+        """Record an acceptance at once."""
+        if not self._open:
+            self.require_open()
+        if (known := self._entries.get(request_id)) is not None:
+            self._put(accept(known, sms_id, deduplicated=deduplicated, now=self._clock()), known)
+        return True
+
+    async def flush(self) -> None:
+        """Return: nothing is ever queued."""
 
     async def store_report(
         self, key: str, text: str, *, lease: float | None = None
@@ -224,8 +252,8 @@ class MemoryLedger(LedgerBase):
 
     def _put(self, entry: Entry, known: Entry | None) -> None:
         if entry is not known:
-            self._entries.pop(entry.request_id, None)
             self._entries[entry.request_id] = entry
+            self._entries.move_to_end(entry.request_id)
 
     def _put_report(self, report: StoredReport) -> None:
         if report is self._reports.get(report.key):
@@ -245,9 +273,16 @@ class MemoryLedger(LedgerBase):
                     self._reports[report.key] = report
 
     def _delete_oldest(self, now: float) -> None:
-        for entry in list(itertools.islice(self._entries.values(), 2)):
-            if entry.updated_at < now - self._keep:
-                del self._entries[entry.request_id]
-                # An unknown entry moves behind the others: deleted, it could be sent twice.
-                if entry.status is Status.UNKNOWN:
-                    self._entries[entry.request_id] = entry
+        for _ in range(2):
+            request_id = next(iter(self._entries), None)
+            if request_id is None:
+                return
+            entry = self._entries[request_id]
+            self._next_look = entry.updated_at + self._keep
+            if now <= self._next_look:
+                return
+            if entry.status is Status.UNKNOWN:
+                # It moves behind the others: deleted, it could be sent twice.
+                self._entries.move_to_end(request_id)
+            else:
+                del self._entries[request_id]

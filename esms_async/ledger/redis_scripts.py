@@ -21,6 +21,7 @@ from esms_async.ledger.transitions import (
     CLAIMS,
     CLOCK_TOLERANCE,
     CONTACTS_A_LEASE,
+    FINGERPRINT_LENGTH,
     KEY_ID_LENGTH,
     ONE_MORE_ATTEMPT,
     SETTLEMENTS,
@@ -35,7 +36,11 @@ FIELDS: Final = tuple(
 )
 """The fields of an entry that a settlement brings beside status and reason."""
 
+UNKNOWN_ONES: Final = "#unknown"
+"""What the key of the set of the unknown entries ends with."""
+
 _PARTS: Final = {
+    "turn": ("turn",),
     "claim": ("script", "entry", "claim"),
     "settle": ("script", "entry", "settle"),
     "prune": ("script", "entry", "prune"),
@@ -54,7 +59,7 @@ def as_text(knowledge: Knowledge | None) -> str:
 
 @functools.cache
 def script(name: str) -> Script:
-    """Return a script of the ledger: claim, settle, prune, store_report and so on."""
+    """Return a script of the ledger: turn, claim, settle, prune, store_report and so on."""
     words = _words()
     return Script.of("\n".join(_part(part).substitute(words) for part in _PARTS[name]))
 
@@ -85,10 +90,12 @@ def _words() -> dict[str, str]:
         "ONE_MORE_ATTEMPT": _lua(as_text((ONE_MORE_ATTEMPT.status, ONE_MORE_ATTEMPT.reason))),
         "CLOCK_TOLERANCE": repr(CLOCK_TOLERANCE),
         # A fingerprint is stored in hexadecimal.
+        "FINGERPRINT_DIGITS": str(2 * FINGERPRINT_LENGTH),
         "KEY_ID_DIGITS": str(2 * KEY_ID_LENGTH),
+        "UNKNOWN_ONES": _lua(UNKNOWN_ONES),
+        "REASON_ATTEMPT": _lua(Reason.ATTEMPT),
         **{f"STATUS_{status.name}": _lua(status) for status in Status},
         **{f"DECISION_{decision.name}": _lua(decision) for decision in Decision},
-        "REASON_ATTEMPT": _lua(Reason.ATTEMPT),
         "KNOWLEDGE_FAILED": _lua(as_text((Status.REJECTED, Reason.MESSAGE))),
         "CONTACTS_A_LEASE": str(CONTACTS_A_LEASE),
     }

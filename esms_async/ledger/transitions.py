@@ -155,7 +155,7 @@ SETTLEMENTS: Final[Mapping[tuple[Knowledge, Knowledge], tuple[Knowledge, Knowled
 # fmt: on
 
 
-@attrs.frozen
+@attrs.frozen(slots=False)  # made twice for each message, in a third of the time
 class Entry:
     """What a ledger holds of one send.
 
@@ -193,7 +193,7 @@ class Entry:
     detail: str | None = None
 
 
-@attrs.frozen
+@attrs.frozen(slots=False)  # as Entry
 class Claim:
     """The answer to a claim.
 
@@ -298,6 +298,36 @@ def settle(entry: Entry, generation: int, settlement: Settlement, *, now: float)
         settlement.code,
         settlement.http_status,
         settlement.detail,
+    )
+
+
+def accept(entry: Entry, sms_id: str | None, *, deduplicated: bool, now: float) -> Entry:
+    """Return the entry to store after an acceptance: what `settle` returns, without a Settlement.
+
+    No generation is needed, because an acceptance counts whoever learns it.
+
+    Args:
+        entry: The entry that the ledger holds.
+        sms_id: The SMSID, where it is known.
+        deduplicated: True where the acceptance was learned from code 124.
+        now: The time on the ledger's clock, seconds since the epoch.
+    """
+    if entry.status is Status.ACCEPTED:
+        if entry.sms_id is not None or sms_id is None:
+            return entry
+        return attrs.evolve(entry, sms_id=sms_id)
+    return Entry(
+        entry.request_id,
+        Status.ACCEPTED,
+        None,
+        entry.generation,
+        entry.fingerprint,
+        entry.phone,
+        entry.content,
+        entry.in_doubt_since,
+        now,
+        sms_id,
+        deduplicated,
     )
 
 
@@ -476,7 +506,10 @@ CONTACTS_A_LEASE: Final = 4
 KEY_ID_LENGTH: Final = 4
 """How many bytes at the start of a fingerprint name the key that it was made with."""
 
-_MAC_LENGTH = 16
+_MAC_LENGTH: Final = 16
+
+FINGERPRINT_LENGTH: Final = KEY_ID_LENGTH + _MAC_LENGTH
+"""How many bytes a fingerprint has."""
 
 
 def fingerprint(message: Message, key: bytes, default: Route = FIXED_NUMBER) -> bytes:
@@ -490,32 +523,32 @@ def fingerprint(message: Message, key: bytes, default: Route = FIXED_NUMBER) -> 
         key: A secret key, as `fingerprint_key` makes it.
         default: How the message travels if it names no route itself.
     """
-    mac = _keyed(key).copy()
+    name, keyed = _keyed(key)
+    mac = keyed.copy()
     route = message.route or default
     if route.kind is RouteKind.FIXED:
-        # What ledgers hold since before there were routes. It begins with a digit, and the text of
-        # every other route does not.
+        # It begins with a digit, and the text of every other route does not.
         mac.update(f"{message.phone}\n{message.content}".encode())
     else:
         params = None if message.params is None else sorted(message.params.items())
         told = (*attrs.astuple(route), message.phone, message.content, params)
         mac.update(f"{route.kind}{json.dumps(told)}".encode())
-    return key_id(key) + mac.digest()[:_MAC_LENGTH]
+    return name + mac.digest()
 
 
-@functools.lru_cache(maxsize=16)
 def key_id(key: bytes) -> bytes:
     """Return the four bytes that begin every fingerprint made with a key."""
-    mac = _keyed(key).copy()
-    mac.update(b"key id")
-    return mac.digest()[:KEY_ID_LENGTH]
+    return _keyed(key)[0]
 
 
-# `hmac.digest` would let go of the interpreter lock for each text, which costs a busy loop more
-# than the hash; a copy of a ready HMAC does not.
+# Keyed BLAKE2 (RFC 7693) is a MAC of its own: it takes a third of the time of an HMAC, and like
+# a copied HMAC it keeps the interpreter lock.
 @functools.lru_cache(maxsize=16)
-def _keyed(key: bytes) -> hmac.HMAC:
-    return hmac.new(key, digestmod=hashlib.sha256)
+def _keyed(key: bytes) -> "tuple[bytes, hashlib.blake2b]":
+    keyed = hashlib.blake2b(key=key, digest_size=_MAC_LENGTH)
+    named = keyed.copy()
+    named.update(b"key id")
+    return named.digest()[:KEY_ID_LENGTH], keyed
 
 
 def same_fingerprint(one: bytes, other: bytes) -> bool:

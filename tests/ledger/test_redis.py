@@ -41,6 +41,23 @@ def own_server() -> Iterator[RedisServer]:
         yield server
 
 
+class Unrecorded:
+    """Takes acceptances that come back.
+
+    Attributes:
+        told: Their RequestIds.
+    """
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def __call__(self, request_id: str, settlement: Settlement, error: LedgerError) -> None:
+        """Take one."""
+        assert settlement.status is Status.ACCEPTED
+        assert str(error)
+        self.told.append(request_id)
+
+
 async def claimed(ledger: RedisLedger, message: Message) -> Claim:
     """Claim a message."""
     return await ledger.claim(message, fingerprint(message, KEY))
@@ -468,6 +485,83 @@ async def test_at_maxmemory_nothing_is_claimed_and_settling_goes_on(
             assert (await claimed(ledger, second)).decision is Decision.SEND
 
 
+async def test_at_maxmemory_acceptances_are_stored_beside_refused_claims(
+    own_server: RedisServer, prefix: str
+) -> None:
+    """A claim that travels with an acceptance is refused, and does not hold it up."""
+    message = a_message()
+    with own_server.client() as client:
+        async with RedisLedger(own_server.url, prefix=prefix) as ledger:
+            await claimed(ledger, message)
+            client.config_set("maxmemory", 1)
+            unrecorded = Unrecorded()
+            ledger.accept_soon(
+                message.request_id, "d8e0", deduplicated=False, unrecorded=unrecorded
+            )
+            with pytest.raises(LedgerError, match="maxmemory"):
+                await claimed(ledger, a_message())
+            entry = await ledger.look_up(message.request_id)
+            assert entry is not None
+            assert entry.status is Status.ACCEPTED
+    assert unrecorded.told == []
+
+
+async def test_acceptances_come_back_from_a_server_that_is_away(
+    own_server: RedisServer, prefix: str
+) -> None:
+    """Each is handed back with the reason, and `flush` does not wait for what can't come."""
+    messages = [a_message() for _ in range(3)]
+    async with RedisLedger(own_server.url, prefix=prefix) as ledger:
+        for message in messages:
+            await claimed(ledger, message)
+        own_server.kill()
+        unrecorded = Unrecorded()
+        for message in messages:
+            ledger.accept_soon(message.request_id, None, deduplicated=True, unrecorded=unrecorded)
+        await ledger.flush()
+        assert [one.request_id for one in messages] == unrecorded.told
+        await asyncio.to_thread(own_server.start)
+        entry = await ledger.look_up(messages[0].request_id)
+        assert entry is not None
+        assert entry.status is Status.UNKNOWN
+
+
+async def test_an_acceptance_of_what_cannot_be_read_comes_back(
+    redis_server: RedisServer, prefix: str
+) -> None:
+    """What another program keeps under the key stays as it is; the others are stored."""
+    odd, good = a_message(), a_message()
+    with redis_server.client() as client:
+        async with RedisLedger(redis_server.url, prefix=prefix) as ledger:
+            await claimed(ledger, good)
+            client.set(prefix + odd.request_id, "somebody else's")
+            unrecorded = Unrecorded()
+            for message in (odd, good):
+                ledger.accept_soon(
+                    message.request_id, "d8e0", deduplicated=False, unrecorded=unrecorded
+                )
+            await ledger.flush()
+            entry = await ledger.look_up(good.request_id)
+            assert entry is not None
+            assert entry.status is Status.ACCEPTED
+            assert client.get(prefix + odd.request_id) == "somebody else's"
+    assert unrecorded.told == [odd.request_id]
+
+
+async def test_a_cancelled_caller_whose_trip_fails_disturbs_nobody(
+    redis_server: RedisServer, prefix: str
+) -> None:
+    """Only those who still wait learn that the server does not answer."""
+    url = f"{redis_server.url}?socket_timeout=2"
+    async with RedisLedger(url, prefix=prefix) as ledger:
+        with redis_server.hung():
+            tasks = [asyncio.create_task(claimed(ledger, a_message())) for _ in range(2)]
+            await sent()
+            tasks[0].cancel()
+            ends = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [type(end) for end in ends] == [asyncio.CancelledError, LedgerError]
+
+
 async def test_a_read_only_server_is_an_error(
     own_server: RedisServer, prefix: str, unused_tcp_port: int
 ) -> None:
@@ -706,3 +800,21 @@ def test_another_missing_module_is_not_blamed_on_redis_py() -> None:
         "sys.modules['esms_async.ledger.redis'] = None\nfrom esms_async.ledger import RedisLedger"
     )
     assert "install it with" not in imported(program).stderr
+
+
+async def test_a_command_that_nobody_waits_for_disturbs_nobody(redis_server: RedisServer) -> None:
+    """Its reply, or its failure, is dropped; the others in its batch get theirs."""
+    for url, seen in ((redis_server.url, True), (f"{redis_server.url}?socket_timeout=2", False)):
+        batches = RedisBatches(RedisAddress(url))
+        await batches.run("PING")
+        with redis_server.hung():
+            left, waited = (asyncio.create_task(batches.run("PING")) for _ in range(2))
+            await sent()
+            left.cancel()
+            if not seen:
+                with pytest.raises(LedgerError, match="no answer within 2 seconds"):
+                    await waited
+        if seen:
+            assert await waited
+        assert left.cancelled()
+        await batches.aclose()

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -241,6 +241,7 @@ async def test_one_failing_operation_undoes_its_transaction(tmp_path: Path) -> N
         waiting = ledger._opened().run(block)
         await asyncio.to_thread(busy.wait, generous(20))
         claiming = asyncio.create_task(ledger.claim(message, fingerprint(message, b"key")))
+        await asyncio.sleep(0)
         failing = ledger._opened().run(fail)
         await asyncio.sleep(0)
         blocked.set()
@@ -523,7 +524,7 @@ def test_results_for_a_closed_event_loop_are_dropped(tmp_path: Path) -> None:
     path = tmp_path / "ledger.db"
     ledger = SqliteLedger(path)
     blocked = threading.Event()
-    writers: list[SqliteWriter] = []
+    writers: list[SqliteWriter[Any]] = []
 
     async def leave() -> None:
         await ledger.open()
@@ -553,3 +554,44 @@ async def test_pruning_frees_what_is_old(tmp_path: Path) -> None:
         now[0] += 100
         assert await ledger.prune(10) == 1000
         assert await ledger.prune(10) == 0
+
+
+async def test_pruning_lets_claims_through(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A prune of many entries is made of slices, and a claim waits for one of them at most."""
+    monkeypatch.setattr(sqlite, "_SLICE", 10)
+    async with SqliteLedger(tmp_path / "ledger.db") as ledger:
+        ids = await asyncio.gather(*(claim(ledger) for _ in range(200)))
+        await asyncio.gather(*(ledger.settle(one, 1, ACCEPTED) for one in ids[:150]))
+        pruning = asyncio.create_task(ledger.prune(-1))
+        await asyncio.sleep(0)
+        late = await claim(ledger)
+        assert not pruning.done()
+        assert await pruning == 150
+        assert {entry.request_id async for entry in ledger.entries()} == {*ids[150:], late}
+
+
+@pytest.mark.parametrize(
+    ("statement", "plan"),
+    [
+        (
+            sqlite._paging("status = 'unknown'"),
+            "USING INDEX unsettled",
+        ),
+        (sqlite._accepting(2), "SEARCH sends USING PRIMARY KEY"),
+        (f"{sqlite._SELECT} WHERE request_id = ?", "SEARCH sends USING PRIMARY KEY"),
+    ],
+    ids=["unsettled", "accept", "find"],
+)
+async def test_nothing_goes_through_all_entries(tmp_path: Path, statement: str, plan: str) -> None:
+    """Unsettled entries are found by their index, and one entry by its key."""
+
+    def explain(connection: sqlite3.Connection) -> list[str]:
+        values = [None] * 20
+        count = 7 if "column" in statement else statement.count("?")
+        explained = connection.execute(f"EXPLAIN QUERY PLAN {statement}", values[:count])
+        return [str(row[3]) for row in explained]
+
+    async with SqliteLedger(tmp_path / "ledger.db") as ledger:
+        steps = await ledger._opened().run(explain)
+    assert any(plan in step for step in steps)
+    assert not any(step.startswith("SCAN sends") and plan not in step for step in steps)

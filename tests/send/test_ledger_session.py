@@ -74,6 +74,10 @@ class FailingLedger(MemoryLedger):
             raise LedgerError("the disk is full")
         return await super().claim(message, fingerprint, doubt_age=doubt_age)
 
+    def accept_soon(self, *_: object, **__: object) -> bool:
+        """Leave acceptances to `settle`."""
+        return False
+
     async def settle(
         self, request_id: str, generation: int, settlement: Settlement
     ) -> Entry | None:
@@ -170,6 +174,10 @@ class SlowToSettle(MemoryLedger):
     def __init__(self) -> None:
         super().__init__()
         self.settling = asyncio.Event()
+
+    def accept_soon(self, *_: object, **__: object) -> bool:
+        """Leave acceptances to `settle`."""
+        return False
 
     async def settle(
         self, request_id: str, generation: int, settlement: Settlement
