@@ -559,7 +559,8 @@ class _Send:
                     raise self._expired()
             # Before the claim: the machine may sleep while the ledger answers.
             before = now()
-            doubt_age = None if self.since is None else age(self.since, before)
+            # The age is infinite once the wall clock was set back, and a ledger stores a date.
+            doubt_age = None if self.since is None else min(age(self.since, before), 2 * WINDOW)
             claim = await ledger.claim(message, self.default_route, doubt_age)
         except ForeignLedger:
             self.is_memorable = False
