@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Final, TypeVar, cast
+from urllib.parse import quote
 
 import aiohttp
 import attrs
@@ -752,7 +753,7 @@ class Transport:
             body = aiohttp.BytesPayload(question.body(credentials), content_type="application/json")
         else:
             url = url.with_query(question.fields)
-            middlewares = (*middlewares, _with_query(keys(credentials)))
+            middlewares = (*middlewares, _with_keys(credentials, in_path=question.keys_in_path))
         try:
             async with (
                 asyncio.timeout(time_limit),
@@ -841,13 +842,19 @@ class Transport:
         return self._session_post
 
 
-def _with_query(secrets: Mapping[str, str]) -> aiohttp.ClientMiddlewareType:
-    """Return a middleware that adds to the query of a request."""
+def _with_keys(credentials: Credentials, *, in_path: bool) -> aiohttp.ClientMiddlewareType:
+    """Return a middleware that adds the account's keys to the URL of a request."""
+    secrets = keys(credentials)
 
     async def add(
         request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
     ) -> aiohttp.ClientResponse:
-        request.url = request.url.update_query(secrets)
+        if in_path:
+            written = "/".join(quote(secret, safe="") for secret in secrets.values())
+            path = f"{request.url.raw_path}/{written}"
+            request.url = request.url.with_path(path, encoded=True)
+        else:
+            request.url = request.url.update_query(secrets)
         return await handler(request)
 
     return add

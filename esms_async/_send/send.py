@@ -78,6 +78,7 @@ from esms_async.ledger.transitions import (
     Settlement,
     fingerprint,
     fingerprint_key,
+    same_fingerprint,
 )
 
 _logger = logging.getLogger("esms_async")
@@ -272,6 +273,7 @@ class _Send:
     _accepted: Receipt | None = None
     _claimed: Entry | None = None
     _failure: SendError | None = None
+    _invalid: InvalidMessage | None = None
     _is_fresh = False
     _request: SendRequest | None = None
     _result: Receipt | SendError | None = None
@@ -362,15 +364,21 @@ class _Send:
             # Before the claim: where the caller's own hook fails, nothing has to be given back.
             try:
                 self._body = options.encode(message)
-            except InvalidMessage:
+            except InvalidMessage as error:
                 # Nothing was tried, so the id is free for what the caller means to send.
                 self.is_memorable = False
-                raise
+                if self.since is None and (sender.ledger is None or is_fresh):
+                    raise
+                # An earlier attempt may have been accepted, when the message could be sent.
+                self._invalid = error
+            else:
+                object.__setattr__(message, "_untried_in", -id(self) if is_fresh else None)
+                self._is_fresh = is_fresh
             if message.params is not None:
                 self._operation = ZALO_OPERATION
-            object.__setattr__(message, "_untried_in", -id(self) if is_fresh else None)
-            self._is_fresh = is_fresh
         ledger = sender.ledger
+        if self._invalid is not None:
+            return await self._refuse(self._invalid)
         if ledger is not None and self._claimed is None and (early := await self._claim(ledger)):
             return early
         while self._result is None:
@@ -421,7 +429,8 @@ class _Send:
             self._request = None
             self.attempts += (attempt,)
             if evidence is not Evidence.ACCEPTED or self.is_observed:
-                sender.events.attempted(message, len(self.attempts), attempt)
+                route = message.route or self.default_route
+                sender.events.attempted(message, len(self.attempts), attempt, route)
             if evidence is Evidence.ACCEPTED:
                 self._result = Receipt(message.request_id, sms_id, False, self.attempts)  # noqa: FBT003  # as fast as it gets
             else:
@@ -436,6 +445,27 @@ class _Send:
         if isinstance(self._result, Receipt):
             return self._result
         raise self._result
+
+    async def _refuse(self, error: InvalidMessage) -> Receipt:
+        """Tell what is true of a message that can't be sent as it is, but may have been before."""
+        ledger, message = self._sender.ledger, self.message
+        entry = None
+        if ledger is not None:
+            try:
+                entry = await ledger.look_up(message)
+            except LedgerError as failure:
+                raise OutcomeUnknown(
+                    message, (), f"the ledger could not say whether it was sent before: {failure}"
+                ) from error
+            if entry is not None and not ledger.holds(entry, message, self.default_route):
+                raise error
+        if entry is not None and entry.status is Status.ACCEPTED:
+            return _receipt(entry)
+        if self.since is not None or (entry is not None and entry.status is Status.UNKNOWN):
+            raise OutcomeUnknown(
+                message, (), f"it may have been accepted, and can't be sent now: {error}"
+            ) from error
+        raise error
 
     @property
     def _is_only_try(self) -> bool:
@@ -675,7 +705,8 @@ class _Send:
             )
             attempt = Attempt(datetime.now(UTC), 0.0, evidence, error="cancelled")
             self.attempts += (attempt,)
-            self._sender.events.attempted(self.message, len(self.attempts), attempt)
+            route = self.message.route or self.default_route
+            self._sender.events.attempted(self.message, len(self.attempts), attempt, route)
             if request.may_have_arrived:
                 self.since = self.since or self._written or now()
             self._request = None
@@ -718,7 +749,8 @@ class _Send:
             outcome, attempts = Outcome(self.message, result), result.attempts
         else:
             outcome, attempts = Outcome(self.message, error=result), self.attempts
-        self._sender.events.ended(outcome, attempts, time.monotonic() - self._started)
+        route = self.message.route or self.default_route
+        self._sender.events.ended(outcome, attempts, time.monotonic() - self._started, route)
 
     def _expired(self) -> RequestIdExpired:
         assert self.since is not None  # noqa: S101  # only a message in doubt expires
@@ -741,6 +773,7 @@ class _Send:
             self.attempts,
             code=attempt.code,
             status=attempt.status,
+            route=message.route or self.default_route,
             sms_id=answer.sms_id,
             detail=None if answer.detail is None else redact(answer.detail, *secrets),
         )
@@ -751,6 +784,7 @@ class _Send:
             self.attempts,
             code=entry.code,
             status=entry.http_status,
+            route=self.message.route or self.default_route,
             sms_id=entry.sms_id,
             detail=entry.detail,
         )
@@ -791,6 +825,10 @@ class LedgerSession:
     async def look_up(self, message: Message) -> Entry | None:
         """Return the entry of a message, or None."""
         return await (await self.opened()).look_up(message.request_id)
+
+    def holds(self, entry: Entry, message: Message, default: Route) -> bool:
+        """Tell whether an entry can be of a message, and not of another with the same id."""
+        return same_fingerprint(entry.fingerprint, fingerprint(message, self._key, default))
 
     async def opened(self) -> Ledger:
         """Return the ledger, opened first if nobody has.
@@ -978,12 +1016,15 @@ def _rejected(
     *,
     code: str | None,
     status: int | None,
+    route: Route,
     sms_id: str | None = None,
     detail: str | None = None,
 ) -> Rejected:
     """Return the error of the kind that a code asks for."""
     kind = Rejected if code is None else _REJECTIONS.get(lookup(code).scope, Rejected)
-    return kind(message, attempts, code=code, status=status, sms_id=sms_id, detail=detail)
+    return kind(
+        message, attempts, code=code, status=status, sms_id=sms_id, detail=detail, route=route
+    )
 
 
 def _is_final(error: SendError) -> bool:
