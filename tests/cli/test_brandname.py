@@ -48,8 +48,7 @@ def test_odd_lists(
     words: str,
 ) -> None:
     """What is not there, and what no page lists, is said."""
-    from esms_async._http.transport import HttpResponse  # noqa: PLC0415  # for this test alone
-    from esms_async._http.transport import Transport  # noqa: PLC0415  # the same
+    from esms_async._http.transport import HttpResponse, Transport  # noqa: PLC0415  # for this test
 
     async def query(*_: object, **__: object) -> HttpResponse:
         return HttpResponse(200, answer.encode(), None)
