@@ -138,7 +138,7 @@ class RedisLedger(LedgerBase):
         phone = message.phone if options.store_phone else mask_phone(message.phone)
         content = message.content if options.store_content else None
         if doubt_age is None:
-            needs = request_id, f"{fingerprint.hex()}{phone}\n{content or ''}"
+            needs = request_id, f"{fingerprint.hex()}\n{phone}\n{content or ''}"
             if (now := await trips.gatherer.claim(needs)) is not None:
                 entry = Entry(
                     request_id,

@@ -21,7 +21,6 @@ from esms_async.ledger.transitions import (
     CLAIMS,
     CLOCK_TOLERANCE,
     CONTACTS_A_LEASE,
-    FINGERPRINT_LENGTH,
     KEY_ID_LENGTH,
     ONE_MORE_ATTEMPT,
     SETTLEMENTS,
@@ -90,7 +89,6 @@ def _words() -> dict[str, str]:
         "ONE_MORE_ATTEMPT": _lua(as_text((ONE_MORE_ATTEMPT.status, ONE_MORE_ATTEMPT.reason))),
         "CLOCK_TOLERANCE": repr(CLOCK_TOLERANCE),
         # A fingerprint is stored in hexadecimal.
-        "FINGERPRINT_DIGITS": str(2 * FINGERPRINT_LENGTH),
         "KEY_ID_DIGITS": str(2 * KEY_ID_LENGTH),
         "UNKNOWN_ONES": _lua(UNKNOWN_ONES),
         "REASON_ATTEMPT": _lua(Reason.ATTEMPT),

@@ -508,9 +508,6 @@ KEY_ID_LENGTH: Final = 4
 
 _MAC_LENGTH: Final = 16
 
-FINGERPRINT_LENGTH: Final = KEY_ID_LENGTH + _MAC_LENGTH
-"""How many bytes a fingerprint has."""
-
 
 def fingerprint(message: Message, key: bytes, default: Route = FIXED_NUMBER) -> bytes:
     """Return 20 bytes that tell what is sent, where and how from others, and tell nothing else.

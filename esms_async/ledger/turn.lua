@@ -3,9 +3,9 @@
 -- acceptance of an entry in doubt; `claim` and `settle` do the rest, one by one.
 -- Keys: the set of the unknown entries, and an entry for each claim and for each acceptance.
 -- Arguments: the time, or nothing if it is to be the server's; `keep`; the number of claims;
--- for each claim its fingerprint, phone, a line feed and its content; for each acceptance 1 if it
--- is deduplicated, else 0, and its SMSID. What is None is empty. Few arguments, because packing
--- one takes the client as long as anything else it does for a message.
+-- for each claim its fingerprint, phone and content, with line feeds between them; for each
+-- acceptance 1 if it is deduplicated, else 0, and its SMSID. What is None is empty. Few arguments,
+-- because packing one takes the client as long as anything else it does for a message.
 -- Reply: the time, a digit for each claim and for each acceptance, 1 for those that were taken,
 -- and the error if the server refused to store the claims.
 local unknown_ones, now, keep, claims = KEYS[1], ARGV[1], ARGV[2], tonumber(ARGV[3])
@@ -22,15 +22,15 @@ for i = 1, claims do
   if redis.call('EXISTS', key) == 1 then
     claimed[i] = '0'
   else
-    local cut = string.find(needs, '\n', $FINGERPRINT_DIGITS + 1, true)
+    local one = string.find(needs, '\n', 1, true)
+    local two = string.find(needs, '\n', one + 1, true)
     local fields = {
       'status', $STATUS_UNKNOWN, 'reason', $REASON_ATTEMPT, 'generation', '1',
-      'fingerprint', string.sub(needs, 1, $FINGERPRINT_DIGITS),
-      'phone', string.sub(needs, $FINGERPRINT_DIGITS + 1, cut - 1),
+      'fingerprint', string.sub(needs, 1, one - 1), 'phone', string.sub(needs, one + 1, two - 1),
       'in_doubt_since', now, 'updated_at', now,
     }
-    if cut < #needs then
-      fields[15], fields[16] = 'content', string.sub(needs, cut + 1)
+    if two < #needs then
+      fields[15], fields[16] = 'content', string.sub(needs, two + 1)
     end
     local stored = redis.pcall('HSET', key, unpack(fields))
     if type(stored) == 'table' then
