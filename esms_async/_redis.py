@@ -168,12 +168,16 @@ class RedisBatches:
 
     async def load_scripts(self) -> None:
         """Have the server keep the scripts; raise `failure` if it does not."""
+        # By the connections of the batches: they may hold all that the pool allows.
+        jobs: list[_Job] = [
+            (("SCRIPT LOAD", script.text), self._loop.create_future()) for script in self._scripts
+        ]
         try:
             async with asyncio.timeout(self._address.timeout):
-                for script in self._scripts:
-                    await self._client.script_load(script.text)
+                await self._send(jobs)
         except Exception as error:  # noqa: BLE001  # whatever it is, the caller must learn it
             raise self.error(error) from None
+        await asyncio.gather(*(done for _, done in jobs))
 
     async def aclose(self) -> None:
         """Run the commands that wait, and close the connections."""
