@@ -10,20 +10,19 @@ from esms_async._model.redaction import redact
 from esms_async._model.version import __version__
 from esms_async.cli import account
 from esms_async.cli.again import command_line
-from esms_async.cli.bulk import bulk
+from esms_async.cli.bulk import BulkOptions, bulk, default_batch
+from esms_async.cli.bulk import dry_run as check_rows
 from esms_async.cli.completion import completion_script
-from esms_async.cli.dry_run import dry_run as check_rows
 from esms_async.cli.emulator import emulator_options, serve
 from esms_async.cli.errors import ExitCode, InputError
 from esms_async.cli.gateway import GatewayChoice
 from esms_async.cli.interrupt import interruptible
-from esms_async.cli.job import BulkOptions, default_batch
 from esms_async.cli.ledger_choice import choose_ledger, is_url
 from esms_async.cli.ledger_commands import ledger_group
-from esms_async.cli.lines import require_standard_input
 from esms_async.cli.options import PATH, Command, debug_option, gateway_options
 from esms_async.cli.queued import awaited_rows, bulk_by_queue
 from esms_async.cli.rate import Rate
+from esms_async.cli.rows import Template
 from esms_async.cli.running import (
     NAME,
     check_standard_streams,
@@ -32,8 +31,8 @@ from esms_async.cli.running import (
     standard_output_failed,
 )
 from esms_async.cli.screen import Screen
-from esms_async.cli.send import SendOptions, send
-from esms_async.cli.template import Template, column_name
+from esms_async.cli.send import OneMessage, send
+from esms_async.cli.spreadsheet import column_name, require_standard_input
 from esms_async.cli.worker import worker
 
 
@@ -50,7 +49,7 @@ def _group(ctx: click.Context) -> int:
     Set the keys in ESMS_API_KEY and ESMS_SECRET_KEY; --emulator needs none.
 
     Exit codes: 0 all accepted, 1 some not, 2 wrong use or unreadable input, 3 the gateway refuses
-    the account, 130 interrupted.
+    the account, 4 the gateway can't be reached, 130 interrupted.
     """
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help(), err=True)
@@ -59,11 +58,11 @@ def _group(ctx: click.Context) -> int:
 
 @_group.command("bulk", cls=Command, short_help="Send a message to every row of a file.")
 @click.argument("file", type=PATH)
-@click.option(
-    "--content", metavar="TEXT", help="Text, like '{code} is it' [default: column content]."
-)
+@click.option("--content", metavar="TEXT", help="Text, like '{code} is it' [default: a column].")
+@click.option("--phone-column", metavar="COLUMN", help="Column of the phone [default: found].")
+@click.option("--content-column", metavar="COLUMN", help="Column of the text [default: found].")
 @click.option("--batch", metavar="NAME", help="Name of the batch [default: name of FILE].")
-@click.option("--key", metavar="COLUMN", help="Column that identifies a row.")
+@click.option("--key", metavar="COLUMN", help="Column that identifies a row [default: the phone].")
 @click.option(
     "--concurrency",
     type=click.IntRange(1, 500),
@@ -74,19 +73,35 @@ def _group(ctx: click.Context) -> int:
 )
 @click.option("--rate", metavar="N", help="Most requests a second, or a minute: 600/m.")
 @click.option("--ledger", type=PATH, metavar="PATH", help="Ledger [default: FILE.ledger].")
-@click.option("--no-ledger", is_flag=True, help="Keep no ledger; a later run sends all again.")
+@click.option(
+    "--no-ledger", is_flag=True, help="Keep no ledger; a later run sends every row again."
+)
 @click.option("--retry-rejected", is_flag=True, help="Send rows again that were rejected.")
+@click.option("--template-changed", is_flag=True, help="Send a new text to rows that nobody got.")
+@click.option("--allow-duplicates", is_flag=True, help="Send rows that repeat phone and text.")
+@click.option("--allow-again", is_flag=True, help="Send a phone further texts of the batch.")
+@click.option(
+    "--stop-after",
+    type=click.IntRange(0),
+    default=50,
+    metavar="N",
+    show_default=True,
+    help="Stop after N rows in a row that could not leave; 0 never stops.",
+)
 @click.option(
     "--results", type=PATH, metavar="OUT", help="Write every row to OUT.csv or OUT.jsonl."
 )
 @click.option("--broker", metavar="URL", help="Let the workers of a queue send.")
 @click.option("--dry-run", is_flag=True, help="Check and measure every row; send nothing.")
-@click.option("--quiet", is_flag=True, help="Hide progress and refused rows.")
+@click.option("--yes", is_flag=True, help="Send without a question.")
+@click.option("--quiet", is_flag=True, help="Hide the plan, the progress and the reasons.")
 @gateway_options
 def _bulk(
     *,
     file: str,
     content: str | None,
+    phone_column: str | None,
+    content_column: str | None,
     batch: str | None,
     key: str | None,
     concurrency: int,
@@ -94,15 +109,23 @@ def _bulk(
     ledger: str | None,
     no_ledger: bool,
     retry_rejected: bool,
+    template_changed: bool,
+    allow_duplicates: bool,
+    allow_again: bool,
+    stop_after: int,
     results: str | None,
     broker: str | None,
     dry_run: bool,
+    yes: bool,
     quiet: bool,
     choice: GatewayChoice,
     as_json: bool,
     debug: bool,
 ) -> int:
-    """Send to every row of FILE, CSV or JSON Lines; - is standard input."""
+    """Send a message to every row of FILE: CSV, TSV, JSON Lines or .xlsx; - is standard input.
+
+    At a terminal it shows the plan and asks before it sends.
+    """
     context = click.get_current_context()
 
     def job(screen: Screen) -> Coroutine[object, object, ExitCode]:
@@ -116,6 +139,8 @@ def _bulk(
         options = BulkOptions(
             file=file,
             template=template,
+            phone_column=phone_column,
+            content_column=content_column,
             key=None if key is None else column_name(key),
             batch=name,
             batch_is_new=batch_is_new,
@@ -129,9 +154,14 @@ def _bulk(
                 emulator=choice.emulator,
             ),
             retry_rejected=retry_rejected,
+            template_changed=template_changed,
+            allow_duplicates=allow_duplicates,
+            allow_again=allow_again,
+            stop_after=stop_after,
             sandbox=choice.asks_for_sandbox(),
             dry_run=dry_run,
             results=results,
+            yes=yes,
             json=as_json,
             quiet=quiet,
             again=None
@@ -171,7 +201,7 @@ def _send(
 
     def job(screen: Screen) -> Coroutine[object, object, ExitCode]:
         text = _standard_input() if content == "-" else content
-        return send(SendOptions(phone, text, request_id, resume, as_json), choice, screen)
+        return send(OneMessage(phone, text, request_id, resume, as_json), choice, screen)
 
     return run_job(job, as_json=as_json, debug=debug)
 

@@ -3,7 +3,14 @@
 import importlib
 from typing import TYPE_CHECKING
 
-from esms_async.ledger.base import Ledger, LedgerBase, LedgerFacts, LedgerOptions, LedgerReports
+from esms_async.ledger.base import (
+    Ledger,
+    LedgerBase,
+    LedgerBatches,
+    LedgerFacts,
+    LedgerOptions,
+    LedgerReports,
+)
 from esms_async.ledger.memory import MemoryLedger
 from esms_async.ledger.transitions import (
     ONE_MORE_ATTEMPT,
@@ -31,6 +38,7 @@ __all__ = [
     "Entry",
     "Ledger",
     "LedgerBase",
+    "LedgerBatches",
     "LedgerFacts",
     "LedgerOptions",
     "LedgerReports",

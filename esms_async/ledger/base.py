@@ -1,7 +1,7 @@
 """Defines what a ledger must offer, what it may offer, and what all ledgers share."""
 
 import abc
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from types import TracebackType
 from typing import Protocol, Self, runtime_checkable
 
@@ -111,6 +111,31 @@ class LedgerFacts(Protocol):
 
     async def facts(self) -> dict[str, str]:
         """Return all facts by name."""
+        ...
+
+
+@runtime_checkable
+class LedgerBatches(Protocol):
+    """Claims, settles and looks up many sends in one step. Optional."""
+
+    async def claim_batch(
+        self,
+        claims: Sequence[tuple[Message, bytes]],
+        settlements: Sequence[tuple[str, int, Settlement]] = (),
+    ) -> list[Claim]:
+        """Record what was learned of earlier sends, then ask to send further messages.
+
+        Args:
+            claims: Each message with its fingerprint; no RequestId comes twice.
+            settlements: RequestId, generation and settlement of earlier claims.
+
+        Returns:
+            The decisions, as `claim` makes them.
+        """
+        ...
+
+    async def look_up_batch(self, request_ids: Sequence[str]) -> list[Entry | None]:
+        """Return the entry of each RequestId, or None."""
         ...
 
 

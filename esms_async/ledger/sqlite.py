@@ -166,6 +166,31 @@ class SqliteLedger(LedgerBase):
         """Record what was learned of a message."""
         return await self._opened().run(_Settling(request_id, generation, settlement))
 
+    async def claim_batch(
+        self,
+        claims: Sequence[tuple[Message, bytes]],
+        settlements: Sequence[tuple[str, int, Settlement]] = (),
+    ) -> list[Claim]:
+        """Record settlements and claim messages in one transaction."""
+        batches = self._batches
+        settling = [_Settling(*one) for one in settlements]
+        claiming = [_Claiming(message, mark, None) for message, mark in claims]
+
+        def operation(connection: sqlite3.Connection) -> list[Claim]:
+            batches.settle(connection, settling)
+            return batches.claim(connection, claiming)
+
+        return await self._opened().run(operation)
+
+    async def look_up_batch(self, request_ids: Sequence[str]) -> list[Entry | None]:
+        """Return the entry of each RequestId, or None."""
+
+        def operation(connection: sqlite3.Connection) -> list[Entry | None]:
+            found = _find_many(connection, request_ids)
+            return [found.get(request_id) for request_id in request_ids]
+
+        return await self._opened().run(operation)
+
     async def begin_report(self, request_id: str, state: str, lease: float) -> Turn:
         """Ask to hand a delivery report to the application; the turn is on disk."""
 
@@ -355,10 +380,8 @@ class _Batches:
 
         None of it has been answered yet, so any order is right.
         """
-        settled = iter(
-            self._settle(connection, [one for one in work if isinstance(one, _Settling)])
-        )
-        claimed = iter(self._claim(connection, [one for one in work if isinstance(one, _Claiming)]))
+        settled = iter(self.settle(connection, [one for one in work if isinstance(one, _Settling)]))
+        claimed = iter(self.claim(connection, [one for one in work if isinstance(one, _Claiming)]))
         results: list[object] = []
         for one in work:
             if isinstance(one, _Settling):
@@ -374,7 +397,8 @@ class _Batches:
         """Drop the remembered entries: the file may hold others."""
         self._claimed.clear()
 
-    def _claim(self, connection: sqlite3.Connection, claims: Sequence[_Claiming]) -> list[Claim]:
+    def claim(self, connection: sqlite3.Connection, claims: Sequence[_Claiming]) -> list[Claim]:
+        """Answer claims, and store what they change."""
         options, now = self._options, self._clock()
         fresh = [
             new_entry(
@@ -389,13 +413,17 @@ class _Batches:
         ]
         # Nearly every claim is the first of its RequestId, which storing its entry shows.
         first = _insert(connection, fresh)
+        later = [entry.request_id for entry in fresh if entry.request_id not in first]
+        held = _find_many(connection, later) if later else {}
         answers: list[Claim] = []
         for one, entry in zip(claims, fresh, strict=True):
             known = None
             if entry.request_id in first:
                 first.remove(entry.request_id)
+                # The same RequestId may come twice among claims that share a transaction.
+                held[entry.request_id] = entry
             else:
-                known = _find(connection, entry.request_id)
+                known = held[entry.request_id]
             answer = claim(
                 known,
                 entry,
@@ -405,6 +433,7 @@ class _Batches:
             )
             if known is not None and answer.entry is not known:
                 connection.execute(_REPLACE, _row(answer.entry))
+                held[entry.request_id] = answer.entry
             answers.append(answer)
         self._remember(answer.entry for answer in answers)
         return answers
@@ -414,9 +443,10 @@ class _Batches:
             self._claimed.clear()
         self._claimed.update((entry.request_id, entry) for entry in entries)
 
-    def _settle(
+    def settle(
         self, connection: sqlite3.Connection, settlements: Sequence[_Settling]
     ) -> list[Entry | None]:
+        """Store what settlements change, and return the entries."""
         now = self._clock()
         results: list[Entry | None] = []
         changed: list[Entry] = []
@@ -468,6 +498,7 @@ _INSERT: Final = {
     f"VALUES {_places(_COLUMNS, size)}"
     for size in _SIZES
 }
+_FIND: Final = {size: f"{_SELECT} WHERE request_id IN ({', '.join('?' * size)})" for size in _SIZES}
 _REPLACE: Final = _INSERT[1].replace("IGNORE", "REPLACE")
 _ASSIGNMENTS: Final = ", ".join(
     f"{name} = news.column{number}" for number, name in enumerate(_SETTLED, start=2)
@@ -513,6 +544,14 @@ def _chunks(items: Sequence[T]) -> Iterator[Sequence[T]]:
 def _find(connection: sqlite3.Connection, request_id: str) -> Entry | None:
     row = connection.execute(f"{_SELECT} WHERE request_id = ?", (request_id,)).fetchone()
     return None if row is None else _read(row)
+
+
+def _find_many(connection: sqlite3.Connection, request_ids: Sequence[str]) -> dict[str, Entry]:
+    found: dict[str, Entry] = {}
+    for chunk in _chunks(request_ids):
+        for row in connection.execute(_FIND[len(chunk)], tuple(chunk)):
+            found[row[0]] = _read(row)
+    return found
 
 
 def _page(connection: sqlite3.Connection, where: str, after: str) -> list[Entry]:
