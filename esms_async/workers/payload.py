@@ -9,6 +9,7 @@ import attrs
 
 from esms_async._model.errors import ConfigurationError, EsmsError, InvalidMessage
 from esms_async._model.messages import Message
+from esms_async._model.routes import FIXED_NUMBER
 
 if TYPE_CHECKING:
     from cryptography.fernet import MultiFernet
@@ -139,8 +140,15 @@ def dump(queued: Queued, seal: Seal) -> str:
 
     Returns:
         JSON. The RequestId is in clear.
+
+    Raises:
+        InvalidMessage: The message has another route than the fixed number.
     """
     message = queued.message
+    if message.route not in (None, FIXED_NUMBER) or message.params is not None:
+        raise InvalidMessage(
+            "route", "can't go through a queue of workers, which send by the fixed number alone"
+        )
     fields: dict[str, object] = {
         "request_id": message.request_id,
         "phone": message.phone,
