@@ -13,7 +13,6 @@ from esms_async.cli.again import command_line
 from esms_async.cli.bulk import BulkOptions, bulk, default_batch
 from esms_async.cli.bulk import dry_run as check_rows
 from esms_async.cli.completion import completion_script
-from esms_async.cli.emulator import emulator_options, serve
 from esms_async.cli.errors import ExitCode, InputError
 from esms_async.cli.gateway import GatewayChoice
 from esms_async.cli.interrupt import interruptible
@@ -36,8 +35,28 @@ from esms_async.cli.spreadsheet import column_name, require_standard_input
 from esms_async.cli.worker import worker
 
 
+class _CommandGroup(click.Group):
+    """The commands; the one that runs an emulator is imported when it is asked for.
+
+    Importing the emulator takes as long as everything else.
+    """
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return a command by its name."""
+        if cmd_name == "emulator":
+            from esms_async.cli.emulator import emulator_command  # noqa: PLC0415  # see above
+
+            return emulator_command
+        return super().get_command(ctx, cmd_name)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of the commands."""
+        return sorted([*super().list_commands(ctx), "emulator"])
+
+
 @click.group(
     name=NAME,
+    cls=_CommandGroup,
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -267,22 +286,6 @@ def _completion(*, shell: str) -> int:
     """
     click.echo(completion_script(_group, shell, NAME))
     return ExitCode.ACCEPTED
-
-
-@_group.command(
-    "emulator",
-    cls=Command,
-    short_help="Run a gateway that sends no SMS.",
-)
-@emulator_options
-@debug_option
-def _emulator(*, debug: bool, **options: object) -> int:
-    """Run a gateway on this machine, from which no SMS leaves, until Ctrl-C.
-
-    The first line is its URL, for ESMS_BASE_URL. Others can read keys on a command line, but not
-    in ESMS_EMULATOR_API_KEY, _SECRET_KEY and _TOKEN.
-    """
-    return run_job(lambda screen: serve(options, screen), as_json=True, debug=debug)
 
 
 @_group.command("worker", cls=Command, short_help="Send the messages of a queue.")

@@ -31,8 +31,10 @@ import attrs
 
 from esms_async import (
     DuplicateRequestId,
+    FixedNumber,
     LedgerError,
     Message,
+    Route,
     Status,
     derive_request_id,
 )
@@ -107,18 +109,19 @@ class AheadLedger:
         self.on_failure: Callable[[LedgerError], None] = lambda _: None
         """Called if what was accepted can't be written."""
         self._key = b""
+        self._route: Route = FixedNumber()
         self._claims: dict[str, Claim] = {}
         self._settled: list[tuple[str, int, Settlement]] = []
         self._timer: asyncio.TimerHandle | None = None
         self._writing: set[asyncio.Task[None]] = set()
 
-    def use_secret(self, account_secret: str) -> None:
-        """Make fingerprints with the account's secret key, as its client does."""
-        self._key = fingerprint_key(account_secret)
+    def make_fingerprints_with(self, account_secret: str, route: Route) -> None:
+        """Make fingerprints as the client does, with the account's secret key and its route."""
+        self._key, self._route = fingerprint_key(account_secret), route
 
     def fingerprint(self, message: Message) -> bytes:
         """Return the fingerprint of a message."""
-        return fingerprint(message, self._key)
+        return fingerprint(message, self._key, self._route)
 
     async def look_up_batch(self, request_ids: Sequence[str]) -> Sequence[Entry | None]:
         """Return the entry of each RequestId, or None."""
@@ -128,7 +131,7 @@ class AheadLedger:
 
     async def claim_ahead(self, messages: Sequence[Message]) -> Sequence[Claim]:
         """Claim messages for the client, which asks for each claim when it sends."""
-        wanted = [(message, fingerprint(message, self._key)) for message in messages]
+        wanted = [(message, self.fingerprint(message)) for message in messages]
         if isinstance(self.wrapped, LedgerBatches):
             claims: Sequence[Claim] = await self._write(self.wrapped, wanted)
         else:

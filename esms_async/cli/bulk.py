@@ -55,7 +55,7 @@ Send = Callable[[Message], Awaitable[Receipt]]
 """Sends one message from here, or by way of others."""
 
 _SAMPLED: Final = 100
-_CHUNK: Final = 64
+_CHUNK: Final = 256
 # Rows that are settled wait for those before them, to be listed in order; so many at most.
 _MOST_WAITING: Final = 16_384
 # No character of ASCII takes more than two of the 160 septets of a message.
@@ -321,7 +321,9 @@ async def bulk(options: BulkOptions, choice: GatewayChoice, screen: Screen) -> E
                 ids = RowIds(options.batch, connection.secret)
                 batch = None
                 if ledger is not None:
-                    ledger.use_secret(connection.account_secret)
+                    ledger.make_fingerprints_with(
+                        connection.account_secret, connection.client.route
+                    )
                     await ledger.open()
                     # It looks for no send, so it only asks whether the ledger may take these.
                     await connection.client.reconcile(())
@@ -428,6 +430,11 @@ class BulkRun:
             return ExitCode.REFUSED
         if batch is not None and manifest is not None:
             await batch.begin(manifest)
+        if plan is not None and not plan.tally[RowStatus.CHECKED] and options.results is None:
+            # The plan knows already what became of every row.
+            self.tally = plan.tally
+            print_report(screen, self, 0.0, plan, interrupted=False)
+            return self._exit_code()
         results = _open_results(stack, options, rows, screen, fresh=False)
         expected = None if plan is None else plan.tally.total
         pace = Pace(self.tally, expected)
@@ -436,7 +443,7 @@ class BulkRun:
             await sending.run(
                 rows, new_judge(options, rows, self._ids), self._batch, self._stopping
             )
-        print_report(screen, self, pace.seconds, interrupted=self._stopping.requested)
+        print_report(screen, self, pace.seconds, plan, interrupted=self._stopping.requested)
         if self.failure is not None:
             raise self.failure
         return self._exit_code()
@@ -481,6 +488,11 @@ class Sending:
         self._ledger = ledger
         self._turnstile = None if job.connection is None else job.connection.turnstile
         self._is_keyed = job.options.key is not None
+        # What is claimed and never sent is in doubt: some chunks, and a second of the rate, at most.
+        # The next chunk comes before the last row is taken, so no worker has to wait for it.
+        rate = job.options.rate
+        self._size = _CHUNK if rate is None else max(1, min(_CHUNK, int(rate.per_second / 2)))
+        self._low = min(self._size // 2, concurrency)
         self._ready: deque[tuple[BulkRow, Chunk]] = deque()
         self._idle: deque[asyncio.Future[None]] = deque()
         self._wanted = asyncio.Event()
@@ -544,9 +556,7 @@ class Sending:
     async def _feed(self, rows: RowList, judge: RowJudge, batch: Batch | None) -> None:
         """Judge and claim the rows, a chunk at a time, as places become free."""
         ready, results = self._ready, self._results
-        # What is claimed and never sent is in doubt: at most a chunk, and a second of the rate.
-        rate = self._job.options.rate
-        size = _CHUNK if rate is None else max(1, min(_CHUNK, int(rate.per_second)))
+        size, low = self._size, self._low
         chunks = rows.chunks(size)
         while (sheet_rows := await self._read(chunks)) is not None:
             judged = judge.judge(sheet_rows)
@@ -564,7 +574,7 @@ class Sending:
                 continue
             ready.extend([(row, chunk) for row in to_send])
             self._hire(len(to_send))
-            while (ready or results.waiting > _MOST_WAITING) and not self._stopped:
+            while (len(ready) > low or results.waiting > _MOST_WAITING) and not self._stopped:
                 self._wanted.clear()
                 await self._wanted.wait()
 
@@ -602,7 +612,7 @@ class Sending:
     async def _work(self) -> None:
         """Take one row after the other, send it, and settle it."""
         ready, send, job = self._ready, self._send, self._job
-        tally, results, turnstile = job.tally, self._results, self._turnstile
+        tally, results, turnstile, low = job.tally, self._results, self._turnstile, self._low
         while not self._stopped:
             if not ready:
                 if self._is_over:
@@ -617,7 +627,7 @@ class Sending:
                 if not ready or self._stopped:
                     continue
             row, chunk = ready.popleft()
-            if not ready:
+            if len(ready) == low:
                 self._wanted.set()
             try:
                 receipt = await send(cast("Message", row.message))

@@ -119,7 +119,9 @@ def print_plan(
     _print_groups(screen, tally, options.results if dry_run else None, is_end=dry_run)
 
 
-def print_report(screen: Screen, run: "BulkRun", seconds: float, *, interrupted: bool) -> None:
+def print_report(
+    screen: Screen, run: "BulkRun", seconds: float, plan: Plan | None, *, interrupted: bool
+) -> None:
     """Print the table of outcomes, the reasons, and how to go on."""
     options, tally, connection = run.options, run.tally, run.connection
     table = _new_table()
@@ -149,22 +151,31 @@ def print_report(screen: Screen, run: "BulkRun", seconds: float, *, interrupted:
     if options.sandbox:
         screen.say(text("sandbox"))
     if not options.quiet:
-        _print_groups(screen, tally, options.results, is_end=True)
+        _print_groups(screen, tally, options.results, is_end=True, told=plan and plan.tally)
     _say_how_to_go_on(screen, run, interrupted=interrupted)
     if options.json:
         screen.put_json(tally.summary(seconds))
 
 
-def _print_groups(screen: Screen, tally: Tally, results: str | None, *, is_end: bool) -> None:
-    """Print the reasons with their counts and first rows, and what was repaired."""
-    lines: list[tuple[int, str]] = [
-        (group.count, _sentence(screen, _REPAIRS[repair], group))
-        for repair, group in tally.repairs.items()
-    ]
+def _print_groups(
+    screen: Screen, tally: Tally, results: str | None, *, is_end: bool, told: Tally | None = None
+) -> None:
+    """Print the reasons with their counts and first rows, and what was repaired.
+
+    What the plan has told stands above, and is not told again.
+    """
+    lines: list[tuple[int, str]] = []
+    if told is None:
+        lines += [
+            (group.count, _sentence(screen, _REPAIRS[repair], group))
+            for repair, group in tally.repairs.items()
+        ]
     refused = 0
     for status in _REFUSED:
         groups = [
-            (reason, group) for (one, reason), group in tally.reasons.items() if one is status
+            (reason, group)
+            for (one, reason), group in tally.reasons.items()
+            if one is status and (told is None or (one, reason) not in told.reasons)
         ]
         groups.sort(key=lambda one: -one[1].count)
         refused += tally[status]

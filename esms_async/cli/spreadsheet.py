@@ -7,6 +7,7 @@ what it costs in a loop. A row that can't be read costs no other row.
 import asyncio
 import codecs
 import csv
+import functools
 import json
 import os
 import stat
@@ -86,8 +87,8 @@ async def open_sheet(path: str) -> Sheet:
             return await _open_workbook(source, path)
         if start.startswith(_COMPRESSED):
             raise InputError(text("file_compressed", file=source.name))
-        lines = _TextSheet(source)
-        await lines.read_header(is_json=path.lower().endswith(_JSON_LINES))
+        lines = _TextSheet(source, is_json=path.lower().endswith(_JSON_LINES))
+        await lines.read_header()
     except BaseException:
         source.close()
         raise
@@ -164,10 +165,10 @@ class _Source:
 class _TextSheet:
     """CSV, TSV or JSON Lines."""
 
-    title = None
-
-    def __init__(self, source: _Source) -> None:
+    def __init__(self, source: _Source, *, is_json: bool) -> None:
         self.name = source.name
+        self.title: str | None = None
+        self._is_json = is_json
         self.columns: list[str] = []
         self.can_repeat = source.is_file
         self._source = source
@@ -180,7 +181,7 @@ class _TextSheet:
         self._new_parser: Callable[[], _CsvParser | _JsonParser]
         self._is_begun = False
 
-    async def read_header(self, *, is_json: bool) -> None:
+    async def read_header(self) -> None:
         """Find out from the first line that is not blank what the lines hold."""
         number, delimiter = 0, None
         async for line in self._lines():
@@ -195,9 +196,8 @@ class _TextSheet:
                 continue
             if start == "[":
                 raise InputError(text("json_array", file=self.name))
-            if is_json or start == "{":
-                first = number - 1
-                self._new_parser = lambda: _JsonParser(self.columns, first)
+            if self._is_json or start == "{":
+                self._new_parser = functools.partial(_JsonParser, self.columns, number - 1)
                 self._waiting.insert(0, line)
             else:
                 self._read_csv_header(line, delimiter, number)
@@ -209,7 +209,8 @@ class _TextSheet:
         if self._is_begun:
             self._source.check_unchanged()
             self._blocks, self._waiting, self._decoder = self._source.blocks(), [], None
-            await self.read_header(is_json=False)
+            self._rest, self._rest_is_too_long = "", False
+            await self.read_header()
         self._is_begun = True
         parser = self._new_parser()
         lines, self._waiting = self._waiting, []
