@@ -106,9 +106,7 @@ class SendEncoder:
         self._head = f'{{{_write_members({**self._account, **_route_fields(route)})},"Phone":"'
         # A message of such an encoder that sets nothing of its own is written in one piece.
         self._is_bare = (
-            self._callback_url is None
-            and self._dumps is None
-            and not route.takes_params
+            self._callback_url is None and self._dumps is None and not route.takes_params
         )
 
     @property

@@ -6,7 +6,9 @@ from collections.abc import Callable, Coroutine, Sequence
 
 import click
 
+from esms_async import Brandname, Route
 from esms_async._model.redaction import redact
+from esms_async._model.routes import parse_route
 from esms_async._model.version import __version__
 from esms_async.cli import account
 from esms_async.cli.again import command_line
@@ -32,6 +34,7 @@ from esms_async.cli.running import (
 from esms_async.cli.screen import Screen
 from esms_async.cli.send import OneMessage, send
 from esms_async.cli.spreadsheet import column_name, require_standard_input
+from esms_async.cli.words import text
 from esms_async.cli.worker import worker
 
 
@@ -80,6 +83,17 @@ def _group(ctx: click.Context) -> int:
 @click.option("--content", metavar="TEXT", help="Text, like '{code} is it' [default: a column].")
 @click.option("--phone-column", metavar="COLUMN", help="Column of the phone [default: found].")
 @click.option("--content-column", metavar="COLUMN", help="Column of the text [default: found].")
+@click.option("--brandname", metavar="NAME", help="Send by this brandname.")
+@click.option(
+    "--route", "route_text", metavar="ROUTE", help="Route [default: ESMS_ROUTE, or fixed]."
+)
+@click.option(
+    "--param",
+    "params",
+    multiple=True,
+    metavar="NAME=COLUMN",
+    help="Parameter of a Zalo template; repeatable [default: every column].",
+)
 @click.option("--batch", metavar="NAME", help="Name of the batch [default: name of FILE].")
 @click.option("--key", metavar="COLUMN", help="Column that identifies a row [default: the phone].")
 @click.option(
@@ -121,6 +135,9 @@ def _bulk(
     content: str | None,
     phone_column: str | None,
     content_column: str | None,
+    brandname: str | None,
+    route_text: str | None,
+    params: tuple[str, ...],
     batch: str | None,
     key: str | None,
     concurrency: int,
@@ -160,6 +177,8 @@ def _bulk(
             template=template,
             phone_column=phone_column,
             content_column=content_column,
+            route=_route(brandname, route_text),
+            params=params,
             key=None if key is None else column_name(key),
             batch=name,
             batch_is_new=batch_is_new,
@@ -298,6 +317,14 @@ def _worker(*, debug: bool) -> int:
     ESMS_CONCURRENCY, ESMS_ATTEMPTS and ESMS_DEADLINE. Run one worker for each processor.
     """
     return run_job(worker, as_json=False, debug=debug)
+
+
+def _route(brandname: str | None, written: str | None) -> Route | None:
+    if brandname is not None and written is not None:
+        raise InputError(text("brandname_or_route"))
+    if brandname is not None:
+        return Brandname(brandname)
+    return None if written is None else parse_route(written)
 
 
 def _standard_input() -> str:

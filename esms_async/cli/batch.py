@@ -40,7 +40,7 @@ from esms_async import (
 )
 from esms_async.cli.errors import InputError
 from esms_async.cli.results import rejection
-from esms_async.cli.rows import BulkRow, RowIds, RowStatus
+from esms_async.cli.rows import BulkRow, RowIds, RowStatus, text_of
 from esms_async.cli.words import Text, text
 from esms_async.ledger import (
     Claim,
@@ -426,7 +426,9 @@ class Batch:
             row.end(RowStatus.INVALID, text("key_used"))
         elif self._allow_again and not row.is_again:
             row.is_again = True
-            self._move(row, self._ids.of_text(message.phone, message.content, 1))
+            self._move(
+                row, self._ids.of_text(message.phone, text_of(message.content, message.params), 1)
+            )
             return True
         else:
             known = entry.status is Status.ACCEPTED

@@ -18,6 +18,7 @@ import attrs
 from esms_async import (
     AccountRejected,
     EsmsError,
+    FixedNumber,
     ForeignLedger,
     LedgerError,
     Message,
@@ -25,6 +26,7 @@ from esms_async import (
     OutcomeUnknown,
     Receipt,
     Rejected,
+    Route,
     UsageError,
 )
 from esms_async.cli.batch import AheadLedger, Batch, Manifest
@@ -55,7 +57,9 @@ Send = Callable[[Message], Awaitable[Receipt]]
 """Sends one message from here, or by way of others."""
 
 _SAMPLED: Final = 100
-_CHUNK: Final = 256
+# How many rows are judged, claimed and listed as a whole: some for each send under way.
+_CHUNKS: Final = 4
+_LARGEST_CHUNK: Final = 256
 # Rows that are settled wait for those before them, to be listed in order; so many at most.
 _MOST_WAITING: Final = 16_384
 # No character of ASCII takes more than two of the 160 septets of a message.
@@ -73,6 +77,8 @@ class BulkOptions:
         phone_column: The column of the phone, or None to find it.
         content_column: The column of the text, or None to find it.
         key: The column that identifies a row, or None.
+        route: How the messages travel, or None for what ESMS_ROUTE says.
+        params: The columns of the parameters of a Zalo template; see `find_columns`.
         batch: The name of the batch.
         batch_is_new: True if that name was just made up.
         concurrency: How many sends are under way at most.
@@ -98,6 +104,8 @@ class BulkOptions:
     phone_column: str | None = None
     content_column: str | None = None
     key: str | None = None
+    route: Route | None = None
+    params: tuple[str, ...] = ()
     batch: str = "batch"
     batch_is_new: bool = False
     concurrency: int = 64
@@ -168,15 +176,22 @@ class RowList:
         return self.sheet.chunks(size) if first is None else first
 
 
-async def open_rows(stack: AsyncExitStack, options: BulkOptions) -> RowList:
+async def open_rows(stack: AsyncExitStack, options: BulkOptions, route: Route) -> RowList:
     """Open the list and find its columns.
+
+    Args:
+        stack: What closes it.
+        options: What to do.
+        route: How the messages travel.
 
     Raises:
         InputError: It can't be used, or holds no rows.
     """
     sheet = await open_sheet(options.file)
     stack.callback(sheet.close)
-    chunks = sheet.chunks(_SAMPLED if sheet.can_repeat else _CHUNK)
+    chunks = sheet.chunks(
+        _SAMPLED if sheet.can_repeat else min(options.concurrency, _LARGEST_CHUNK)
+    )
     try:
         sample = await anext(chunks, None)
         columns = find_columns(
@@ -186,6 +201,7 @@ async def open_rows(stack: AsyncExitStack, options: BulkOptions) -> RowList:
             content=options.content_column,
             template=options.template,
             key=options.key,
+            params=options.params if route.takes_params else None,
         )
         if sample is None:
             raise InputError(text("no_rows", file=sheet.name))
@@ -219,7 +235,6 @@ def new_judge(options: BulkOptions, rows: RowList, ids: RowIds) -> RowJudge:
 
 
 async def make_plan(
-    options: BulkOptions,
     rows: RowList,
     judge: RowJudge,
     batch: Batch | None,
@@ -239,7 +254,10 @@ async def make_plan(
             if row.status is None:
                 message = cast("Message", row.message)
                 content = message.content
-                if len(content) <= _SURELY_ONE_PART and content.isascii():
+                if content is None:
+                    # A Zalo message is charged as one.
+                    plan.parts += 1
+                elif len(content) <= _SURELY_ONE_PART and content.isascii():
                     plan.parts += 1
                 else:
                     size = measure(content, unicode=message.unicode)
@@ -259,8 +277,10 @@ async def dry_run(options: BulkOptions, screen: Screen) -> ExitCode:
     """
     options.check()
     async with AsyncExitStack() as stack:
-        rows = await open_rows(stack, options)
-        results = _open_results(stack, options, rows, screen, fresh=True)
+        rows = await open_rows(stack, options, options.route or FixedNumber())
+        results = _results(options, screen)
+        if results is not None:
+            stack.enter_context(results).open(rows.sheet.columns, fresh=True)
         # No RequestId of a dry run is ever sent, so it takes no secret key.
         judge = new_judge(options, rows, RowIds(options.batch, "dry run"))
         ordered = OrderedResults(results)
@@ -272,24 +292,20 @@ async def dry_run(options: BulkOptions, screen: Screen) -> ExitCode:
             if ordered.failure is not None:
                 raise ordered.failure
 
-        plan = await make_plan(options, rows, judge, None, listed)
+        plan = await make_plan(rows, judge, None, listed)
     tally = plan.tally
-    print_plan(screen, options, rows, plan, dry_run=True)
+    print_plan(screen, options, rows, plan, route=options.route or FixedNumber(), dry_run=True)
     if options.json:
         checked = tally[RowStatus.CHECKED]
         screen.put_json({**tally.summary(0.0), "checked": checked, "parts": plan.parts})
     return ExitCode.ACCEPTED if tally.faultless else ExitCode.REFUSED
 
 
-def _open_results(
-    stack: AsyncExitStack, options: BulkOptions, rows: RowList, screen: Screen, *, fresh: bool
-) -> ResultsFile | None:
+def _results(options: BulkOptions, screen: Screen) -> ResultsFile | None:
     if options.results is None:
         return None
-    results = stack.enter_context(ResultsFile(options.results, screen.language))
     kept = (options.file, options.ledger.place)
-    results.open(rows.sheet.columns, kept=kept, fresh=fresh)
-    return results
+    return ResultsFile(options.results, screen.language, kept=kept)
 
 
 async def bulk(options: BulkOptions, choice: GatewayChoice, screen: Screen) -> ExitCode:
@@ -307,15 +323,20 @@ async def bulk(options: BulkOptions, choice: GatewayChoice, screen: Screen) -> E
     try:
         with on_interrupt(stopping.interrupt):
             async with AsyncExitStack() as stack:
-                rows = await open_rows(stack, options)
                 # It is opened once the list is, and closed once the client has settled all.
                 ledger = None
                 if kept is not None:
-                    ledger = AheadLedger(kept)
-                    await stack.enter_async_context(aclosing(ledger))
+                    ledger = await stack.enter_async_context(aclosing(AheadLedger(kept)))
                 connection = await stack.enter_async_context(
-                    connect(choice, max_connections=concurrency, rate=rate, ledger=ledger)
+                    connect(
+                        choice,
+                        max_connections=concurrency,
+                        rate=rate,
+                        ledger=ledger,
+                        route=options.route,
+                    )
                 )
+                rows = await open_rows(stack, options, connection.client.route)
                 if connection.turnstile is not None:
                     stopping.on_halt = connection.turnstile.close
                 ids = RowIds(options.batch, connection.secret)
@@ -355,11 +376,13 @@ def _batch(options: BulkOptions, ledger: AheadLedger, secret: str, ids: RowIds) 
     )
 
 
-def manifest_of(options: BulkOptions, rows: RowList, secret: str) -> Manifest:
+def manifest_of(options: BulkOptions, rows: RowList, secret: str, route: Route) -> Manifest:
     """Return what a batch is begun with."""
     columns, names = rows.columns, rows.sheet.columns
-    used = (columns.phone, *columns.content)
-    if options.template is not None:
+    used = (columns.phone, *columns.content, *(place for _, place in columns.params))
+    if columns.params:
+        template = f"params {columns.params}"
+    elif options.template is not None:
         template = f"template {options.template.written}"
     else:
         template = f"column {column_name(names[columns.content[0]])}"
@@ -367,7 +390,7 @@ def manifest_of(options: BulkOptions, rows: RowList, secret: str) -> Manifest:
         secret,
         template,
         key=None if columns.key is None else column_name(names[columns.key]),
-        route="fixed number",
+        route=str(route),
         columns=tuple(dict.fromkeys(names[place] for place in used)),
     )
 
@@ -392,6 +415,7 @@ class BulkRun:
         self.options = options
         self.tally = Tally()
         self.connection = connection
+        self.route: Route = FixedNumber() if connection is None else connection.client.route
         self.rejection: Rejected | None = None
         self.failure: EsmsError | None = None
         self.unreachable: int = 0
@@ -416,15 +440,16 @@ class BulkRun:
         """
         options, screen, rows = self.options, self._screen, self._rows
         batch = self._batch
+        results = _results(options, screen)
         manifest = None
         if batch is not None:
-            manifest = manifest_of(options, rows, batch.secret)
+            manifest = manifest_of(options, rows, batch.secret, self.route)
             await batch.check(manifest)
         plan = None
         if rows.sheet.can_repeat:
             judge = new_judge(options, rows, self._ids)
-            plan = await make_plan(options, rows, judge, batch)
-        print_plan(screen, options, rows, plan, connection=self.connection)
+            plan = await make_plan(rows, judge, batch)
+        print_plan(screen, options, rows, plan, route=self.route, connection=self.connection)
         if not await self._is_wanted(plan):
             screen.say(text("nothing_sent_no"))
             return ExitCode.REFUSED
@@ -435,7 +460,8 @@ class BulkRun:
             self.tally = plan.tally
             print_report(screen, self, 0.0, plan, interrupted=False)
             return self._exit_code()
-        results = _open_results(stack, options, rows, screen, fresh=False)
+        if results is not None:
+            stack.enter_context(results).open(rows.sheet.columns)
         expected = None if plan is None else plan.tally.total
         pace = Pace(self.tally, expected)
         sending = Sending(self, send, OrderedResults(results), concurrency, ledger)
@@ -491,7 +517,9 @@ class Sending:
         # What is claimed and never sent is in doubt: some chunks, and a second of the rate, at most.
         # The next chunk comes before the last row is taken, so no worker has to wait for it.
         rate = job.options.rate
-        self._size = _CHUNK if rate is None else max(1, min(_CHUNK, int(rate.per_second / 2)))
+        self._size = min(_LARGEST_CHUNK, _CHUNKS * concurrency)
+        if rate is not None:
+            self._size = max(1, min(self._size, int(rate.per_second / 2)))
         self._low = min(self._size // 2, concurrency)
         self._ready: deque[tuple[BulkRow, Chunk]] = deque()
         self._idle: deque[asyncio.Future[None]] = deque()

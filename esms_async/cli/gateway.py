@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
+from esms_async import Route
 from esms_async._http.transport import DEFAULT_BASE_URL
 from esms_async._model.messages import Credentials
 from esms_async._send.retry import RetryPolicy
@@ -135,6 +136,7 @@ async def connect(
     max_connections: int = 1,
     rate: Rate | None = None,
     ledger: Ledger | None = None,
+    route: Route | None = None,
     environ: Mapping[str, str] = os.environ,
 ) -> AsyncGenerator[Connection]:
     """Make a client for the gateway that was chosen, and start an emulator where one was.
@@ -144,6 +146,7 @@ async def connect(
         max_connections: How many connections the client opens, and sends there are, at most.
         rate: How fast it sends, or None for as fast as it can.
         ledger: The client's ledger, or None.
+        route: How messages travel, or None for what ESMS_ROUTE says.
         environ: Where the account's keys are.
 
     Yields:
@@ -162,6 +165,8 @@ async def connect(
     if rate is not None:
         options["limiter"] = turnstile = rate.limiter()
         options["retry"] = rate.allow_for(_PATIENT, max_connections)
+    if route is not None:
+        options["route"] = route
     if choice.sandbox:
         options["sandbox"] = True
     if choice.emulator:

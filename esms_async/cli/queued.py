@@ -14,6 +14,7 @@ from click.core import ParameterSource
 from esms_async import (
     ConfigurationError,
     EsmsError,
+    FixedNumber,
     Message,
     NotSent,
     Outcome,
@@ -97,7 +98,7 @@ async def bulk_by_queue(options: BulkOptions, broker_url: str, screen: Screen) -
     try:
         with on_interrupt(stopping.interrupt):
             async with AsyncExitStack() as stack:
-                rows = await open_rows(stack, options)
+                rows = await open_rows(stack, options, FixedNumber())
                 # Opening it shows that the server is there before anything is put in.
                 ledger = AheadLedger(await stack.enter_async_context(aclosing(ledger_at(place))))
                 await ledger.open()
@@ -161,8 +162,9 @@ class StreamSender:
             self._waiting.pop(message.request_id, None)
         if outcome.error is not None:
             raise outcome.error
-        assert outcome.receipt is not None  # noqa: S101  # an Outcome holds one or the other
-        return outcome.receipt
+        receipt: Receipt | None = outcome.receipt
+        assert receipt is not None  # noqa: S101  # an Outcome holds one or the other
+        return receipt
 
     async def __aenter__(self) -> Self:
         self._task = asyncio.get_running_loop().create_task(self._receive())

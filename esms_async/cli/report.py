@@ -8,6 +8,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text as Line
 
+from esms_async import FixedNumber, Route
 from esms_async.cli.gateway import Connection
 from esms_async.cli.ledger_choice import is_url
 from esms_async.cli.results import Group, Tally, rejection
@@ -64,6 +65,7 @@ def print_plan(
     rows: "RowList",
     plan: Plan | None,
     *,
+    route: Route,
     connection: Connection | None = None,
     dry_run: bool = False,
 ) -> None:
@@ -82,12 +84,16 @@ def print_plan(
         screen.say(text("sheet", title=sheet.title))
     guessed = "_guessed" if columns.is_guessed else ""
     phone = repr(sheet.columns[columns.phone])
-    if options.template is None:
+    if columns.params:
+        content = ", ".join(name for name, _ in columns.params)
+        screen.say(text(f"columns{guessed}", phone=phone, content=content))
+    elif options.template is None:
         content = repr(sheet.columns[columns.content[0]])
         screen.say(text(f"columns{guessed}", phone=phone, content=content))
     else:
         screen.say(text(f"columns_template{guessed}", phone=phone))
-    screen.say(text("route", route=text("route_fixed")))
+    fixed = text("route_fixed")
+    screen.say(text("route", route=fixed if isinstance(route, FixedNumber) else str(route)))
     if plan is None:
         screen.say(text("no_plan"))
         return
@@ -151,7 +157,9 @@ def print_report(
     if options.sandbox:
         screen.say(text("sandbox"))
     if not options.quiet:
-        _print_groups(screen, tally, options.results, is_end=True, told=plan and plan.tally)
+        _print_groups(
+            screen, tally, options.results, is_end=True, told=None if plan is None else plan.tally
+        )
     _say_how_to_go_on(screen, run, interrupted=interrupted)
     if options.json:
         screen.put_json(tally.summary(seconds))

@@ -231,9 +231,18 @@ class ResultsFile:
     Args:
         path: Its path, which ends in `.csv` or `.jsonl`.
         language: The language of the reasons.
+        kept: The paths of what it must not be: the list, and the ledger if there is one.
+
+    Raises:
+        InputError: It has another suffix, or is one of these.
     """
 
-    def __init__(self, path: str, language: Language) -> None:
+    def __init__(self, path: str, language: Language, *, kept: Iterable[str | None]) -> None:
+        target = Path(path)
+        if target.suffix.lower() not in (".csv", ".jsonl"):
+            raise InputError(text("results_suffix", file=path))
+        if any(_is_same(target, Path(other)) for other in kept if other is not None):
+            raise InputError(text("results_are_input", file=path))
         self._path = path
         self._language = language
         self._is_json = Path(path).suffix.lower() == ".jsonl"
@@ -242,27 +251,21 @@ class ResultsFile:
         self._names: list[str] = []
         self._file: TextIO
 
-    def open(self, columns: list[str], *, kept: Iterable[str | None], fresh: bool = False) -> None:
+    def open(self, columns: list[str], *, fresh: bool = False) -> None:
         """Open the file, and empty it if it exists.
 
         Args:
             columns: The list's own columns.
-            kept: The paths of what it must not be: the list, and the ledger if there is one.
             fresh: True if it must be new or empty: what it holds may be worth more.
 
         Raises:
             InputError: It can't be written.
         """
-        target = Path(self._path)
-        if target.suffix.lower() not in (".csv", ".jsonl"):
-            raise InputError(text("results_suffix", file=self._path))
         self._width, self._names = len(columns), _unique(columns)
         try:
-            if any(_is_same(target, Path(other)) for other in kept if other is not None):
-                raise InputError(text("results_are_input", file=self._path))
             # Nothing of it is lost before it is known that no other run writes it.
             # A row that is not UTF-8 was refused; it is listed all the same.
-            self._file = target.open("a", encoding="utf-8", errors="replace", newline="")
+            self._file = Path(self._path).open("a", encoding="utf-8", errors="replace", newline="")
         except OSError as error:
             raise self._unwritable(error) from None
         try:
@@ -462,7 +465,7 @@ def _unique(columns: Sequence[str]) -> list[str]:
 def _is_same(one: Path, other: Path) -> bool:
     try:
         return one.samefile(other)
-    except FileNotFoundError:
+    except OSError:
         return False
 
 

@@ -174,6 +174,7 @@ class Columns:
     Attributes:
         phone: The column of the phone.
         content: Those of the text: one, or those of the template's fields.
+        params: Those of the parameters of a Zalo template, with their names.
         key: The column that identifies a row, or None.
         is_guessed: True if nobody named the phone's column, and it is not called `phone`.
     """
@@ -182,6 +183,7 @@ class Columns:
     content: tuple[int, ...]
     key: int | None
     is_guessed: bool = False
+    params: tuple[tuple[str, int], ...] = ()
 
 
 def plain(written: str) -> str:
@@ -199,6 +201,7 @@ def find_columns(
     content: str | None,
     template: Template | None,
     key: str | None,
+    params: Sequence[str] | None = None,
 ) -> Columns:
     """Find the columns that a job needs, by their names and by what the first rows hold.
 
@@ -209,6 +212,8 @@ def find_columns(
         content: The column of the text, if it was named.
         template: The template, if there is one.
         key: The column that identifies a row, if there is one.
+        params: `NAME=COLUMN` or `COLUMN` of each parameter of a Zalo template, and none of them
+            for every other column; None if the route takes a text.
 
     Raises:
         InputError: A column is missing, or more than one could be meant.
@@ -219,14 +224,17 @@ def find_columns(
         phone_place = _guess_phone(sheet, names, rows)
     else:
         phone_place = _named(sheet, names, phone, "--phone-column")
+    key_place = None if key is None else _named(sheet, names, key, "--key")
+    guessed = phone is None and names[phone_place] != "phone"
+    if params is not None:
+        named = _params(sheet, names, params, {phone_place, key_place})
+        return Columns(phone_place, (), key_place, guessed, named)
     if template is not None:
         places = tuple(_named(sheet, names, field, "--content") for field in template.fields)
     elif content is not None:
         places = (_named(sheet, names, content, "--content-column"),)
     else:
         places = (_guess_content(sheet, names),)
-    key_place = None if key is None else _named(sheet, names, key, "--key")
-    guessed = phone is None and names[phone_place] != "phone"
     return Columns(phone_place, places, key_place, guessed)
 
 
@@ -239,6 +247,18 @@ def _named(sheet: Sheet, names: Sequence[str], wanted: str, option: str) -> int:
     key = "column_twice" if found else "column_missing"
     raise InputError(
         text(key, file=sheet.name, column=wanted, option=option, columns=_listed(sheet))
+    )
+
+
+def _params(
+    sheet: Sheet, names: Sequence[str], written: Sequence[str], other: set[int | None]
+) -> tuple[tuple[str, int], ...]:
+    if not written:
+        found = [(name.strip(), place) for place, name in enumerate(sheet.columns)]
+        return tuple((name, place) for name, place in found if name and place not in other)
+    pairs = [one.partition("=") for one in written]
+    return tuple(
+        (name.strip(), _named(sheet, names, column or name, "--param")) for name, _, column in pairs
     )
 
 
@@ -302,6 +322,13 @@ def _is_phone(value: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def text_of(content: str | None, params: Mapping[str, str] | None) -> str:
+    """Return what tells the text or the parameters of a message from others."""
+    if params is None:
+        return content or ""
+    return "\n".join(f"{name}={params[name]}" for name in sorted(params))
 
 
 class RowIds:
@@ -414,14 +441,12 @@ class RowRules:
         template: The template, or None.
         allow_duplicates: True sends the same text to a phone as often as the list says.
         allow_again: True sends further texts to a phone.
-        message_options: Further arguments of each Message.
     """
 
     columns: Columns
     template: Template | None = None
     allow_duplicates: bool = False
     allow_again: bool = False
-    message_options: Mapping[str, object] = attrs.field(factory=dict[str, object])
 
 
 class RowJudge:
@@ -454,7 +479,12 @@ class RowJudge:
         rules, ids = self._rules, self._ids
         columns = rules.columns
         phone = self._phone(row, fields)
-        if rules.template is None:
+        params = columns.params and {
+            name: self._value(fields, place) for name, place in columns.params
+        }
+        if params:
+            content = text_of(None, params)
+        elif rules.template is None:
             content = self._value(fields, columns.content[0])
         elif columns.content:
             values = [self._value(fields, place) for place in columns.content]
@@ -463,7 +493,7 @@ class RowJudge:
             content = rules.template.fill(())
         if not content.isascii():
             content = unicodedata.normalize("NFC", content)
-        if not content.isprintable():
+        if not params and not content.isprintable():
             self._refuse_unusable(content)
         met = self._seen.add(int(phone), content)
         times = 1
@@ -490,7 +520,10 @@ class RowJudge:
             request_id = ids.of_text(phone, content, times)
             row.is_again = met is _Met.PHONE
         try:
-            row.message = Message(phone, content, request_id=request_id)
+            if params:
+                row.message = Message(phone, params=params, request_id=request_id)
+            else:
+                row.message = Message(phone, content, request_id=request_id)
         except InvalidMessage as error:
             raise _UnusableError(self._explained(error, content)) from None
         row.request_id = request_id

@@ -130,6 +130,7 @@ _ENGLISH: Final = {
     "retry_needs_ledger": "--retry-rejected needs the ledger that knows what was rejected",
     "changed_needs_ledger": "--template-changed needs the ledger that knows what was sent",
     "two_contents": "--content and --content-column exclude each other",
+    "brandname_or_route": "--brandname and --route exclude each other",
     "batch_needed": (
         "--ledger needs --batch NAME with standard input: by it the rows are known again"
     ),
@@ -292,7 +293,7 @@ _ENGLISH: Final = {
     "sandbox": "Sandbox: what was accepted was checked, not sent.",
     "stopping": "Stopping: waiting for what is in flight; interrupt again to stop now",
     "stopping_now": "Stopping now",
-    "stopped_account": "Stopped because the account can't send: {reason}.",
+    "stopped_account": "Stopped because the account can't send: rejected with {reason}.",
     "stopped_everybody": "Stopped because every row would be refused: {reason}.",
     "stopped_unreachable": (
         "Stopped because the gateway can't be reached: {count} rows in a row never left this "
@@ -390,6 +391,7 @@ _VIETNAMESE: Final = {
     "retry_needs_ledger": "--retry-rejected cần sổ ghi biết tin nào đã bị từ chối",
     "changed_needs_ledger": "--template-changed cần sổ ghi biết tin nào đã gửi",
     "two_contents": "không dùng --content và --content-column cùng lúc",
+    "brandname_or_route": "không dùng --brandname và --route cùng lúc",
     "batch_needed": (
         "với đầu vào chuẩn, --ledger cần thêm --batch TÊN để lần sau nhận ra các dòng"
     ),
