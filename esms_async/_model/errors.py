@@ -260,8 +260,10 @@ class QueryAccountRejected(QueryRejected):
 def _rejection_reason(code: str | None, status: int | None, detail: str | None) -> str:
     if code is None:
         return f"refused with HTTP status {status}"
-    words = f"rejected with code {code}: {lookup(code).meaning}"
-    return f"{words}; the gateway says {detail!r}" if detail else words
+    meaning = lookup(code).meaning
+    words = f"rejected with code {code}: {meaning}"
+    is_said = not detail or detail.strip().rstrip(".").casefold() == meaning.casefold()
+    return words if is_said else f"{words}; the gateway says {detail!r}"
 
 
 def _restore(kind: type[_E], args: tuple[Any, ...], state: dict[str, Any]) -> _E:
