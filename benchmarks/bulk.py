@@ -146,7 +146,10 @@ def _run(command: list[str], core: int | None) -> Cost:
     environ: Mapping[str, str] = {**os.environ, **_ENVIRON}
     started = time.perf_counter()
     with subprocess.Popen(  # noqa: S603  # commands of this module
-        command, env=environ, stdout=subprocess.DEVNULL, preexec_fn=pin  # noqa: PLW1509  # no threads yet
+        command,
+        env=environ,
+        stdout=subprocess.DEVNULL,
+        preexec_fn=pin,  # noqa: PLW1509  # no threads yet
     ) as process:
         _, status, used = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)

@@ -76,7 +76,15 @@ def test_the_cost_of_a_queue_is_told() -> None:
     assert all(float(figure) > 0 for figure in told.groups())
 
 
-@pytest.mark.parametrize("command", ["compare", "parts", "storm", "distributed", "all"])
+def test_the_cost_of_a_row_is_told() -> None:
+    """`bulk` measures the command and the naive script in one run, and that again over its rows."""
+    result = run("bulk", "--quick")
+    assert result.returncode == 0, result.stderr
+    assert re.search(r"bulk over naive: [\d.]+ by CPU, [\d.]+ by the clock", result.stdout)
+    assert re.search(r"rerun: [\d,]+ rows/s", result.stdout)
+
+
+@pytest.mark.parametrize("command", ["compare", "parts", "storm", "distributed", "bulk", "all"])
 def test_every_command_explains_itself(command: str) -> None:
     """`--help` of each command tells its options."""
     result = run(command, "--help")

@@ -402,7 +402,7 @@ class BulkRun:
         tally: What became of the rows.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0917  # made in two places
         self,
         options: BulkOptions,
         rows: RowList,
@@ -514,7 +514,7 @@ class Sending:
         self._ledger = ledger
         self._turnstile = None if job.connection is None else job.connection.turnstile
         self._is_keyed = job.options.key is not None
-        # What is claimed and never sent is in doubt: some chunks, and a second of the rate, at most.
+        # What is claimed and never sent is in doubt: a second of the rate at most.
         # The next chunk comes before the last row is taken, so no worker has to wait for it.
         rate = job.options.rate
         self._size = min(_LARGEST_CHUNK, _CHUNKS * concurrency)
@@ -637,7 +637,7 @@ class Sending:
             if not (waiter := self._idle.popleft()).done():
                 waiter.set_result(None)
 
-    async def _work(self) -> None:
+    async def _work(self) -> None:  # noqa: C901, PLR0912  # flat, because every row comes by here
         """Take one row after the other, send it, and settle it."""
         ready, send, job = self._ready, self._send, self._job
         tally, results, turnstile, low = job.tally, self._results, self._turnstile, self._low

@@ -59,7 +59,7 @@ def label(status: RowStatus) -> Text:
     return text(f"label_{status.name.lower()}")
 
 
-def print_plan(
+def print_plan(  # noqa: C901, PLR0912  # one case for each line
     screen: Screen,
     options: "BulkOptions",
     rows: "RowList",

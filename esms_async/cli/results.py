@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self, TextIO, cast
+from typing import TYPE_CHECKING, Final, Self, TextIO, cast
 
 import attrs
 
@@ -29,7 +29,9 @@ from esms_async.cli.errors import InputError
 from esms_async.cli.rows import BulkRow, RowStatus
 from esms_async.cli.words import Language, Text, text
 from esms_async.codes import lookup
-from esms_async.text import PhoneRepair
+
+if TYPE_CHECKING:
+    from esms_async.text import PhoneRepair
 
 _FIRST_ROWS: Final = 3
 _MOST_REASONS: Final = 1000
@@ -47,7 +49,7 @@ def rejection(code: str | None, http_status: int | None, detail: str | None) -> 
     return text("code_and_words", code=code, words=words)
 
 
-def reason_of(error: EsmsError) -> Text:
+def reason_of(error: EsmsError) -> Text:  # noqa: PLR0911  # one for each kind
     """Return why a row was not accepted."""
     match error:
         case Rejected():
@@ -265,7 +267,9 @@ class ResultsFile:
         try:
             # Nothing of it is lost before it is known that no other run writes it.
             # A row that is not UTF-8 was refused; it is listed all the same.
-            self._file = Path(self._path).open("a", encoding="utf-8", errors="replace", newline="")
+            self._file = Path(self._path).open(  # noqa: SIM115  # closed by this object
+                "a", encoding="utf-8", errors="replace", newline=""
+            )
         except OSError as error:
             raise self._unwritable(error) from None
         try:
@@ -365,12 +369,15 @@ class ResultsFile:
             held = os.fstat(self._file.fileno())
             if stat.S_ISREG(held.st_mode):
                 there = os.stat(self._path)  # noqa: PTH116  # for each chunk
-                if (there.st_dev, there.st_ino) != (held.st_dev, held.st_ino):
-                    raise FileNotFoundError
+                is_there = (there.st_dev, there.st_ino) == (held.st_dev, held.st_ino)
+            else:
+                is_there = True
         except FileNotFoundError:
-            raise InputError(text("results_removed", file=self._path)) from None
+            is_there = False
         except OSError as error:
             raise self._unwritable(error) from None
+        if not is_there:
+            raise InputError(text("results_removed", file=self._path))
 
     def _unwritable(self, error: OSError) -> InputError:
         problem = error.strerror or str(error)

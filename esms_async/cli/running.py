@@ -52,7 +52,7 @@ def run_job(
 
 @contextlib.contextmanager
 def _log_once(screen: Screen) -> Iterator[None]:
-    """Print the warnings of the package on standard error, each fact once however often it comes."""
+    """Print the warnings of the package on standard error, each fact once."""
     logger = logging.getLogger("esms_async")
     handler = _OncePerFact(screen)
     propagates = logger.propagate

@@ -86,7 +86,7 @@ async def open_sheet(path: str) -> Sheet:
         if start.startswith(_WORKBOOK):
             return await _open_workbook(source, path)
         if start.startswith(_COMPRESSED):
-            raise InputError(text("file_compressed", file=source.name))
+            raise InputError(text("file_compressed", file=source.name))  # noqa: TRY301  # closed below
         lines = _TextSheet(source, is_json=path.lower().endswith(_JSON_LINES))
         await lines.read_header()
     except BaseException:
@@ -302,7 +302,7 @@ class _CsvParser:
         self._number = number
         self._open: list[str] = []
 
-    def feed(self, lines: Iterable[str | None]) -> list[SheetRow]:
+    def feed(self, lines: Iterable[str | None]) -> list[SheetRow]:  # noqa: C901  # a tight loop
         """Return the rows that the lines complete."""
         rows: list[SheetRow] = []
         delimiter, width, number = self._delimiter, self._width, self._number

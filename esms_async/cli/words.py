@@ -91,7 +91,9 @@ _ENGLISH: Final = {
         "the header of {file} is not UTF-8; save the file as 'CSV UTF-8', or as .xlsx"
     ),
     "header_not_csv": "the header of {file} is not well-formed CSV",
-    "no_header": "the first row of {file} holds a phone number; the first row must name the columns",
+    "no_header": (
+        "the first row of {file} holds a phone number; the first row must name the columns"
+    ),
     "no_rows": "{file} has a header and no rows; nothing can be sent",
     "excel_missing": (
         "{file} is a workbook; install esms_async[excel] to read it, or save it as CSV UTF-8"
@@ -197,7 +199,8 @@ _ENGLISH: Final = {
     ),
     "done_with_other_text": "the phone got the earlier text",
     "in_doubt_with_other_text": (
-        "the earlier text may have been accepted; run the earlier command, or reconcile, to find out"
+        "the earlier text may have been accepted; run the earlier command, or reconcile, to find "
+        "out"
     ),
     "key_repeated": "{column}: an earlier row has this key, and goes first",
     "key_used": (
@@ -211,7 +214,8 @@ _ENGLISH: Final = {
     "code": "code {code}: {meaning}",
     "code_and_words": "code {code}: {meaning}; the gateway says '{words}'",
     "code_124": (
-        "code 124: the gateway has had this message before, and nothing here tells what became of it"
+        "code 124: the gateway has had this message before, and nothing here tells what became of "
+        "it"
     ),
     "http_refusal": "refused with HTTP status {status}",
     "expired": "it may have been accepted too long ago to be sent again",
@@ -427,7 +431,8 @@ _VIETNAMESE: Final = {
     "stray_return": "có ký tự xuống dòng (CR) ngoài dấu nháy; hãy kết thúc dòng bằng LF hoặc CRLF",
     "too_few_fields": "có ít ô ({count}) hơn dòng tiêu đề ({width})",
     "too_many_fields": (
-        "có nhiều ô ({count}) hơn dòng tiêu đề ({width}); hãy đặt ô chứa dấu phân cách trong dấu nháy"
+        "có nhiều ô ({count}) hơn dòng tiêu đề ({width}); hãy đặt ô chứa dấu phân cách trong dấu "
+        "nháy"
     ),
     "not_json": "không phải JSON",
     "not_an_object": "không phải đối tượng JSON",

@@ -3,7 +3,7 @@
 import asyncio
 import codecs
 import csv
-import datetime
+import datetime as dt
 import json
 import sys
 import unicodedata
@@ -69,9 +69,9 @@ async def test_a_workbook_gives_texts_as_stored_and_numbers_exactly(tmp_path: Pa
     sheet["B2"] = "DANH SÁCH"
     for row in (
         ["", "Số điện thoại", "Nội dung", "Ngày", "Giờ"],
-        ["", 84901888484, "a", datetime.date(2026, 1, 2), datetime.time(8, 30)],
+        ["", 84901888484, "a", dt.date(2026, 1, 2), dt.time(8, 30)],
         [],
-        ["", "0901888485", 0.5, datetime.datetime(2026, 1, 2, 8, 30), True],  # noqa: DTZ001  # as Excel keeps it
+        ["", "0901888485", 0.5, dt.datetime(2026, 1, 2, 8, 30), True],  # noqa: DTZ001  # as Excel keeps it
     ):
         sheet.append(row)
     path = tmp_path / "a.xlsx"
