@@ -85,6 +85,12 @@ class Manifest:
     columns: tuple[str, ...] = attrs.field(eq=False)
 
     @classmethod
+    def read(cls, kept: str) -> "Manifest":
+        """Read what a ledger keeps."""
+        values = json.loads(kept)
+        return cls(values["template"], values["key"], values["route"], tuple(values["columns"]))
+
+    @classmethod
     def of(
         cls, secret: str, template: str, *, key: str | None, route: str, columns: tuple[str, ...]
     ) -> "Manifest":
@@ -312,7 +318,7 @@ class Batch:
         self.is_new = begun is None
         if begun is None:
             return
-        held = Manifest(**{**json.loads(begun), "columns": ()})
+        held = Manifest.read(begun)
         if held.route != manifest.route:
             raise InputError(text("other_route", batch=self._name, route=held.route))
         if held.key != manifest.key:

@@ -481,9 +481,9 @@ class RowJudge:
         rules, ids = self._rules, self._ids
         columns = rules.columns
         phone = self._phone(row, fields)
-        params = columns.params and {
-            name: self._value(fields, place) for name, place in columns.params
-        }
+        params: dict[str, str] = {}
+        if columns.params:
+            params = {name: self._value(fields, place) for name, place in columns.params}
         if params:
             content = text_of(None, params)
         elif rules.template is None:

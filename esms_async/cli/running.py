@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Generator
 from typing import Final
 
 from esms_async import EsmsError
@@ -51,7 +51,7 @@ def run_job(
 
 
 @contextlib.contextmanager
-def _log_once(screen: Screen) -> Iterator[None]:
+def _log_once(screen: Screen) -> Generator[None]:
     """Print the warnings of the package on standard error, each fact once."""
     logger = logging.getLogger("esms_async")
     handler = _OncePerFact(screen)

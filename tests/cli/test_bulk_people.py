@@ -233,8 +233,8 @@ async def test_yes_asks_nothing(emulator: Emulator, tmp_path: Path) -> None:
 async def test_results_that_are_removed_are_noticed(emulator: Emulator, tmp_path: Path) -> None:
     """The job stops and says so; the next run lists every row."""
     path, listed = write_recipients(tmp_path / "a.csv", 200), tmp_path / "out.csv"
-    command = ("bulk", path, "--base-url", emulator.url, "--concurrency", "4")
-    command += ("--results", str(listed))
+    command = ["bulk", path, "--base-url", emulator.url, "--concurrency", "4"]
+    command += ["--results", str(listed)]
     emulator.fault("delay:20ms")
     running = await start(*command)
     await emulator.wait_for_request(count=30, timeout=generous(30))

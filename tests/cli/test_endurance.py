@@ -74,6 +74,7 @@ class _Crowd:
 def _write_workbook(path: Path, rows: int) -> str:
     book = openpyxl.Workbook()
     sheet = book.active
+    assert sheet is not None
     sheet.append(["Họ tên", "Số điện thoại", "Nội dung"])
     for number, phone in enumerate(phones(rows)):
         # As Excel keeps what somebody typed: a number, whose zero is lost.
