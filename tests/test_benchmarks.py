@@ -17,6 +17,7 @@ from benchmarks.faults import Fault, StormPlan  # noqa: E402  # once its librari
 from benchmarks.results import Bar  # noqa: E402  # once its libraries are known to be there
 from benchmarks.storm import (  # noqa: E402  # the same
     CLIENT,
+    ROUTE_WAYS,
     Storm,
     StormRow,
     client_is_right,
@@ -105,6 +106,13 @@ def test_the_client_comes_through_the_storm(storm_rows: dict[str, StormRow]) -> 
     """EsmsClient reaches no phone twice, and tells no outcome wrongly."""
     assert (storm_rows[CLIENT].twice, storm_rows[CLIENT].wrong) == (0, 0)
     assert storm_rows[CLIENT].unknown > 0
+
+
+def test_every_route_comes_through_the_storm() -> None:
+    """By a brandname and by Zalo the client keeps the same promises as by the fixed number."""
+    rows = run_storm(Storm(messages=150, timeout=0.3), lambda _: None, ROUTE_WAYS)
+    assert [(row.twice, row.wrong) for row in rows] == [(0, 0)] * 3
+    assert all(row.requests > 150 for row in rows)
 
 
 def test_the_storm_bites(storm_rows: dict[str, StormRow]) -> None:

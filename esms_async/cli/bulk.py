@@ -17,6 +17,7 @@ import attrs
 
 from esms_async import (
     AccountRejected,
+    Brandname,
     EsmsError,
     FixedNumber,
     ForeignLedger,
@@ -24,6 +25,7 @@ from esms_async import (
     Message,
     NotSent,
     OutcomeUnknown,
+    QueryError,
     Receipt,
     Rejected,
     Route,
@@ -253,6 +255,7 @@ async def make_plan(
         for row in judged:
             if row.status is None:
                 message = cast("Message", row.message)
+                plan.sample = plan.sample or message
                 content = message.content
                 if content is None:
                     # A Zalo message is charged as one.
@@ -449,6 +452,7 @@ class BulkRun:
         if rows.sheet.can_repeat:
             judge = new_judge(options, rows, self._ids)
             plan = await make_plan(rows, judge, batch)
+            plan.cost = await self._estimated_cost(plan)
         print_plan(screen, options, rows, plan, route=self.route, connection=self.connection)
         if not await self._is_wanted(plan):
             screen.say(text("nothing_sent_no"))
@@ -473,6 +477,18 @@ class BulkRun:
         if self.failure is not None:
             raise self.failure
         return self._exit_code()
+
+    async def _estimated_cost(self, plan: Plan) -> int | None:
+        """Ask what the first message costs, and count the parts; None if no price can be had."""
+        sample, connection = plan.sample, self.connection
+        if sample is None or connection is None or not isinstance(self.route, Brandname):
+            return None
+        try:
+            price = await connection.client.price(sample)
+        except QueryError:
+            return None
+        parts = measure(sample.content or "", unicode=sample.unicode).parts
+        return round(price.amount / parts * plan.parts)
 
     async def _is_wanted(self, plan: Plan | None) -> bool:
         """Ask the person at the terminal, if there is one and anything would be sent."""

@@ -14,7 +14,7 @@ from esms_async._send.retry import RetryPolicy
 from esms_async.cli.errors import InputError
 from esms_async.cli.rate import Rate, Turnstile
 from esms_async.cli.words import text
-from esms_async.client import ClientOptions, EsmsClient, credentials_from_env
+from esms_async.client import ClientOptions, EsmsClient, credentials_from_env, route_from_env
 from esms_async.ledger import Ledger
 
 if TYPE_CHECKING:
@@ -170,6 +170,7 @@ async def connect(
     if choice.sandbox:
         options["sandbox"] = True
     if choice.emulator:
+        options.setdefault("route", route_from_env(environ))
         # Importing it takes as long as the rest of the command.
         from esms_async.emulator import Emulator  # noqa: PLC0415
         from esms_async.testing import EmulatedClient  # noqa: PLC0415

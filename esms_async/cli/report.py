@@ -8,7 +8,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text as Line
 
-from esms_async import FixedNumber, Route
+from esms_async import FixedNumber, Message, Route
 from esms_async.cli.gateway import Connection
 from esms_async.cli.ledger_choice import is_url
 from esms_async.cli.results import Group, Tally, rejection
@@ -45,12 +45,14 @@ class Plan:
         tally: The rows, of which those that would be sent are "checked".
         parts: How many SMS parts would be sent and charged.
         unicode: How many messages need UCS-2.
+        sample: The first message that would be sent.
         cost: The estimated cost in dong, if the price could be asked.
     """
 
     tally: Tally = attrs.Factory(Tally)
     parts: int = 0
     unicode: int = 0
+    sample: Message | None = None
     cost: int | None = None
 
 

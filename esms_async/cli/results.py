@@ -17,6 +17,7 @@ import attrs
 from esms_async import (
     DuplicateRequestId,
     EsmsError,
+    InvalidMessage,
     NotSent,
     OutcomeUnknown,
     Receipt,
@@ -99,6 +100,8 @@ def refuse(row: BulkRow, error: EsmsError, *, is_keyed: bool) -> None:
         case OutcomeUnknown():
             row.code = error.code if isinstance(error, DuplicateRequestId) else row.code
             status = RowStatus.UNKNOWN
+        case InvalidMessage():
+            status = RowStatus.INVALID
         case RequestIdConflict() if is_keyed:
             row.end(RowStatus.INVALID, text("key_used"))
             return

@@ -24,7 +24,7 @@ from esms_async.cli.errors import InputError
 from esms_async.cli.words import Text, text
 
 if TYPE_CHECKING:
-    from python_calamine import CalamineSheet, CalamineWorkbook
+    from python_calamine import CalamineSheet
 
 T = TypeVar("T")
 Fields = list[object]
@@ -472,9 +472,7 @@ async def _open_workbook(source: _Source, path: str) -> "_WorkbookSheet":
 
     def load() -> "tuple[CalamineSheet, int] | str":
         try:
-            # Its annotation leaves open what kind of path it takes.
-            opened = cast("CalamineWorkbook", python_calamine.load_workbook(path))
-            with opened as workbook:
+            with python_calamine.CalamineWorkbook.from_path(path) as workbook:  # pyright: ignore[reportUnknownMemberType]  # its annotation leaves open what kind of path it takes
                 names = workbook.sheet_names
                 sheets = map(workbook.get_sheet_by_name, names)
                 found = next((sheet for sheet in sheets if sheet.total_height), None)

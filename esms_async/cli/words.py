@@ -132,7 +132,6 @@ _ENGLISH: Final = {
     "retry_needs_ledger": "--retry-rejected needs the ledger that knows what was rejected",
     "changed_needs_ledger": "--template-changed needs the ledger that knows what was sent",
     "two_contents": "--content and --content-column exclude each other",
-    "brandname_or_route": "--brandname and --route exclude each other",
     "batch_needed": (
         "--ledger needs --batch NAME with standard input: by it the rows are known again"
     ),
@@ -395,7 +394,6 @@ _VIETNAMESE: Final = {
     "retry_needs_ledger": "--retry-rejected cần sổ ghi biết tin nào đã bị từ chối",
     "changed_needs_ledger": "--template-changed cần sổ ghi biết tin nào đã gửi",
     "two_contents": "không dùng --content và --content-column cùng lúc",
-    "brandname_or_route": "không dùng --brandname và --route cùng lúc",
     "batch_needed": (
         "với đầu vào chuẩn, --ledger cần thêm --batch TÊN để lần sau nhận ra các dòng"
     ),
