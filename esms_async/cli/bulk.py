@@ -450,8 +450,7 @@ class BulkRun:
             await batch.check(manifest)
         plan = None
         if rows.sheet.can_repeat:
-            judge = new_judge(options, rows, self._ids)
-            plan = await make_plan(rows, judge, batch)
+            plan = await make_plan(rows, new_judge(options, rows, self._ids), batch)
             plan.cost = await self._estimated_cost(plan)
         print_plan(screen, options, rows, plan, route=self.route, connection=self.connection)
         if not await self._is_wanted(plan):

@@ -17,7 +17,6 @@ import unicodedata
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from datetime import date, datetime, time
-from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol, Self, TypeVar, cast
 
 from esms_async.cli.errors import InputError
@@ -571,11 +570,6 @@ def require_standard_input() -> None:
     """
     if sys.stdin is None:
         raise InputError(text("standard_input_closed"))
-
-
-def is_regular_file(path: str) -> bool:
-    """Tell whether a path is that of a regular file."""
-    return Path(path).is_file()
 
 
 def _unreadable(name: str | Text, error: OSError) -> InputError:

@@ -48,9 +48,9 @@ def test_odd_lists(
     words: str,
 ) -> None:
     """What is not there, and what no page lists, is said."""
-    from esms_async._http.transport import (
-        HttpResponse,  # for this test alone
-        Transport,  # the same
+    from esms_async._http.transport import (  # noqa: PLC0415  # for this test alone
+        HttpResponse,
+        Transport,
     )
 
     async def query(*_: object, **__: object) -> HttpResponse:
