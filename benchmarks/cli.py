@@ -20,6 +20,7 @@ from benchmarks.parts import Thoroughness, measure_parts
 from benchmarks.picture import draw
 from benchmarks.processes import choose_cores, event_loops
 from benchmarks.report import show, write
+from benchmarks.reports import measure_reports
 from benchmarks.results import Results
 from benchmarks.storm import Storm, client_is_right, run_storm
 
@@ -188,6 +189,22 @@ def bulk_command(*, rows: int, rounds: int, memory: int, quick: bool) -> None:
     if cost.few is not None and cost.many is not None:
         grown = (cost.many - cost.few) / 1e6
         click.echo(f"memory: {grown:.0f} MB more at {memory:,} rows than at 10,000")
+
+
+@main.command("reports")
+@_quick
+def reports_command(*, quick: bool) -> None:
+    """Delivery reports a second that a service accepts, and their CPU time, by web framework.
+
+    It starts a Redis server of its own.
+    """
+    with _measuring() as tell:
+        rates = measure_reports(300 if quick else 20_000, choose_cores(), tell)
+    for rate in rates:
+        click.echo(
+            f"{rate.framework}: {rate.accepted:.0f} reports/s accepted; accepted and handed on: "
+            f"{rate.cpu:.0f} µs of CPU each"
+        )
 
 
 @main.command("all")

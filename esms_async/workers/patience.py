@@ -8,7 +8,7 @@ from typing import Final, TypeVar
 
 from esms_async._model.errors import LedgerError
 from esms_async._model.messages import Message
-from esms_async.ledger.base import UnreadableEntry
+from esms_async.ledger.base import UnreadableEntry, Unrecorded
 from esms_async.ledger.redis import RedisLedger
 from esms_async.ledger.transitions import ONE_MORE_ATTEMPT, Claim, Entry, Settlement
 
@@ -79,6 +79,17 @@ class PatientLedger(RedisLedger):
         return await patiently(
             lambda: ask(message, fingerprint, doubt_age=doubt_age), self._stopping
         )
+
+    def accept_soon(
+        self,
+        request_id: str,  # noqa: ARG002  # nothing is queued
+        sms_id: str | None,  # noqa: ARG002  # the same
+        *,
+        deduplicated: bool,  # noqa: ARG002  # the same
+        unrecorded: Unrecorded,  # noqa: ARG002  # the same
+    ) -> bool:
+        """Leave acceptances to `settle`: a worker acknowledges what is written down."""
+        return False
 
     async def settle(
         self, request_id: str, generation: int, settlement: Settlement

@@ -11,7 +11,7 @@ from esms_async import Message
 from esms_async._model.errors import LedgerError
 from esms_async.cli.app import run as run_here
 from esms_async.emulator import Emulator
-from esms_async.ledger import Claim, Settlement, SqliteLedger
+from esms_async.ledger import Claim, SqliteLedger
 from tests.cli.support import (
     KEYS,
     finish,
@@ -256,13 +256,12 @@ def test_a_ledger_that_fails_stops_the_job(
     async def fail(
         ledger: SqliteLedger,
         claims: Sequence[tuple[Message, bytes]],
-        settlements: Sequence[tuple[str, int, Settlement]] = (),
     ) -> list[Claim]:
         nonlocal claimed
         claimed += len(claims)
         if claimed > 32:
             raise LedgerError("the ledger can't be used: database or disk is full")
-        return await claim(ledger, claims, settlements)
+        return await claim(ledger, claims)
 
     with monkeypatch.context() as patched:
         patched.setattr(SqliteLedger, "claim_batch", fail)

@@ -411,7 +411,7 @@ def test_the_status_of_a_receipt() -> None:
 )
 @pytest.mark.parametrize("field", ["api_key", "secret_key"])
 def test_bad_credentials(field: str, bad: object) -> None:
-    """A key that is no clean text is refused by an error that names its field alone."""
+    """A key that is not clean text is refused by an error that names its field alone."""
     with pytest.raises(ConfigurationError) as caught:
         Credentials(**{"api_key": "good", "secret_key": "good", field: bad})  # type: ignore[arg-type]  # the wrong types are the point
     assert str(caught.value).startswith(f"{field} ")

@@ -10,7 +10,7 @@ from cryptography.fernet import Fernet
 from hypothesis import given
 from hypothesis import strategies as st
 
-from esms_async import ConfigurationError, Message
+from esms_async import Brandname, ConfigurationError, FixedNumber, InvalidMessage, Message
 from esms_async.workers.payload import Queued, Seal, UnreadablePayload, dump, load
 
 NOW = datetime(2026, 3, 1, 8, 0, tzinfo=UTC)
@@ -37,6 +37,21 @@ def test_a_message_comes_back_as_it_went_in(message: Message, seal: Seal) -> Non
     """Every field survives, in the clear and sealed."""
     queued = Queued(message, NOW, "campaign", 3)
     assert load(dump(queued, seal), seal) == queued
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        Message("0901888484", "x", route=Brandname("Baotrixemay")),
+        Message("0901888484", params={"otp": "1"}),
+    ],
+)
+def test_other_routes_are_refused(message: Message) -> None:
+    """A worker would send it by the fixed number."""
+    with pytest.raises(InvalidMessage, match="route"):
+        dump(Queued(message, NOW), OPEN)
+    plain = Message("0901888484", "x", route=FixedNumber(), request_id="a")
+    assert load(dump(Queued(plain, NOW), OPEN), OPEN).message.content == "x"
 
 
 @given(st.text(min_size=1).filter(lambda text: text.isprintable() and not text.isspace()))
