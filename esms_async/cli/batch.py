@@ -273,10 +273,8 @@ class Batch:
             InputError: The batch was begun with another template, key, route or secret.
             LedgerError: The ledger can't be used.
         """
+        await self.check_secret()
         facts = await self._ledger.facts()
-        kept = facts.get(f"row key of batch {self._name}")
-        if kept is not None and kept != self._secret_mark and not self._is_keyed:
-            raise InputError(text("other_secret", batch=self._name))
         begun = facts.get(f"batch {self._name}")
         self.is_new = begun is None
         if begun is None:
@@ -291,6 +289,12 @@ class Batch:
         same_key = held.template[:8] == manifest.template[:8]
         if same_key and held.template != manifest.template and not self._template_changed:
             raise InputError(text("other_template", batch=self._name))
+
+    async def check_secret(self) -> None:
+        """Refuse a secret under which every row would have another id, and be sent again."""
+        kept = (await self._ledger.facts()).get(f"row key of batch {self._name}")
+        if kept is not None and kept != self._secret_mark and not self._is_keyed:
+            raise InputError(text("other_secret", batch=self._name))
 
     async def begin(self, manifest: Manifest) -> None:
         """Keep what the batch is begun with, before its first row is claimed."""

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 # The emulator takes any keys, and is never shown those of a real account.
 _EMULATED: Final = Credentials("emulator", "emulator")
-_KEYS: Final = ("ESMS_API_KEY", "ESMS_SECRET_KEY")
 _ENOUGH_FOR_ANY_FILE: Final = 10**15
 _NO: Final = frozenset({"", "0", "false", "no", "off"})
 
@@ -194,8 +193,6 @@ async def connect(
         return
     url = choice.base_url or environ.get("ESMS_BASE_URL") or DEFAULT_BASE_URL
     options["base_url"] = url
-    if missing := [name for name in _KEYS if not environ.get(name)]:
-        raise InputError(text("keys_missing", names=" and ".join(missing)))
     async with EsmsClient.from_env(environ, **options) as client:
         account_secret = credentials_from_env(environ).secret_key
         yield Connection(client, url, row_secret(environ), account_secret, turnstile=turnstile)

@@ -105,6 +105,7 @@ async def bulk_by_queue(options: BulkOptions, broker_url: str, screen: Screen) -
                 ids = RowIds(options.batch, secret)
                 keyed = options.key is not None
                 batch = Batch(ledger, options.batch, secret=secret, ids=ids, is_keyed=keyed)
+                await batch.check_secret()
                 queue = await stack.enter_async_context(MessageQueue(settings))
                 _announce(settings, screen)
                 stream = StreamSender(

@@ -335,7 +335,6 @@ _ENGLISH: Final = {
     "results_removed": "--results {file} was removed or replaced while it was written",
     "results_unwritable": "cannot write {file}: {problem}",
     # Errors from below.
-    "keys_missing": "set the environment variable {names}",
     "error": "{problem}",
     "own_error": "an error of this program ({type}); --debug shows where",
     "cannot_write": "cannot write: {problem}",
@@ -579,7 +578,6 @@ _VIETNAMESE: Final = {
     ),
     "results_removed": "--results {file} bị xóa hoặc thay trong lúc đang ghi",
     "results_unwritable": "không ghi được {file}: {problem}",
-    "keys_missing": "hãy đặt biến môi trường {names}",
     "error": "lỗi: {problem}",
     "own_error": "lỗi của chương trình ({type}); --debug cho biết ở đâu",
     "cannot_write": "không ghi được: {problem}",
