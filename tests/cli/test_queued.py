@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from esms_async.cli.app import run as run_here
+from esms_async.cli.batch import AheadLedger, Batch, Manifest
+from esms_async.cli.bulk import BulkOptions
 from esms_async.cli.errors import ExitCode
-from esms_async.cli.identity import hold_to_secret
-from esms_async.cli.job import BulkOptions
 from esms_async.cli.queued import bulk_by_queue
+from esms_async.cli.rows import RowIds
 from esms_async.cli.screen import Screen
 from esms_async.ledger import RedisLedger
 from tests.cli.support import write_recipients
@@ -21,7 +22,10 @@ from tests.ledger.redis_server import RedisServer
 
 async def _hold(url: str, batch: str, secret: str) -> None:
     async with RedisLedger(url) as ledger:
-        await hold_to_secret(ledger, batch, secret)
+        begun = Batch(AheadLedger(ledger), batch, secret=secret, ids=RowIds(batch, secret))
+        await begun.begin(
+            Manifest.of(secret, "column content", key=None, route="fixed", columns=())
+        )
 
 
 def test_a_new_secret_key_puts_no_row_into_the_queue(
