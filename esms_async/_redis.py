@@ -41,7 +41,7 @@ _NOISE: Final = re.compile(r"user_script:\d+: | script: .*|, with args .*")
 _ABOUT_ONE_ENTRY: Final = re.compile(r"WRONGTYPE|user_script:\d+: |it holds an entry")
 
 _Reply = Any  # What redis-py makes of a reply depends on the command.
-_Job = tuple[tuple[str, ...], "asyncio.Future[_Reply]"]
+_Job = tuple[tuple[str | bytes, ...], "asyncio.Future[_Reply]"]
 
 
 @attrs.frozen
@@ -94,9 +94,9 @@ class RedisAddress:
         )
         return f"{where}, database {options.get('db', 0)}"
 
-    def pool(self) -> BlockingConnectionPool:
-        """Return connections to the server, none of them open yet."""
-        return BlockingConnectionPool(**self._options)
+    def pool(self, *, decode: bool = True) -> BlockingConnectionPool:
+        """Return connections to the server, none of them open yet; `decode` makes replies texts."""
+        return BlockingConnectionPool(**{**self._options, "decode_responses": decode})
 
 
 class RedisBatches:
@@ -110,6 +110,7 @@ class RedisBatches:
         name: What is kept there, for error texts.
         failure: The error to raise when the server can't be used.
         unreadable: The error to raise when one entry can't be used; None for `failure`.
+        decode: False leaves replies as bytes.
     """
 
     def __init__(
@@ -120,19 +121,20 @@ class RedisBatches:
         name: str = "ledger",
         failure: type[EsmsError] = LedgerError,
         unreadable: type[EsmsError] | None = None,
+        decode: bool = True,
     ) -> None:
         self._address = address
         self._scripts = scripts
         self._name = name
         self._failure = failure
         self._unreadable = failure if unreadable is None else unreadable
-        self._pool = address.pool()
+        self._pool = address.pool(decode=decode)
         self._client = Redis(connection_pool=self._pool)
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[_Job] = deque()
         self._in_flight: set[asyncio.Task[None]] = set()
 
-    async def run(self, *command: str) -> _Reply:
+    async def run(self, *command: str | bytes) -> _Reply:
         """Run a command and return its reply. Cancelled, it may still take effect.
 
         Raises:

@@ -154,7 +154,7 @@ async def test_closed_it_gives_no_places(server: RedisServer) -> None:
     limiter = RedisLimiter(server.url, 0.001, key="closing")
     await take(limiter)
     wait, cancelled = (asyncio.create_task(take(limiter)) for _ in range(2))
-    while len(limiter._waiting) < 2:  # noqa: ASYNC110  # a queue tells nobody
+    while len(limiter._front._waiting) < 2:  # noqa: ASYNC110  # a queue tells nobody
         await asyncio.sleep(0)
     cancelled.cancel()
     await asyncio.sleep(0)

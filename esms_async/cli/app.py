@@ -22,7 +22,7 @@ from esms_async.cli.ledger_choice import choose_ledger, is_url
 from esms_async.cli.ledger_commands import ledger_group
 from esms_async.cli.lines import require_standard_input
 from esms_async.cli.options import PATH, Command, debug_option, gateway_options
-from esms_async.cli.queued import awaited_rows, bulk_by_queue
+from esms_async.cli.queue_commands import queue_group, worker_command
 from esms_async.cli.rate import Rate
 from esms_async.cli.running import (
     NAME,
@@ -34,7 +34,6 @@ from esms_async.cli.running import (
 from esms_async.cli.screen import Screen
 from esms_async.cli.send import SendOptions, send
 from esms_async.cli.template import Template, column_name
-from esms_async.cli.worker import worker
 
 
 @click.group(
@@ -79,7 +78,6 @@ def _group(ctx: click.Context) -> int:
 @click.option(
     "--results", type=PATH, metavar="OUT", help="Write every row to OUT.csv or OUT.jsonl."
 )
-@click.option("--broker", metavar="URL", help="Let the workers of a queue send.")
 @click.option("--dry-run", is_flag=True, help="Check and measure every row; send nothing.")
 @click.option("--quiet", is_flag=True, help="Hide progress and refused rows.")
 @gateway_options
@@ -95,7 +93,6 @@ def _bulk(
     no_ledger: bool,
     retry_rejected: bool,
     results: str | None,
-    broker: str | None,
     dry_run: bool,
     quiet: bool,
     choice: GatewayChoice,
@@ -112,14 +109,13 @@ def _bulk(
         name = batch or default_batch(file)
         # A text without a field is what is sent, and a URL may hold a password.
         secret = (template is not None and not template.fields) or is_url(ledger or "")
-        secret = secret or "@" in (broker or "")
         options = BulkOptions(
             file=file,
             template=template,
             key=None if key is None else column_name(key),
             batch=name,
             batch_is_new=batch_is_new,
-            concurrency=concurrency if broker is None else awaited_rows(context),
+            concurrency=concurrency,
             rate=None if rate is None else Rate.parse(rate),
             ledger=choose_ledger(
                 file,
@@ -140,8 +136,6 @@ def _bulk(
         )
         if dry_run:
             return interruptible(check_rows(options, screen))
-        if broker is not None:
-            return bulk_by_queue(options, broker, screen)
         return bulk(options, choice, screen)
 
     return run_job(job, as_json=as_json, debug=debug)
@@ -255,16 +249,8 @@ def _emulator(*, debug: bool, **options: object) -> int:
     return run_job(lambda screen: serve(options, screen), as_json=True, debug=debug)
 
 
-@_group.command("worker", cls=Command, short_help="Send the messages of a queue.")
-@debug_option
-def _worker(*, debug: bool) -> int:
-    """Send the messages of a queue until SIGTERM or Ctrl-C.
-
-    Environment variables configure it: ESMS_BROKER_URL, ESMS_LEDGER_URL, ESMS_API_KEY and
-    ESMS_SECRET_KEY; optionally ESMS_BASE_URL, ESMS_QUEUE, ESMS_QUEUE_KEY, ESMS_RATE,
-    ESMS_CONCURRENCY, ESMS_ATTEMPTS and ESMS_DEADLINE. Run one worker for each processor.
-    """
-    return run_job(worker, as_json=False, debug=debug)
+_group.add_command(worker_command)
+_group.add_command(queue_group)
 
 
 def _standard_input() -> str:

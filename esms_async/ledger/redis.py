@@ -11,7 +11,7 @@ from typing import Final
 from esms_async._model.checks import check_seconds
 from esms_async._model.errors import ConfigurationError, LedgerError, UsageError
 from esms_async._model.messages import Message, Status
-from esms_async._redis import RedisAddress, RedisBatches
+from esms_async._redis import RedisAddress, RedisBatches, Script
 from esms_async.ledger.base import LedgerBase, LedgerOptions, UnreadableEntry
 from esms_async.ledger.handover import Answer, Handover, Stage, Turn
 from esms_async.ledger.redis_scripts import FIELDS, as_text, script, scripts
@@ -101,7 +101,7 @@ class RedisLedger(LedgerBase):
         """
         if self._batches is not None:
             raise UsageError(f"the ledger on Redis {self._address} is open already")
-        batches = RedisBatches(self._address, scripts(), unreadable=UnreadableEntry)
+        batches = RedisBatches(self._address, self._scripts(), unreadable=UnreadableEntry)
         try:
             await batches.run("PING")
             await batches.load_scripts()
@@ -145,15 +145,24 @@ class RedisLedger(LedgerBase):
         self, request_id: str, generation: int, settlement: Settlement
     ) -> Entry | None:
         """Record what was learned of a message."""
-        command = self._command(
+        reply = await self._opened().run(*self._settle_command(request_id, generation, settlement))
+        return None if reply is None else _entry(request_id, json.loads(reply))
+
+    def _settle_command(
+        self, request_id: str, generation: int, settlement: Settlement
+    ) -> tuple[str, ...]:
+        """Return the command that settles; a queue runs it inside a script of its own."""
+        return self._command(
             "settle",
             request_id,
             learned=as_text((settlement.status, settlement.reason)),
             generation=str(generation),
             fields=_texts(settlement, FIELDS),
         )
-        reply = await self._opened().run(*command)
-        return None if reply is None else _entry(request_id, json.loads(reply))
+
+    def _scripts(self) -> tuple[Script, ...]:
+        """Return the scripts that the server must know."""
+        return scripts()
 
     async def begin_report(self, request_id: str, state: str, lease: float) -> Turn:
         """Ask to hand a delivery report to the application."""
