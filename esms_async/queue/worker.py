@@ -584,7 +584,9 @@ class _Worker:
             case Fault(reach=Reach.ROUTE):
                 await self._try_route(breaker)
             case _:
-                if await self._gateway_problem() is None:
+                fault = await self._gateway_fault()
+                # A gateway that leaves the question unanswered may take a message all the same.
+                if fault is None or fault.name == faults.SILENT:
                     breaker.is_half_open = True
                     self._wake_all()
 
@@ -600,7 +602,7 @@ class _Worker:
             await self._learn_runs([delivery])
             self._begin(delivery, LANES[1], trying=breaker)
 
-    async def _gateway_problem(self) -> Fault | None:
+    async def _gateway_fault(self) -> Fault | None:
         """Ask for the balance; return the fault that keeps the gateway from answering."""
         try:
             await self._client.with_options(retry=_PROBE).balance()
@@ -613,7 +615,7 @@ class _Worker:
         return None
 
     async def _look_at_gateway(self) -> None:
-        if (fault := await self._gateway_problem()) is not None:
+        if (fault := await self._gateway_fault()) is not None:
             await self._trip(fault)
 
     # The beat.
