@@ -52,7 +52,7 @@ class InstantGateway:
 
     async def send(self, message: Message) -> Receipt:
         """Accept a message."""
-        self.texts[message.phone] = message.content
+        self.texts[message.phone] = message.content or ""
         return Receipt(message.request_id, "sms")
 
     resume = send

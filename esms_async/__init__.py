@@ -31,6 +31,7 @@ from esms_async._model.messages import (
 )
 from esms_async._model.phone import normalize_phone
 from esms_async._model.request_ids import derive_request_id, new_request_id
+from esms_async._model.routes import Brandname, FixedNumber, Route, ZaloTemplate
 from esms_async._model.version import __version__
 from esms_async._send.events import Hook
 from esms_async._send.retry import RetryPolicy
@@ -40,6 +41,7 @@ from esms_async.client import ClientOptions, EsmsClient
 __all__ = [
     "AccountRejected",
     "Attempt",
+    "Brandname",
     "ClientOptions",
     "ConfigurationError",
     "Credentials",
@@ -47,6 +49,7 @@ __all__ = [
     "EsmsClient",
     "EsmsError",
     "Evidence",
+    "FixedNumber",
     "ForeignLedger",
     "Hook",
     "InvalidMessage",
@@ -64,10 +67,12 @@ __all__ = [
     "RequestIdConflict",
     "RequestIdExpired",
     "RetryPolicy",
+    "Route",
     "SendError",
     "SendMany",
     "Status",
     "UsageError",
+    "ZaloTemplate",
     "__version__",
     "derive_request_id",
     "new_request_id",

@@ -15,11 +15,12 @@ from esms_async._model.checks import check_count, check_type
 from esms_async._model.errors import ConfigurationError, InvalidMessage, UsageError
 from esms_async._model.messages import Credentials, Message, Receipt, check_callback_url
 from esms_async._model.results import Balance, Receiver, SentMessage, SmsStatus
+from esms_async._model.routes import FIXED_NUMBER, Route, check_route, parse_route
 from esms_async._send.events import Events, Hook
 from esms_async._send.query import answered, list_sent, query
 from esms_async._send.reconcile import Reconciliation, reconcile
 from esms_async._send.retry import RetryBudget, RetryPolicy
-from esms_async._send.send import LedgerSession, Limiter, SendCall, Sender, SendOptions
+from esms_async._send.send import LedgerSession, Limiter, SendCall, Sender, ViewOptions
 from esms_async._send.stream import SendMany
 from esms_async._wire.queries import (
     Question,
@@ -41,6 +42,7 @@ _FALSE = frozenset({"", "0", "false", "no", "off"})
 class ClientOptions(TypedDict, total=False):
     """The keyword arguments of EsmsClient, for the calls that pass them on."""
 
+    route: Route
     base_url: str
     session: aiohttp.ClientSession | None
     retry: RetryPolicy
@@ -65,6 +67,8 @@ class EsmsClient:
 
     Args:
         credentials: The account's keys.
+        route: How messages travel that name no route themselves: `FixedNumber()` (the phone may
+            ring and read the text out), `Brandname` or `ZaloTemplate`.
         base_url: The folder of the gateway's operations; a missing last slash is added.
             `http://` is taken only for a loopback address.
         session: An aiohttp session to use, for a proxy, an `ssl` context or tracing of your own.
@@ -100,6 +104,7 @@ class EsmsClient:
         self,
         credentials: Credentials,
         *,
+        route: Route = FIXED_NUMBER,
         base_url: str = DEFAULT_BASE_URL,
         session: aiohttp.ClientSession | None = None,
         retry: RetryPolicy = RetryPolicy(),
@@ -115,6 +120,7 @@ class EsmsClient:
         loads: Loads = read_json,
     ) -> None:
         check_type("credentials", credentials, Credentials)
+        check_route(route)
         check_type("retry", retry, RetryPolicy)
         check_count("max_connections", max_connections)
         transport = Transport(
@@ -131,11 +137,12 @@ class EsmsClient:
             callback_url=_checked_callback_url(callback_url),
             trackable=trackable,
             dumps=dumps,
+            route=route,
         )
         self._sender = Sender(
             transport, credentials, loads, Events(hooks), RetryBudget(retry.budget), ledger_session
         )
-        self._options = SendOptions(retry, limiter, encode)
+        self._options = ViewOptions(retry, limiter, encode)
 
     @classmethod
     def from_env(
@@ -146,6 +153,8 @@ class EsmsClient:
         `ESMS_API_KEY` and `ESMS_SECRET_KEY` are required; `ESMS_BASE_URL` and `ESMS_SANDBOX`
         (1, true, yes, on, or 0, false, no, off) are optional. `ESMS_ALLOW_HTTP` names the hosts,
         separated by commas, to which a base URL with http:// is taken: those of an emulator.
+        `ESMS_ROUTE` is how messages travel that name no route themselves: `fixed` (the default),
+        `brandname:NAME` or `zalo:OAID:TEMPID[:MODE]`.
 
         Args:
             environ: The variables; those of the process by default.
@@ -165,6 +174,8 @@ class EsmsClient:
             if hosts := environ.get("ESMS_ALLOW_HTTP"):
                 options.setdefault("allow_http", [host.strip() for host in hosts.split(",")])
             options.setdefault("sandbox", _read_switch(environ, "ESMS_SANDBOX"))
+            if route := environ.get("ESMS_ROUTE"):
+                options.setdefault("route", _read_route(route))
         except ConfigurationError as error:
             # Error trackers record the locals of every frame, so none may hold the variables.
             environ = None
@@ -177,11 +188,22 @@ class EsmsClient:
         sender: Sender | None = getattr(self, "_sender", None)
         return f"EsmsClient(base_url={sender and sender.transport.base_url!r})"
 
+    @property
+    def route(self) -> Route:
+        """How messages travel that name no route themselves."""
+        return self._options.encode.route
+
+    @property
+    def retry(self) -> RetryPolicy:
+        """When a send is tried again."""
+        return self._options.retry
+
     def with_options(
         self,
         *,
         retry: RetryPolicy | None = None,
         limiter: Limiter | None = _UNCHANGED,
+        route: Route | None = None,
         callback_url: CallbackUrl | None = _UNCHANGED,
     ) -> Self:
         """Return a view of this client that sends with other options.
@@ -192,6 +214,7 @@ class EsmsClient:
         Args:
             retry: When to try again; its `budget` does not count, because the client's is shared.
             limiter: Holds back each attempt; None holds back nothing.
+            route: How messages travel that name no route themselves.
             callback_url: Where delivery is reported; None reports nowhere.
 
         Raises:
@@ -203,9 +226,15 @@ class EsmsClient:
             options = attrs.evolve(options, retry=retry)
         if limiter is not _UNCHANGED:
             options = attrs.evolve(options, limiter=limiter)
-        if callback_url is not _UNCHANGED:
-            url = _checked_callback_url(callback_url)
-            options = attrs.evolve(options, encode=options.encode.with_callback_url(url))
+        if route is not None or callback_url is not _UNCHANGED:
+            encode = options.encode
+            route = encode.route if route is None else route
+            check_route(route)
+            url = encode.callback_url
+            if callback_url is not _UNCHANGED:
+                url = _checked_callback_url(callback_url)
+            encode = encode.with_options(route=route, callback_url=url)
+            options = attrs.evolve(options, encode=encode)
         view = copy.copy(self)
         view._options = options  # noqa: SLF001  # a copy of itself
         view._is_view = True  # noqa: SLF001  # the same
@@ -435,6 +464,13 @@ def _read_switch(environ: Mapping[str, str], name: str) -> bool:
     if value not in _TRUE | _FALSE:
         raise ConfigurationError(f"{name} must be 1 or 0, not {value!r}")
     return value in _TRUE
+
+
+def _read_route(text: str) -> Route:
+    try:
+        return parse_route(text)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"ESMS_ROUTE: {error}") from None
 
 
 def _checked_callback_url(callback_url: CallbackUrl | None) -> CallbackUrl | None:

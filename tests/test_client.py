@@ -89,7 +89,7 @@ async def test_options_of_the_client_go_into_each_request(stubbed: aioresponses)
     bodies: list[bytes] = []
     stubbed.post(URL, body=b"ignored")
 
-    def dumps(fields: Mapping[str, str]) -> bytes:
+    def dumps(fields: Mapping[str, object]) -> bytes:
         bodies.append(orjson.dumps(dict(fields)))
         return bodies[-1]
 

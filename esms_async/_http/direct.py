@@ -94,7 +94,7 @@ def _is_own(session: aiohttp.ClientSession) -> bool:
 
 
 @attrs.define
-class Reply:
+class HttpResponse:
     """A complete HTTP answer.
 
     Attributes:
@@ -122,8 +122,8 @@ class TransportFailure(Exception):
         self.may_have_arrived = may_have_arrived
 
 
-class Request:
-    """One POST, and how far it has come. It is posted once; a further attempt is a new Request.
+class SendRequest:
+    """One POST, and how far it has come. It is posted once; a further attempt is a new SendRequest.
 
     Args:
         body: The bytes.
@@ -147,7 +147,7 @@ class Request:
     def __init__(self, body: bytes, guard: Callable[[], None] | None = None) -> None:
         self.body: bytes = body
         self.guard: Callable[[], None] | None = guard
-        self.answer: asyncio.Task[Reply] | None = None
+        self.answer: asyncio.Task[HttpResponse] | None = None
         self.refusal: TransportFailure | None = None
         self.unseen: bool = False
         self.withdrawn: bool = False
@@ -304,7 +304,7 @@ class DirectPost:
         )
         self._head = _write_head(url, self._destination.headers["Host"])
 
-    async def __call__(self, request: Request) -> Reply:
+    async def __call__(self, request: SendRequest) -> HttpResponse:
         """Post a request and return the answer, whatever its status.
 
         Raises:
@@ -359,7 +359,7 @@ _Head = tuple[RawResponseMessage, aiohttp.StreamReader]
 
 async def _go_on(
     connection: Connection, protocol: ResponseHandler, head: _Head | None, body: bytearray
-) -> Reply:
+) -> HttpResponse:
     """Read the rest of an answer after the caller that posted the request has left."""
     while head is None or (100 <= head[0].code < 200 and head[0].code != 101):
         head = await protocol.read()
@@ -393,7 +393,7 @@ class SessionPost:
         if not isinstance(session.cookie_jar, aiohttp.DummyCookieJar):
             self.middlewares = (*own, _drop_cookies)
 
-    async def __call__(self, url: URL, request: Request) -> Reply:
+    async def __call__(self, url: URL, request: SendRequest) -> HttpResponse:
         """Post a request and return the answer, whatever its status; follow no redirect.
 
         Raises:
@@ -447,7 +447,7 @@ class SessionPost:
         return _reply(response.status, response.headers, bytes(body))
 
 
-def _refuse_unasked(request: Request) -> None:
+def _refuse_unasked(request: SendRequest) -> None:
     """Refuse an answer that came although the request was not written."""
     if request.refusal is not None:
         raise request.refusal
@@ -469,7 +469,7 @@ class _Payload(aiohttp.BytesPayload):
     is awaited once, immediately before the one write that sends headers and body together.
     """
 
-    def __init__(self, request: Request, check: ConnectionCheck) -> None:
+    def __init__(self, request: SendRequest, check: ConnectionCheck) -> None:
         super().__init__(request.body, content_type=_CONTENT_TYPE)
         self._request = request
         self._check = check
@@ -513,8 +513,8 @@ def _check_size(body: bytes | bytearray) -> None:
         )
 
 
-def _reply(status: int, headers: Mapping[str, str], body: bytes) -> Reply:
+def _reply(status: int, headers: Mapping[str, str], body: bytes) -> HttpResponse:
     asked = headers.get("Retry-After")
     if asked is None:
-        return Reply(status, body)
-    return Reply(status, body, retry_after(asked, datetime.now(UTC)))
+        return HttpResponse(status, body)
+    return HttpResponse(status, body, retry_after(asked, datetime.now(UTC)))

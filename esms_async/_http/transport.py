@@ -18,8 +18,8 @@ from esms_async._http.direct import (
     NO_TIMEOUT,
     ConnectionCheck,
     DirectPost,
-    Reply,
-    Request,
+    HttpResponse,
+    SendRequest,
     SessionPost,
     TransportFailure,
     is_plain,
@@ -108,8 +108,8 @@ class Transport:
         return _is_loopback(self._base_url.host or "")
 
     async def post(  # noqa: C901  # one handler for each way to end
-        self, operation: str, request: Request, *, time_limit: float
-    ) -> Reply:
+        self, operation: str, request: SendRequest, *, time_limit: float
+    ) -> HttpResponse:
         """Post a request and read the whole answer, whatever its status; follow no redirect.
 
         Args:
@@ -163,7 +163,7 @@ class Transport:
 
     async def query(
         self, question: Question[_T], credentials: Credentials, *, time_limit: float
-    ) -> Reply:
+    ) -> HttpResponse:
         """Put a question to the gateway, which changes nothing wherever it fails.
 
         Some questions the gateway takes as GET alone, with the keys in the query. Those who watch
@@ -210,7 +210,7 @@ class Transport:
                 ) as response,
             ):
                 pause = retry_after(response.headers.get("Retry-After"), datetime.now(UTC))
-                return Reply(response.status, await _read_page(response), pause)
+                return HttpResponse(response.status, await _read_page(response), pause)
         except TransportFailure:
             raise
         except TimeoutError:
@@ -379,7 +379,7 @@ async def _read_page(response: aiohttp.ClientResponse) -> bytes:
     return bytes(body)
 
 
-async def _result_of(task: "asyncio.Task[Reply]") -> Reply:
+async def _result_of(task: "asyncio.Task[HttpResponse]") -> HttpResponse:
     """Wait for a task that does not end with its waiter."""
     woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 

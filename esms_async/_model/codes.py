@@ -25,6 +25,17 @@ class Scope(enum.Enum):
     """A code of another eSMS product, or one that no page lists: it tells nothing else."""
 
 
+class RouteKind(enum.StrEnum):
+    """How a message travels, without the names that belong to it."""
+
+    FIXED = "fixed"
+    """SmsType 8, the fixed number."""
+    BRANDNAME = "brandname"
+    """SmsType 2, a brandname."""
+    ZALO = "zalo"
+    """A Zalo template (ZNS)."""
+
+
 @attrs.frozen
 class Code:
     """One row of the gateway's code table.

@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 
 from esms_async._model.errors import DuplicateRequestId, EsmsError, OutcomeUnknown, Rejected
 from esms_async._model.messages import Message, Receipt, Status
+from esms_async._model.routes import Route
 from esms_async._send.clock import Moment, age, now
 from esms_async._send.outcome import settles
 from esms_async.ledger.transitions import CLAIMS, WINDOW, Decision, Knowledge, Reason
@@ -21,7 +22,7 @@ Result = Receipt | EsmsError
 
 
 class Remembered(NamedTuple):
-    """What is remembered of a message: how it ended, and since when.
+    """What is remembered of a message: how it ended, since when, and the default route then.
 
     The moment is the first at which an attempt may have arrived, if the message is in doubt, and
     otherwise the beginning of the send.
@@ -30,6 +31,7 @@ class Remembered(NamedTuple):
     message: Message
     result: Result
     since: Moment
+    route: Route
 
     @property
     def decision(self) -> Decision:
@@ -38,7 +40,7 @@ class Remembered(NamedTuple):
 
 
 # A Remembered as a plain tuple, which takes a tenth of the time to make.
-_Row = tuple[Message, Result, Moment]
+_Row = tuple[Message, Result, Moment, Route]
 
 
 class Memory:
@@ -64,17 +66,17 @@ class Memory:
         )
         return None if row is None else Remembered(*row)
 
-    def remember(self, message: Message, result: Result, since: Moment) -> None:
-        """Remember how a send ended, and since when."""
+    def remember(self, message: Message, result: Result, since: Moment, route: Route) -> None:
+        """Remember how a send ended, since when, and the default route that it was sent with."""
         key = message.request_id
         if isinstance(result, OutcomeUnknown):
-            self._in_doubt[key] = message, result, since
+            self._in_doubt[key] = message, result, since, route
             if len(self._in_doubt) > self._sweep_at:
                 self._sweep()
             return
         if self._in_doubt:
             self._in_doubt.pop(key, None)
-        self._young[key] = message, result, since
+        self._young[key] = message, result, since, route
         if len(self._young) >= SETTLED_KEPT:
             self._old, self._young = self._young, {}
 

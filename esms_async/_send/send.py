@@ -22,7 +22,7 @@ from typing import Any, Final, cast
 
 import attrs
 
-from esms_async._http.direct import Reply, Request, TransportFailure
+from esms_async._http.direct import HttpResponse, SendRequest, TransportFailure
 from esms_async._http.transport import Transport
 from esms_async._model.backoff import backoff
 from esms_async._model.codes import Scope, lookup
@@ -54,6 +54,7 @@ from esms_async._model.messages import (
 )
 from esms_async._model.redaction import redact
 from esms_async._model.request_ids import minted_at
+from esms_async._model.routes import Route
 from esms_async._send.clock import Moment, age, moment_at, now
 from esms_async._send.events import Events
 from esms_async._send.memory import Memory, Remembered, knowledge
@@ -61,6 +62,7 @@ from esms_async._send.outcome import History, Verdict, judge, judge_answer, sett
 from esms_async._send.retry import Retries, RetryBudget, RetryPolicy
 from esms_async._wire.send import (
     SEND_OPERATION,
+    ZALO_OPERATION,
     Answer,
     Loads,
     SendEncoder,
@@ -95,13 +97,13 @@ _LEDGER_PATIENCE: Final = 1.0
 
 
 @attrs.frozen
-class SendOptions:
+class ViewOptions:
     """What one view of a client sends with.
 
     Attributes:
         retry: When to try again.
         limiter: Holds back each attempt.
-        encode: Writes the body of a send.
+        encode: Writes the body of a send, and knows the default route.
     """
 
     retry: RetryPolicy
@@ -134,7 +136,7 @@ class Sender:
         self._continued: set[asyncio.Task[None]] = set()
         self._idle = asyncio.Event()
 
-    async def send(self, message: Message, options: SendOptions, *, resume: bool) -> Receipt:  # noqa: C901  # flat, because every send comes by here
+    async def send(self, message: Message, options: ViewOptions, *, resume: bool) -> Receipt:  # noqa: C901  # flat, because every send comes by here
         """Send a message, or share the result of an earlier or concurrent send of it.
 
         Args:
@@ -149,7 +151,7 @@ class Sender:
         key = _require_message(message).request_id
         self.transport.require_loop()
         if (under_way := self._under_way.get(key)) is not None:
-            return await under_way.join(message, resume=resume)
+            return await under_way.join(message, options.encode.route, resume=resume)
         send = _Send(self, options, message)
         remembered = self._memory.recall(key)
         if remembered is not None or resume:
@@ -188,7 +190,7 @@ class Sender:
             raise
         if send.is_plain(receipt):
             # What nearly every send comes to: nobody listens, nobody waits.
-            self._memory.remember(message, receipt, send.known_since)
+            self._memory.remember(message, receipt, send.known_since, options.encode.route)
             del self._under_way[key]
             if self.closed and not self._under_way:
                 self._idle.set()
@@ -240,7 +242,7 @@ class Sender:
             send.report(result)
         if send.is_memorable:
             kept = result if isinstance(result, Receipt) else copy.copy(result)
-            self._memory.remember(message, kept, send.known_since)
+            self._memory.remember(message, kept, send.known_since, send.default_route)
         if send.done is not None and not send.done.done():
             send.done.set_result(result)
         del self._under_way[message.request_id]
@@ -275,16 +277,17 @@ class _Send:
     _began = _NEVER
     _deadline = _give_up_at = 0.0
     _body = b""
+    _operation = SEND_OPERATION
     _accepted: Receipt | None = None
     _claimed: Entry | None = None
     _failure: SendError | None = None
     _is_fresh = False
-    _request: Request | None = None
+    _request: SendRequest | None = None
     _result: Receipt | SendError | None = None
     _retries: Retries | None = None
     _written: Moment | None = None
 
-    def __init__(self, sender: Sender, options: SendOptions, message: Message) -> None:
+    def __init__(self, sender: Sender, options: ViewOptions, message: Message) -> None:
         self.message = message
         self._sender = sender
         self._options = options
@@ -305,7 +308,7 @@ class _Send:
             self.since = now() if has_ledger else self._since_minted()
         else:
             result = remembered.result
-            if not same_message(remembered.message, message):
+            if not same_message(remembered.message, remembered.route, message, self.default_route):
                 raise RequestIdConflict(
                     message,
                     (),
@@ -369,14 +372,14 @@ class _Send:
             # After a cancellation, the answer to a request that has left may still be awaited.
             request = self._request
             if request is None:
-                request = self._request = Request(self._body, self._check_write)
+                request = self._request = SendRequest(self._body, self._check_write)
             problem: str | None
             asked = answer = sms_id = None
             try:
                 # A request that has left already needs no place of the limiter.
                 if limiter is None or request.answer is not None:
                     time_limit = min(retry.attempt_timeout, self._deadline - started)
-                    reply = await transport.post(SEND_OPERATION, request, time_limit=time_limit)
+                    reply = await transport.post(self._operation, request, time_limit=time_limit)
                 else:
                     reply = await self._post_admitted(limiter, request)
             except TransportFailure as failure:
@@ -425,7 +428,14 @@ class _Send:
         if self.is_observed:
             sender.events.started(message)
         # Before the claim: where the caller's own hook fails, nothing has to be given back.
-        self._body = options.encode(message)
+        try:
+            self._body = options.encode(message)
+        except InvalidMessage:
+            # Nothing was tried, so the id is free for what the caller means to send.
+            self.is_memorable = False
+            raise
+        if message.params is not None:
+            self._operation = ZALO_OPERATION
         self._is_fresh = begin_first_try(message, id(self))
 
     @property
@@ -531,7 +541,7 @@ class _Send:
         else:
             budget.give_back()
 
-    async def _post_admitted(self, limiter: Limiter, request: Request) -> Reply:
+    async def _post_admitted(self, limiter: Limiter, request: SendRequest) -> HttpResponse:
         """Make an attempt in the limiter, which is the caller's own code."""
         try:
             async with asyncio.timeout(self._give_up_at - time.monotonic()):
@@ -546,7 +556,7 @@ class _Send:
             ) from error
         try:
             limit = min(self._options.retry.attempt_timeout, self._deadline - time.monotonic())
-            return await self._sender.transport.post(SEND_OPERATION, request, time_limit=limit)
+            return await self._sender.transport.post(self._operation, request, time_limit=limit)
         finally:
             await _leave(limiter, self._deadline)
 
@@ -565,7 +575,7 @@ class _Send:
             # Before the claim: the machine may sleep while the ledger answers.
             before = now()
             doubt_age = None if self.since is None else age(self.since, before)
-            claim = await ledger.claim(message, doubt_age)
+            claim = await ledger.claim(message, self.default_route, doubt_age)
         except ForeignLedger:
             self.is_memorable = False
             raise
@@ -631,9 +641,9 @@ class _Send:
         self.since = self.since or now()
         return unknown
 
-    async def join(self, message: Message, *, resume: bool) -> Receipt:
+    async def join(self, message: Message, default: Route, *, resume: bool) -> Receipt:
         """Wait for the result of this send, which is under way."""
-        if not same_message(self.message, message):
+        if not same_message(self.message, self.default_route, message, default):
             raise RequestIdConflict(
                 message, (), "another message is under way with the same request id; nothing sent"
             )
@@ -715,6 +725,11 @@ class _Send:
         return NotSent(self.message, self.attempts, f"not sent: {problem}")
 
     @property
+    def default_route(self) -> Route:
+        """How the message travels if it names no route itself."""
+        return self._options.encode.route
+
+    @property
     def known_since(self) -> Moment:
         """The first moment at which an attempt may have arrived, else when the send began."""
         return self.since or self._began
@@ -756,7 +771,8 @@ class _Send:
     def _rejection(self, attempt: Attempt, answer: Answer | None) -> Rejected:
         assert answer is not None  # noqa: S101  # a rejection is an answer
         keys, message = self._sender.credentials, self.message
-        secrets = keys.api_key, keys.secret_key, message.phone, message.content
+        texts = (message.content or "", *(message.params or {}).values())
+        secrets = keys.api_key, keys.secret_key, message.phone, *texts
         return _rejected(
             message,
             self.attempts,
@@ -801,12 +817,13 @@ class LedgerSession:
         self._closing = asyncio.Event()
         self._outstanding: set[asyncio.Task[Entry | None]] = set()
 
-    async def claim(self, message: Message, doubt_age: float | None) -> Claim:
+    async def claim(self, message: Message, default: Route, doubt_age: float | None) -> Claim:
         """Claim a message that has been in doubt for `doubt_age` seconds, or is not (None)."""
         ledger = self._ledger
         if not (self._is_bound and ledger.is_open):
             await self.opened()
-        return await ledger.claim(message, fingerprint(message, self._key), doubt_age=doubt_age)
+        told = fingerprint(message, self._key, default)
+        return await ledger.claim(message, told, doubt_age=doubt_age)
 
     async def look_up(self, message: Message) -> Entry | None:
         """Return the entry of a message, or None."""
@@ -903,7 +920,7 @@ class SendCall(Coroutine[Any, Any, Receipt]):
     __slots__ = ("_begun", "_coroutine", "_message", "_resume", "_sender")
 
     def __init__(
-        self, sender: Sender, message: Message, options: SendOptions, *, resume: bool
+        self, sender: Sender, message: Message, options: ViewOptions, *, resume: bool
     ) -> None:
         self._sender = sender
         self._message = message
@@ -940,9 +957,16 @@ class SendCall(Coroutine[Any, Any, Receipt]):
         self._coroutine.close()
 
 
-def same_message(one: Message, other: Message) -> bool:
-    """Tell whether two Messages under one RequestId are the same logical send."""
-    return one is other or (one.phone, one.content) == (other.phone, other.content)
+def same_message(one: Message, its_default: Route, other: Message, others_default: Route) -> bool:
+    """Tell whether two Messages under one RequestId are the same logical send.
+
+    Each comes with the route by which it travels if it names none itself.
+    """
+    if (one.route or its_default) != (other.route or others_default):
+        return False
+    return one is other or (
+        (one.phone, one.content, one.params) == (other.phone, other.content, other.params)
+    )
 
 
 def _require_message(message: object) -> Message:

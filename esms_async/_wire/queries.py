@@ -86,7 +86,7 @@ class Question(Generic[_T_co]):
 
 
 @attrs.frozen
-class Page:
+class SentPage:
     """One page of the list of what was sent.
 
     Attributes:
@@ -129,7 +129,7 @@ def ask_receivers(sms_id: str) -> Question[tuple[Receiver, ...]]:
     )
 
 
-def ask_sent(since: datetime, until: datetime, page: int) -> Question[Page]:
+def ask_sent(since: datetime, until: datetime, page: int) -> Question[SentPage]:
     """Ask for a page of the list of fixed-number sends.
 
     Args:
@@ -258,9 +258,9 @@ def _read_receivers(answer: _Object) -> tuple[Receiver, ...]:
     )
 
 
-def _read_page(answer: _Object) -> Page:
+def _read_page(answer: _Object) -> SentPage:
     rows = _rows(answer, "SentData")
-    return Page(tuple(map(_sent_message, rows)), as_whole(find(answer, "CountTotal")))
+    return SentPage(tuple(map(_sent_message, rows)), as_whole(find(answer, "CountTotal")))
 
 
 def _sent_message(row: _Object) -> SentMessage:

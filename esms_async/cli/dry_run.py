@@ -21,7 +21,7 @@ async def dry_run(options: BulkOptions, screen: Screen) -> ExitCode:
     async with open_rows(options, "dry run", lambda: None) as rows:
         record = rows.record
         async for row, message in rows.messages():
-            size = measure(message.content, unicode=message.unicode)
+            size = measure(message.content or "", unicode=message.unicode)
             parts += size.parts
             unicode += size.alphabet is Alphabet.UCS2
             record.add(RowResult.checked(row, message))

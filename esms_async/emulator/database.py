@@ -3,6 +3,7 @@
 Requests are not in it: they hold what a client sent by mistake.
 """
 
+import contextlib
 import json
 import sqlite3
 from collections.abc import Iterable, Mapping
@@ -44,12 +45,16 @@ class Database:
     def __init__(self, path: str) -> None:
         self._path = path
         try:
-            self._connection = sqlite3.connect(path, isolation_level=None, timeout=1)
-            # A commit survives the end of the process, which is what a restart needs.
-            self._connection.executescript(
-                "PRAGMA locking_mode=EXCLUSIVE; PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL"
-            )
-            self._open()
+            with contextlib.ExitStack() as undo:
+                self._connection = sqlite3.connect(path, isolation_level=None, timeout=1)
+                undo.callback(self._connection.close)
+                # A commit survives the end of the process, which is what a restart needs.
+                self._connection.executescript(
+                    "PRAGMA locking_mode=EXCLUSIVE; PRAGMA journal_mode=WAL;"
+                    "PRAGMA synchronous=NORMAL"
+                )
+                self._open()
+                undo.pop_all()
         except (sqlite3.Error, OSError) as error:
             raise ConfigurationError(
                 f"cannot use the database {Path(path).name!r} ({error}); "

@@ -20,8 +20,8 @@ from esms_async.emulator import wire
 from esms_async.emulator.faults import MAGIC_PHONES
 from esms_async.emulator.records import (
     AcceptedMessage,
-    Answer,
     DeliveryFault,
+    EmulatedAnswer,
     Operation,
     Progress,
     Route,
@@ -309,7 +309,7 @@ class Gateway:
             self._by_key[key] = account
         self.first: Account = next(iter(self._accounts.values()))
         self._fallback = self._by_key.get(None, self.first)
-        self._by_check: dict[Check, Callable[[_Send], Answer | None]] = {
+        self._by_check: dict[Check, Callable[[_Send], EmulatedAnswer | None]] = {
             Check.KEYS: self._check_keys,
             Check.ACCOUNT: self._check_account,
             Check.TYPE: self._check_type,
@@ -415,7 +415,7 @@ class Gateway:
             if name in self._accounts:
                 self._accounts[name].balance = balance
 
-    def send(self, fields: Fields, *, number: int = 0, zalo: bool = False) -> Answer:
+    def send(self, fields: Fields, *, number: int = 0, zalo: bool = False) -> EmulatedAnswer:
         """Take a send: check it, and accept it or not.
 
         Args:
@@ -494,20 +494,20 @@ class Gateway:
         )
         return self._replace(attrs.evolve(message, delivery=delivery))
 
-    def get_balance(self, fields: Fields) -> Answer:
+    def get_balance(self, fields: Fields) -> EmulatedAnswer:
         """Answer GetBalance_json."""
         refusal = self._refuse_query(Operation.BALANCE, fields)
         return refusal or wire.balance(self._find_account(fields).balance)
 
-    def get_send_status(self, fields: Fields) -> Answer:
+    def get_send_status(self, fields: Fields) -> EmulatedAnswer:
         """Answer GetSendStatus."""
         return self._get_status(Operation.STATUS, fields, wire.send_status)
 
-    def get_receiver_status(self, fields: Fields) -> Answer:
+    def get_receiver_status(self, fields: Fields) -> EmulatedAnswer:
         """Answer GetSmsReceiverStatus_get."""
         return self._get_status(Operation.RECEIVER_STATUS, fields, wire.receiver_status)
 
-    def get_sent_data(self, fields: Fields) -> Answer:
+    def get_sent_data(self, fields: Fields) -> EmulatedAnswer:
         """Answer GetSmsSentData_V2."""
         refusal = self._refuse_query(Operation.SENT_DATA, fields)
         if refusal is not None:
@@ -536,14 +536,14 @@ class Gateway:
         rows = found[(page - 1) * size : page * size]
         return wire.sent_data(len(found), [(message, progress(message, now)) for message in rows])
 
-    def get_brandnames(self, fields: Fields) -> Answer:
+    def get_brandnames(self, fields: Fields) -> EmulatedAnswer:
         """Answer GetListBrandname."""
         refusal = self._refuse_query(Operation.BRANDNAMES, fields)
         if refusal is not None:
             return refusal
         return wire.brandnames(each.name for each in self._find_account(fields).setup.brandnames)
 
-    def get_templates(self, fields: Fields) -> Answer:
+    def get_templates(self, fields: Fields) -> EmulatedAnswer:
         """Answer GetTemplate."""
         refusal = self._refuse_query(Operation.TEMPLATES, fields)
         if refusal is not None:
@@ -560,7 +560,7 @@ class Gateway:
             )
         )
 
-    def get_price(self, fields: Fields) -> Answer:
+    def get_price(self, fields: Fields) -> EmulatedAnswer:
         """Answer SummaryMultipleMessage_V4_get."""
         refusal = self._refuse_query(Operation.PRICE, fields)
         if refusal is not None:
@@ -580,8 +580,8 @@ class Gateway:
         self,
         operation: Operation,
         fields: Fields,
-        write: Callable[[AcceptedMessage, Progress], Answer],
-    ) -> Answer:
+        write: Callable[[AcceptedMessage, Progress], EmulatedAnswer],
+    ) -> EmulatedAnswer:
         refusal = self._refuse_query(operation, fields)
         if refusal is not None:
             return refusal
@@ -596,7 +596,7 @@ class Gateway:
             return wire.coded(operation, "105", sms_id)
         return write(message, progress(message, now))
 
-    def _refuse_query(self, operation: Operation, fields: Fields) -> Answer | None:
+    def _refuse_query(self, operation: Operation, fields: Fields) -> EmulatedAnswer | None:
         # assumed: what stops sends for the whole account stops the other calls too, but for the
         # price list, which is a matter of sends.
         account = self.account_of(fields)
@@ -654,7 +654,7 @@ class Gateway:
             self._pruned += 1
         return message
 
-    def _note_refusal(self, send: _Send, refusal: Answer) -> None:
+    def _note_refusal(self, send: _Send, refusal: EmulatedAnswer) -> None:
         # assumed: wrong keys can't use up a RequestId of an account that they do not open.
         if not self._settings.rejection_uses_request_id or refusal.code in (None, "101"):
             return
@@ -672,26 +672,26 @@ class Gateway:
         self._sends_this_second += 1
         return self._sends_this_second > limit
 
-    def _reject(self, code: str, why: str | None = None) -> Answer:
+    def _reject(self, code: str, why: str | None = None) -> EmulatedAnswer:
         return wire.rejected(code, self.new_sms_id(), why=why)
 
-    def _invalid(self, why: str) -> Answer:
+    def _invalid(self, why: str) -> EmulatedAnswer:
         return wire.invalid(self._settings.invalid_status, why)
 
-    def _check_keys(self, send: _Send) -> Answer | None:
+    def _check_keys(self, send: _Send) -> EmulatedAnswer | None:
         if send.opened:
             return None
         if not (send.fields.get("apikey") and send.fields.get("secretkey")):
             return self._reject("101", "ApiKey or SecretKey is missing or empty.")
         return self._reject("101", "ApiKey and SecretKey are those of no account here.")
 
-    def _check_account(self, send: _Send) -> Answer | None:
+    def _check_account(self, send: _Send) -> EmulatedAnswer | None:
         code = STATE_CODES[send.account.state]
         if code is None:
             return None
         return self._reject(code, f"The account is set to {send.account.state}.")
 
-    def _check_type(self, send: _Send) -> Answer | None:
+    def _check_type(self, send: _Send) -> EmulatedAnswer | None:
         if send.zalo:
             return self._check_zalo(send)
         written = send.fields.get("smstype")
@@ -710,7 +710,7 @@ class Gateway:
         words = f"Brandname {name[:40]!r} is not" if name else "Brandname is missing; it must be"
         return self._reject("104", f"{words} one of the account's: {known}.")
 
-    def _check_zalo(self, send: _Send) -> Answer | None:
+    def _check_zalo(self, send: _Send) -> EmulatedAnswer | None:
         send.route = Route.ZALO
         oa_id, template = send.fields.get("oaid"), send.fields.get("tempid")
         if not (oa_id and template):
@@ -722,7 +722,7 @@ class Gateway:
             return self._reject("789", f"TempID {template[:40]!r} is not one of the OA's.")
         return None
 
-    def _check_phone(self, send: _Send) -> Answer | None:
+    def _check_phone(self, send: _Send) -> EmulatedAnswer | None:
         written = send.fields.get("phone", "")
         if "," in written or ";" in written:
             return self._reject("163", "Phone holds more than one number.")
@@ -735,7 +735,7 @@ class Gateway:
             return None
         return self._reject(code, f"{mask_phone(send.phone)} is a number that always meets {code}.")
 
-    def _check_content(self, send: _Send) -> Answer | None:
+    def _check_content(self, send: _Send) -> EmulatedAnswer | None:
         if send.zalo:
             if send.fields.params is None:
                 return self._reject("790", "TempData must be an object with a text for each name.")
@@ -753,7 +753,7 @@ class Gateway:
             return self._invalid(problem)
         return None if send.brandname is None else self._check_template(send, send.brandname)
 
-    def _check_template(self, send: _Send, brandname: BrandnameSetup) -> Answer | None:
+    def _check_template(self, send: _Send, brandname: BrandnameSetup) -> EmulatedAnswer | None:
         number, name = operator(send.phone)
         if send.phone and number not in brandname.networks and number in _NETWORKS:
             return self._reject("177", f"{brandname.name} is not registered with {name}.")
@@ -764,7 +764,7 @@ class Gateway:
             f"The text fits no template of {brandname.name}: {' | '.join(brandname.templates)}",
         )
 
-    def _check_request_id(self, send: _Send) -> Answer | None:
+    def _check_request_id(self, send: _Send) -> EmulatedAnswer | None:
         if not (send.request_id and self._settings.refuses_duplicates) or (
             send.sandbox and not self._settings.sandbox_remembers_request_ids
         ):
@@ -778,7 +778,7 @@ class Gateway:
         message = self._messages.get(use.sms_id)
         return None if message is None else progress(message, self._time()).send_status
 
-    def _check_balance(self, send: _Send) -> Answer | None:
+    def _check_balance(self, send: _Send) -> EmulatedAnswer | None:
         if send.sandbox and not self._settings.sandbox_needs_balance:
             return None
         price = self._settings.zalo_price if send.zalo else self._settings.price

@@ -34,8 +34,8 @@ from esms_async.emulator.gateway import Gateway
 from esms_async.emulator.journal import Journal
 from esms_async.emulator.records import (
     AcceptedMessage,
-    Answer,
     DeliveryFault,
+    EmulatedAnswer,
     Operation,
     RawRequest,
     Route,
@@ -166,7 +166,7 @@ class Dribble(NoAnswer):
 
 
 def misbehave(
-    fault: Fault, answer: Answer, closing: Closing, on_end: Callable[[], None] | None = None
+    fault: Fault, answer: EmulatedAnswer, closing: Closing, on_end: Callable[[], None] | None = None
 ) -> web.StreamResponse:
     """Make the response that a fault on the socket turns an answer into.
 
@@ -181,7 +181,7 @@ def misbehave(
     return response
 
 
-def _misbehave(fault: Fault, answer: Answer, closing: Closing) -> NoAnswer:
+def _misbehave(fault: Fault, answer: EmulatedAnswer, closing: Closing) -> NoAnswer:
     match fault.kind:
         case Kind.RESET:
             return Reset()
@@ -204,7 +204,7 @@ ON_THE_SOCKET: Final = frozenset(
 """The kinds of fault that no plain HTTP answer can do."""
 
 
-def _as_http(answer: Answer) -> tuple[bytes, bytes]:
+def _as_http(answer: EmulatedAnswer) -> tuple[bytes, bytes]:
     body = answer.body.encode()
     head = (
         f"HTTP/1.1 {answer.status} {HTTPStatus(answer.status).phrase}\r\n"
@@ -240,7 +240,7 @@ class Refused(web.HTTPForbidden):
         super().__init__(text=f"{why} {fix}\n")
 
 
-class Guard:
+class HostGuard:
     """Keeps out requests that name another machine, and those of other sites' pages.
 
     A page on the web can have its own name resolve to 127.0.0.1 and then read whatever answers
@@ -430,7 +430,7 @@ class Handlers:
         self._reporter = reporter
         self._closing = closing
         self._timetable = Timetable(clock, _PROGRESS_PAUSE)
-        self._queries: Mapping[Operation, Callable[[Fields], Answer]] = {
+        self._queries: Mapping[Operation, Callable[[Fields], EmulatedAnswer]] = {
             Operation.BALANCE: gateway.get_balance,
             Operation.STATUS: gateway.get_send_status,
             Operation.RECEIVER_STATUS: gateway.get_receiver_status,
@@ -566,7 +566,7 @@ class Handlers:
         account = self._gateway.account_of(fields)
         return None if account is None else account.name
 
-    def _decide(self, number: int, endpoint: Endpoint, fields: Fields) -> Answer:
+    def _decide(self, number: int, endpoint: Endpoint, fields: Fields) -> EmulatedAnswer:
         if endpoint.operation is Operation.SEND:
             return self._send(number, fields, zalo=endpoint.zalo)
         return self._queries[endpoint.operation](fields)
@@ -575,7 +575,7 @@ class Handlers:
         self, fault: Fault, seen: SeenRequest, endpoint: Endpoint, fields: Fields, begun: float
     ) -> web.StreamResponse:
         """Answer a request that meets a fault."""
-        decision: Answer | None = None
+        decision: EmulatedAnswer | None = None
         is_delay = fault.kind is Kind.DELAY
         looks_first = is_delay or fault.phase is Phase.AFTER
         seen = attrs.evolve(seen, struck=Struck.WAY if looks_first else Struck.DOOR)
@@ -611,8 +611,8 @@ class Handlers:
         fault: Fault,
         operation: Operation | None,
         fields: Fields,
-        decision: Answer | None,
-    ) -> Answer:
+        decision: EmulatedAnswer | None,
+    ) -> EmulatedAnswer:
         """Return the answer that a fault puts in the place of the gateway's."""
         match fault.kind:
             case Kind.HTTP:
@@ -629,7 +629,7 @@ class Handlers:
             case _:
                 return decision or wire.invalid(self._gateway.settings.invalid_status)
 
-    def _send(self, number: int, fields: Fields, *, zalo: bool) -> Answer:
+    def _send(self, number: int, fields: Fields, *, zalo: bool) -> EmulatedAnswer:
         answer = self._gateway.send(fields, number=number, zalo=zalo)
         if (message := answer.message) is None:
             return answer
@@ -645,7 +645,7 @@ class Handlers:
                 answer = attrs.evolve(answer, message=message)
         return answer
 
-    async def _report_early(self, decision: Answer | None) -> None:
+    async def _report_early(self, decision: EmulatedAnswer | None) -> None:
         """Send the reports of a message that was accepted just now, if they come this early."""
         message = None if decision is None else decision.message
         if message is not None and message.delivery.fault is DeliveryFault.EARLY:
@@ -654,8 +654,8 @@ class Handlers:
     def _note(
         self,
         seen: SeenRequest,
-        decision: Answer | None,
-        told: Answer | None,
+        decision: EmulatedAnswer | None,
+        told: EmulatedAnswer | None,
         begun: float | None,
     ) -> SeenRequest:
         message = None if decision is None else decision.message
@@ -683,7 +683,7 @@ class Handlers:
         self,
         request: web.BaseRequest,
         body: bytes,
-        answer: Answer,
+        answer: EmulatedAnswer,
         problem: "Problem",
         begun: float,
     ) -> None:
@@ -750,7 +750,9 @@ class Handlers:
         if not isinstance(error, web.HTTPRequestEntityTooLarge | web.HTTPRequestTimeout):
             with contextlib.suppress(web.HTTPException):
                 body = await read_body(request, _BODY_PATIENCE)
-        answer = Answer(error.text or "", error.content_type or "text/plain", status=error.status)
+        answer = EmulatedAnswer(
+            error.text or "", error.content_type or "text/plain", status=error.status
+        )
         self.note_not_taken(request, body, answer, explain(request, error), begun)
 
 
@@ -772,7 +774,7 @@ def _kept_phone(fields: Fields) -> str | None:
         return None
 
 
-def _respond(answer: Answer) -> web.Response:
+def _respond(answer: EmulatedAnswer) -> web.Response:
     response = web.Response(
         text=answer.body, status=answer.status, content_type=answer.content_type
     )
@@ -1093,7 +1095,7 @@ def _secrets_in(value: object) -> Iterator[str]:
             yield from _secrets_in(each)
 
 
-def new_application(settings: Settings, guard: Guard, handlers: Handlers) -> web.Application:
+def new_application(settings: Settings, guard: HostGuard, handlers: Handlers) -> web.Application:
     """Make an application that lets in only whom the guard knows, and records the others."""
 
     @web.middleware

@@ -128,7 +128,7 @@ class AcceptedMessage:
 
 
 @attrs.frozen
-class Answer:
+class EmulatedAnswer:
     """What the gateway answers to one request.
 
     Attributes:
@@ -245,7 +245,7 @@ class SeenRequest:
     marks: tuple[str, ...] = attrs.field(default=(), repr=False)
     wanted_marks: tuple[str, ...] = attrs.field(default=(), repr=False)
     raw: RawRequest | None = attrs.field(default=None, repr=False, eq=False)
-    answer: Answer | None = attrs.field(default=None, repr=False, eq=False)
+    answer: EmulatedAnswer | None = attrs.field(default=None, repr=False, eq=False)
 
 
 @attrs.frozen

@@ -39,8 +39,8 @@ from esms_async.emulator.gateway import (
 from esms_async.emulator.http import (
     FOLDER,
     Closing,
-    Guard,
     Handlers,
+    HostGuard,
     close,
     listen,
     new_application,
@@ -86,7 +86,7 @@ _T = TypeVar("_T")
 
 
 @attrs.frozen
-class Parts:
+class EmulatorParts:
     """The parts of one emulator that keep its state.
 
     Attributes:
@@ -201,7 +201,9 @@ class Emulator:
         )
         self._faults = FaultRegistry(self._seed)
         self._journal = Journal(settings.max_requests, settings.max_messages)
-        self.parts: Parts = Parts(self._gateway, self._faults, self._journal, self._clock)
+        self.parts: EmulatorParts = EmulatorParts(
+            self._gateway, self._faults, self._journal, self._clock
+        )
         for fault in faults:
             self._faults.arm(fault)
         self._faults.changes.add(self._note_change)
@@ -744,7 +746,7 @@ class Emulator:
                 self._journal, self._clock, FEED_SIZE_FACTOR * settings.max_requests
             )
             names = {*self._allow_hosts, *({self._host} - {"0.0.0.0", "::"})}  # noqa: S104  # left out, not bound
-            app = new_application(settings, Guard(names, self._token, self._scheme), handlers)
+            app = new_application(settings, HostGuard(names, self._token, self._scheme), handlers)
             handlers.add_routes(app)
             Page().add_routes(app)
             Control(self, feed, closing).add_routes(app)

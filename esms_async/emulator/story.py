@@ -33,8 +33,8 @@ from esms_async.emulator.records import (
     MASK,
     SENT,
     AcceptedMessage,
-    Answer,
     DeliveryFault,
+    EmulatedAnswer,
     Operation,
     RawRequest,
     Route,
@@ -862,7 +862,7 @@ def _header(raw: RawRequest | None, name: bytes) -> str | None:
     return None
 
 
-def _show_answer(answer: Answer | None) -> str | None:
+def _show_answer(answer: EmulatedAnswer | None) -> str | None:
     if answer is None:
         return None
     try:

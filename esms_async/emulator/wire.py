@@ -16,7 +16,7 @@ from esms_async.emulator.records import (
     FINISHED,
     MASK,
     AcceptedMessage,
-    Answer,
+    EmulatedAnswer,
     Operation,
     Progress,
     Route,
@@ -151,24 +151,24 @@ def read_form(body: bytes) -> Fields | None:
     return Fields(fields)
 
 
-def accepted(message: AcceptedMessage) -> Answer:
+def accepted(message: AcceptedMessage) -> EmulatedAnswer:
     """Answer that a message is accepted."""
     return _accepted(message.sms_id, message)
 
 
-def checked(sms_id: str) -> Answer:
+def checked(sms_id: str) -> EmulatedAnswer:
     """Answer that the sandbox would have accepted a message."""
     return _accepted(sms_id, None)
 
 
-def _accepted(sms_id: str, message: AcceptedMessage | None) -> Answer:
+def _accepted(sms_id: str, message: AcceptedMessage | None) -> EmulatedAnswer:
     body = f'{{"CodeResult":"100","CountRegenerate":0,"SMSID":"{sms_id}"}}'
-    return Answer(body, code="100", message=message, sms_id=sms_id)
+    return EmulatedAnswer(body, code="100", message=message, sms_id=sms_id)
 
 
 def rejected(
     code: str, sms_id: str, send_status: int | None = None, why: str | None = None
-) -> Answer:
+) -> EmulatedAnswer:
     """Answer that a send is rejected.
 
     Args:
@@ -188,28 +188,28 @@ def rejected(
         fields["SMSID"] = sms_id
     if send_status is not None:
         fields["SendStatus"] = str(send_status)
-    return Answer(_dumps(fields), code=code, sms_id=sms_id or None, why=why)
+    return EmulatedAnswer(_dumps(fields), code=code, sms_id=sms_id or None, why=why)
 
 
-def plain(status: int, retry_after: int | None = None) -> Answer:
+def plain(status: int, retry_after: int | None = None) -> EmulatedAnswer:
     """Answer with an HTTP status and its name, as a gateway under strain may."""
     text = f"{status} {_phrase(status)}"
-    return Answer(text, content_type="text/plain", status=status, retry_after=retry_after)
+    return EmulatedAnswer(text, content_type="text/plain", status=status, retry_after=retry_after)
 
 
-def page(status: int, retry_after: int | None = None) -> Answer:
+def page(status: int, retry_after: int | None = None) -> EmulatedAnswer:
     """Answer with a page, as the proxy before the service, or the service itself, writes it."""
     title = f"{status} {_phrase(status)}"
     text = (
         f"<!DOCTYPE html>\n<html><head><title>{title}</title></head>"
         f"<body><h1>{title}</h1></body></html>\n"
     )
-    return Answer(text, content_type="text/html", status=status, retry_after=retry_after)
+    return EmulatedAnswer(text, content_type="text/html", status=status, retry_after=retry_after)
 
 
-def empty() -> Answer:
+def empty() -> EmulatedAnswer:
     """Answer with nothing at all."""
-    return Answer("")
+    return EmulatedAnswer("")
 
 
 def _phrase(status: int) -> str:
@@ -219,17 +219,17 @@ def _phrase(status: int) -> str:
         return "Unknown"
 
 
-def invalid(status: int, why: str | None = None) -> Answer:
+def invalid(status: int, why: str | None = None) -> EmulatedAnswer:
     """Answer that a request is not valid, without any code."""
-    return Answer('{"error":"Invalid request"}', status=status, why=why)
+    return EmulatedAnswer('{"error":"Invalid request"}', status=status, why=why)
 
 
-def too_many() -> Answer:
+def too_many() -> EmulatedAnswer:
     """Answer that sends come too fast (assumed: nobody documents the answer)."""
-    return Answer('{"error":"Too many requests"}', status=429, retry_after=1)
+    return EmulatedAnswer('{"error":"Too many requests"}', status=429, retry_after=1)
 
 
-def coded(operation: Operation, code: str, sms_id: str) -> Answer:
+def coded(operation: Operation, code: str, sms_id: str) -> EmulatedAnswer:
     """Answer any operation with a code that is not 100.
 
     Args:
@@ -248,16 +248,16 @@ def coded(operation: Operation, code: str, sms_id: str) -> Answer:
             fields = {"CodeResponse": code, "SMSID": sms_id}
         case _:
             fields = {"CodeResult": code, "ErrorMessage": error_message(code)}
-    return Answer(_dumps(fields), code=code)
+    return EmulatedAnswer(_dumps(fields), code=code)
 
 
-def balance(dong: int) -> Answer:
+def balance(dong: int) -> EmulatedAnswer:
     """Answer GetBalance_json."""
     body = _dumps({"Balance": dong, "CodeResponse": "100", "UserID": _USER_ID})
-    return Answer(body, code="100")
+    return EmulatedAnswer(body, code="100")
 
 
-def send_status(message: AcceptedMessage, progress: Progress) -> Answer:
+def send_status(message: AcceptedMessage, progress: Progress) -> EmulatedAnswer:
     """Answer GetSendStatus for a message."""
     before: dict[str, object] = {
         "CodeResponse": "100",
@@ -267,10 +267,10 @@ def send_status(message: AcceptedMessage, progress: Progress) -> Answer:
         "SendSuccess": progress.success,
     }
     after: dict[str, object] = {"TotalReceiver": 1, "TotalSent": progress.sent}
-    return Answer(_with_price(before, "TotalPrice", progress.price, after), code="100")
+    return EmulatedAnswer(_with_price(before, "TotalPrice", progress.price, after), code="100")
 
 
-def receiver_status(message: AcceptedMessage, progress: Progress) -> Answer:
+def receiver_status(message: AcceptedMessage, progress: Progress) -> EmulatedAnswer:
     """Answer GetSmsReceiverStatus_get for a message."""
     receiver = {
         "IsSent": bool(progress.sent),
@@ -279,10 +279,10 @@ def receiver_status(message: AcceptedMessage, progress: Progress) -> Answer:
         "Retry": 0,
         "SentResult": bool(progress.success),
     }
-    return Answer(_dumps({"CodeResult": "100", "ReceiverList": [receiver]}), code="100")
+    return EmulatedAnswer(_dumps({"CodeResult": "100", "ReceiverList": [receiver]}), code="100")
 
 
-def sent_data(total: int, rows: Iterable[tuple[AcceptedMessage, Progress]]) -> Answer:
+def sent_data(total: int, rows: Iterable[tuple[AcceptedMessage, Progress]]) -> EmulatedAnswer:
     """Answer GetSmsSentData_V2.
 
     Args:
@@ -291,7 +291,7 @@ def sent_data(total: int, rows: Iterable[tuple[AcceptedMessage, Progress]]) -> A
     """
     data = ",".join(_sent_row(message, progress) for message, progress in rows)
     body = f'{{"CodeResult":"100","CountTotal":{total},"SentData":[{data}]}}'
-    return Answer(body, code="100")
+    return EmulatedAnswer(body, code="100")
 
 
 def _sent_row(message: AcceptedMessage, progress: Progress) -> str:
@@ -313,23 +313,23 @@ def _sent_row(message: AcceptedMessage, progress: Progress) -> str:
     return _with_price(before, "SellPrice", progress.price, after)
 
 
-def brandnames(names: Iterable[str]) -> Answer:
+def brandnames(names: Iterable[str]) -> EmulatedAnswer:
     """Answer GetListBrandname."""
     listed = [{"Brandname": name, "Type": _CUSTOMER_CARE} for name in names]
-    return Answer(_dumps({"CodeResponse": "100", "ListBrandName": listed}), code="100")
+    return EmulatedAnswer(_dumps({"CodeResponse": "100", "ListBrandName": listed}), code="100")
 
 
-def templates(found: Iterable[tuple[int, str, int]]) -> Answer:
+def templates(found: Iterable[tuple[int, str, int]]) -> EmulatedAnswer:
     """Answer GetTemplate with templates as NetworkID, text and TempId."""
     listed = [
         {"NetworkID": network, "TempContent": text, "TempId": number}
         for network, text, number in found
     ]
     fields = {"BrandnameTemplates": listed, "CodeResult": "100", "ErrorMessage": "success"}
-    return Answer(_dumps(fields), code="100")
+    return EmulatedAnswer(_dumps(fields), code="100")
 
 
-def price(dong: int) -> Answer:
+def price(dong: int) -> EmulatedAnswer:
     """Answer SummaryMultipleMessage_V4_get."""
     fields: dict[str, object] = {
         "CodeResult": "100",
@@ -337,7 +337,7 @@ def price(dong: int) -> Answer:
         "TotalPrice": dong,
         "TotalReceiver": 1,
     }
-    return Answer(_dumps(fields), code="100")
+    return EmulatedAnswer(_dumps(fields), code="100")
 
 
 def report(message: AcceptedMessage, progress: Progress) -> dict[str, str]:

@@ -23,7 +23,7 @@ from esms_async._model.errors import LedgerError, UsageError
 from esms_async._model.messages import Message, Status
 from esms_async.ledger.base import LedgerBase, LedgerOptions
 from esms_async.ledger.handover import Handover, Stage, Turn, begin, end, new_handover
-from esms_async.ledger.sqlite_writer import Job, SqliteWriter, Work
+from esms_async.ledger.sqlite_writer import SqliteJob, SqliteWriter, Work
 from esms_async.ledger.transitions import (
     Claim,
     Entry,
@@ -324,7 +324,7 @@ def _has_log(path: Path) -> bool:
 
 
 @attrs.define(eq=False)
-class _Claiming(Job[Claim]):
+class _Claiming(SqliteJob[Claim]):
     """One claim in a batch."""
 
     message: Message
@@ -333,7 +333,7 @@ class _Claiming(Job[Claim]):
 
 
 @attrs.define(eq=False)
-class _Settling(Job[Entry | None]):
+class _Settling(SqliteJob[Entry | None]):
     """One settlement in a batch."""
 
     request_id: str

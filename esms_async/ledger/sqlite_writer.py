@@ -16,13 +16,13 @@ from esms_async._model.errors import LedgerError, UsageError
 T = TypeVar("T")
 
 
-class Job(Generic[T]):
+class SqliteJob(Generic[T]):
     """Work with a result of type T, which `perform` knows how to do."""
 
     __slots__ = ()
 
 
-Work = Job[object] | Callable[[sqlite3.Connection], object]
+Work = SqliteJob[object] | Callable[[sqlite3.Connection], object]
 """A job, or a function of the connection."""
 
 _Submitted = tuple[Work, "asyncio.Future[object]"]
@@ -83,7 +83,7 @@ class SqliteWriter:
             await self.stop()
             raise
 
-    def run(self, work: Job[T] | Callable[[sqlite3.Connection], T]) -> "asyncio.Future[T]":
+    def run(self, work: SqliteJob[T] | Callable[[sqlite3.Connection], T]) -> "asyncio.Future[T]":
         """Do some work in a transaction that it may share with other work.
 
         Args:

@@ -27,14 +27,17 @@ import enum
 import functools
 import hashlib
 import hmac
+import json
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
 import attrs
 
+from esms_async._model.codes import RouteKind
 from esms_async._model.messages import Message, Status
 from esms_async._model.phone import mask_phone
+from esms_async._model.routes import FIXED_NUMBER, Route
 
 WINDOW: Final = 23 * 3600.0
 """Seconds for which an unsettled send may be resumed: the gateway's 24 hours, less a margin."""
@@ -330,8 +333,8 @@ KEY_ID_LENGTH: Final = 4
 _MAC_LENGTH = 16
 
 
-def fingerprint(message: Message, key: bytes) -> bytes:
-    """Return 20 bytes that tell this phone and content from others, and tell nothing else.
+def fingerprint(message: Message, key: bytes, default: Route = FIXED_NUMBER) -> bytes:
+    """Return 20 bytes that tell what is sent, where and how from others, and tell nothing else.
 
     A plain hash of a text with a code of six digits is undone by trying a million texts. A keyed
     hash is not, as long as the key is kept elsewhere than the ledger.
@@ -339,9 +342,18 @@ def fingerprint(message: Message, key: bytes) -> bytes:
     Args:
         message: The message.
         key: A secret key, as `fingerprint_key` makes it.
+        default: How the message travels if it names no route itself.
     """
     mac = _keyed(key).copy()
-    mac.update(f"{message.phone}\n{message.content}".encode())
+    route = message.route or default
+    if route.kind is RouteKind.FIXED:
+        # What ledgers hold since before there were routes. It begins with a digit, and the text of
+        # every other route does not.
+        mac.update(f"{message.phone}\n{message.content}".encode())
+    else:
+        params = None if message.params is None else sorted(message.params.items())
+        told = (*attrs.astuple(route), message.phone, message.content, params)
+        mac.update(f"{route.kind}{json.dumps(told)}".encode())
     return key_id(key) + mac.digest()[:_MAC_LENGTH]
 
 

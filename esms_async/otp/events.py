@@ -48,7 +48,7 @@ def route_name(route: object) -> str:
     return "default" if route is None else type(route).__name__
 
 
-class Events:
+class OtpEvents:
     """Counts and logs what becomes of codes."""
 
     def __init__(self) -> None:

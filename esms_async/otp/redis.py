@@ -10,13 +10,13 @@ from esms_async import ConfigurationError, LedgerError, UsageError
 from esms_async._redis import RedisAddress, RedisBatches, Script
 from esms_async.otp.rules import (
     Breaker,
-    Claim,
     Claimed,
+    CodeClaim,
     Counter,
     Guess,
+    GuessResult,
     OtpStoreError,
     Settling,
-    Verdict,
 )
 from esms_async.otp.stores import Clock, OtpStore, ProcessClock, clock_error
 
@@ -92,7 +92,7 @@ class RedisOtpStore(OtpStore):
             batches, self._batches = self._batches, None
             await batches.aclose()
 
-    async def claim(self, asked: Claim) -> Claimed:
+    async def claim(self, asked: CodeClaim) -> Claimed:
         """Decide over a start or a resend."""
         reply = await self._run(self._claim, _claim_fields(asked))
         del reply["now"]
@@ -104,11 +104,11 @@ class RedisOtpStore(OtpStore):
         fields |= {"call": "settle", "device": "", "device_until": 0}
         await self._run(self._claim, fields)
 
-    async def verify(self, guess: Guess) -> Verdict:
+    async def verify(self, guess: Guess) -> GuessResult:
         """Count, compare, and use up a code."""
         fields = _fields(guess)
         fields["wrong"] = [_counter(counter) for counter in guess.wrong]
-        return Verdict(**await self._run(self._verify, fields))
+        return GuessResult(**await self._run(self._verify, fields))
 
     async def unlock(self, ph: str, purpose: str) -> None:
         """Forget the failures of a phone."""
@@ -175,11 +175,11 @@ def _require_noeviction(address: RedisAddress, memory: dict[str, Any]) -> None:
         )
 
 
-def _fields(value: Claim | Guess) -> dict[str, Any]:
+def _fields(value: CodeClaim | Guess) -> dict[str, Any]:
     return {field.name: getattr(value, field.name) for field in attrs.fields(type(value))}
 
 
-def _claim_fields(asked: Claim) -> dict[str, Any]:
+def _claim_fields(asked: CodeClaim) -> dict[str, Any]:
     fields = _fields(asked)
     fields["phone_caps"] = [(cap.limit, cap.window) for cap in asked.phone_caps]
     fields["counters"] = [_counter(counter) for counter in asked.counters]

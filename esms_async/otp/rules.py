@@ -290,7 +290,7 @@ def counted_networks(ip: str | None) -> list[tuple[str, str, int]]:
 
 
 @attrs.frozen
-class Claim:
+class CodeClaim:
     """Asks to send a code: a start or a resend.
 
     Attributes:
@@ -409,7 +409,7 @@ class Guess:
 
 
 @attrs.frozen
-class Verdict:
+class GuessResult:
     """The answer to a guess.
 
     Attributes:
@@ -449,7 +449,7 @@ class Tables(Protocol):
         ...
 
 
-def claim(tables: Tables, asked: Claim, now: int) -> Claimed:  # noqa: C901, PLR0911  # one decision, read from top to bottom
+def claim(tables: Tables, asked: CodeClaim, now: int) -> Claimed:  # noqa: C901, PLR0911  # one decision, read from top to bottom
     """Decide over a start or a resend, and count it where it may send."""
     resends = asked.call == "resend"
     flow = tables.get("c", asked.bind)
@@ -527,15 +527,15 @@ def settle(tables: Tables, told: Settling, now: int) -> None:  # noqa: ARG001  #
     tables.put("c", told.bind, flow, flow["exp"] + SETTLED_FLOW_KEPT)
 
 
-def verify(tables: Tables, guess: Guess, now: int) -> Verdict:  # noqa: PLR0911  # the same
+def verify(tables: Tables, guess: Guess, now: int) -> GuessResult:  # noqa: PLR0911  # the same
     """Count a guess, compare it, and use the code up where it is right."""
     flow = tables.get("c", guess.bind)
     if flow is None or flow["gid"] != guess.gid or flow["kid"] not in guess.checks:
-        return Verdict("expired", now=now)
+        return GuessResult("expired", now=now)
     if flow["used"]:
-        return Verdict("used", now=now)
+        return GuessResult("used", now=now)
     if now >= flow["exp"]:
-        return Verdict("expired", now=now)
+        return GuessResult("expired", now=now)
     device = guess.device if guess.device_until > now else ""
     key = f"{guess.ph}:{guess.purpose}"
     failures: Record = tables.get("f", key) or {"total": 0, "device": {}}
@@ -543,15 +543,15 @@ def verify(tables: Tables, guess: Guess, now: int) -> Verdict:  # noqa: PLR0911 
         [_full(tables, counter, now) for counter in guess.wrong], default=0
     )
     if wait:
-        return Verdict("locked", wait=wait, now=now)
+        return GuessResult("locked", wait=wait, now=now)
     own: Record = failures["device"].get(device) or {"n": 0, "until": 0, "level": 0, "back": []}
     left = min(guess.attempts - own["n"], MOST_FAILURES - failures["total"])
     check = guess.checks[flow["kid"]]
     if not check:
-        return Verdict("wrong", left=max(left, 0), now=now)
+        return GuessResult("wrong", left=max(left, 0), now=now)
     if hmac.compare_digest(check, flow["check"]):
         _succeed(tables, guess, flow, failures, device=device, now=now)
-        return Verdict(
+        return GuessResult(
             "verified", left=guess.attempts, now=now, device=device, number=flow["sends"]
         )
     own["n"] += 1
@@ -568,10 +568,10 @@ def verify(tables: Tables, guess: Guess, now: int) -> Verdict:  # noqa: PLR0911 
         left, wait, forgotten = 0, -1, FOR_EVER
     failures["device"][device] = own
     tables.put("f", key, failures, forgotten)
-    return Verdict("wrong", left=left, wait=wait, now=now)
+    return GuessResult("wrong", left=left, wait=wait, now=now)
 
 
-def _lives(flow: Record, asked: Claim, now: int) -> bool:
+def _lives(flow: Record, asked: CodeClaim, now: int) -> bool:
     if flow["kid"] not in asked.kids or flow["used"] or now >= flow["exp"]:
         return False
     # Of a decoy nothing was sent, so a real start does not join it.
@@ -603,7 +603,7 @@ def _locked(failures: Record | None, device: str, now: int) -> int:
     return max(until - now, 0)
 
 
-def _cooldown(tables: Tables, asked: Claim, device: str, now: int) -> int:
+def _cooldown(tables: Tables, asked: CodeClaim, device: str, now: int) -> int:
     """Return for how long no send to the phone may follow the last one."""
     record = tables.get("cd", f"{asked.ph}:{device}")
     times: list[int] = [at for at in record["at"] if at > now - HOUR] if record else []
@@ -614,7 +614,7 @@ def _cooldown(tables: Tables, asked: Claim, device: str, now: int) -> int:
 
 
 def _refusal(  # noqa: PLR0911  # the same
-    tables: Tables, asked: Claim, device: str, cooldown: int, now: int
+    tables: Tables, asked: CodeClaim, device: str, cooldown: int, now: int
 ) -> Claimed | None:
     """Return why nothing may be sent now, or None."""
     if cooldown:
@@ -646,7 +646,7 @@ def _refusal(  # noqa: PLR0911  # the same
     return None
 
 
-def _count_send(tables: Tables, asked: Claim, flow: Record, device: str, now: int) -> None:
+def _count_send(tables: Tables, asked: CodeClaim, flow: Record, device: str, now: int) -> None:
     """Count a send, and note in the flow what a success gives back."""
     most = max((cap.limit for cap in asked.phone_caps), default=0)
     longest = max((cap.window for cap in asked.phone_caps), default=0)

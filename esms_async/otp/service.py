@@ -12,6 +12,7 @@ from typing import Final, Self, TypeVar
 import attrs
 
 from esms_async import (
+    Brandname,
     ConfigurationError,
     DuplicateRequestId,
     EsmsClient,
@@ -22,12 +23,14 @@ from esms_async import (
     Rejected,
     RequestIdConflict,
     RequestIdExpired,
+    Route,
     SendError,
     Status,
+    ZaloTemplate,
     normalize_phone,
 )
 from esms_async.otp import rules
-from esms_async.otp.events import Events
+from esms_async.otp.events import OtpEvents
 from esms_async.otp.policy import (
     Guard,
     Purpose,
@@ -39,8 +42,8 @@ from esms_async.otp.policy import (
 from esms_async.otp.rules import (
     Action,
     Breaker,
-    Claim,
     Claimed,
+    CodeClaim,
     Counter,
     Guess,
     OtpRefused,
@@ -131,7 +134,8 @@ class Otp:
         purposes: What codes are for, by name: `{"login": Purpose("{code} is your code")}`.
         guard: Caps on sends and on wrong codes.
         resend_after: Seconds between sends to a phone: after the first of an hour, the second, ….
-        routes: The routes that resends take in turn; None is the client's own.
+        routes: The routes that resends take in turn; None is the client's own. A ZaloTemplate gets
+            the code as its parameter `otp`.
         phone_key: The key that hashes phones; the last of `keys` by default. It must stay when
             keys rotate: deploy `[OLD, NEW], phone_key=OLD`, then `[NEW, OLD]`; drop OLD from
             `keys` when devices that it signed may start anew (90 days), and keep `phone_key`.
@@ -152,7 +156,7 @@ class Otp:
         purposes: Mapping[str, Purpose],
         guard: Guard = Guard(),
         resend_after: Sequence[float] = (30, 60, 120, 300),
-        routes: Sequence[object] | None = None,
+        routes: Sequence[Route | None] | None = None,
         phone_key: bytes | str | None = None,
         test_numbers: Mapping[str, str] | None = None,
         same_text_after: float = 300,
@@ -173,7 +177,13 @@ class Otp:
         self._phone_key = keys_read[-1] if phone_key is None else read_key(phone_key)
         self._purposes = read_purposes(purposes)
         self._waits = tuple(_milliseconds(wait) for wait in resend_after)
-        self._routes: tuple[object, ...] = (None,) if routes is None else tuple(routes)
+        self._routes: tuple[Route | None, ...] = (None,) if routes is None else tuple(routes)
+        for route in self._routes:
+            if not isinstance(route, Route | None):  # pyright: ignore[reportUnnecessaryIsInstance]  # untyped callers
+                raise ConfigurationError(
+                    "routes must hold FixedNumber(), Brandname or ZaloTemplate, not a "
+                    f"{type(route).__name__}"
+                )
         self._test_numbers = _read_test_numbers(test_numbers or {}, self._purposes)
         for purpose in self._purposes.values():
             for route in self._routes:
@@ -183,7 +193,7 @@ class Otp:
                     1,
                     "0" * purpose.digits,
                     request_id="check",
-                    route=route,
+                    route=route or esms.route,
                 )
         self._phone_caps = guard.caps("per_phone")
         self._guard = guard
@@ -193,7 +203,7 @@ class Otp:
         self._total = tuple(
             Counter("total", f"all:{cap.window}", cap) for cap in guard.caps("total")
         )
-        self._events = Events()
+        self._events = OtpEvents()
         self._opening = asyncio.Lock()
         self._is_ready = False
         self._owns_store = False
@@ -440,7 +450,7 @@ class Otp:
             task.exception()  # its caller may be gone
 
     async def _claim_and_send(
-        self, phone: str, claim: Claim, bind: bytes, *, wait: bool
+        self, phone: str, claim: CodeClaim, bind: bytes, *, wait: bool
     ) -> Challenge:
         await self._open()
         claimed = await self._store.claim(claim)
@@ -497,9 +507,10 @@ class Otp:
                 number,
                 flow.code,
                 request_id=rules.request_id_of(flow.key, flow.bind, flow.gen, number),
-                route=route,
+                route=route or self._esms.route,
             )
-            state = await self._deliver(message, settling, resumes=resumes)
+            await self._deliver(message, resumes=resumes)
+            state = SendState.ACCEPTED
         except EsmsError as failure:
             state, error = what_is_true(failure, resumes=resumes), failure
         self._events.sent(flow.purpose_name, flow.phone, route, state, time.monotonic() - began)
@@ -508,23 +519,13 @@ class Otp:
             raise error
         return Status.ACCEPTED if state is SendState.ACCEPTED else Status.UNKNOWN
 
-    async def _deliver(self, message: Message, settling: Settling, *, resumes: bool) -> SendState:
-        """Send or resume a message, and wait for at most SEND_DEADLINE seconds.
-
-        The one place that knows of the deadline. A send that takes longer goes on, and what it
-        learns is recorded.
-        """
-        call = self._esms.resume if resumes else self._esms.send
-        sending = self._spawn(_accept(call(message)))
-        done, _ = await asyncio.wait([sending], timeout=SEND_DEADLINE)
-        if done:
-            return await sending
-
-        async def record_late() -> None:
-            await self._settle(settling, await sending)
-
-        _ = self._spawn(record_late())
-        return SendState.UNKNOWN
+    async def _deliver(self, message: Message, *, resumes: bool) -> None:
+        """Send or resume a message, for at most SEND_DEADLINE seconds."""
+        retry = self._esms.retry
+        if retry.deadline > SEND_DEADLINE:
+            retry = attrs.evolve(retry, deadline=SEND_DEADLINE)
+        esms = self._esms.with_options(retry=retry)
+        await (esms.resume(message) if resumes else esms.send(message))
 
     async def _settle(self, settling: Settling, state: SendState) -> None:
         """Record what became of a send; what can't be recorded is found out after the lease."""
@@ -535,7 +536,7 @@ class Otp:
 
     def _blank_claim(
         self, call: str, phone: str, bind: bytes, ip: str | None, device: str | None
-    ) -> Claim:
+    ) -> CodeClaim:
         its_device, until = rules.read_device(tuple(self._keys.values()), phone, device)
         breaker = None
         if share := self._guard.conversion:
@@ -549,7 +550,7 @@ class Otp:
             Counter("prefix", f"{self._range_key('p', phone)}:{cap.window}", cap)
             for cap in self._prefix_caps
         )
-        return Claim(
+        return CodeClaim(
             call=call,
             bind=bind.hex(),
             ph=rules.phone_hash(self._phone_key, phone),
@@ -597,7 +598,7 @@ class Otp:
         fixed = self._test_numbers.get(phone)
         return rules.code_of(key, salt, bind, purpose.digits) if fixed is None else fixed
 
-    def _route(self, purpose: Purpose, number: int) -> object:
+    def _route(self, purpose: Purpose, number: int) -> Route | None:
         return self._routes[(number - 1) // len(purpose.template) % len(self._routes)]
 
     def _choose(self, name: str | None) -> tuple[str, Purpose]:
@@ -613,8 +614,10 @@ class Otp:
         return name, purpose
 
     def _warn_of_same_text(self, first_resend: float, same_text_after: float) -> None:
-        routes = [getattr(self._esms, "route", None)] if self._routes == (None,) else self._routes
-        if first_resend >= same_text_after or not all(map(_is_brandname, routes)):
+        routes = [route or self._esms.route for route in self._routes]
+        if first_resend >= same_text_after or not all(
+            isinstance(route, Brandname) for route in routes
+        ):
             return
         for name, purpose in self._purposes.items():
             if len(purpose.template) == 1:
@@ -653,25 +656,12 @@ def what_is_true(error: EsmsError, *, resumes: bool) -> SendState:
 
 
 def make_message(
-    phone: str, purpose: Purpose, number: int, code: str, *, request_id: str, route: object
+    phone: str, purpose: Purpose, number: int, code: str, *, request_id: str, route: Route
 ) -> Message:
     """Return the message of a numbered send. The one place that knows of routes."""
-    if route is None:
-        return Message(phone, purpose.text(number, code), request_id=request_id)
-    if "route" not in Message.__init__.__annotations__:
-        raise ConfigurationError("routes must be None: this version sends by one route only")
-    if type(route).__name__ == "ZaloTemplate":
-        return Message(phone, params={"otp": code}, request_id=request_id, route=route)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]  # as said above
-    return Message(phone, purpose.text(number, code), request_id=request_id, route=route)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]  # the same
-
-
-def _is_brandname(route: object) -> bool:
-    return type(route).__name__ == "Brandname"
-
-
-async def _accept(sending: Coroutine[object, object, object]) -> SendState:
-    await sending
-    return SendState.ACCEPTED
+    if isinstance(route, ZaloTemplate):
+        return Message(phone, params={"otp": code}, request_id=request_id, route=route)
+    return Message(phone, purpose.text(number, code), request_id=request_id, route=route)
 
 
 async def _logged(sending: Coroutine[object, object, object]) -> None:

@@ -22,14 +22,14 @@ from esms_async import UsageError
 from esms_async.otp import rules
 from esms_async.otp.rules import (
     CLOCK_TOLERANCE,
-    Claim,
     Claimed,
+    CodeClaim,
     Guess,
+    GuessResult,
     OtpStoreError,
     Record,
     Settling,
     Tables,
-    Verdict,
 )
 
 _T = TypeVar("_T")
@@ -120,7 +120,7 @@ class OtpStore(abc.ABC):
         """Finish what is under way, and give back what the store holds."""
 
     @abc.abstractmethod
-    async def claim(self, asked: Claim) -> Claimed:
+    async def claim(self, asked: CodeClaim) -> Claimed:
         """Decide over a start or a resend."""
 
     @abc.abstractmethod
@@ -128,7 +128,7 @@ class OtpStore(abc.ABC):
         """Record what became of a send."""
 
     @abc.abstractmethod
-    async def verify(self, guess: Guess) -> Verdict:
+    async def verify(self, guess: Guess) -> GuessResult:
         """Count, compare, and use up a code."""
 
     @abc.abstractmethod
@@ -162,7 +162,7 @@ class _LocalStore(OtpStore):
     @abc.abstractmethod
     async def _transact(self, step: Callable[[Tables, int], _T]) -> _T: ...
 
-    async def claim(self, asked: Claim) -> Claimed:
+    async def claim(self, asked: CodeClaim) -> Claimed:
         """Decide over a start or a resend."""
         return await self._transact(lambda tables, now: rules.claim(tables, asked, now))
 
@@ -170,7 +170,7 @@ class _LocalStore(OtpStore):
         """Record what became of a send."""
         await self._transact(lambda tables, now: rules.settle(tables, told, now))
 
-    async def verify(self, guess: Guess) -> Verdict:
+    async def verify(self, guess: Guess) -> GuessResult:
         """Count, compare, and use up a code."""
         return await self._transact(lambda tables, now: rules.verify(tables, guess, now))
 

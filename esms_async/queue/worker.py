@@ -430,7 +430,7 @@ class _Worker:
                 return None
             await self._bury(delivery, str(error), kind=UNREADABLE)
             return "dead"
-        route = route_of(message)
+        route = str(message.route or self._client.route)
         if trying is None and (breaker := self._breakers.holds(route)) is not None:
             parked = self._streams.key("parked", breaker.fault.name)
             await self._patiently(lambda: self._streams.move(delivery, parked))
@@ -710,11 +710,6 @@ class _Prepaid:
         traceback: TracebackType | None,
     ) -> None:
         """Leave at once."""
-
-
-def route_of(message: Message) -> str:
-    """Return the name of the route of a message."""
-    return str(getattr(message, "route", None) or "default")
 
 
 def _number(environ: Mapping[str, str], name: str) -> float | None:

@@ -9,7 +9,7 @@ import pytest
 from esms_async import Credentials
 from esms_async.emulator import AccountSetup, AccountState, Check, Clock, DeliveryFault, Settings
 from esms_async.emulator.gateway import Gateway
-from esms_async.emulator.records import Answer
+from esms_async.emulator.records import EmulatedAnswer
 from esms_async.emulator.wire import Fields
 from tests.emulator.caller import CONTENT, PHONE, send_fields
 
@@ -27,7 +27,7 @@ class Bench:
         account = AccountSetup("default", credentials, balance)
         self.gateway = Gateway(Settings(**settings), self.clock.time, accounts=[account])
 
-    def send(self, **changes: Any) -> Answer:
+    def send(self, **changes: Any) -> EmulatedAnswer:
         """Send, with some fields changed; None leaves one out."""
         return self.gateway.send(Fields(send_fields(**changes)))
 

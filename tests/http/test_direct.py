@@ -15,7 +15,7 @@ import trustme
 from aioresponses import aioresponses
 
 from esms_async import EsmsClient, NotSent, OutcomeUnknown
-from esms_async._http.direct import ConnectionCheck, Request, TransportFailure, is_plain
+from esms_async._http.direct import ConnectionCheck, SendRequest, TransportFailure, is_plain
 from esms_async._wire.send import SEND_OPERATION
 from tests.factories import CREDENTIALS, ONE_ATTEMPT, a_message
 from tests.scripted_gateway import ACCEPTED, Exchange, ScriptedGateway
@@ -239,7 +239,7 @@ async def test_a_connection_has_one_poll_object(
 
 async def test_a_request_is_written_once_it_was_withdrawn_no_more() -> None:
     """A task of a session that would still write it is refused."""
-    request = Request(b"{}")
+    request = SendRequest(b"{}")
     request.withdrawn = True
     with pytest.raises(TransportFailure):
         request.count_write()

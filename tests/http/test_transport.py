@@ -26,7 +26,7 @@ from esms_async import (
     SendError,
     UsageError,
 )
-from esms_async._http.direct import Reply, Request, TransportFailure
+from esms_async._http.direct import HttpResponse, SendRequest, TransportFailure
 from esms_async._http.transport import Transport
 from esms_async._wire.queries import ask_balance
 from esms_async._wire.send import SEND_OPERATION
@@ -83,7 +83,7 @@ def a_body() -> bytes:
     return b'{"RequestId":"%b"}' % a_message().request_id.encode()
 
 
-async def post(transport: Transport, request: Request) -> Reply:
+async def post(transport: Transport, request: SendRequest) -> HttpResponse:
     """Post a request, with time enough."""
     return await transport.post(SEND_OPERATION, request, time_limit=30)
 
@@ -470,10 +470,10 @@ async def test_an_answer_that_comes_just_before_a_request_is_not_its_answer(
     """Some passes of the event loop before or after the request is begun, but not yet written."""
     for delay in range(12):
         async with a_transport(gateway, session) as transport:
-            await post(transport, Request(a_body()))
-            request = Request(a_body())
+            await post(transport, SendRequest(a_body()))
+            request = SendRequest(a_body())
 
-            async def attack(delay: int = delay, request: Request = request) -> None:
+            async def attack(delay: int = delay, request: SendRequest = request) -> None:
                 await passes(delay)
                 if not request.writes:
                     gateway.say(stray)
@@ -483,7 +483,7 @@ async def test_an_answer_that_comes_just_before_a_request_is_not_its_answer(
             (told,) = await asyncio.gather(post(transport, request), return_exceptions=True)
             await attacking
             if request.may_have_arrived:
-                assert isinstance(told, Reply)
+                assert isinstance(told, HttpResponse)
                 assert (told.status, told.body) == (200, ACCEPTED)
             else:
                 assert isinstance(told, TransportFailure)
@@ -553,10 +553,10 @@ async def test_a_guard_is_asked_before_a_request_is_written(
     """It is called once for one write, and what it refuses never leaves."""
     async with a_transport(gateway, session) as transport:
         for _ in range(2):
-            allowed = Request(a_body(), guard=Refusal(2))
+            allowed = SendRequest(a_body(), guard=Refusal(2))
             assert (await post(transport, allowed)).status == 200
             assert (allowed.writes, allowed.may_have_arrived) == (1, True)
-            refused = Request(a_body(), guard=Refusal(1))
+            refused = SendRequest(a_body(), guard=Refusal(1))
             with pytest.raises(TransportFailure, match="too old") as caught:
                 await post(transport, refused)
             assert not caught.value.may_have_arrived
@@ -569,11 +569,11 @@ async def test_a_guard_is_asked_after_the_connection_was_checked(
 ) -> None:
     """Nothing can happen between its word and the write."""
     async with a_transport(gateway, session) as transport:
-        await post(transport, Request(a_body()))
+        await post(transport, SendRequest(a_body()))
         gateway.say(answer(STALE))
         guard = Refusal(1)
         with pytest.raises(TransportFailure, match="nobody had asked for"):
-            await post(transport, Request(a_body(), guard=guard))
+            await post(transport, SendRequest(a_body(), guard=guard))
         assert guard.calls == 0
 
 
@@ -590,7 +590,7 @@ async def test_a_guard_is_asked_before_each_write_of_a_middleware(gateway: Scrip
         a_transport(gateway, session) as transport,
     ):
         # Once when the middlewares get the request, since they might send it themselves.
-        request = Request(a_body(), guard=Refusal(3))
+        request = SendRequest(a_body(), guard=Refusal(3))
         with pytest.raises(TransportFailure, match="too old") as caught:
             await post(transport, request)
     assert caught.value.may_have_arrived
@@ -612,7 +612,7 @@ async def test_a_stray_answer_to_what_a_middleware_repeats_is_not_the_answer(
         aiohttp.ClientSession(middlewares=[try_twice]) as session,
         a_transport(gateway, session) as transport,
     ):
-        request = Request(a_body())
+        request = SendRequest(a_body())
         with contextlib.suppress(TransportFailure):
             assert (await post(transport, request)).body != STALE
     assert request.may_have_arrived
@@ -628,14 +628,14 @@ async def test_a_guard_is_asked_before_a_replaced_body_and_a_stand_in(
             aiohttp.ClientSession(middlewares=middlewares) as session,
             a_transport(gateway, session) as transport,
         ):
-            late = Request(a_body(), guard=Refusal(2))
+            late = SendRequest(a_body(), guard=Refusal(2))
             with pytest.raises(TransportFailure, match="too old"):
                 await post(transport, late)
     stubbed = request.getfixturevalue("stubbed")
     stubbed.post(f"{gateway.url}{SEND_OPERATION}", body=ACCEPTED)
     async with a_transport(gateway, None) as transport:
         with pytest.raises(TransportFailure, match="too old") as caught:
-            await post(transport, Request(a_body(), guard=Refusal(1)))
+            await post(transport, SendRequest(a_body(), guard=Refusal(1)))
         assert not caught.value.may_have_arrived
     assert (stubbed.requests, gateway.bodies) == ({}, [])
 
@@ -750,9 +750,9 @@ async def test_a_cancelled_request_tells_the_truth(
     async with a_transport(gateway, session) as transport:
         for delay in range(40):
             if reused:
-                await post(transport, Request(a_body()))
+                await post(transport, SendRequest(a_body()))
             gateway.bodies.clear()
-            request = Request(a_body())
+            request = SendRequest(a_body())
             posting = asyncio.create_task(post(transport, request))
             await passes(delay)
             posting.cancel()
@@ -778,9 +778,9 @@ async def test_a_request_is_posted_on_after_a_cancellation(
     async with a_transport(gateway, session) as transport:
         for delay in range(40):
             if reused:
-                await post(transport, Request(a_body()))
+                await post(transport, SendRequest(a_body()))
             gateway.bodies.clear()
-            request = Request(a_body())
+            request = SendRequest(a_body())
             posting = asyncio.create_task(post(transport, request))
             await passes(delay)
             posting.cancel()
@@ -903,7 +903,7 @@ async def test_a_closed_client_opens_nothing_any_more() -> None:
     transport = Transport()
     await transport.aclose()
     with pytest.raises(TransportFailure, match="the client is closed") as caught:
-        await transport.post(SEND_OPERATION, Request(b"{}"), time_limit=1)
+        await transport.post(SEND_OPERATION, SendRequest(b"{}"), time_limit=1)
     assert not caught.value.may_have_arrived
     with pytest.raises(UsageError, match="the client is closed"):
         await transport.query(ask_balance(), CREDENTIALS, time_limit=1)
@@ -1110,7 +1110,7 @@ def test_a_client_serves_one_event_loop(unused_tcp_port: int) -> None:
         await client.aclose()
 
     async def send_only() -> None:
-        await Transport.post(client._sender.transport, "", Request(b""), time_limit=1)
+        await Transport.post(client._sender.transport, "", SendRequest(b""), time_limit=1)
 
     asyncio.run(send_and_close())
     with pytest.raises(UsageError, match="one for each loop"):

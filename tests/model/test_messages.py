@@ -258,6 +258,8 @@ def test_what_is_not_given() -> None:
     assert attrs.asdict(message) == {
         "phone": PHONE,
         "content": "x",
+        "params": None,
+        "route": None,
         "request_id": message.request_id,
         "unicode": False,
         "campaign_id": None,
@@ -434,6 +436,7 @@ def test_any_texts_make_a_message_or_name_a_field(phone: str, content: str, key:
             named = error.field
         else:
             named = name
+            assert message.content
             assert message.content.encode()
         assert named == name
 

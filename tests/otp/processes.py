@@ -8,6 +8,7 @@ from collections.abc import Sequence
 VERIFY = """
 import asyncio, json, sys
 from collections import Counter
+from esms_async import Credentials, EsmsClient
 from esms_async.otp import Otp, Purpose, RedisOtpStore
 
 url, prefix, challenge, phone, *codes = sys.argv[1:]
@@ -15,7 +16,8 @@ url, prefix, challenge, phone, *codes = sys.argv[1:]
 async def main():
     store = RedisOtpStore(url, prefix=prefix)
     purposes = {"login": Purpose("{code} la ma xac minh cua ban")}
-    async with Otp(None, store=store, keys=[b"k" * 32], purposes=purposes) as otp:
+    esms = EsmsClient(Credentials("no", "send"))
+    async with Otp(esms, store=store, keys=[b"k" * 32], purposes=purposes) as otp:
         print("ready", flush=True)
         sys.stdin.readline()
         calls = (otp.verify(challenge, code, phone=phone) for code in codes)

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 
 import attrs
 
-from esms_async import EsmsError, Message, Receipt
+from esms_async import EsmsError, FixedNumber, Message, Receipt, RetryPolicy, Route
 from esms_async.otp import Guard, Otp, OtpRefused, OtpStore, Purpose
 
 KEY = b"k" * 32
@@ -40,11 +40,20 @@ class Gateway:
     A phone gets one SMS for each RequestId, however often it is sent.
     """
 
+    route: Route = FixedNumber()
+    retry = RetryPolicy()
+
     def __init__(self) -> None:
+        self.retries: list[RetryPolicy] = []
         self.sends: list[Message] = []
         self.resumed: list[Message] = []
         self.sms: dict[str, Message] = {}
         self.script: list[Callable[[Message], Awaitable[Receipt]]] = []
+
+    def with_options(self, *, retry: RetryPolicy) -> "Gateway":
+        """Note the options of a view."""
+        self.retries.append(retry)
+        return self
 
     async def send(self, message: Message) -> Receipt:
         """Take a message."""
@@ -92,7 +101,7 @@ class Gateway:
     def code(self, phone: str = PHONE) -> str:
         """Return the code of the newest SMS to a phone."""
         texts = [message.content for message in self.sms.values() if message.phone == phone]
-        codes: list[str] = _CODE.findall(texts[-1])
+        codes: list[str] = _CODE.findall(texts[-1] or "")
         return codes[0]
 
     def per_phone(self) -> Counter[str]:

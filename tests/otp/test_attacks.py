@@ -16,9 +16,7 @@ import pytest
 from esms_async import (
     Credentials,
     EsmsClient,
-    Message,
     OutcomeUnknown,
-    Receipt,
     RetryPolicy,
     Status,
     new_request_id,
@@ -34,7 +32,6 @@ from esms_async.otp import (
     RedisOtpStore,
     SqliteOtpStore,
     rules,
-    service,
 )
 from tests.ledger.redis_server import RedisServer
 from tests.otp.conftest import MakeStore
@@ -284,7 +281,7 @@ async def test_a_stolen_store_and_the_log_hold_nothing(
             secrets += [code, first.id, second.id, result.device, sms.code()]
     _, gen = rules.read_id(first.id)
     device, _ = rules.read_device([KEY], PHONE, result.device)
-    secrets += [gen.hex(), device, *(message.content for message in sms.sends)]
+    secrets += [gen.hex(), device, *(message.content or "" for message in sms.sends)]
     for secret in secrets:
         # Six digits in a row stand in times and hashes, too; there they prove nothing.
         if not (secret.isdigit() and len(secret) == 6):
@@ -427,29 +424,14 @@ async def test_a_process_that_died_between_store_and_send(
         assert (await otp.verify(challenge.id, sms.code(), phone=PHONE)).ok
 
 
-async def test_a_send_that_takes_too_long_is_unknown_and_goes_on(
-    sms: Gateway, clock: Clock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """After the deadline the caller gets `unknown`; acceptance that comes later is recorded."""
-    monkeypatch.setattr(service, "SEND_DEADLINE", 0.01)
+async def test_a_send_has_a_deadline_shorter_than_the_lease(sms: Gateway, clock: Clock) -> None:
+    """It is a view of the client, with what is left of the client's own policy."""
     otp = make_otp(sms, MemoryOtpStore(clock=clock))
-    release = sms.hold()
-    challenge = await otp.start(PHONE)
-    assert challenge.status is Status.UNKNOWN
-    release.set()
-    await otp.aclose()
-    assert (await otp.start(PHONE)).status is Status.ACCEPTED
-    late = asyncio.Event()
-
-    async def fail_late(message: Message) -> Receipt:
-        await late.wait()
-        raise OutcomeUnknown(message, (), "lost")
-
-    sms.script.append(fail_late)
-    assert (await otp.start(OTHER)).status is Status.UNKNOWN
-    late.set()
-    await otp.aclose()
-    assert (await otp.start(OTHER)).status is Status.UNKNOWN
+    await otp.start(PHONE)
+    sms.retry = RetryPolicy(attempts=2, deadline=3)
+    await otp.start(OTHER)
+    assert [policy.deadline for policy in sms.retries] == [12, 3]
+    assert [policy.attempts for policy in sms.retries] == [5, 2]
 
 
 def test_the_guard_of_the_contract() -> None:

@@ -1,6 +1,7 @@
 """What is special to each store: failures, files, servers, and time."""
 
 import asyncio
+import contextlib
 import sqlite3
 import subprocess
 import sys
@@ -67,14 +68,14 @@ async def test_a_file_is_private_and_survives(tmp_path: Path) -> None:
     async with SqliteOtpStore(str(path)):
         pass
     assert path.stat().st_mode & 0o777 == 0o600
-    with sqlite3.connect(path) as connection:
+    with contextlib.closing(sqlite3.connect(path)) as connection:
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
 
 
 async def test_a_foreign_file_is_left_alone(tmp_path: Path) -> None:
     """Another database, and a file that is none, are OtpStoreErrors that name the path."""
     other = tmp_path / "other.db"
-    with sqlite3.connect(other) as connection:
+    with contextlib.closing(sqlite3.connect(other)) as connection:
         connection.execute("CREATE TABLE mine (x)")
     text = tmp_path / "text"
     text.write_text("no database, but long enough to be taken for one" * 100)
@@ -82,9 +83,9 @@ async def test_a_foreign_file_is_left_alone(tmp_path: Path) -> None:
         with pytest.raises(OtpStoreError, match=path.name):
             async with SqliteOtpStore(path):
                 pass
-    assert sqlite3.connect(other).execute("SELECT name FROM sqlite_master").fetchall() == [
-        ("mine",)
-    ]
+    with contextlib.closing(sqlite3.connect(other)) as connection:
+        names = connection.execute("SELECT name FROM sqlite_master").fetchall()
+    assert names == [("mine",)]
 
 
 async def test_a_file_that_fails_believes_nothing(tmp_path: Path, sms: Gateway) -> None:
@@ -92,7 +93,7 @@ async def test_a_file_that_fails_believes_nothing(tmp_path: Path, sms: Gateway) 
     path = tmp_path / "otp.db"
     async with make_otp(sms, SqliteOtpStore(path)) as otp:
         challenge = await otp.start(PHONE)
-        with sqlite3.connect(path, isolation_level=None) as other:
+        with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
             other.execute("PRAGMA busy_timeout = 0")
             other.execute("BEGIN EXCLUSIVE")
             stores_busy = asyncio.gather(
@@ -144,7 +145,7 @@ async def test_old_records_are_swept(tmp_path: Path, sms: Gateway, clock: Clock)
             clock.advance(31 * 86400)
             await otp.unlock(PHONE)
     assert all(not table for table in memory._tables.records.values())
-    with sqlite3.connect(path) as connection:
+    with contextlib.closing(sqlite3.connect(path)) as connection:
         for table in ("c", "f", "s", "cd", "g"):
             rows = connection.execute(f"SELECT key FROM {table}").fetchall()  # noqa: S608  # no outside text
             assert rows == []

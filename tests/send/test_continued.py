@@ -15,7 +15,7 @@ from esms_async import (
     Rejected,
     RequestIdConflict,
 )
-from esms_async._http.direct import Reply, Request
+from esms_async._http.direct import HttpResponse, SendRequest
 from esms_async.ledger import Entry, MemoryLedger, Settlement
 from tests.factories import CREDENTIALS, ONE_ATTEMPT, a_message
 from tests.scripted_gateway import ScriptedGateway, Step, accept
@@ -80,7 +80,7 @@ async def test_what_fails_unexpectedly_leaves_nobody_waiting(
     async with EsmsClient(CREDENTIALS, base_url=gateway.url, retry=ONE_ATTEMPT) as client:
         post = client._sender.transport.post
 
-        async def fail(operation: str, request: Request, *, time_limit: float) -> Reply:
+        async def fail(operation: str, request: SendRequest, *, time_limit: float) -> HttpResponse:
             await post(operation, request, time_limit=time_limit)
             raise ZeroDivisionError
 

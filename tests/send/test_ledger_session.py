@@ -28,7 +28,7 @@ from esms_async import (
     RetryPolicy,
     Status,
 )
-from esms_async._http.direct import Reply, Request
+from esms_async._http.direct import HttpResponse, SendRequest
 from esms_async._http.transport import DEFAULT_BASE_URL
 from esms_async._send.clock import now
 from esms_async.ledger import Claim, Entry, MemoryLedger, Settlement, SqliteLedger
@@ -153,7 +153,7 @@ async def test_an_error_of_this_package_is_no_proof_that_nothing_left(
     ) as client:
         post = client._sender.transport.post
 
-        async def fail(operation: str, request: Request, *, time_limit: float) -> Reply:
+        async def fail(operation: str, request: SendRequest, *, time_limit: float) -> HttpResponse:
             await post(operation, request, time_limit=time_limit)
             raise ZeroDivisionError
 

@@ -21,6 +21,7 @@ from esms_async import (
     RequestIdExpired,
     Status,
 )
+from esms_async._model.routes import FIXED_NUMBER
 from esms_async._send import memory as memory_module
 from esms_async._send.clock import now
 from esms_async._send.memory import SETTLED_KEPT, Memory, Remembered, knowledge
@@ -95,9 +96,9 @@ def test_what_an_end_says_of_its_message(
     """Each end is one row of the claim table, the one that a ledger would use."""
     assert knowledge(end) == known
     memory = Memory()
-    memory.remember(MESSAGE, end, since := now())
-    assert memory.recall(MESSAGE.request_id) == Remembered(MESSAGE, end, since)
-    assert Remembered(MESSAGE, end, since).decision is decision
+    memory.remember(MESSAGE, end, since := now(), FIXED_NUMBER)
+    assert memory.recall(MESSAGE.request_id) == Remembered(MESSAGE, end, since, FIXED_NUMBER)
+    assert Remembered(MESSAGE, end, since, FIXED_NUMBER).decision is decision
 
 
 def test_what_was_never_sent_is_not_remembered() -> None:
@@ -110,7 +111,7 @@ def test_settled_results_are_bounded_in_number() -> None:
     memory = Memory()
     messages = [Message("0901888484", "x", request_id=f"{n}") for n in range(3 * SETTLED_KEPT)]
     for count, message in enumerate(messages, start=1):
-        memory.remember(message, Receipt(message.request_id), now())
+        memory.remember(message, Receipt(message.request_id), now(), FIXED_NUMBER)
         if count % 1000 == 0 or count in (SETTLED_KEPT - 1, SETTLED_KEPT, SETTLED_KEPT + 1):
             kept = [one for one in messages if memory.recall(one.request_id)]
             assert min(count, SETTLED_KEPT) <= len(kept) <= 2 * SETTLED_KEPT
@@ -120,9 +121,9 @@ def test_settled_results_are_bounded_in_number() -> None:
 def test_a_doubt_outlives_any_number_of_settled_results() -> None:
     """A message in doubt is not forgotten for others that come."""
     memory, unknown = Memory(), OutcomeUnknown(MESSAGE, (), "why")
-    memory.remember(MESSAGE, unknown, now())
+    memory.remember(MESSAGE, unknown, now(), FIXED_NUMBER)
     for number in range(2 * SETTLED_KEPT + 1):
-        memory.remember(a_message(), Receipt(str(number)), now())
+        memory.remember(a_message(), Receipt(str(number)), now(), FIXED_NUMBER)
     assert (found := memory.recall(MESSAGE.request_id)) is not None
     assert found.result is unknown
 
@@ -136,10 +137,10 @@ def test_doubts_are_forgotten_once_the_gateway_has_forgotten(
     past = (present[0] - WINDOW - 60, present[1] - WINDOW - 60)
     old, young = [a_message() for _ in range(10)], [a_message() for _ in range(10)]
     for message in old:
-        memory.remember(message, OutcomeUnknown(message, (), "why"), past)
+        memory.remember(message, OutcomeUnknown(message, (), "why"), past, FIXED_NUMBER)
     assert all(memory.recall(one.request_id) for one in old)
     for message in young:
-        memory.remember(message, OutcomeUnknown(message, (), "why"), present)
+        memory.remember(message, OutcomeUnknown(message, (), "why"), present, FIXED_NUMBER)
     assert not any(memory.recall(one.request_id) for one in old)
     assert all(memory.recall(one.request_id) for one in young)
 
@@ -148,7 +149,7 @@ def test_a_doubt_that_ends_is_a_doubt_no_more() -> None:
     """The settled result takes the place of the doubt, and the other way round."""
     memory = Memory()
     for end in (OutcomeUnknown(MESSAGE, (), "why"), RECEIPT):
-        memory.remember(MESSAGE, end, now())
+        memory.remember(MESSAGE, end, now(), FIXED_NUMBER)
         assert (found := memory.recall(MESSAGE.request_id)) is not None
         assert found.result is end
 

@@ -12,12 +12,14 @@ from aiolimiter import AsyncLimiter
 from esms_async import (
     AccountRejected,
     Attempt,
+    Brandname,
     ClientOptions,
     Credentials,
     DuplicateRequestId,
     EsmsClient,
     EsmsError,
     Evidence,
+    FixedNumber,
     InvalidMessage,
     Message,
     NotSent,
@@ -31,6 +33,7 @@ from esms_async import (
     SendError,
     SendMany,
     Status,
+    ZaloTemplate,
     derive_request_id,
     new_request_id,
 )
@@ -54,7 +57,9 @@ from esms_async.testing import EmulatedClient, EmulatedOptions, emulated_client
 def words(message: Message) -> None:
     """What is made before anything is sent."""
     assert_type(message.phone, str)
-    assert_type(message.content, str)
+    assert_type(message.content, str | None)
+    assert_type(message.params, Mapping[str, str] | None)
+    assert_type(message.route, FixedNumber | Brandname | ZaloTemplate | None)
     assert_type(message.request_id, str)
     assert_type(message.unicode, bool)
     assert_type(message.campaign_id, str | None)

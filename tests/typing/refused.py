@@ -10,8 +10,9 @@ def words(message: Message) -> None:
     """Values with the wrong types, and changes of what is frozen."""
     Message(901888484, "text")  # type: ignore[arg-type]  # a phone is text: it begins with 0
     Message("0901888484", b"text")  # type: ignore[arg-type]  # content is text
-    Message("0901888484")  # type: ignore[call-arg]  # there is nothing to send
-    Message("0901888484", "text", "id")  # type: ignore[call-arg]  # options are given by name
+    Message("0901888484", params=["otp"])  # type: ignore[arg-type]  # params have names
+    Message("0901888484", "text", route="fixed")  # type: ignore[arg-type]  # a route is a value
+    Message("0901888484", "text", {})  # type: ignore[call-arg]  # options are given by name
     Message("0901888484", "text", send_at="now")  # type: ignore[arg-type]  # a time is a datetime
     message.phone = "0901888485"  # type: ignore[misc]  # a message never changes
     Credentials("key")  # type: ignore[call-arg]  # there are two keys

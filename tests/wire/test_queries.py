@@ -18,8 +18,8 @@ from esms_async import (
 )
 from esms_async._model.messages import VIETNAM_TIME
 from esms_async._wire.queries import (
-    Page,
     Question,
+    SentPage,
     ask_balance,
     ask_receivers,
     ask_sent,
@@ -145,7 +145,7 @@ def test_a_page_of_what_was_sent() -> None:
         "8",
         "29000001",
     )
-    assert page == Page((line, SentMessage(None, None, None, send_status=3, send_result=7)), 2)
+    assert page == SentPage((line, SentMessage(None, None, None, send_status=3, send_result=7)), 2)
 
 
 @pytest.mark.parametrize("name", ["SentData", "ReceiverList"])

@@ -35,7 +35,7 @@ CONSTANT = {"ApiKey": "KEYKEYKEYKEY", "SecretKey": "SECRETSECRETSECRET", "SmsTyp
 MAY_HAVE_ARRIVED = Evidence.MAY_HAVE_ARRIVED
 
 
-def write_text(fields: Mapping[str, str]) -> str:
+def write_text(fields: Mapping[str, object]) -> str:
     """Write JSON as text with characters as they are."""
     return json.dumps(fields, ensure_ascii=False, indent=1)
 

@@ -6,7 +6,7 @@ from typing import Final, cast
 
 import attrs
 
-from esms_async._http.direct import Request, TransportFailure
+from esms_async._http.direct import SendRequest, TransportFailure
 from esms_async._http.transport import Transport
 from esms_async._model.codes import Scope, lookup
 from esms_async._model.errors import EsmsError
@@ -137,7 +137,7 @@ class Session:
         """
         try:
             reply = await self._transport.post(
-                SEND_OPERATION, Request(body), time_limit=_TIME_LIMIT
+                SEND_OPERATION, SendRequest(body), time_limit=_TIME_LIMIT
             )
         except TransportFailure as failure:
             return Seen(None, f"no answer ({failure.problem})")
