@@ -120,7 +120,9 @@ async def _opened(url: str | None, name: str) -> "AsyncGenerator[Streams]":
 
 
 async def _status(streams: "Streams", screen: Screen, *, as_json: bool) -> ExitCode:
-    found = await streams.status()
+    from esms_async.cli.queue_views import look_at  # noqa: PLC0415  # it needs the extra
+
+    found = await look_at(streams)
     if as_json:
         screen.put_json(found)
         return ExitCode.ACCEPTED
@@ -138,7 +140,9 @@ async def _status(streams: "Streams", screen: Screen, *, as_json: bool) -> ExitC
 
 
 async def _dead(streams: "Streams", screen: Screen, *, as_json: bool) -> ExitCode:
-    found = await streams.dead()
+    from esms_async.cli.queue_views import dead_messages  # noqa: PLC0415  # it needs the extra
+
+    found = await dead_messages(streams)
     if as_json:
         screen.put_value(found)
     for each in [] if as_json else found:

@@ -1,6 +1,7 @@
 """Runs one worker, which sends what others put into the queue, and logs JSON."""
 
 import asyncio
+import contextlib
 import json
 import logging
 import os
@@ -8,10 +9,17 @@ import signal
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
+from esms_async._model.errors import ConfigurationError
 from esms_async.cli.errors import ExitCode, InputError
 
+if TYPE_CHECKING:
+    from esms_async.queue.worker import WorkerSettings
+
+_logger = logging.getLogger("esms_async.queue")
+
+_MOST_CONCURRENT: Final = 1000
 # Outcomes are the worker's to log: a message that comes again is no news.
 _QUIET: Final = ("esms_async.outcomes", "esms_async.attempts")
 
@@ -45,21 +53,71 @@ async def worker(given: Mapping[str, str | None], *, listen: str | None, as_text
         EsmsError: The settings can't be used, or a library is missing.
     """
     try:
-        from esms_async.queue.worker import WorkerSettings, run_worker  # noqa: PLC0415  # it needs the extra
+        from esms_async.cli.health import ListenAddress, WorkerMetrics, serving  # noqa: PLC0415  # it needs the extra
+        from esms_async.queue.worker import QueueWorker  # noqa: PLC0415  # the same
     except ImportError as error:
         raise InputError(
             f"the worker needs {error.name}; install it with: pip install 'esms_async[cli,queue]'"
         ) from None
     environ = {**os.environ, **{name: value for name, value in given.items() if value is not None}}
-    settings = WorkerSettings.from_env(environ, listen=listen)
+    settings = read_settings(environ)
+    address = None if listen is None else ListenAddress.parse(listen)
     _set_up_logging(as_text=as_text)
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         loop.add_signal_handler(number, stopping.set)
-    await run_worker(settings, stopping)
-    logging.getLogger("esms_async.queue").info("the worker has ended; it holds nothing")
+    metrics = WorkerMetrics()
+    running = QueueWorker(settings, stopping, metrics.count)
+    async with contextlib.AsyncExitStack() as stack:
+        if address is not None:
+            serve = serving(address, running.problems, lambda: metrics.render(running))
+            port = await stack.enter_async_context(serve)
+            _logger.info("health and metrics on http://%s:%d/readyz", address.host, port)
+        await running.run()
+    _logger.info("the worker has ended; it holds nothing")
     return ExitCode.ACCEPTED
+
+
+def read_settings(environ: Mapping[str, str]) -> "WorkerSettings":
+    """Read the settings of a worker from environment variables.
+
+    Raises:
+        ConfigurationError: A variable is missing or can't work; the error names it.
+    """
+    from esms_async.queue.cipher import keys_from_env  # noqa: PLC0415  # it needs the extra
+    from esms_async.queue.worker import WorkerSettings  # noqa: PLC0415  # the same
+
+    url = environ.get("ESMS_QUEUE_URL")
+    if not url:
+        raise ConfigurationError("set the environment variable ESMS_QUEUE_URL, or give --queue URL")
+    concurrency = _number(environ, "ESMS_CONCURRENCY") or 64
+    if concurrency != int(concurrency) or concurrency > _MOST_CONCURRENT:
+        raise ConfigurationError(
+            f"ESMS_CONCURRENCY must be a whole number from 1 to {_MOST_CONCURRENT}"
+        )
+    return WorkerSettings(
+        url,
+        environ.get("ESMS_QUEUE_NAME") or "esms",
+        keys_from_env(environ),
+        _number(environ, "ESMS_RATE"),
+        int(concurrency),
+        _number(environ, "ESMS_DEADLINE") or 30.0,
+        environ,
+    )
+
+
+def _number(environ: Mapping[str, str], name: str) -> float | None:
+    text = environ.get(name)
+    if not text:
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < 1e9:
+        raise ConfigurationError(f"{name} must be a number above 0, not {text!r}")
+    return value
 
 
 def _set_up_logging(*, as_text: bool) -> None:

@@ -1,23 +1,19 @@
 """The ledger of a worker: it waits for its server, and settles in the step that ends a delivery."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from esms_async._model.errors import LedgerError
 from esms_async._model.messages import Message, Outcome, Status
 from esms_async._redis import Script
 from esms_async.ledger.redis import RedisLedger
 from esms_async.ledger.redis_scripts import as_text
-from esms_async.ledger.transitions import (
-    ONE_MORE_ATTEMPT,
-    Claim,
-    Entry,
-    Settlement,
-    settle,
-)
+from esms_async.ledger.transitions import ONE_MORE_ATTEMPT, Claim, Entry, Settlement, settle
 from esms_async.queue.streams import GROUP, KEPT, MILLISECONDS, Delivery, script
 
-Patiently = Callable[[Callable[[], Awaitable[Any]]], Awaitable[Any]]
+T = TypeVar("T")
+_Ending = tuple[tuple[str, ...], tuple[str, ...], "asyncio.Future[object]"]
 
 DONE: Final = "done"
 """The delivery ends for good."""
@@ -33,20 +29,30 @@ class QueueLedger(RedisLedger):
     """A ledger that a worker waits for.
 
     Nobody waits for a worker's answer, and a message that it has not acknowledged is safe. So a
-    send that can't be claimed yet is held. What it learned in the end is kept back, and `finish`
+    send that can't be claimed yet is held. What it learned in the end is kept back; `finish`
     settles it, reports it and acknowledges the message in one step.
 
     Args:
         url: As for `RedisLedger`.
         prefix: As for `RedisLedger`.
+        worker: The name of the worker.
         patiently: Calls something until the server answers.
     """
 
-    def __init__(self, url: str, *, prefix: str, patiently: Patiently) -> None:
+    def __init__(
+        self,
+        url: str,
+        prefix: str,
+        worker: str,
+        patiently: Callable[[Callable[[], Awaitable[Any]]], Awaitable[Any]],
+    ) -> None:
         super().__init__(url, prefix=prefix)
+        self._worker = worker
         self._patiently = patiently
         self._claimed: dict[str, Entry] = {}
         self._learned: dict[str, tuple[int, Settlement]] = {}
+        self._endings: list[_Ending] = []
+        self._ending: set[asyncio.Task[None]] = set()
 
     async def open(self) -> None:
         """Connect to the server."""
@@ -78,59 +84,64 @@ class QueueLedger(RedisLedger):
         return settle(claimed, generation, settlement, now=claimed.updated_at)
 
     async def finish(
-        self,
-        delivery: Delivery,
-        worker: str,
-        ending: str,
-        *,
-        outcome: Outcome | None = None,
-        report: str = "",
-        outcomes: str = "",
+        self, delivery: Delivery, ending: str, outcome: Outcome | None = None, report: str = ""
     ) -> bool:
         """End a delivery, and record what was learned of its message, in one step.
-
-        Args:
-            delivery: The delivery.
-            worker: The name of the worker.
-            ending: How it ends.
-            outcome: What became of the message, if it was sent.
-            report: Its report.
-            outcomes: The key of the stream that takes the report, or nothing.
 
         Returns:
             False where the ledger knows otherwise: another process has sent the message meanwhile,
             or is sending it. Then nothing has ended.
         """
-        learned = None
+        entry = learned = settling = ""
         if outcome is not None:
             request_id = outcome.message.request_id
-            learned = self._learned.pop(request_id, None)
+            known = self._learned.pop(request_id, None)
             self._claimed.pop(request_id, None)
-            if learned is None and outcome.receipt is not None:
+            if known is None and (receipt := outcome.receipt) is not None:
                 # The client knew of the acceptance, and a claim that died may still be open.
-                receipt = outcome.receipt
-                settlement = Settlement(
-                    Status.ACCEPTED, None, sms_id=receipt.sms_id, deduplicated=receipt.deduplicated
-                )
-                learned = 0, settlement
-        keys: tuple[str, ...] = ()
-        arguments: tuple[str, ...] = ()
-        said = ""
-        if learned is not None and outcome is not None:
-            command = self._settle_command(outcome.message.request_id, *learned)
-            count = int(command[2])
-            keys, arguments = command[3 : 3 + count], command[3 + count :]
-            said = as_text((learned[1].status, learned[1].reason))
-        keys = (delivery.stream, f"{delivery.stream}:deaths", outcomes, *keys)
+                known = 0, Settlement(Status.ACCEPTED, None, receipt.sms_id, receipt.deduplicated)
+            if known is not None:
+                *_, entry, _, settling = self._settle_command(request_id, *known)
+                learned = as_text((known[1].status, known[1].reason))
+        followed = self.outcomes_of(delivery) if report else ""
+        keys = (delivery.stream, f"{delivery.stream}:deaths", followed, entry)
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[object] = loop.create_future()
+        if not self._endings:
+            loop.call_soon(self._finish_turn)
+        self._endings.append((keys, (delivery.id, ending, report, learned, settling), answer))
+        return await answer is None
+
+    @staticmethod
+    def outcomes_of(delivery: Delivery) -> str:
+        """Return the key of the stream that takes the report of a delivery."""
+        return f"{delivery.stream.partition(':queue:')[0]}:queue:outcomes:{delivery.batch}"
+
+    def _finish_turn(self) -> None:
+        """End the deliveries that gathered in one turn of the loop together."""
+        endings, self._endings = self._endings, []
+        task = asyncio.get_running_loop().create_task(self._finish_together(endings))
+        self._ending.add(task)
+        task.add_done_callback(self._ending.discard)
+
+    async def _finish_together(self, endings: list[_Ending]) -> None:
+        *_, unknown_ones, _ = self._settle_command("", 0, ONE_MORE_ATTEMPT)
+        keys = [unknown_ones, *(key for each in endings for key in each[0])]
+        told = [argument for each in endings for argument in each[1]]
+        command = ("EVALSHA", script("finish").digest, str(len(keys)), *keys)
+        shared = (GROUP, self._worker, str(KEPT), MILLISECONDS)
         run = self._opened().run
-        differs: object = await self._patiently(
-            lambda: run(
-                *("EVALSHA", script("finish").digest, str(len(keys)), *keys),
-                *(GROUP, worker, delivery.id, ending, report, str(KEPT), MILLISECONDS),
-                *(said, *arguments),
-            )
-        )
-        return differs is None
+        try:
+            answers = await self._patiently(lambda: run(*command, *shared, *told))
+        except LedgerError as error:
+            answers = [error] * len(endings)
+        for (_, _, answer), said in zip(endings, answers, strict=True):
+            if answer.done():
+                continue
+            if isinstance(said, LedgerError):
+                answer.set_exception(said)
+            else:
+                answer.set_result(said)
 
     def _scripts(self) -> tuple[Script, ...]:
         return (*super()._scripts(), script("finish"))

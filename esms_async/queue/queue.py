@@ -253,11 +253,9 @@ class _Run:
             for position, text in page:
                 report = load_report(text)
                 self._position = position
-                if report.is_accepted:
-                    # As from a ledger: with no attempt of this run.
-                    self._accepted[report.request_id] = Receipt(
-                        report.request_id, report.sms_id, report.deduplicated
-                    )
+                # As from a ledger: with no attempt of this run.
+                if (receipt := report.receipt(attempts=False)) is not None:
+                    self._accepted[report.request_id] = receipt
         self._following = asyncio.create_task(self._follow())
 
     async def _report(self, message: Message, request_id: str) -> QueueReport:
@@ -309,7 +307,7 @@ class _Run:
             if (
                 told is not None
                 and not told.done()
-                and (report.is_accepted or report.run == self._number)
+                and (report.kind == ACCEPTED or report.run == self._number)
             ):
                 told.set_result(report)
         if not page and (await self._streams.latest_runs([self.batch]))[self.batch] != self._number:

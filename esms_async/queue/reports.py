@@ -1,159 +1,91 @@
-"""Writes down what became of a queued message, and reads it back as an outcome."""
+"""Writes down what became of a queued message, and reads it back as an outcome.
+
+A report is JSON: the RequestId, the run of its batch, the kind (the class of the error, or
+`accepted`), the fields of the receipt or the error, and the attempts. It holds neither phone nor
+content.
+"""
 
 import json
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Final, cast
+from typing import Any, Final
 
 import attrs
 
-from esms_async._model.codes import Scope, lookup
-from esms_async._model.errors import (
-    AccountRejected,
-    DuplicateRequestId,
-    EsmsError,
-    InvalidMessage,
-    NotSent,
-    OutcomeUnknown,
-    Rejected,
-    RequestIdConflict,
-    RequestIdExpired,
-    SendError,
-)
+from esms_async._model import errors
 from esms_async._model.messages import Attempt, Evidence, Message, Outcome, Receipt
 
+ACCEPTED: Final = "accepted"
 UNREADABLE: Final = "InvalidMessage"
-_ACCEPTED: Final = "accepted"
+UNKNOWN: Final = "OutcomeUnknown"
 # The first one that an error is an instance of is its kind.
-_KINDS: Final = (
-    RequestIdExpired,
-    DuplicateRequestId,
-    RequestIdConflict,
-    Rejected,
-    OutcomeUnknown,
-    NotSent,
-)
+_KINDS: Final[dict[str, type[errors.SendError]]] = {
+    kind.__name__: kind
+    for kind in (
+        errors.RequestIdExpired,
+        errors.DuplicateRequestId,
+        errors.RequestIdConflict,
+        errors.AccountRejected,
+        errors.Rejected,
+        errors.OutcomeUnknown,
+        errors.NotSent,
+    )
+}
+# The fields of an Attempt, which stand in a list without their names.
+_ATTEMPT: Final = tuple(field.name for field in attrs.fields(Attempt))
 
 
 @attrs.frozen
 class QueueReport:
-    """What became of one queued message. It holds neither phone nor content.
+    """What a worker says of one queued message.
 
     Attributes:
         request_id: The RequestId of the message.
-        kind: The class of the error, by name; `accepted` if there is none.
+        kind: What became of it.
         run: Which run of its batch had it sent.
-        reason: Why it was not accepted, in one line.
-        sms_id: The SMSID, where it is known.
-        deduplicated: True where acceptance was learned from code 124.
-        code: The code of the rejection, or None.
-        http_status: The HTTP status of the rejection, or None.
-        detail: The gateway's own words on the rejection, or None.
-        since: The first moment at which an attempt of an expired message may have arrived.
-        attempts: Every attempt, in order.
+        fields: What else the receipt or the error holds.
     """
 
     request_id: str
     kind: str
     run: int = 0
-    reason: str = ""
-    sms_id: str | None = None
-    deduplicated: bool = False
-    code: str | None = None
-    http_status: int | None = None
-    detail: str | None = None
-    since: datetime | None = None
-    attempts: tuple[Attempt, ...] = ()
-
-    @property
-    def is_accepted(self) -> bool:
-        """True where the gateway accepted the message."""
-        return self.kind == _ACCEPTED
+    fields: Mapping[str, Any] = attrs.field(factory=dict[str, Any], repr=False)
 
     def dump(self) -> str:
-        """Write the report down as JSON."""
-        fields: dict[str, object] = {
-            name: value
-            for name in _PLAIN
-            if (value := getattr(self, name)) not in {None, "", False}
-        }
-        if self.since is not None:
-            fields["since"] = self.since.isoformat()
-        if self.attempts:
-            fields["attempts"] = [_dump(attempt) for attempt in self.attempts]
-        return json.dumps(fields, ensure_ascii=False, separators=(",", ":"))
+        """Write the report down."""
+        told = {"id": self.request_id, "kind": self.kind, "run": self.run, **self.fields}
+        return json.dumps(told, ensure_ascii=False, separators=(",", ":"), default=_plain)
+
+    def receipt(self, *, attempts: bool = True) -> Receipt | None:
+        """Return the receipt of an accepted message, with or without the attempts."""
+        if self.kind != ACCEPTED:
+            return None
+        made = _attempts(self.fields) if attempts else ()
+        sms_id, deduplicated = self.fields.get("sms_id"), self.fields.get("deduplicated", False)
+        return Receipt(self.request_id, sms_id, deduplicated, made)
 
     def outcome(self, message: Message) -> Outcome:
         """Return the outcome that a send in this process would have had."""
-        if self.is_accepted:
-            receipt = Receipt(self.request_id, self.sms_id, self.deduplicated, self.attempts)
+        if (receipt := self.receipt()) is not None:
             return Outcome(message, receipt)
-        return Outcome(message, error=self._error(message))
-
-    def _error(self, message: Message) -> EsmsError:  # noqa: PLR0911  # one for each kind
-        attempts, reason = self.attempts, self.reason
-        match self.kind:
-            case "Rejected":
-                return self._rejection(message)
-            case "NotSent":
-                return NotSent(message, attempts, reason)
-            case "RequestIdConflict":
-                return RequestIdConflict(message, attempts, reason)
-            case "DuplicateRequestId":
-                return DuplicateRequestId(message, attempts, reason)
-            case "RequestIdExpired" if self.since is not None:
-                return RequestIdExpired(message, attempts, reason, self.since)
-            case "InvalidMessage":
-                return InvalidMessage("message", f"no worker could read it: {reason}")
-            case _:
-                refused = self.code is not None or self.http_status is not None
-                rejection = self._rejection(message) if refused else None
-                return OutcomeUnknown(message, attempts, reason, rejection)
-
-    def _rejection(self, message: Message) -> Rejected:
-        of_account = self.code is not None and lookup(self.code).scope is Scope.ACCOUNT
-        return (AccountRejected if of_account else Rejected)(
-            message,
-            self.attempts,
-            code=self.code,
-            status=self.http_status,
-            sms_id=self.sms_id,
-            detail=self.detail,
-        )
-
-
-_PLAIN: Final = tuple(
-    field.name for field in attrs.fields(QueueReport) if field.name not in {"since", "attempts"}
-)
+        kind = _KINDS.get(self.kind)
+        if kind is None:
+            problem = f"no worker could read it: {self.fields.get('reason')}"
+            return Outcome(message, error=errors.InvalidMessage("message", problem))
+        return Outcome(message, error=_restored(kind, message, self.fields))
 
 
 def report_of(outcome: Outcome, run: int) -> QueueReport:
     """Return the report of a message that a worker has sent, or tried to."""
     request_id, receipt, error = outcome.message.request_id, outcome.receipt, outcome.error
-    if receipt is not None:
-        return QueueReport(
-            request_id,
-            _ACCEPTED,
-            run,
-            "",
-            receipt.sms_id,
-            receipt.deduplicated,
-            attempts=receipt.attempts,
-        )
-    refusal = error.rejection if isinstance(error, OutcomeUnknown) else error
-    rejected = refusal if isinstance(refusal, Rejected) else None
-    return QueueReport(
-        request_id,
-        next((kind.__name__ for kind in _KINDS if isinstance(error, kind)), "OutcomeUnknown"),
-        run,
-        error.reason if isinstance(error, SendError) else str(error),
-        sms_id=None if rejected is None else rejected.sms_id,
-        code=None if rejected is None else rejected.code,
-        http_status=None if rejected is None else rejected.status,
-        detail=None if rejected is None else rejected.detail,
-        since=error.since if isinstance(error, RequestIdExpired) else None,
-        attempts=error.attempts if isinstance(error, SendError) else (),
-    )
+    if receipt is None:
+        return QueueReport(request_id, _kind(error), run, _fields(error))
+    fields: dict[str, Any] = {"attempts": _flat(receipt.attempts)}
+    if receipt.sms_id is not None:
+        fields["sms_id"] = receipt.sms_id
+    if receipt.deduplicated:
+        fields["deduplicated"] = True
+    return QueueReport(request_id, ACCEPTED, run, fields)
 
 
 def load_report(text: str) -> QueueReport:
@@ -162,44 +94,58 @@ def load_report(text: str) -> QueueReport:
     One that can't be read says "unknown", of the RequestId in it if there is one: it stops nobody
     who reads on.
     """
-    read: object = None
+    fields: dict[str, Any] = {}
     try:
-        read = json.loads(text)
-        fields = cast("dict[str, object]", read)
-        # What a later release says besides is left alone.
-        values = {name: fields[name] for name in _PLAIN if name in fields}
-        if "since" in fields:
-            values["since"] = datetime.fromisoformat(cast("str", fields["since"]))
-        attempts = cast("list[Mapping[str, object]]", fields.get("attempts", ()))
-        values["attempts"] = tuple(map(_load, attempts))
-        return QueueReport(**values)  # type: ignore[arg-type]  # as they were written
-    except (KeyError, TypeError, AttributeError, ValueError):
-        known = cast("dict[str, object]", read) if isinstance(read, dict) else {}
-        run = known.get("run")
-        return QueueReport(
-            str(known.get("request_id", "")),
-            "OutcomeUnknown",
-            run if isinstance(run, int) else 0,
-            "the report of the worker can't be read; a later release of esms_async wrote it, or "
-            "something else",
-        )
+        fields = dict(json.loads(text))
+        report = QueueReport(fields.pop("id"), fields.pop("kind"), fields.pop("run"), fields)
+        _attempts(fields)
+    except (KeyError, TypeError, ValueError):
+        fields = {"reason": "the report of the worker can't be read", "attempts": ()}
+        return QueueReport("", UNKNOWN, 0, fields)
+    return report
 
 
-def _dump(attempt: Attempt) -> dict[str, object]:
-    fields = {
-        "started_at": attempt.started_at.isoformat(),
-        "duration": round(attempt.duration, 6),
-        "evidence": attempt.evidence.value,
-        "status": attempt.status,
-        "code": attempt.code,
-        "error": attempt.error,
-        "retry_after": attempt.retry_after,
-    }
-    return {name: value for name, value in fields.items() if value is not None}
+def _kind(error: errors.EsmsError | None) -> str:
+    return next((name for name, kind in _KINDS.items() if isinstance(error, kind)), UNKNOWN)
 
 
-def _load(fields: Mapping[str, object]) -> Attempt:
-    values = dict(fields)
-    values["started_at"] = datetime.fromisoformat(cast("str", values["started_at"]))
-    values["evidence"] = Evidence(cast("str", values["evidence"]))
-    return Attempt(**values)  # type: ignore[arg-type]  # as they were written
+def _fields(error: errors.EsmsError | None) -> dict[str, Any]:
+    if not isinstance(error, errors.SendError):
+        return {"reason": str(error)}
+    fields = {name: value for name, value in vars(error).items() if name != "message"}
+    fields["attempts"] = _flat(error.attempts)
+    if (rejection := fields.pop("rejection", None)) is not None:
+        fields["rejection"] = _fields(rejection) | {"kind": _kind(rejection), "attempts": ()}
+    return fields
+
+
+def _restored(
+    kind: type[errors.SendError], message: Message, fields: Mapping[str, Any]
+) -> errors.SendError:
+    """Return an error that was taken apart, as unpickling does it: without its constructor."""
+    values: dict[str, Any] = {"reason": "", **fields}
+    values |= {"message": message, "attempts": _attempts(values)}
+    if issubclass(kind, errors.OutcomeUnknown):
+        rejection = values.get("rejection")
+        values["rejection"] = rejection and _restored(_KINDS[rejection["kind"]], message, rejection)
+    if "since" in values:
+        values["since"] = datetime.fromisoformat(values["since"])
+    error = kind.__new__(kind, values["reason"])
+    error.args = (values["reason"],)
+    vars(error).update(values)
+    return error
+
+
+def _flat(attempts: tuple[Attempt, ...]) -> list[list[object]]:
+    return [[getattr(attempt, name) for name in _ATTEMPT] for attempt in attempts]
+
+
+def _attempts(fields: Mapping[str, Any]) -> tuple[Attempt, ...]:
+    return tuple(
+        Attempt(datetime.fromisoformat(began), duration, Evidence(evidence), *rest)
+        for began, duration, evidence, *rest in fields.get("attempts", ())
+    )
+
+
+def _plain(value: object) -> str:
+    return value.isoformat() if isinstance(value, datetime) else str(value)

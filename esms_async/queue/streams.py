@@ -4,7 +4,6 @@ import asyncio
 import functools
 import re
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
 from importlib.resources import files
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -102,9 +101,9 @@ class Shared:
         facts: Other facts: `form`, the form in which messages are written now, and `paused`.
     """
 
-    breakers: dict[str, str] = attrs.Factory(dict)
+    breakers: dict[str, str] = attrs.field(factory=dict[str, str])
     parked: frozenset[str] = frozenset()
-    facts: dict[str, str] = attrs.Factory(dict)
+    facts: dict[str, str] = attrs.field(factory=dict[str, str])
 
 
 class Streams:
@@ -312,79 +311,6 @@ class Streams:
         ]
         return dict(zip(LANES, lengths, strict=False)) | {"parked": sum(lengths[len(LANES) :])}
 
-    async def under_way(self, lane: str) -> int:
-        """Return how many messages of a lane workers hold."""
-        try:
-            pending = await self.run("XPENDING", self.key(lane), GROUP)
-        except QueueError as error:
-            if "NOGROUP" not in str(error):
-                raise
-            return 0
-        return int(pending["pending"])
-
-    async def oldest(self, lane: str) -> float:
-        """Return the age of the oldest message of a lane in seconds; 0 where there is none."""
-        entries = await self.run("XRANGE", self.key(lane), "-", "+", "COUNT", "1")
-        if not entries:
-            return 0.0
-        seconds, microseconds = await self.run("TIME")
-        began = int(entries[0][0].partition(b"-")[0]) / 1000
-        return max(0.0, int(seconds) + int(microseconds) / 1e6 - began)
-
-    async def dead(self) -> list[dict[str, str]]:
-        """Return the dead messages: id, when, request id, lane and why."""
-        found: list[dict[str, str]] = []
-        first = "-"
-        while entries := await self.run(
-            "XRANGE", self.key("dead"), first, "+", "COUNT", str(_PAGE)
-        ):
-            found.extend(_dead(key.decode(), fields) for key, fields in entries)
-            first = f"({found[-1]['id']}"
-        return found
-
-    async def status(self) -> dict[str, Any]:
-        """Return what waits, who works and what is broken, as values that JSON takes."""
-        depth = await self.depth()
-        lanes: dict[str, dict[str, float]] = {}
-        for lane in LANES:
-            under_way = await self.under_way(lane)
-            lanes[lane] = {
-                "waiting": max(0, depth[lane] - under_way),
-                "under_way": under_way,
-                "oldest_seconds": await self.oldest(lane),
-            }
-        return {
-            "name": self.name,
-            "depth": sum(depth.values()),
-            "lanes": lanes,
-            "parked": depth["parked"],
-            "dead": int(await self.run("XLEN", self.key("dead"))),
-            "workers": await self.workers(),
-            "paused": bool(await self.run("HEXISTS", self.key("facts"), "paused")),
-            "breakers": _texts(await self.run("HGETALL", self.key("breakers"))),
-        }
-
-    async def workers(self) -> list[str]:
-        """Return the workers that live."""
-        seconds, _ = await self.run("TIME")
-        since = str(int(seconds) - int(LEASE))
-        names = await self.run("ZRANGEBYSCORE", self.key("workers"), since, "+inf")
-        return [name.decode() for name in names]
-
-
-def _dead(key: str, fields: Fields) -> dict[str, str]:
-    def text(name: bytes) -> str:
-        return fields.get(name, b"").decode("utf-8", "replace")
-
-    moment = datetime.fromtimestamp(int(key.partition("-")[0]) / 1000, UTC)
-    return {
-        "id": key,
-        "at": moment.isoformat(timespec="seconds"),
-        "request_id": redact_id(text(b"r")),
-        "lane": text(b"lane"),
-        "reason": text(b"why"),
-    }
-
 
 def redact_id(request_id: str) -> str:
     """Return a RequestId as it may be shown; what has another form could be anything."""
@@ -392,10 +318,11 @@ def redact_id(request_id: str) -> str:
 
 
 def _pairs(flat: Sequence[bytes]) -> dict[str, str]:
-    return _texts(dict(zip(flat[::2], flat[1::2], strict=True)))
+    return texts(dict(zip(flat[::2], flat[1::2], strict=True)))
 
 
-def _texts(fields: Fields) -> dict[str, str]:
+def texts(fields: Fields) -> dict[str, str]:
+    """Return fields as texts."""
     return {
         name.decode("utf-8", "replace"): value.decode("utf-8", "replace")
         for name, value in fields.items()

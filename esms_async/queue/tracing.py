@@ -5,8 +5,7 @@ message is put in, `process esms` (consumer) where a worker sends it. No span ho
 text.
 """
 
-import functools
-import importlib.util
+import sys
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from typing import Final
@@ -17,18 +16,11 @@ from esms_async._send.events import Hook
 _CARRIED: Final = ("traceparent", "tracestate")
 
 
-@functools.cache
-def _installed() -> bool:
-    return importlib.util.find_spec("opentelemetry") is not None
-
-
 def is_traced() -> bool:
     """Tell whether spans go anywhere: `opentelemetry-instrument` or the program set that up."""
-    if not _installed():
-        return False
-    from opentelemetry import trace  # noqa: PLC0415  # it needs the extra `otel`
-
-    return not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
+    # Asked once for each message, so not of OpenTelemetry, which looks into the environment.
+    trace = sys.modules.get("opentelemetry.trace")
+    return getattr(trace, "_TRACER_PROVIDER", None) is not None
 
 
 @contextmanager

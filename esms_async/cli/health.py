@@ -1,5 +1,6 @@
 """Serves a worker's health and metrics over HTTP: `/livez`, `/readyz` and `/metrics`."""
 
+import contextlib
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Final
@@ -10,7 +11,9 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from esms_async._model.errors import ConfigurationError
-from esms_async.queue.streams import LANES, QueueError, Streams
+from esms_async.cli.queue_views import look_at
+from esms_async.queue.streams import QueueError
+from esms_async.queue.worker import QueueWorker
 
 _SECONDS: Final = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 
@@ -50,17 +53,25 @@ class WorkerMetrics:
         )
         self.dead = Gauge("esms_queue_dead", "Messages in the dead stream.", registry=registry)
 
-    async def render(self, streams: Streams) -> bytes:
+    def count(self, lane: str, status: str, seconds: float) -> None:
+        """Count a message that left the queue."""
+        self.outcomes.labels(lane, status).inc()
+        self.seconds.labels(lane).observe(seconds)
+
+    async def render(self, worker: QueueWorker) -> bytes:
         """Return the metrics as text; those of the queue itself only where Redis answers."""
-        try:
-            for lane, depth in (await streams.depth()).items():
-                self.depth.labels(lane).set(depth)
-            for lane in LANES:
-                self.oldest.labels(lane).set(await streams.oldest(lane))
-            self.dead.set(await streams.run("XLEN", streams.key("dead")))
-        except QueueError:
-            self.depth.clear()
-            self.oldest.clear()
+        self.in_flight.set(worker.held)
+        for gauge in (self.breakers, self.depth, self.oldest):
+            gauge.clear()
+        for name in worker.breakers.open:
+            self.breakers.labels(name).set(1)
+        with contextlib.suppress(QueueError):
+            found = await look_at(worker.streams)
+            for lane, numbers in found["lanes"].items():
+                self.depth.labels(lane).set(numbers["waiting"] + numbers["under_way"])
+                self.oldest.labels(lane).set(numbers["oldest_seconds"])
+            self.depth.labels("parked").set(found["parked"])
+            self.dead.set(found["dead"])
         return generate_latest(self.registry)
 
 
