@@ -13,7 +13,7 @@ from esms_async._model.messages import Message, Outcome, Receipt
 from esms_async._send.stream import SendMany
 from esms_async.ledger.transitions import WINDOW
 from esms_async.queue.cipher import MessageCipher, keys_from_env
-from esms_async.queue.reports import QueueReport, load_report
+from esms_async.queue.reports import ACCEPTED, QueueReport, load_report
 from esms_async.queue.streams import LANES, QueueError, Streams
 from esms_async.queue.tracing import span
 
@@ -289,7 +289,7 @@ class _Run:
             except QueueError:
                 attempt += 1
                 await asyncio.sleep(backoff(attempt, first=_FIRST_PAUSE, longest=_LONGEST_PAUSE))
-            except UsageError as error:
+            except Exception as error:  # noqa: BLE001  # those who wait must not wait for ever
                 for told in self._waiting.values():
                     if not told.done():
                         told.set_exception(error)
