@@ -104,7 +104,7 @@ class QueueWorker:
         self._runs: dict[str, int] = {}
         self._held: dict[asyncio.Task[None], Delivery] = {}
         self._waiting: set[asyncio.Task[None]] = set()
-        self._reserved = 0
+        self._reserved = dict.fromkeys(LANES, 0)
         self._wake = {lane: asyncio.Event() for lane in LANES}
         self._problem: str | None = "it is starting"
         self._away: str | None = None
@@ -248,9 +248,11 @@ class QueueWorker:
             return 0
         # While a breaker is half open, one message at a time tries the gateway.
         places = 1 if self.breakers.stopping else self._settings.concurrency
-        # The first lane has places of its own.
+        first, second = self._reserved.values()
+        free = places - len(self._held) - first - second
+        # The first lane has places of its own, and waits for messages in one of them.
         kept = 0 if lane == LANES[0] or places == 1 else max(1, places // 8)
-        return places - kept - len(self._held) - self._reserved
+        return free - max(0, kept - first)
 
     async def _pull(self, lane: str) -> None:
         """Take messages of a lane as places become free."""
@@ -267,13 +269,13 @@ class QueueWorker:
             # A take that waits holds one place, so that no other lane waits for it.
             waits = drained and free > 1
             count = 1 if waits else free
-            self._reserved += count
+            self._reserved[lane] += count
             try:
                 taken = await self._take(stream, count, wait=waits)
             except _Stopped:
                 return
             finally:
-                self._reserved -= count
+                self._reserved[lane] -= count
             drained = len(taken) < count
             for delivery in taken:
                 self._begin(delivery, lane)
@@ -550,7 +552,7 @@ class QueueWorker:
         for lane in LANES:
             if (free := self._free(lane)) < 1:
                 continue
-            self._reserved += free
+            self._reserved[lane] += free
             try:
                 stream = self.streams.key(lane)
                 taken = await self._patiently(
@@ -558,7 +560,7 @@ class QueueWorker:
                 )
                 await self._learn_runs(taken)
             finally:
-                self._reserved -= free
+                self._reserved[lane] -= free
             for delivery in taken:
                 if (delivery.stream, delivery.id) not in held:
                     self._begin(delivery, lane)
