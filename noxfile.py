@@ -125,6 +125,15 @@ def oldest(session: nox.Session) -> None:
     _run_tests(session, "--constraint", str(constraints), marked=NOT_LONG)
 
 
+@nox.session(python=PYTHONS[0], requires=["wheel"])
+@nox.parametrize("group", ["recipes", "recipe-arq"])
+def recipes(session: nox.Session, group: str) -> None:
+    """Run the recipes for other task queues with the libraries that they are for."""
+    (built,) = map(str, DIST.glob("*.whl"))
+    session.install(*_group("test"), *_group(group), f"{built}[{EXTRAS}]")
+    session.run("python", "-m", "pytest", "-q", "tests/recipes")
+
+
 @nox.session
 def coverage(session: nox.Session) -> None:
     """Put together what the runs of the tests have covered, and ask for every line and branch."""
@@ -166,7 +175,9 @@ def mend(session: nox.Session) -> None:
 @nox.session(default=False, venv_backend="none")
 def dev(session: nox.Session) -> None:
     """Install the package, editable, and every tool beside this nox, for an editor or a shell."""
-    groups = chain.from_iterable(map(_group, PYPROJECT["dependency-groups"]))
+    # arq asks for another redis-py than the rest.
+    names = (name for name in PYPROJECT["dependency-groups"] if name != "recipe-arq")
+    groups = chain.from_iterable(map(_group, names))
     session.run(
         sys.executable, "-m", "pip", "install", "--quiet", "--editable", f".[{EXTRAS}]", *groups
     )

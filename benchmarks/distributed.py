@@ -57,7 +57,9 @@ class Costs:
 
     def lines(self) -> list[str]:
         """Return the figures as lines to show."""
-        lines = [f"one process: {self.local.rate:.0f} messages/s, {self.local.cpu:.0f} µs of CPU each"]
+        lines = [
+            f"one process: {self.local.rate:.0f} messages/s, {self.local.cpu:.0f} µs of CPU each"
+        ]
         lines += [
             f"{name}: {cost.rate:.0f} messages/s ({cost.rate / self.local.rate:.2f} times), "
             f"{cost.cpu:.0f} µs of CPU each ({cost.cpu / self.local.cpu:.2f} times)"

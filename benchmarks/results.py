@@ -58,6 +58,7 @@ class Bar:
 
 _TIMES: Final = "times"
 _OVER_NAIVE: Final = {"asyncio": 1.2, "uvloop": 1.3}
+_CPU_OVER_SEND: Final = 1.5
 _MOST_OF_PART: Final = {SEND_MANY: 10.0, MEMORY: 10.0, IMPORT: 40.0}
 
 
@@ -92,6 +93,11 @@ def _speed_bars(figures: list[Figure]) -> Iterator[Bar]:
             if figure is not None and figure.ratio is not None:
                 name = f"messages/s over aiohttp, {loop}, {concurrency} at once"
                 yield Bar(name, figure.ratio, limit, at_least=True, unit=_TIMES)
+        for concurrency in (1, 32, 100):
+            cpu = ratio(Case(NAIVE, loop, concurrency), ESMS, "cpu")
+            if cpu is not None:
+                name = f"CPU of aiohttp over that of send, {loop}, {concurrency} at once"
+                yield Bar(name, cpu, _CPU_OVER_SEND, at_least=True, unit=_TIMES)
         over_tenacity = ratio(Case(ESMS, loop, 32), TENACITY, "rate")
         if over_tenacity is not None:
             name = f"messages/s over aiohttp + tenacity, {loop}, 32 at once"

@@ -8,9 +8,10 @@ got a message after "failed".
 
 import asyncio
 import enum
+import functools
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Final
 from uuid import uuid4
@@ -29,7 +30,18 @@ from benchmarks.contestants import (
     body,
 )
 from benchmarks.faults import StormGateway, StormPlan
-from esms_async import Credentials, EsmsClient, Message, OutcomeUnknown, RetryPolicy, SendError
+from esms_async import (
+    Brandname,
+    Credentials,
+    EsmsClient,
+    FixedNumber,
+    Message,
+    OutcomeUnknown,
+    RetryPolicy,
+    Route,
+    SendError,
+    ZaloTemplate,
+)
 
 
 class Told(enum.Enum):
@@ -183,8 +195,13 @@ async def _aiohttp_retry(url: str, storm: Storm) -> AsyncGenerator[Send]:
         yield lambda phone: _told(post(phone))
 
 
+FIXED: Final = FixedNumber()
+
+
 @asynccontextmanager
-async def _esms(url: str, storm: Storm) -> AsyncGenerator[Send]:
+async def _esms(url: str, storm: Storm, route: Route = FIXED) -> AsyncGenerator[Send]:
+    params = {"otp": "686868"} if isinstance(route, ZaloTemplate) else None
+    content = None if params else CONTENT
     policy = RetryPolicy(
         storm.attempts,
         attempt_timeout=storm.timeout,
@@ -194,7 +211,7 @@ async def _esms(url: str, storm: Storm) -> AsyncGenerator[Send]:
 
         async def send(phone: str) -> Told:
             try:
-                await client.send(Message(phone, CONTENT))
+                await client.send(Message(phone, content, params=params, route=route))
             except OutcomeUnknown:
                 return Told.UNKNOWN
             except SendError:
@@ -216,18 +233,28 @@ WAYS: Final[dict[str, Opener]] = {
 """Every way to send, by its name in the table."""
 
 
-def run_storm(storm: Storm, tell: Callable[[str], None]) -> list[StormRow]:
+ROUTE_WAYS: Final[dict[str, Opener]] = {
+    f"{CLIENT}, {route.kind}": functools.partial(_esms, route=route)
+    for route in (FIXED, Brandname("Baotrixemay"), ZaloTemplate("4097", "207487"))
+}
+"""The client by each route."""
+
+
+def run_storm(
+    storm: Storm, tell: Callable[[str], None], ways: Mapping[str, Opener] = WAYS
+) -> list[StormRow]:
     """Send through the storm in every way, one after the other.
 
     Args:
         storm: The storm.
         tell: Is told of each way.
+        ways: The ways.
 
     Returns:
         One row a way.
     """
     rows: list[StormRow] = []
-    for way, opener in WAYS.items():
+    for way, opener in ways.items():
         tell(way)
         rows.append(asyncio.run(_weather(way, opener, storm)))
     return rows

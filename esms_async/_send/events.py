@@ -7,7 +7,7 @@ service in production wants:
 |---|---|---|---|---|
 | `esms_async.attempts` | an answer | no readable answer, or nothing left | | |
 | `esms_async.outcomes` | accepted at once | accepted in the end | rejected, not sent, unknown | \
-the account or the ledger is at fault |
+the account, the route or the ledger is at fault |
 """
 
 import inspect
@@ -26,13 +26,14 @@ from esms_async._model.errors import (
 )
 from esms_async._model.messages import Attempt, Evidence, Message, Outcome
 from esms_async._model.phone import mask_phone
+from esms_async._model.routes import Route
 
 _logger = logging.getLogger("esms_async")
-_attempts = logging.getLogger("esms_async.attempts")
-_outcomes = logging.getLogger("esms_async.outcomes")
+attempts_logger = logging.getLogger("esms_async.attempts")
+outcomes_logger = logging.getLogger("esms_async.outcomes")
 # Their callers are told of failures anyway: a program that has set up no logging does not get them
 # on its standard error, too.
-_outcomes.addHandler(logging.NullHandler())
+outcomes_logger.addHandler(logging.NullHandler())
 _METHODS = ("on_start", "on_attempt", "on_outcome")
 # An attempt that ended so is tried again, if there is time.
 _OPEN = frozenset({Evidence.MAY_HAVE_ARRIVED, Evidence.NOTHING_LEFT})
@@ -87,38 +88,43 @@ class Events:
     """
 
     def __init__(self, hooks: Sequence[Hook]) -> None:
-        self._hooks = tuple(map(_checked, hooks))
-
-    @property
-    def wanted(self) -> bool:
-        """True if a hook or the log wants every event, also of a send without trouble."""
-        return bool(
-            self._hooks
-            or _outcomes.isEnabledFor(logging.DEBUG)
-            or _attempts.isEnabledFor(logging.DEBUG)
-        )
+        self.hooks = tuple(map(_checked, hooks))
 
     def started(self, message: Message) -> None:
         """Tell that a send begins."""
-        for hook in self._hooks:
+        for hook in self.hooks:
             _guarded(hook.on_start, message=message)
 
-    def attempted(self, message: Message, number: int, attempt: Attempt) -> None:
-        """Tell that an attempt has ended."""
+    def attempted(self, message: Message, number: int, attempt: Attempt, route: Route) -> None:
+        """Tell that an attempt has ended, of a message that travels by a route."""
         level = logging.INFO if attempt.evidence in _OPEN else logging.DEBUG
-        if _attempts.isEnabledFor(level):
-            _guarded(_log_attempt, level=level, message=message, number=number, attempt=attempt)
-        for hook in self._hooks:
+        if attempts_logger.isEnabledFor(level):
+            _guarded(
+                _log_attempt,
+                level=level,
+                message=message,
+                number=number,
+                attempt=attempt,
+                route=route,
+            )
+        for hook in self.hooks:
             _guarded(hook.on_attempt, message=message, number=number, attempt=attempt)
 
-    def ended(self, outcome: Outcome, attempts: tuple[Attempt, ...], duration: float) -> None:
-        """Tell that a send has ended."""
+    def ended(
+        self, outcome: Outcome, attempts: tuple[Attempt, ...], duration: float, route: Route
+    ) -> None:
+        """Tell that a send has ended, of a message that travels by a route."""
         level = _level_of(outcome, attempts)
-        if _outcomes.isEnabledFor(level):
+        if outcomes_logger.isEnabledFor(level):
             _guarded(
-                _log_outcome, level=level, outcome=outcome, attempts=attempts, duration=duration
+                _log_outcome,
+                level=level,
+                outcome=outcome,
+                attempts=attempts,
+                duration=duration,
+                route=route,
             )
-        for hook in self._hooks:
+        for hook in self.hooks:
             _guarded(hook.on_outcome, outcome=outcome, attempts=attempts, duration=duration)
 
 
@@ -147,8 +153,10 @@ def _guarded(tell: Callable[..., None], **what: object) -> None:
         )
 
 
-def _log_attempt(*, level: int, message: Message, number: int, attempt: Attempt) -> None:
-    _attempts.log(
+def _log_attempt(
+    *, level: int, message: Message, number: int, attempt: Attempt, route: Route
+) -> None:
+    attempts_logger.log(
         level,
         "attempt %d of %s: %s (%s)",
         number,
@@ -156,7 +164,7 @@ def _log_attempt(*, level: int, message: Message, number: int, attempt: Attempt)
         attempt.evidence.value,
         _result(attempt),
         extra={
-            **_names(message),
+            **_names(message, route),
             "esms_attempt": number,
             "esms_evidence": attempt.evidence.name.lower(),
             "esms_code": attempt.code,
@@ -175,13 +183,13 @@ def _result(attempt: Attempt) -> str:
 
 
 def _log_outcome(
-    *, level: int, outcome: Outcome, attempts: tuple[Attempt, ...], duration: float
+    *, level: int, outcome: Outcome, attempts: tuple[Attempt, ...], duration: float, route: Route
 ) -> None:
     receipt, error = outcome.receipt, outcome.error
     rejection = error.rejection if isinstance(error, OutcomeUnknown) else error
     refused = rejection if isinstance(rejection, Rejected) else None
     reason = error.reason if isinstance(error, SendError) else error and str(error)
-    _outcomes.log(
+    outcomes_logger.log(
         level,
         "%s: %s after %d attempt%s in %.3f s%s",
         outcome.message.request_id,
@@ -191,7 +199,7 @@ def _log_outcome(
         duration,
         f": {reason}" if reason else "",
         extra={
-            **_names(outcome.message),
+            **_names(outcome.message, route),
             "esms_outcome": outcome.status.value,
             "esms_attempts": len(attempts),
             "esms_sms_id": receipt and receipt.sms_id,
@@ -204,8 +212,12 @@ def _log_outcome(
     )
 
 
-def _names(message: Message) -> dict[str, Any]:
-    return {"esms_request_id": message.request_id, "esms_phone": mask_phone(message.phone)}
+def _names(message: Message, route: Route) -> dict[str, Any]:
+    return {
+        "esms_request_id": message.request_id,
+        "esms_phone": mask_phone(message.phone),
+        "esms_route": str(route),
+    }
 
 
 def _level_of(outcome: Outcome, attempts: tuple[Attempt, ...]) -> int:
@@ -213,7 +225,12 @@ def _level_of(outcome: Outcome, attempts: tuple[Attempt, ...]) -> int:
         case None:
             at_once = len(attempts) <= 1 and not (outcome.receipt and outcome.receipt.deduplicated)
             return logging.DEBUG if at_once else logging.INFO
-        case AccountRejected() | LedgerError() | OutcomeUnknown(rejection=AccountRejected()):
+        case (
+            AccountRejected()
+            | Rejected(refuses_route=True)
+            | LedgerError()
+            | OutcomeUnknown(rejection=AccountRejected())
+        ):
             return logging.ERROR
         case _:
             return logging.WARNING

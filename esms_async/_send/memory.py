@@ -1,24 +1,64 @@
-"""Remembers the recent results of one client, so the same Message is never judged afresh.
+"""Remembers the recent results of one client, and tells how old a moment is.
 
 A second `send` of a Message gets what the first one got: its receipt, or the rejection of the
 message itself. A message in doubt is resumed. What may follow is decided by the table that the
 ledgers use.
+
+Each clock alone is wrong somewhere. The wall clock can be set back. `time.monotonic` stands still
+on Linux while the machine sleeps. So the age of a moment is the larger one of two: by the wall
+clock, and by `CLOCK_BOOTTIME`, which counts suspend. A virtual machine that was paused or
+restored stops both clocks until its wall clock is set again.
 """
 
+import math
+import time
 from typing import Final, NamedTuple
 
 from esms_async._model.errors import DuplicateRequestId, EsmsError, OutcomeUnknown, Rejected
 from esms_async._model.messages import Message, Receipt, Status
 from esms_async._model.routes import Route
-from esms_async._send.clock import Moment, age, now
 from esms_async._send.outcome import settles
-from esms_async.ledger.transitions import CLAIMS, WINDOW, Decision, Knowledge, Reason
+from esms_async.ledger.transitions import (
+    CLAIMS,
+    CLOCK_TOLERANCE,
+    WINDOW,
+    Decision,
+    Knowledge,
+    Reason,
+)
 
 SETTLED_KEPT: Final = 5_000
-"""How many settled results are remembered at least, the latest ones; at most twice as many."""
+"""How many settled results are remembered at least, the latest ones."""
 
+_BOOT_CLOCK: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
+Moment = tuple[float, float]
+"""A moment on both clocks: seconds since the epoch, and seconds since the machine started."""
 Result = Receipt | EsmsError
 """How a send ended."""
+
+
+def now() -> Moment:
+    """Return the current moment."""
+    return time.time(), time.clock_gettime(_BOOT_CLOCK)
+
+
+def moment_at(wall: float) -> Moment:
+    """Return the moment of a wall-clock time that another process, or an id, recorded."""
+    present_wall, present_boot = now()
+    return wall, present_boot - (present_wall - wall)
+
+
+def age(since: Moment, present: Moment) -> float:
+    """Return the age of a moment in seconds, by the clock that says more.
+
+    A moment from more than an hour ahead is infinitely old: the wall clock has jumped, and nobody
+    can tell by how much.
+    """
+    by_wall, by_boot = present[0] - since[0], present[1] - since[1]
+    if by_wall < -CLOCK_TOLERANCE:
+        return math.inf
+    return by_wall if by_wall > by_boot else by_boot  # noqa: FURB136  # max takes longer
 
 
 class Remembered(NamedTuple):
@@ -39,54 +79,41 @@ class Remembered(NamedTuple):
         return CLAIMS[knowledge(self.result)]
 
 
-# A Remembered as a plain tuple, which takes a tenth of the time to make.
-_Row = tuple[Message, Result, Moment, Route]
-
-
 class Memory:
     """The recent results of one client.
 
     Settled results are bounded in number. A result in doubt stays until it is older than the
     window, however many others come: forgotten, it could be read wrongly.
+
+    Attributes:
+        rows: What is remembered, by RequestId, the latest last.
     """
 
     def __init__(self) -> None:
-        # Two generations: the older one is dropped whole, which costs nothing on the way.
-        self._young: dict[str, _Row] = {}
-        self._old: dict[str, _Row] = {}
-        self._in_doubt: dict[str, _Row] = {}
-        self._sweep_at = SETTLED_KEPT
-
-    def recall(self, request_id: str) -> Remembered | None:
-        """Return what is remembered of a RequestId."""
-        row = (
-            self._in_doubt.get(request_id)
-            or self._young.get(request_id)
-            or self._old.get(request_id)
-        )
-        return None if row is None else Remembered(*row)
+        self.rows: dict[str, Remembered] = {}
+        self._sweep_at = 2 * SETTLED_KEPT
 
     def remember(self, message: Message, result: Result, since: Moment, route: Route) -> None:
         """Remember how a send ended, since when, and the default route that it was sent with."""
-        key = message.request_id
-        if isinstance(result, OutcomeUnknown):
-            self._in_doubt[key] = message, result, since, route
-            if len(self._in_doubt) > self._sweep_at:
-                self._sweep()
-            return
-        if self._in_doubt:
-            self._in_doubt.pop(key, None)
-        self._young[key] = message, result, since, route
-        if len(self._young) >= SETTLED_KEPT:
-            self._old, self._young = self._young, {}
+        rows, key = self.rows, message.request_id
+        rows.pop(key, None)
+        rows[key] = Remembered(message, result, since, route)
+        if len(rows) >= self._sweep_at:
+            self._sweep()
 
     def _sweep(self) -> None:
-        """Forget what the gateway has forgotten, too."""
+        """Forget the oldest settled results, and the doubts that the gateway has forgotten, too."""
         present = now()
-        self._in_doubt = {
-            key: one for key, one in self._in_doubt.items() if age(one[2], present) <= WINDOW
-        }
-        self._sweep_at = max(SETTLED_KEPT, 2 * len(self._in_doubt))
+        doubts: dict[str, Remembered] = {}
+        settled: dict[str, Remembered] = {}
+        for key, row in self.rows.items():
+            if not isinstance(row.result, OutcomeUnknown):
+                settled[key] = row
+            elif age(row.since, present) <= WINDOW:
+                doubts[key] = row
+        self.rows = doubts | dict([*settled.items()][-SETTLED_KEPT:])
+        # Twice as many before the next time, so that the doubts are not looked through too often.
+        self._sweep_at = max(2 * SETTLED_KEPT, 2 * len(self.rows))
 
 
 def knowledge(result: Result) -> Knowledge:

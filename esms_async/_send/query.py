@@ -1,12 +1,14 @@
 """Queries the gateway: one query until it is answered or given up, and a list page by page."""
 
 import asyncio
+import itertools
 import time
-from collections.abc import AsyncGenerator
-from datetime import datetime
-from typing import TypeVar
+from collections.abc import AsyncGenerator, Iterator
+from datetime import datetime, timedelta
+from typing import Final, TypeVar
 
-from esms_async._http.direct import TransportFailure
+from esms_async._http.transport import TransportFailure
+from esms_async._model.codes import RouteKind
 from esms_async._model.errors import QueryUnanswered
 from esms_async._model.results import SentMessage
 from esms_async._send.retry import Retries, RetryPolicy
@@ -14,6 +16,9 @@ from esms_async._send.send import Sender
 from esms_async._wire.queries import Question, ask_sent, decode
 
 T = TypeVar("T")
+
+LONGEST_PERIOD: Final = timedelta(days=3)
+"""What one query of the list took at most until 2024 ("Get the message status")."""
 
 
 async def query(sender: Sender, retry: RetryPolicy, question: Question[T]) -> T | None:
@@ -63,28 +68,34 @@ async def answered(sender: Sender, retry: RetryPolicy, question: Question[T]) ->
 
 
 async def list_sent(
-    sender: Sender, retry: RetryPolicy, since: datetime, until: datetime
+    sender: Sender, retry: RetryPolicy, since: datetime, until: datetime, kind: RouteKind
 ) -> AsyncGenerator[SentMessage]:
-    """List what was sent in a period, page by page.
+    """List what was sent in a period by one kind of route, page by page.
 
     What is sent meanwhile may move lines to another page. No line is given twice, and a page
-    that brings nothing new is the last.
+    that brings nothing new is the last, whatever the gateway's count says: it may be of one page.
 
     Raises:
         QueryError: A page could not be had.
     """
     given: set[object] = set()
-    page, count = 1, 0
-    while True:
-        found = await answered(sender, retry, ask_sent(since, until, page))
-        fresh = {key: message for message in found.messages if (key := _key(message)) not in given}
-        for message in fresh.values():
-            yield message
-        given.update(fresh)
-        count += len(found.messages)
-        page += 1
-        if not fresh or (found.total is not None and count >= found.total):
-            return
+    for begin, end in _short_periods(since, until):
+        for page in itertools.count(1):
+            found = await answered(sender, retry, ask_sent(begin, end, page, kind))
+            fresh = {key: message for message in found if (key := _key(message)) not in given}
+            if not fresh:
+                break
+            for message in fresh.values():
+                yield message
+            given.update(fresh)
+
+
+def _short_periods(since: datetime, until: datetime) -> Iterator[tuple[datetime, datetime]]:
+    """Split a period into some that the list takes; they meet, and may share a second."""
+    while until - since > LONGEST_PERIOD:
+        yield since, since + LONGEST_PERIOD
+        since += LONGEST_PERIOD
+    yield since, until
 
 
 def _key(message: SentMessage) -> object:

@@ -188,35 +188,33 @@ class RetryBudget:
 
     Args:
         retries: How many there are when nothing was retried yet, and at most; None for no bound.
+
+    Attributes:
+        spent: What was taken and not given back yet; a retry counts two.
     """
 
-    __slots__ = ("_left", "_most")
+    __slots__ = ("_most", "spent")
 
     def __init__(self, retries: int | None) -> None:
         self._most = math.inf if retries is None else retries * _A_RETRY
-        self._left = self._most
+        self.spent = 0
 
     @property
     def left(self) -> float:
         """How many retries are left."""
-        return self._left / _A_RETRY
+        return (self._most - self.spent) / _A_RETRY
 
     def take(self) -> bool:
-        """Take a retry.
-
-        Returns:
-            False where none is left.
-        """
-        if self._left < _A_RETRY:
+        """Take a retry; False where none is left."""
+        if self.spent + _A_RETRY > self._most:
             return False
-        self._left -= _A_RETRY
+        self.spent += _A_RETRY
         return True
 
     def give_back(self) -> None:
         """Give back a retry that was not made after all, or that was accepted."""
-        self._left = min(self._most, self._left + _A_RETRY)
+        self.spent = max(0, self.spent - _A_RETRY)
 
     def reward(self) -> None:
         """Give back for a send that was accepted at its first attempt."""
-        if self._left < self._most:
-            self._left += _A_FIRST_ATTEMPT
+        self.spent = max(0, self.spent - _A_FIRST_ATTEMPT)

@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 import copy
 import logging
+import os
 import time
 from collections.abc import Coroutine, Generator
 from contextlib import AbstractAsyncContextManager
@@ -22,8 +23,7 @@ from typing import Any, Final, cast
 
 import attrs
 
-from esms_async._http.direct import HttpResponse, SendRequest, TransportFailure
-from esms_async._http.transport import Transport
+from esms_async._http.transport import HttpResponse, SendRequest, Transport, TransportFailure
 from esms_async._model.backoff import backoff
 from esms_async._model.codes import Scope, lookup
 from esms_async._model.errors import (
@@ -48,16 +48,12 @@ from esms_async._model.messages import (
     Outcome,
     Receipt,
     Status,
-    begin_first_try,
-    is_first_try,
-    is_untried,
 )
 from esms_async._model.redaction import redact
 from esms_async._model.request_ids import minted_at
 from esms_async._model.routes import Route
-from esms_async._send.clock import Moment, age, moment_at, now
-from esms_async._send.events import Events
-from esms_async._send.memory import Memory, Remembered, knowledge
+from esms_async._send.events import Events, attempts_logger, outcomes_logger
+from esms_async._send.memory import Memory, Moment, Remembered, age, knowledge, moment_at, now
 from esms_async._send.outcome import History, Verdict, judge, judge_answer, settles
 from esms_async._send.retry import Retries, RetryBudget, RetryPolicy
 from esms_async._wire.send import (
@@ -82,6 +78,7 @@ from esms_async.ledger.transitions import (
     Settlement,
     fingerprint,
     fingerprint_key,
+    same_fingerprint,
 )
 
 _logger = logging.getLogger("esms_async")
@@ -136,7 +133,7 @@ class Sender:
         self._continued: set[asyncio.Task[None]] = set()
         self._idle = asyncio.Event()
 
-    async def send(self, message: Message, options: ViewOptions, *, resume: bool) -> Receipt:  # noqa: C901  # flat, because every send comes by here
+    async def send(self, message: Message, options: ViewOptions, *, resume: bool) -> Receipt:
         """Send a message, or share the result of an earlier or concurrent send of it.
 
         Args:
@@ -148,12 +145,15 @@ class Sender:
             EsmsError: As `EsmsClient.send` says.
             UsageError: The client is open on another event loop.
         """
-        key = _require_message(message).request_id
-        self.transport.require_loop()
+        if not isinstance(cast("object", message), Message):
+            raise InvalidMessage("message", f"is a {type(message).__name__}, not a Message")
+        if self.transport.loop is not asyncio.get_running_loop():
+            self.transport.require_loop()
+        key = message.request_id
         if (under_way := self._under_way.get(key)) is not None:
             return await under_way.join(message, options.encode.route, resume=resume)
         send = _Send(self, options, message)
-        remembered = self._memory.recall(key)
+        remembered = self._memory.rows.get(key)
         if remembered is not None or resume:
             known = send.begin_with(remembered, resume=resume)
             if known is not None:
@@ -163,39 +163,10 @@ class Sender:
         self._under_way[key] = send
         try:
             receipt = await send.run()
-        except asyncio.CancelledError as cancelled:
-            if send.waiting:
-                self._continue(send)
-                cancelled.__cause__ = OutcomeUnknown(
-                    message, send.attempts, "cancelled while another task goes on sending it"
-                )
-                raise
-            truth = await send.abandon()
-            self._finish(send, truth)
-            cancelled.__cause__ = (
-                truth
-                if isinstance(truth, EsmsError)
-                else OutcomeUnknown(message, send.attempts, "accepted, and cancelled after that")
-            )
+        except BaseException as error:
+            await self._fail(send, error)
             raise
-        except EsmsError as error:
-            self._finish(send, error)
-            raise
-        except Exception as error:
-            self._finish(send, send.open_outcome(type(error).__name__))
-            raise
-        except BaseException:
-            # SystemExit and its kind: the loop ends, so nothing more will be learned.
-            self._finish(send, send.open_outcome("the program is ending"))
-            raise
-        if send.is_plain(receipt):
-            # What nearly every send comes to: nobody listens, nobody waits.
-            self._memory.remember(message, receipt, send.known_since, options.encode.route)
-            del self._under_way[key]
-            if self.closed and not self._under_way:
-                self._idle.set()
-        else:
-            self._finish(send, receipt)
+        self._finish(send, receipt)
         return receipt
 
     def truth_before(self, message: object, *, resume: bool) -> EsmsError | None:
@@ -204,10 +175,10 @@ class Sender:
             return None
         if message.request_id in self._under_way:
             return OutcomeUnknown(message, (), "cancelled while another task is sending it")
-        remembered = self._memory.recall(message.request_id)
+        remembered = self._memory.rows.get(message.request_id)
         if remembered is not None and isinstance(remembered.result, EsmsError):
             return copy.copy(remembered.result)
-        unasked = self.ledger is not None and not is_untried(message)
+        unasked = self.ledger is not None and not _is_untried(message)
         if resume or remembered is not None or unasked:
             return OutcomeUnknown(message, (), "cancelled before it was known what became of it")
         return NotSent(message, (), "not sent: cancelled before the send began")
@@ -218,34 +189,53 @@ class Sender:
         if self._under_way:
             await self._idle.wait()
 
-    def _continue(self, send: "_Send") -> None:
-        """Go on with a send whose caller has left, for those who wait for it."""
-        task = send.task = asyncio.get_running_loop().create_task(self._run_on(send))
-        self._continued.add(task)
-        task.add_done_callback(self._continued.discard)
+    async def _fail(self, send: "_Send", error: BaseException) -> None:
+        """End a send whose caller gets an error; a cancellation's `__cause__` is the truth."""
+        if not isinstance(error, asyncio.CancelledError):
+            self._finish(send, _truth(send, error))
+        elif send.waiting:
+            # Others wait for the result, so a task of its own goes on with the send.
+            task = send.task = asyncio.get_running_loop().create_task(self._run_on(send))
+            self._continued.add(task)
+            task.add_done_callback(self._continued.discard)
+            error.__cause__ = OutcomeUnknown(
+                send.message, send.attempts, "cancelled while another task goes on sending it"
+            )
+        else:
+            truth = await send.abandon()
+            self._finish(send, truth)
+            error.__cause__ = (
+                truth
+                if isinstance(truth, EsmsError)
+                else OutcomeUnknown(
+                    send.message, send.attempts, "accepted, and cancelled after that"
+                )
+            )
 
     async def _run_on(self, send: "_Send") -> None:
         try:
             result: Receipt | EsmsError = await send.run()
         except asyncio.CancelledError:
             result = await send.abandon()
-        except EsmsError as error:
-            result = error
         except Exception as error:  # noqa: BLE001  # a hook of the caller's; those who wait get the truth
-            result = send.open_outcome(f"the send failed: {type(error).__name__}")
+            result = _truth(send, error)
         self._finish(send, result)
 
     def _finish(self, send: "_Send", result: Receipt | EsmsError) -> None:
         """Report a send, remember its result, and hand it to those who wait."""
-        message = send.message
-        if send.is_observed or send.is_notable(result):
+        if isinstance(result, Receipt):
+            kept: Receipt | EsmsError = result
+            is_notable = result.deduplicated or len(result.attempts) > 1
+        else:
+            # A copy of an error has no traceback, whose frames would be kept alive.
+            kept, is_notable = copy.copy(result), True
+        if send.is_observed or is_notable:
             send.report(result)
         if send.is_memorable:
-            kept = result if isinstance(result, Receipt) else copy.copy(result)
-            self._memory.remember(message, kept, send.known_since, send.default_route)
+            self._memory.remember(send.message, kept, send.since or send.began, send.default_route)
         if send.done is not None and not send.done.done():
             send.done.set_result(result)
-        del self._under_way[message.request_id]
+        del self._under_way[send.message.request_id]
         if self.closed and not self._under_way:
             self._idle.set()
 
@@ -255,7 +245,9 @@ class _Send:
 
     Attributes:
         message: The message.
+        default_route: How the message travels if it names no route itself.
         attempts: The attempts of this call, in order.
+        began: When the send began.
         since: The first moment at which a known attempt may have arrived, or None while the
             history is clean.
         waiting: How many other callers wait for the result.
@@ -273,14 +265,15 @@ class _Send:
     task: "asyncio.Task[None] | None" = None
     is_observed = False
     is_memorable = True
+    began = _NEVER
     _started = 0.0
-    _began = _NEVER
     _deadline = _give_up_at = 0.0
     _body = b""
     _operation = SEND_OPERATION
     _accepted: Receipt | None = None
     _claimed: Entry | None = None
     _failure: SendError | None = None
+    _invalid: InvalidMessage | None = None
     _is_fresh = False
     _request: SendRequest | None = None
     _result: Receipt | SendError | None = None
@@ -289,6 +282,7 @@ class _Send:
 
     def __init__(self, sender: Sender, options: ViewOptions, message: Message) -> None:
         self.message = message
+        self.default_route = options.encode.route
         self._sender = sender
         self._options = options
 
@@ -354,8 +348,37 @@ class _Send:
         sender, options, message = self._sender, self._options, self.message
         transport, retry, limiter = sender.transport, options.retry, options.limiter
         if not self._started:
-            self._begin()
+            is_fresh = _is_untried(message)
+            self._started, self.began = time.monotonic(), now()
+            self._deadline = self._give_up_at = self._started + options.retry.deadline
+            if message.expires_at is not None:
+                left = message.expires_at.timestamp() - time.time()
+                self._give_up_at = min(self._deadline, self._started + left)
+            self.is_observed = (
+                bool(sender.events.hooks)
+                or outcomes_logger.isEnabledFor(logging.DEBUG)
+                or attempts_logger.isEnabledFor(logging.DEBUG)
+            )
+            if self.is_observed:
+                sender.events.started(message)
+            # Before the claim: where the caller's own hook fails, nothing has to be given back.
+            try:
+                self._body = options.encode(message)
+            except InvalidMessage as error:
+                # Nothing was tried, so the id is free for what the caller means to send.
+                self.is_memorable = False
+                if self.since is None and (sender.ledger is None or is_fresh):
+                    raise
+                # An earlier attempt may have been accepted, when the message could be sent.
+                self._invalid = error
+            else:
+                object.__setattr__(message, "_untried_in", -id(self) if is_fresh else None)
+                self._is_fresh = is_fresh
+            if message.params is not None:
+                self._operation = ZALO_OPERATION
         ledger = sender.ledger
+        if self._invalid is not None:
+            return await self._refuse(self._invalid)
         if ledger is not None and self._claimed is None and (early := await self._claim(ledger)):
             return early
         while self._result is None:
@@ -404,44 +427,50 @@ class _Send:
                 started_at, time.monotonic() - started, evidence, status, code, problem, asked
             )
             self._request = None
-            self._add(attempt)
+            self.attempts += (attempt,)
+            if evidence is not Evidence.ACCEPTED or self.is_observed:
+                route = message.route or self.default_route
+                sender.events.attempted(message, len(self.attempts), attempt, route)
             if evidence is Evidence.ACCEPTED:
                 self._result = Receipt(message.request_id, sms_id, False, self.attempts)  # noqa: FBT003  # as fast as it gets
-                self._pay_back()
             else:
                 self._judge(evidence, attempt, answer)
-        assert self._result is not None  # noqa: S101  # the loop ends with a result
+            if isinstance(self._result, Receipt):
+                if len(self.attempts) > 1:
+                    sender.budget.give_back()
+                elif sender.budget.spent:
+                    sender.budget.reward()
         if ledger is not None:
             return await self._settle(ledger, self._result)
         if isinstance(self._result, Receipt):
             return self._result
         raise self._result
 
-    def _begin(self) -> None:
-        sender, options, message = self._sender, self._options, self.message
-        self._started, self._began = time.monotonic(), now()
-        self._deadline = self._give_up_at = self._started + options.retry.deadline
-        if message.expires_at is not None:
-            left = message.expires_at.timestamp() - time.time()
-            self._give_up_at = min(self._deadline, self._started + left)
-        self.is_observed = sender.events.wanted
-        if self.is_observed:
-            sender.events.started(message)
-        # Before the claim: where the caller's own hook fails, nothing has to be given back.
-        try:
-            self._body = options.encode(message)
-        except InvalidMessage:
-            # Nothing was tried, so the id is free for what the caller means to send.
-            self.is_memorable = False
-            raise
-        if message.params is not None:
-            self._operation = ZALO_OPERATION
-        self._is_fresh = begin_first_try(message, id(self))
+    async def _refuse(self, error: InvalidMessage) -> Receipt:
+        """Tell what is true of a message that can't be sent as it is, but may have been before."""
+        ledger, message = self._sender.ledger, self.message
+        entry = None
+        if ledger is not None:
+            try:
+                entry = await ledger.look_up(message)
+            except LedgerError as failure:
+                raise OutcomeUnknown(
+                    message, (), f"the ledger could not say whether it was sent before: {failure}"
+                ) from error
+            if entry is not None and not ledger.holds(entry, message, self.default_route):
+                raise error
+        if entry is not None and entry.status is Status.ACCEPTED:
+            return _receipt(entry)
+        if self.since is not None or (entry is not None and entry.status is Status.UNKNOWN):
+            raise OutcomeUnknown(
+                message, (), f"it may have been accepted, and can't be sent now: {error}"
+            ) from error
+        raise error
 
     @property
     def _is_only_try(self) -> bool:
         """True where nobody but this send can have tried the message."""
-        return self._is_fresh and is_first_try(self.message, id(self))
+        return self._is_fresh and getattr(self.message, "_untried_in", None) == -id(self)
 
     def _check_write(self) -> None:
         """Refuse to write a request too late; called immediately before every write."""
@@ -449,30 +478,23 @@ class _Send:
         if expires_at is not None and moment[0] >= expires_at.timestamp():
             raise TransportFailure("expires_at has passed", may_have_arrived=False)
         # Since the send began, another process may have sent the message, too.
-        if age(self._began, moment) > WINDOW or (
+        if age(self.began, moment) > WINDOW or (
             self.since is not None and age(self.since, moment) > WINDOW
         ):
             raise TransportFailure("it is too late to send it again", may_have_arrived=False)
         if self._written is None:
             self._written = moment
 
-    def _add(self, attempt: Attempt) -> None:
-        """Add an attempt to the history."""
-        self.attempts += (attempt,)
-        if attempt.evidence is not Evidence.ACCEPTED or self.is_observed:
-            self._sender.events.attempted(self.message, len(self.attempts), attempt)
-
     def _judge(self, evidence: Evidence, attempt: Attempt, answer: Answer | None) -> None:
         """Decide what follows from an attempt that brought no acceptance of its own."""
         message, attempts = self.message, self.attempts
         verdict = judge(self._history, evidence)
         if evidence is Evidence.MAY_HAVE_ARRIVED and self.since is None:
-            self.since = self._written or self._began
+            self.since = self._written or self.began
         self._written = None
         match verdict:
             case Verdict.DEDUPLICATED:
                 self._result = Receipt(message.request_id, deduplicated=True, attempts=attempts)
-                self._pay_back()
             case Verdict.REJECTED:
                 self._result = self._rejection(attempt, answer)
             case Verdict.DUPLICATE:
@@ -533,13 +555,6 @@ class _Send:
             if entry is not None and entry.status is Status.ACCEPTED:
                 return attrs.evolve(_receipt(entry), attempts=self.attempts)
         return None
-
-    def _pay_back(self) -> None:
-        budget = self._sender.budget
-        if len(self.attempts) == 1:
-            budget.reward()
-        else:
-            budget.give_back()
 
     async def _post_admitted(self, limiter: Limiter, request: SendRequest) -> HttpResponse:
         """Make an attempt in the limiter, which is the caller's own code."""
@@ -687,7 +702,10 @@ class _Send:
             evidence = (
                 Evidence.MAY_HAVE_ARRIVED if request.may_have_arrived else Evidence.NOTHING_LEFT
             )
-            self._add(Attempt(datetime.now(UTC), 0.0, evidence, error="cancelled"))
+            attempt = Attempt(datetime.now(UTC), 0.0, evidence, error="cancelled")
+            self.attempts += (attempt,)
+            route = self.message.route or self.default_route
+            self._sender.events.attempted(self.message, len(self.attempts), attempt, route)
             if request.may_have_arrived:
                 self.since = self.since or self._written or now()
             self._request = None
@@ -724,38 +742,14 @@ class _Send:
             )
         return NotSent(self.message, self.attempts, f"not sent: {problem}")
 
-    @property
-    def default_route(self) -> Route:
-        """How the message travels if it names no route itself."""
-        return self._options.encode.route
-
-    @property
-    def known_since(self) -> Moment:
-        """The first moment at which an attempt may have arrived, else when the send began."""
-        return self.since or self._began
-
-    def is_plain(self, receipt: Receipt) -> bool:
-        """Tell whether nothing has to be done about an acceptance but to remember it."""
-        return (
-            len(receipt.attempts) == 1
-            and self.done is None
-            and not self.is_observed
-            and not receipt.deduplicated
-        )
-
-    def is_notable(self, receipt: Receipt | EsmsError) -> bool:
-        """Tell whether the log has something to say of an acceptance."""
-        return not isinstance(receipt, Receipt) or (
-            len(receipt.attempts) > 1 or receipt.deduplicated
-        )
-
     def report(self, result: Receipt | EsmsError) -> None:
         """Tell the log and the hooks how the send ended."""
         if isinstance(result, Receipt):
             outcome, attempts = Outcome(self.message, result), result.attempts
         else:
             outcome, attempts = Outcome(self.message, error=result), self.attempts
-        self._sender.events.ended(outcome, attempts, time.monotonic() - self._started)
+        route = self.message.route or self.default_route
+        self._sender.events.ended(outcome, attempts, time.monotonic() - self._started, route)
 
     def _expired(self) -> RequestIdExpired:
         assert self.since is not None  # noqa: S101  # only a message in doubt expires
@@ -778,6 +772,7 @@ class _Send:
             self.attempts,
             code=attempt.code,
             status=attempt.status,
+            route=message.route or self.default_route,
             sms_id=answer.sms_id,
             detail=None if answer.detail is None else redact(answer.detail, *secrets),
         )
@@ -788,6 +783,7 @@ class _Send:
             self.attempts,
             code=entry.code,
             status=entry.http_status,
+            route=self.message.route or self.default_route,
             sms_id=entry.sms_id,
             detail=entry.detail,
         )
@@ -828,6 +824,10 @@ class LedgerSession:
     async def look_up(self, message: Message) -> Entry | None:
         """Return the entry of a message, or None."""
         return await (await self.opened()).look_up(message.request_id)
+
+    def holds(self, entry: Entry, message: Message, default: Route) -> bool:
+        """Tell whether an entry can be of a message, and not of another with the same id."""
+        return same_fingerprint(entry.fingerprint, fingerprint(message, self._key, default))
 
     async def opened(self) -> Ledger:
         """Return the ledger, opened first if nobody has.
@@ -969,10 +969,22 @@ def same_message(one: Message, its_default: Route, other: Message, others_defaul
     )
 
 
-def _require_message(message: object) -> Message:
-    if not isinstance(message, Message):
-        raise InvalidMessage("message", f"is a {type(message).__name__}, not a Message")
-    return message
+def _is_untried(message: Message) -> bool:
+    """Tell whether this process minted the id of this very object and has never tried to send it.
+
+    Nobody else can have sent such a message. While a send tries it first, the mark is the
+    negative id of that send.
+    """
+    return getattr(message, "_untried_in", None) == os.getpid()
+
+
+def _truth(send: _Send, error: BaseException) -> EsmsError:
+    """Return the error that is true of a message whose send an error has ended."""
+    if isinstance(error, EsmsError):
+        return error
+    problem = f"the send failed: {type(error).__name__}"
+    # SystemExit and its kind: the loop ends, so nothing more will be learned.
+    return send.open_outcome(problem if isinstance(error, Exception) else "the program is ending")
 
 
 def _as_error(result: Receipt | EsmsError) -> EsmsError:
@@ -1003,12 +1015,15 @@ def _rejected(
     *,
     code: str | None,
     status: int | None,
+    route: Route,
     sms_id: str | None = None,
     detail: str | None = None,
 ) -> Rejected:
     """Return the error of the kind that a code asks for."""
     kind = Rejected if code is None else _REJECTIONS.get(lookup(code).scope, Rejected)
-    return kind(message, attempts, code=code, status=status, sms_id=sms_id, detail=detail)
+    return kind(
+        message, attempts, code=code, status=status, sms_id=sms_id, detail=detail, route=route
+    )
 
 
 def _is_final(error: SendError) -> bool:

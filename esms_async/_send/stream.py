@@ -36,9 +36,9 @@ class SendMany:
     Messages are pulled one at a time, as places become free. A consumer that takes its time
     stops the sending: at most twice `concurrency` messages are pulled whose outcomes were not
     handed over. A failed message is one outcome with its error. An error raised by the source of
-    the messages, and a refusal that every message would meet (of the account, or a 4xx without a
-    code), stop the pulling, and are raised once the outcomes of what was in flight have been
-    handed over.
+    the messages, and a refusal that every message would meet (of the account, of the route, or a
+    4xx without a code), stop the pulling, and are raised once the outcomes of what was in flight
+    have been handed over.
 
     Leave it early with `async with` or `aclose()`: nothing more is pulled, and what is in flight
     is brought to its outcome. Those outcomes stay in the stream and can still be iterated.
@@ -302,12 +302,15 @@ class _Workers:
 def _stops_stream(error: EsmsError) -> EsmsError | None:
     """Return the error that every other message would meet, too, if an error is or holds one.
 
-    That is a rejection of the account, a 4xx without a code (a firewall in front of the gateway
-    refuses everybody), and a ledger that belongs to other sends.
+    That is a rejection of the account, or of the route (an unknown brandname), a 4xx without a code
+    (a firewall in front of the gateway refuses everybody), and a ledger that belongs to other
+    sends.
     """
     cause = error.rejection if isinstance(error, OutcomeUnknown) else error
     match cause:
-        case AccountRejected() | Rejected(code=None) | ForeignLedger():
+        case (
+            AccountRejected() | Rejected(code=None) | Rejected(refuses_route=True) | ForeignLedger()
+        ):
             return cause
         case _:
             return None

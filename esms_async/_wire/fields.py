@@ -18,6 +18,8 @@ _NUMBER = re.compile(r"-?[0-9]{1,18}(\.[0-9]{1,18})?")
 # WCF writes milliseconds since 1970, UTC, and the zone of the service behind them.
 _WCF_DATE = re.compile(r"/Date\((-?[0-9]{1,15})([+-][0-9]{4})?\)/")
 _FLAGS: Final[Mapping[str, bool]] = {"true": True, "1": True, "false": False, "0": False}
+# The list had this form until 2024.
+_DAY_FIRST = re.compile(r"([0-9]{1,2})/([0-9]{1,2})/([0-9]{4}) ([0-9]{2}:[0-9]{2}:[0-9]{2})")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 LONGEST_SMS_ID: Final = 200
@@ -86,8 +88,8 @@ def as_time(value: object) -> datetime | None:
     """Return a moment, aware and in Vietnam time.
 
     Args:
-        value: `/Date(1705484048995+0700)/` as the service writes it, or `yyyy-mm-dd HH:MM:SS` and
-            ISO 8601, which without a zone are Vietnam time.
+        value: `/Date(1705484048995+0700)/` as the service writes it, or `dd/mm/yyyy HH:MM:SS`,
+            `yyyy-mm-dd HH:MM:SS` and ISO 8601, which without a zone are Vietnam time.
 
     Returns:
         The moment.
@@ -97,10 +99,16 @@ def as_time(value: object) -> datetime | None:
     try:
         if match := _WCF_DATE.fullmatch(value.strip()):
             return (_EPOCH + timedelta(milliseconds=int(match[1]))).astimezone(VIETNAM_TIME)
-        at = datetime.fromisoformat(value.strip())
+        written = _DAY_FIRST.sub(_year_first, value.strip(), count=1)
+        at = datetime.fromisoformat(written)
         return at.replace(tzinfo=at.tzinfo or VIETNAM_TIME).astimezone(VIETNAM_TIME)
     except (ValueError, OverflowError):
         return None
+
+
+def _year_first(match: re.Match[str]) -> str:
+    day, month, year, time = match.groups()
+    return f"{year}-{month:0>2}-{day:0>2} {time}"
 
 
 # Statuses that say "not now": the request may have been passed on before.

@@ -1,18 +1,21 @@
 """The questions to the gateway and their answers: values to bytes and back, without any I/O.
 
 Facts come from developers.esms.vn, pages "Get the account balance", "Get SMS by SMSID", "Get
-message details" and "Get the message status".
+message details", "Get the message status", "Hàm lấy danh sách Brandname", "Hàm lấy danh sách
+template tin chăm sóc khách hàng", "Hàm tạm tính giá tin nhắn CSKH" and "Hàm lấy thông tin trạng
+thái ZNS".
 """
 
+import contextlib
 import enum
 import json
 from collections.abc import Callable, Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final, Generic, TypeVar, cast
 
 import attrs
 
-from esms_async._model.codes import Scope, lookup
+from esms_async._model.codes import RouteKind, Scope, lookup
 from esms_async._model.errors import (
     ConfigurationError,
     QueryAccountRejected,
@@ -20,16 +23,23 @@ from esms_async._model.errors import (
     QueryRejected,
     QueryUnanswered,
 )
-from esms_async._model.messages import VIETNAM_TIME, Credentials
+from esms_async._model.messages import VIETNAM_TIME, Credentials, Message
 from esms_async._model.redaction import redact
 from esms_async._model.results import (
+    AccountBrandname,
     Balance,
+    BrandnameType,
+    Price,
     Receiver,
     SendResult,
     SendStatus,
     SentMessage,
     SmsStatus,
+    ZaloDelivery,
+    ZaloStatus,
 )
+from esms_async._model.routes import Brandname, Route
+from esms_async._model.templates import BrandnameTemplate, Templates
 from esms_async._wire.fields import (
     LONGEST_SMS_ID,
     as_amount,
@@ -52,8 +62,11 @@ PAGE_SIZE: Final = 500
 """How many lines of the list one page holds at most; field PageSize."""
 
 _ANSWERED = "100"
-_NOT_KNOWN = "105"
-_FIXED_NUMBER = "8"
+_NOT_KNOWN = frozenset({"105", "854"})
+_CUSTOMER_CARE = "2"
+# Field SmsType of the list: 25 is a normal Zalo message.
+_LISTED_TYPES: Final = {RouteKind.FIXED: "8", RouteKind.BRANDNAME: "2", RouteKind.ZALO: "25"}
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 _Object = Mapping[object, object]
 
@@ -71,7 +84,8 @@ class Question(Generic[_T_co]):
         fields: What it asks, without the account's keys.
         in_body: True where the gateway takes it as a POST; False where it takes a GET alone.
         read: Reads the answer of code 100.
-        may_be_unknown: True where code 105 is an answer: "not known, or not known yet".
+        may_be_unknown: True where code 105 or 854 is an answer: "not known, or not known yet".
+        keys_in_path: True where the keys are the last parts of the path, and not in the query.
     """
 
     operation: str
@@ -79,23 +93,11 @@ class Question(Generic[_T_co]):
     in_body: bool
     read: Callable[[_Object], _T_co] = attrs.field(repr=False)
     may_be_unknown: bool = False
+    keys_in_path: bool = False
 
     def body(self, credentials: Credentials) -> bytes:
         """Encode the JSON body of a POST."""
         return json.dumps({**keys(credentials), **self.fields}).encode()
-
-
-@attrs.frozen
-class SentPage:
-    """One page of the list of what was sent.
-
-    Attributes:
-        messages: Its lines.
-        total: How many lines there are on all pages, or None where the answer does not tell.
-    """
-
-    messages: tuple[SentMessage, ...]
-    total: int | None
 
 
 def keys(credentials: Credentials) -> dict[str, str]:
@@ -129,16 +131,69 @@ def ask_receivers(sms_id: str) -> Question[tuple[Receiver, ...]]:
     )
 
 
-def ask_sent(since: datetime, until: datetime, page: int) -> Question[SentPage]:
-    """Ask for a page of the list of fixed-number sends.
+def ask_brandnames() -> Question[tuple[AccountBrandname, ...]]:
+    """Ask for the brandnames of the account."""
+    return Question("GetListBrandname", {}, in_body=False, read=_read_brandnames, keys_in_path=True)
+
+
+def ask_templates(brandname: str) -> Question[Templates]:
+    """Ask for the templates of a brandname."""
+
+    def read(answer: _Object) -> Templates:
+        return Templates(brandname, map(_template, _rows(answer, "BrandnameTemplates")))
+
+    fields = {"SmsType": _CUSTOMER_CARE, "Brandname": brandname}
+    return Question("GetTemplate/", fields, in_body=True, read=read)
+
+
+def ask_price(message: Message, default: Route) -> Question[Price]:
+    """Ask what a message would cost.
+
+    Args:
+        message: The message.
+        default: How it travels if it names no route itself.
+
+    Raises:
+        ConfigurationError: It travels by another route than a brandname.
+    """
+    route = message.route or default
+    if not isinstance(route, Brandname) or message.content is None:
+        raise ConfigurationError(
+            f"the gateway tells prices of brandname messages alone, not of the route {route}"
+        )
+    fields = {
+        "Phone": message.phone,
+        "Content": message.content,
+        "SmsType": _CUSTOMER_CARE,
+        "BrandName": route.name,
+        "IsUnicode": "1" if message.unicode else "0",
+    }
+    return Question("SummaryMultipleMessage_V4_get", fields, in_body=False, read=_read_price)
+
+
+def ask_zalo_status(oa_id: str, message_id: str) -> Question[ZaloStatus]:
+    """Ask how far Zalo is with a message; raise ConfigurationError if an id can't be one."""
+
+    def read(answer: _Object) -> ZaloStatus:
+        return _read_zalo_status(answer, message_id)
+
+    fields = {"OAID": _checked(oa_id, "oa_id"), "MessageId": _checked(message_id, "message_id")}
+    return Question("GetZaloMessageStatus", fields, in_body=True, read=read, may_be_unknown=True)
+
+
+def ask_sent(
+    since: datetime, until: datetime, page: int, kind: RouteKind = RouteKind.FIXED
+) -> Question[tuple[SentMessage, ...]]:
+    """Ask for a page of the list of what was sent by one kind of route.
 
     Args:
         since: The beginning of the period, aware; it is rounded down to a second.
         until: Its end, aware; it is rounded up.
         page: The page, from 1.
+        kind: The kind of route.
     """
     fields = {
-        "SmsType": _FIXED_NUMBER,
+        "SmsType": _LISTED_TYPES[kind],
         "From": _written(since),
         "To": _written(until + timedelta(microseconds=999_999)),
         "Page": str(page),
@@ -209,7 +264,7 @@ def _decode(
     code = as_code(find(fields, "CodeResponse") if written is None else written)
     if code == _ANSWERED:
         return question.read(fields)
-    if code == _NOT_KNOWN and question.may_be_unknown:
+    if code in _NOT_KNOWN and question.may_be_unknown:
         return None
     if code is None:
         raise _Unreadable("the answer holds no code")
@@ -258,9 +313,41 @@ def _read_receivers(answer: _Object) -> tuple[Receiver, ...]:
     )
 
 
-def _read_page(answer: _Object) -> SentPage:
-    rows = _rows(answer, "SentData")
-    return SentPage(tuple(map(_sent_message, rows)), as_whole(find(answer, "CountTotal")))
+def _read_page(answer: _Object) -> tuple[SentMessage, ...]:
+    return tuple(map(_sent_message, _rows(answer, "SentData")))
+
+
+def _read_brandnames(answer: _Object) -> tuple[AccountBrandname, ...]:
+    return tuple(
+        AccountBrandname(name, _listed(BrandnameType, find(row, "Type")))
+        for row in _rows(answer, "ListBrandName")
+        if (name := as_words(find(row, "Brandname"))) is not None
+    )
+
+
+def _template(row: _Object) -> BrandnameTemplate:
+    text = as_words(find(row, "TempContent"))
+    if text is None:
+        raise _Unreadable("a template holds no TempContent")
+    return BrandnameTemplate(text, as_whole(find(row, "NetworkID")), as_sms_id(find(row, "TempId")))
+
+
+def _read_price(answer: _Object) -> Price:
+    amount = as_amount(find(answer, "TotalPrice"))
+    if amount is None:
+        raise _Unreadable("the answer holds no TotalPrice")
+    return Price(amount, as_whole(find(answer, "TotalReceiver")))
+
+
+def _read_zalo_status(answer: _Object, message_id: str) -> ZaloStatus:
+    data = _object(find(answer, "Data"), "Data")
+    milliseconds = as_whole(find(data, "delivery_time"))
+    at = None
+    if milliseconds:
+        with contextlib.suppress(OverflowError):
+            at = (_EPOCH + timedelta(milliseconds=milliseconds)).astimezone(VIETNAM_TIME)
+    delivery = _listed(ZaloDelivery, find(data, "status"))
+    return ZaloStatus(message_id, delivery, at, as_words(find(data, "message")))
 
 
 def _sent_message(row: _Object) -> SentMessage:
@@ -271,11 +358,20 @@ def _sent_message(row: _Object) -> SentMessage:
         as_words(find(row, "Campaign")),
         as_time(find(row, "SentTime")),
         _listed(SendStatus, find(row, "SendStatus")),
-        _listed(SendResult, find(row, "SendResult")),
+        _send_result(row),
         as_amount(find(row, "SellPrice")),
         as_sms_id(find(row, "SmsType")),
         as_sms_id(find(row, "SmsId")),
     )
+
+
+def _send_result(row: _Object) -> SendResult | int | None:
+    result = _listed(SendResult, find(row, "SendResult"))
+    if result is not None:
+        return result
+    # Until 2024 the list had a yes or no.
+    succeeded = as_flag(find(row, "SentResult"))
+    return None if succeeded is None else SendResult(succeeded)
 
 
 def _listed(kind: type[_E], value: object) -> _E | int | None:
@@ -304,12 +400,12 @@ def _object(value: object, what: str) -> _Object:
     return cast("_Object", value)
 
 
-def _checked(sms_id: object) -> str:
-    if not isinstance(sms_id, str) or as_sms_id(sms_id) is None:
+def _checked(value: object, name: str = "sms_id") -> str:
+    if not isinstance(value, str) or as_sms_id(value) is None:
         raise ConfigurationError(
-            f"sms_id must be a str of 1 to {LONGEST_SMS_ID} printable characters"
+            f"{name} must be a str of 1 to {LONGEST_SMS_ID} printable characters"
         )
-    return sms_id
+    return value
 
 
 def _written(at: datetime) -> str:

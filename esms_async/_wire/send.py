@@ -11,12 +11,15 @@ import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from types import MappingProxyType
 from typing import Final, cast
 
 import attrs
 
+from esms_async._model.errors import InvalidMessage
 from esms_async._model.messages import VIETNAM_TIME, Credentials, Message, check_callback_url
 from esms_async._model.routes import FIXED_NUMBER, Brandname, FixedNumber, Route, check_fits
+from esms_async._model.templates import Templates
 from esms_async._wire.fields import LONGEST_SMS_ID, as_code, as_sms_id, as_words, find
 
 SEND_OPERATION: Final = "SendMultipleMessage_V4_post_json/"
@@ -72,6 +75,7 @@ class SendEncoder:
         trackable: True sends the RequestId as campaign id, for a message that has none itself.
         dumps: Writes an object as JSON.
         route: How a message travels that names no route itself.
+        templates: What the texts of a brandname must fit, by its name.
     """
 
     def __init__(
@@ -83,7 +87,9 @@ class SendEncoder:
         trackable: bool = False,
         dumps: Dumps | None = None,
         route: Route = FIXED_NUMBER,
+        templates: Mapping[str, Templates] = MappingProxyType({}),
     ) -> None:
+        self._templates = templates
         self._trackable = trackable
         self._callback_url = callback_url
         self._dumps = dumps
@@ -110,6 +116,7 @@ class SendEncoder:
             and not self._trackable
             and self._dumps is None
             and not route.takes_params
+            and not (isinstance(route, Brandname) and route.name in self._templates)
         )
 
     @property
@@ -122,7 +129,8 @@ class SendEncoder:
 
         Raises:
             InvalidMessage: The message has content where its route takes params, or the other way
-                round; or the function that gives callback URLs gave an unusable one.
+                round; its content fits no template; or the function that gives callback URLs gave
+                an unusable one.
         """
         # No local holds the fields: error trackers record them where a caller's hook fails.
         if (
@@ -141,11 +149,24 @@ class SendEncoder:
             ).encode()
         route = message.route or self.route
         check_fits(route, message.content, message.params)
+        if self._templates and isinstance(route, Brandname):
+            self._check_template(route, message)
         if self._dumps is None:
-            head = _write_members({**self._account, **_route_fields(route)})
-            return f"{{{head},{_write_members(self._fields(message))}}}".encode()
+            return (
+                b"{%b}"
+                % _write_members(
+                    {**self._account, **_route_fields(route), **self._fields(message)}
+                ).encode()
+            )
         encoded = self._dumps({**self._account, **_route_fields(route), **self._fields(message)})
         return encoded.encode() if isinstance(encoded, str) else encoded
+
+    def _check_template(self, route: Brandname, message: Message) -> None:
+        templates = self._templates.get(route.name)
+        if templates is not None:
+            match = templates.match(message.content or "")
+            if match.problem is not None:
+                raise InvalidMessage("content", match.problem)
 
     def _fields(self, message: Message) -> dict[str, str | Mapping[str, str]]:
         report_to = message.callback_url or self._callback_url

@@ -32,10 +32,10 @@ async def balance(choice: GatewayChoice, screen: Screen, *, as_json: bool) -> Ex
         found = await client.balance()
         screen.say(f"balance {found.amount:,f} dong")
         if as_json:
-            screen.put_json({"balance": _number(found.amount), "user_id": found.user_id})
+            screen.put_json({"balance": number(found.amount), "user_id": found.user_id})
         return ExitCode.ACCEPTED
 
-    return await _ask(choice, screen, ask)
+    return await ask_gateway(choice, screen, ask)
 
 
 async def status(sms_id: str, choice: GatewayChoice, screen: Screen, *, as_json: bool) -> ExitCode:
@@ -64,7 +64,7 @@ async def status(sms_id: str, choice: GatewayChoice, screen: Screen, *, as_json:
             screen.put_json(_described(found or SmsStatus(sms_id, None), known=found is not None))
         return ExitCode.REFUSED if found is None else ExitCode.ACCEPTED
 
-    return await _ask(choice, screen, ask)
+    return await ask_gateway(choice, screen, ask)
 
 
 async def reconcile(
@@ -97,10 +97,10 @@ async def reconcile(
         return ExitCode.REFUSED if found.unknown else ExitCode.ACCEPTED
 
     async with opened(place) as ledger:
-        return await _ask(choice, screen, ask, ledger)
+        return await ask_gateway(choice, screen, ask, ledger)
 
 
-async def _ask(
+async def ask_gateway(
     choice: GatewayChoice,
     screen: Screen,
     ask: Callable[[EsmsClient], Awaitable[ExitCode]],
@@ -126,7 +126,7 @@ def _word(found: SmsStatus) -> str:
 
 
 def _described(found: SmsStatus, *, known: bool) -> dict[str, object]:
-    price = None if found.price is None else _number(found.price)
+    price = None if found.price is None else number(found.price)
     told = {**attrs.asdict(found), "price": price}
     return {"known": known, "final": found.final, "delivered": found.delivered, **told}
 
@@ -149,5 +149,6 @@ def _reconciled(one: Reconciled) -> dict[str, object]:
     }
 
 
-def _number(amount: Decimal) -> int | float:
+def number(amount: Decimal) -> int | float:
+    """Return an amount as JSON has it."""
     return int(amount) if amount == int(amount) else float(amount)

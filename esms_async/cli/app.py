@@ -8,8 +8,9 @@ import click
 
 from esms_async._model.redaction import redact
 from esms_async._model.version import __version__
-from esms_async.cli import account
+from esms_async.cli import account, brandname
 from esms_async.cli.again import command_line
+from esms_async.cli.brandname import check as check_texts
 from esms_async.cli.bulk import bulk
 from esms_async.cli.completion import completion_script
 from esms_async.cli.dry_run import dry_run as check_rows
@@ -21,8 +22,17 @@ from esms_async.cli.job import BulkOptions, default_batch
 from esms_async.cli.ledger_choice import choose_ledger, is_url
 from esms_async.cli.ledger_commands import ledger_group
 from esms_async.cli.lines import require_standard_input
-from esms_async.cli.options import PATH, Command, debug_option, gateway_options
+from esms_async.cli.options import (
+    PATH,
+    Command,
+    brandname_option,
+    debug_option,
+    gateway_options,
+    read_params,
+    read_route,
+)
 from esms_async.cli.queue_commands import queue_group, worker_command
+from esms_async.cli.queued import awaited_rows, bulk_by_queue
 from esms_async.cli.rate import Rate
 from esms_async.cli.running import (
     NAME,
@@ -78,6 +88,7 @@ def _group(ctx: click.Context) -> int:
 @click.option(
     "--results", type=PATH, metavar="OUT", help="Write every row to OUT.csv or OUT.jsonl."
 )
+@click.option("--queue", metavar="URL", help="Let the workers of a queue send.")
 @click.option("--dry-run", is_flag=True, help="Check and measure every row; send nothing.")
 @click.option("--quiet", is_flag=True, help="Hide progress and refused rows.")
 @gateway_options
@@ -93,6 +104,7 @@ def _bulk(
     no_ledger: bool,
     retry_rejected: bool,
     results: str | None,
+    queue: str | None,
     dry_run: bool,
     quiet: bool,
     choice: GatewayChoice,
@@ -109,13 +121,14 @@ def _bulk(
         name = batch or default_batch(file)
         # A text without a field is what is sent, and a URL may hold a password.
         secret = (template is not None and not template.fields) or is_url(ledger or "")
+        secret = secret or "@" in (queue or "")
         options = BulkOptions(
             file=file,
             template=template,
             key=None if key is None else column_name(key),
             batch=name,
             batch_is_new=batch_is_new,
-            concurrency=concurrency,
+            concurrency=concurrency if queue is None else awaited_rows(context),
             rate=None if rate is None else Rate.parse(rate),
             ledger=choose_ledger(
                 file,
@@ -136,6 +149,8 @@ def _bulk(
         )
         if dry_run:
             return interruptible(check_rows(options, screen))
+        if queue is not None:
+            return bulk_by_queue(options, queue, screen)
         return bulk(options, choice, screen)
 
     return run_job(job, as_json=as_json, debug=debug)
@@ -143,14 +158,22 @@ def _bulk(
 
 @_group.command("send", cls=Command, short_help="Send one message.")
 @click.argument("phone")
-@click.argument("content")
+@click.argument("content", required=False)
+@click.option("--brandname", metavar="NAME", help="Send by this brandname.")
+@click.option("--route", metavar="ROUTE", help="As ESMS_ROUTE: brandname:NAME, zalo:OAID:TEMPID.")
+@click.option(
+    "--param", "params", multiple=True, metavar="NAME=VALUE", help="Of a Zalo template; repeatable."
+)
 @click.option("--request-id", metavar="ID", help="The RequestId [default: a new one].")
 @click.option("--resume", is_flag=True, help="An earlier send of ID may have been accepted.")
 @gateway_options
 def _send(
     *,
     phone: str,
-    content: str,
+    content: str | None,
+    brandname: str | None,
+    route: str | None,
+    params: tuple[str, ...],
     request_id: str | None,
     resume: bool,
     choice: GatewayChoice,
@@ -159,13 +182,27 @@ def _send(
 ) -> int:
     """Send CONTENT to PHONE; if CONTENT is -, read it from standard input.
 
+    Without --brandname and --route it travels as ESMS_ROUTE says, or by the fixed number: then the
+    phone may ring and read it out.
+
     Other users of the machine can read a command line, and the shell keeps it in its history:
     pipe a one-time code in.
     """
 
     def job(screen: Screen) -> Coroutine[object, object, ExitCode]:
         text = _standard_input() if content == "-" else content
-        return send(SendOptions(phone, text, request_id, resume, as_json), choice, screen)
+        if text is None and not params:
+            raise InputError("give the CONTENT to send, or --param for a Zalo template")
+        options = SendOptions(
+            phone,
+            text,
+            read_route(route, brandname),
+            read_params(params),
+            request_id,
+            resume,
+            as_json,
+        )
+        return send(options, choice, screen)
 
     return run_job(job, as_json=as_json, debug=debug)
 
@@ -213,6 +250,72 @@ _add_query(
     "Settle the unknown sends of a ledger by the gateway's list; exit with 1 if some stay unknown.",
     click.option("--ledger", "place", type=PATH, required=True, metavar="PATH", help="Ledger."),
 )
+
+
+_add_query(
+    "brandnames", brandname.brandnames, "Show the brandnames of the account, and what each is for."
+)
+_add_query(
+    "price",
+    brandname.price,
+    "Show what sending TEXT to PHONE by a brandname would cost; nothing is sent.",
+    brandname_option,
+    click.argument("content", metavar="TEXT"),
+    click.argument("phone"),
+)
+
+
+@_group.group(
+    "templates",
+    invoke_without_command=True,
+    subcommand_metavar="[check FILE]",
+    short_help="Show the templates of a brandname, or check texts.",
+)
+@click.option("--brandname", "name", metavar="NAME", help="Brandname; its case counts.")
+@gateway_options
+@click.pass_context
+def _templates(
+    ctx: click.Context, *, name: str | None, choice: GatewayChoice, as_json: bool, debug: bool
+) -> int:
+    """Show the templates of a brandname, operator by operator; {P1,20} is 1 to 20 characters."""
+    if ctx.invoked_subcommand is not None:
+        return ExitCode.ACCEPTED
+    if name is None:
+        raise click.UsageError("Missing option '--brandname'", ctx)
+
+    return run_job(
+        lambda screen: interruptible(brandname.templates(name, choice, screen, as_json=as_json)),
+        as_json=as_json,
+        debug=debug,
+    )
+
+
+@_templates.command("check", cls=Command, short_help="Check the texts of a file.")
+@click.argument("file", type=PATH)
+@click.option("--content", metavar="TEXT", help="Text, like '{code} is it'.")
+@brandname_option
+@gateway_options
+def _check(  # the options of one command
+    *,
+    file: str,
+    content: str | None,
+    brandname: str,
+    choice: GatewayChoice,
+    as_json: bool,
+    debug: bool,
+) -> int:
+    """Check the texts of FILE against the templates of a brandname; exit with 1 if one fits none.
+
+    FILE is CSV or JSON Lines with a column content, or has a text on each line; - is standard
+    input. Nothing is sent.
+    """
+    return run_job(
+        lambda screen: interruptible(
+            check_texts(file, brandname, content, choice, screen, as_json=as_json)
+        ),
+        as_json=as_json,
+        debug=debug,
+    )
 
 
 _group.add_command(ledger_group)

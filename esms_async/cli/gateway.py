@@ -15,7 +15,7 @@ from esms_async.cli.errors import InputError
 from esms_async.cli.identity import row_secret
 from esms_async.cli.rate import Rate, Turnstile
 from esms_async.cli.report import GatewayCount
-from esms_async.client import ClientOptions, EsmsClient
+from esms_async.client import ClientOptions, EsmsClient, route_from_env
 from esms_async.emulator import Emulator, Event
 from esms_async.ledger import Ledger
 from esms_async.testing import EmulatedClient
@@ -161,6 +161,7 @@ async def connect(
     if choice.sandbox:
         options["sandbox"] = True
     if choice.emulator:
+        options["route"] = route_from_env(environ)
         async with (
             Emulator(
                 faults=choice.faults, seed=choice.seed, balance=_ENOUGH_FOR_ANY_FILE

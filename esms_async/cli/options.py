@@ -1,10 +1,13 @@
 """Options that several commands share, and how commands read their arguments."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import click
 
+from esms_async._model.errors import ConfigurationError
+from esms_async._model.routes import Brandname, Route, parse_route
+from esms_async.cli.errors import InputError
 from esms_async.cli.gateway import GatewayChoice
 
 PATH = click.Path(readable=False, allow_dash=True)
@@ -28,6 +31,46 @@ def debug_option(command: Callable[..., int]) -> Callable[..., int]:
     """Add `--debug`, which every command takes as `debug`."""
     words = "Show where an error comes from."
     return click.option("--debug", is_flag=True, hidden=True, help=words)(command)
+
+
+def brandname_option(command: Callable[..., int]) -> Callable[..., int]:
+    """Add `--brandname`, which is required."""
+    words = "Brandname; its case counts."
+    return click.option("--brandname", metavar="NAME", required=True, help=words)(command)
+
+
+def read_route(route: str | None, brandname: str | None) -> Route | None:
+    """Read `--route` and `--brandname`; None where neither was given.
+
+    Raises:
+        InputError: Both were given, or one can't be a route.
+    """
+    if route is not None and brandname is not None:
+        raise InputError("--route and --brandname exclude each other")
+    try:
+        if brandname is not None:
+            return Brandname(brandname)
+        return None if route is None else parse_route(route)
+    except ConfigurationError as error:
+        option = "--route" if brandname is None else "--brandname"
+        raise InputError(f"{option}: {error}") from None
+
+
+def read_params(params: Sequence[str]) -> dict[str, str] | None:
+    """Read `--param NAME=VALUE`; None where none was given.
+
+    Raises:
+        InputError: One has another form, or a name comes twice.
+    """
+    read: dict[str, str] = {}
+    for param in params:
+        name, is_pair, value = param.partition("=")
+        if not is_pair or not name:
+            raise InputError("--param takes NAME=VALUE")
+        if name in read:
+            raise InputError(f"--param gives {name} twice")
+        read[name] = value
+    return read or None
 
 
 def gateway_options(command: Callable[..., int]) -> Callable[..., int]:

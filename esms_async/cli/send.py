@@ -1,6 +1,7 @@
 """Sends one message, and says what became of it."""
 
 import asyncio
+from collections.abc import Mapping
 
 import attrs
 
@@ -15,6 +16,7 @@ from esms_async._model.errors import (
 )
 from esms_async._model.messages import Message, Outcome
 from esms_async._model.request_ids import new_request_id
+from esms_async._model.routes import Route
 from esms_async.cli.errors import ExitCode, InputError
 from esms_async.cli.gateway import GatewayChoice, connect
 from esms_async.cli.interrupt import on_interrupt
@@ -29,14 +31,18 @@ class SendOptions:
 
     Attributes:
         phone: The phone.
-        content: The text.
+        content: The text, or None where there are params.
+        route: How it travels, or None for what ESMS_ROUTE says.
+        params: The parameters of a Zalo template, or None.
         request_id: The RequestId, or None for a new one.
         resume: True where an earlier send with that RequestId may have been accepted.
         json: True prints the outcome as JSON on standard output.
     """
 
     phone: str = attrs.field(repr=False)
-    content: str = attrs.field(repr=False)
+    content: str | None = attrs.field(repr=False)
+    route: Route | None = None
+    params: Mapping[str, str] | None = attrs.field(default=None, repr=False)
     request_id: str | None = None
     resume: bool = False
     json: bool = False
@@ -52,7 +58,11 @@ async def send(options: SendOptions, choice: GatewayChoice, screen: Screen) -> E
         raise InputError("--resume needs the --request-id of the earlier send")
     try:
         message = Message(
-            options.phone, options.content, request_id=options.request_id or new_request_id()
+            options.phone,
+            options.content,
+            params=options.params,
+            route=options.route,
+            request_id=options.request_id or new_request_id(),
         )
     except InvalidMessage as error:
         raise InputError(str(error)) from None
@@ -61,8 +71,9 @@ async def send(options: SendOptions, choice: GatewayChoice, screen: Screen) -> E
         outcome, interrupted = await _outcome(connection.client, message, resume=options.resume)
     _report(outcome, options, screen, sandbox=choice.asks_for_sandbox())
     match outcome.error:
-        # A 4xx without a code refuses every message, as the rejection of the account does.
-        case AccountRejected() | Rejected(code=None):
+        # A 4xx without a code refuses every message, as the rejection of the account does, and
+        # that of the route every message by it.
+        case AccountRejected() | Rejected(code=None) | Rejected(refuses_route=True):
             return ExitCode.ACCOUNT_REJECTED
         case _:
             pass

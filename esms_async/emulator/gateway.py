@@ -524,7 +524,7 @@ class Gateway:
         if page < 1 or size < 1:
             return self._invalid("Page and PageSize must be 1 or more")
         account, written = self._find_account(fields).name, fields.get("smstype")
-        route = wire.SMS_TYPES.get(written or "")
+        route = wire.LISTED_TYPES.get(written or "")
         found = [
             message
             for message in self._messages.values()

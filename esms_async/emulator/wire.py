@@ -26,6 +26,9 @@ from esms_async.emulator.records import (
 SMS_TYPES: Final[Mapping[str, Route]] = {"8": Route.FIXED, "2": Route.BRANDNAME}
 """The SmsTypes that are emulated."""
 
+LISTED_TYPES: Final = {**SMS_TYPES, "25": Route.ZALO}
+"""The SmsTypes of the list of what was sent; 25 is a normal Zalo message."""
+
 # assumed for the fixed number: no page shows its TypeId.
 _TYPE_IDS: Final = {Route.FIXED: "8", Route.BRANDNAME: "2", Route.ZALO: "25"}
 _CUSTOMER_CARE = 2

@@ -37,11 +37,11 @@ def _commands(command: click.Command, *words: str) -> Iterator[tuple[str, ...]]:
 
 @pytest.mark.parametrize("command", [*_commands(esms_async.cli.app._group)])
 def test_help_fits_a_screen(command: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
-    """The help of every command has at most 24 lines of 80 columns."""
+    """The help of every command has at most 24 lines of 80 columns; the list of commands has 30."""
     assert run_here([*command, "--help"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("Usage: esms-async")
-    assert len(lines) <= 24
+    assert len(lines) <= (24 if command else 30)
     assert max(map(len, lines)) <= 80
 
 
@@ -64,7 +64,7 @@ _SECRET_WORDS = ("686868", "xac", "0901888484")
         (["bulk", "a", "--concurrency", "x"], "Invalid value for '--concurrency'"),
         (["bulk", "a", "xac", "686868"], "too many arguments; put quotes around each; see"),
         (["send", "0901888484", "686868", "ma", "xac"], "too many arguments; put quotes around"),
-        (["send", "0901888484"], "Missing argument 'CONTENT'"),
+        (["send", "0901888484"], "give the CONTENT to send"),
         (["bulk", "none.csv", "--emulator"], "cannot read none.csv: No such file or directory"),
         (["bulk", "none.csv"], "cannot read none.csv: No such file or directory"),
         (["bulk", "a", "--content", "{x"], "the template has a brace at position 1"),

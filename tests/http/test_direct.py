@@ -15,7 +15,7 @@ import trustme
 from aioresponses import aioresponses
 
 from esms_async import EsmsClient, NotSent, OutcomeUnknown
-from esms_async._http.direct import ConnectionCheck, SendRequest, TransportFailure, is_plain
+from esms_async._http.transport import ConnectionCheck, SendRequest, TransportFailure, is_plain
 from esms_async._wire.send import SEND_OPERATION
 from tests.factories import CREDENTIALS, ONE_ATTEMPT, a_message
 from tests.scripted_gateway import ACCEPTED, Exchange, ScriptedGateway

@@ -19,6 +19,7 @@ from tests.steps import answer
 
 STATUS = b'{"CodeResponse":"100","SendStatus":5}'
 BALANCE = b'{"Balance":1,"CodeResponse":"100"}'
+BRANDNAMES = b'{"CodeResponse":"100","ListBrandName":[]}'
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
 ODD = Credentials("a+b &=%", "ü/?#")
 
@@ -36,8 +37,11 @@ async def test_what_goes_over_the_wire(gateway: Answering) -> None:
         await client.status("d8e0")
         gateway.told[0] = (200, BALANCE, {})
         await client.balance()
+        gateway.told[0] = (200, BRANDNAMES, {})
+        await client.brandnames()
     keys = {"ApiKey": ODD.api_key, "SecretKey": ODD.secret_key}
-    asked, posted = gateway.asked
+    asked, posted, listed = gateway.asked
+    assert listed == ("GET", f"/GetListBrandname/{ODD.api_key}/{ODD.secret_key}", {}, b"")
     assert asked == ("GET", "/GetSendStatus", {"RefId": "d8e0", **keys}, b"")
     assert (posted[:3], json.loads(posted[3])) == (("POST", "/GetBalance_json", {}), keys)
 

@@ -26,8 +26,7 @@ from esms_async import (
     SendError,
     UsageError,
 )
-from esms_async._http.direct import HttpResponse, SendRequest, TransportFailure
-from esms_async._http.transport import Transport
+from esms_async._http.transport import HttpResponse, SendRequest, Transport, TransportFailure
 from esms_async._wire.queries import ask_balance
 from esms_async._wire.send import SEND_OPERATION
 from esms_async.ledger import MemoryLedger
@@ -674,7 +673,6 @@ class ForgetfulRequest(aiohttp.ClientRequest):
 @pytest.fixture
 def new_aiohttp(monkeypatch: pytest.MonkeyPatch) -> None:
     """An aiohttp that is newer than the checked ones."""
-    monkeypatch.setattr("esms_async._http.direct.IS_CHECKED", False)
     monkeypatch.setattr("esms_async._http.transport.IS_CHECKED", False)
 
 

@@ -32,18 +32,26 @@ FAULTS = [
     "http:503,phase=after,p=0.05",
 ]
 
-# What a job does that is run again until it ends well: the same messages, and a ledger.
+# What a job does that is run again until it ends well: the same messages, by the three routes in
+# turn, and a ledger.
 JOB = """
 import asyncio, sys
-from esms_async import Credentials, EsmsClient, LedgerError, Message, RetryPolicy, derive_request_id
+from esms_async import (
+    Brandname, Credentials, EsmsClient, Message, RetryPolicy, ZaloTemplate,
+    derive_request_id,
+)
 from esms_async.ledger import RedisLedger, SqliteLedger
 
 url, kind, place, count = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4])
 
 def messages():
     for number in range(count):
+        what = {"content": f"{number:06} la ma xac minh dang ky Baotrixemay cua ban"}
+        if number % 3 == 2:
+            what = {"params": {"otp": f"{number:06}"}}
+        route = (None, Brandname("Baotrixemay"), ZaloTemplate("4097", "207487"))[number % 3]
         yield Message(
-            f"0911{number:06}", f"{number:06} la ma", request_id=derive_request_id("job", number)
+            f"0911{number:06}", route=route, request_id=derive_request_id("job", number), **what
         )
 
 async def main():

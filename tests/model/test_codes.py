@@ -4,29 +4,41 @@ from unicodedata import normalize
 
 import pytest
 
-from esms_async.codes import CODES, Scope, lookup
+from esms_async import Brandname, FixedNumber, Message, Rejected, Route, ZaloTemplate
+from esms_async._send.outcome import SETTLING_CODES
+from esms_async.codes import CODES, RouteKind, Scope, lookup
 
-# "Send fixed number with cheap price" and "Table of error codes": what a fixed-number send meets.
+ALL, FIXED, BRANDNAME, ZALO = "all", RouteKind.FIXED, RouteKind.BRANDNAME, RouteKind.ZALO
+# "Bảng mã lỗi" and the pages of the sends: what a send meets, and on which routes.
 OF_A_SEND = {
-    "99": Scope.MESSAGE,
-    "100": Scope.ACCEPTED,
-    "101": Scope.ACCOUNT,
-    "102": Scope.ACCOUNT,
-    "103": Scope.ACCOUNT,
-    "108": Scope.MESSAGE,
-    "118": Scope.ACCOUNT,
-    "124": Scope.DUPLICATE,
-    "140": Scope.ACCOUNT,
-    "143": Scope.ACCOUNT,
-    "163": Scope.CALLER,
-    "177": Scope.MESSAGE,
-    "201": Scope.MESSAGE,
-    "300": Scope.CALLER,
+    "99": (Scope.ATTEMPT, ALL),
+    "100": (Scope.ACCEPTED, ALL),
+    "101": (Scope.ACCOUNT, ALL),
+    "102": (Scope.ACCOUNT, ALL),
+    "103": (Scope.ACCOUNT, ALL),
+    "104": (Scope.ROUTE, BRANDNAME),
+    "108": (Scope.MESSAGE, ALL),
+    "118": (Scope.ACCOUNT, ALL),
+    "124": (Scope.DUPLICATE, ALL),
+    "132": (Scope.ROUTE, FIXED),
+    "140": (Scope.ACCOUNT, ALL),
+    "143": (Scope.ACCOUNT, ALL),
+    "146": (Scope.ATTEMPT, BRANDNAME),
+    "163": (Scope.CALLER, FIXED),
+    "177": (Scope.ATTEMPT, BRANDNAME),
+    "201": (Scope.MESSAGE, BRANDNAME),
+    "204": (Scope.ROUTE, ZALO),
+    "300": (Scope.CALLER, BRANDNAME),
+    "789": (Scope.ROUTE, ZALO),
+    "790": (Scope.ATTEMPT, ZALO),
+    "791": (Scope.ROUTE, ZALO),
+    "799": (Scope.ROUTE, ZALO),
+    "801": (Scope.ATTEMPT, ZALO),
+    "802": (Scope.ROUTE, ZALO),
 }
 # fmt: off
 OF_OTHER_PRODUCTS = [str(code) for code in (
-    104, 105, 106, 107, 110, 115, 120, 146, 160, 171, 199, 204,
-    210, 301, 687, 789, 790, 791, 799, 801, 802, 851, 854,
+    105, 106, 107, 110, 115, 117, 120, 160, 171, 199, 210, 301, 687, 851, 854,
 )]
 # fmt: on
 
@@ -37,17 +49,53 @@ def test_the_table_is_whole() -> None:
 
 
 @pytest.mark.parametrize(
-    ("code", "scope"),
-    [*OF_A_SEND.items(), *((code, Scope.OTHER) for code in OF_OTHER_PRODUCTS)],
+    ("code", "scope", "routes"),
+    [
+        *((code, *row) for code, row in OF_A_SEND.items()),
+        *((code, Scope.OTHER, None) for code in OF_OTHER_PRODUCTS),
+    ],
 )
-def test_whom_a_code_concerns(code: str, scope: Scope) -> None:
-    """Each code has its scope, and a meaning and advice in one plain line each."""
+def test_whom_a_code_concerns(code: str, scope: Scope, routes: str | None) -> None:
+    """Each code has its scope, its routes, and a meaning and advice in one plain line each."""
     row = lookup(code)
     assert (row.code, row.scope) == (code, scope)
+    listed = {str(kind) for kind in row.routes}
+    assert listed == ({"fixed", "brandname", "zalo"} if routes == ALL else {routes} - {None})
     assert row is CODES[code]
     for text in (row.meaning, row.meaning_vi, row.advice, row.advice_vi):
         assert text.isprintable()
         assert len(text) > 10
+
+
+def test_what_settles_is_of_the_message_or_the_caller() -> None:
+    """Every other refusal proves nothing of an earlier attempt."""
+    told = {c for c, row in CODES.items() if row.scope in (Scope.MESSAGE, Scope.CALLER)}
+    assert told == SETTLING_CODES
+
+
+@pytest.mark.parametrize(
+    ("code", "route", "refuses", "elsewhere"),
+    [
+        ("104", Brandname("x"), True, False),
+        ("104", FixedNumber(), False, True),
+        ("104", None, True, False),
+        ("132", FixedNumber(), True, False),
+        ("799", ZaloTemplate("1", "2"), True, False),
+        ("146", Brandname("x"), False, False),
+        ("146", FixedNumber(), False, True),
+        ("177", Brandname("x"), False, False),
+        ("999", Brandname("x"), False, False),
+        (None, Brandname("x"), False, False),
+    ],
+)
+def test_what_refuses_a_whole_route(
+    code: str | None, route: Route | None, refuses: bool, elsewhere: bool
+) -> None:
+    """Only on the routes that the code is documented for; elsewhere the reason says so."""
+    rejection = Rejected(Message("0901888484", "x"), (), code=code, status=200, route=route)
+    assert rejection.refuses_route is refuses
+    assert rejection.route == route
+    assert ("no page lists it for the route" in str(rejection)) is elsewhere
 
 
 @pytest.mark.parametrize("code", [*CODES, "999"])

@@ -1,4 +1,4 @@
-"""A gateway that tells workers apart, workers as tasks and as processes, and what tests wait for."""
+"""A gateway that tells workers apart, and workers as tasks and as processes."""
 
 import asyncio
 import base64

@@ -56,9 +56,9 @@ async def test_a_slow_send_is_never_on_two_workers(
     async with (
         working(redis.url, gateway.url, deadline=30),
         working(redis.url, gateway.url, deadline=30),
+        queue.send_many(messages(4)) as outcomes,
     ):
-        async with queue.send_many(messages(4)) as outcomes:
-            assert [outcome.ok async for outcome in outcomes] == [True] * 4
+        assert [outcome.ok async for outcome in outcomes] == [True] * 4
     assert gateway.most_at_once == 1
     assert len(gateway.requests) == 4
 
@@ -117,7 +117,7 @@ async def test_what_waited_too_long_is_not_sent(
     assert timedelta(minutes=9) < left <= timedelta(minutes=10)
 
 
-def _poison() -> dict[str, dict[str, Any]]:
+def _poison() -> dict[str, dict[Any, Any]]:
     good = Message("0901888484", "686868 la ma", request_id="poison")
     fields = good.to_dict()
 
@@ -193,9 +193,7 @@ async def test_a_dead_message_of_a_batch_has_an_outcome(
     await until(is_there)
     with redis.client() as client:
         client.delete("esms:queue:bulk")
-        client.xadd(
-            "esms:queue:bulk", {"r": message.request_id, "m": "?", "b": "b", "n": "1"}
-        )
+        client.xadd("esms:queue:bulk", {"r": message.request_id, "m": "?", "b": "b", "n": "1"})
     async with working(redis.url, gateway.url):
         outcome = await following
     assert "no worker could read it" in str(outcome.error)

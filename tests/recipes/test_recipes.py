@@ -119,8 +119,8 @@ async def test_faststream(environ: dict[str, str], gateway: Gateway) -> None:
 async def test_arq(environ: dict[str, str], gateway: Gateway) -> None:
     """A job, run by arq's own worker until its queue is empty."""
     settings = recipe("arq_app").WorkerSettings
-    from arq import create_pool
-    from arq.worker import create_worker
+    from arq import create_pool  # noqa: PLC0415  # its session alone has it
+    from arq.worker import create_worker  # noqa: PLC0415  # the same
 
     pool = await create_pool(settings.redis_settings)
     for _ in range(2):

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from esms_async._send.clock import Moment, age, moment_at, now
+from esms_async._send.memory import Moment, age, moment_at, now
 
 HOUR = 3600.0
 BEGAN: Moment = (1_000_000.0, 5_000.0)
@@ -80,7 +80,7 @@ def test_without_a_clock_for_suspend_the_monotonic_clock_serves() -> None:
     script = (
         "import time\n"
         "if hasattr(time, 'CLOCK_BOOTTIME'): del time.CLOCK_BOOTTIME\n"
-        "from esms_async._send.clock import now\n"
+        "from esms_async._send.memory import now\n"
         "assert abs(now()[1] - time.monotonic()) < 60"
     )
     subprocess.run([sys.executable, "-c", script], check=True)

@@ -15,7 +15,7 @@ from esms_async import (
     Rejected,
     RequestIdConflict,
 )
-from esms_async._http.direct import HttpResponse, SendRequest
+from esms_async._http.transport import HttpResponse, SendRequest
 from esms_async.ledger import Entry, MemoryLedger, Settlement
 from tests.factories import CREDENTIALS, ONE_ATTEMPT, a_message
 from tests.scripted_gateway import ScriptedGateway, Step, accept

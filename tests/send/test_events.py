@@ -25,6 +25,7 @@ from esms_async import (
     Rejected,
     RequestIdConflict,
 )
+from esms_async._model.routes import FIXED_NUMBER
 from esms_async._send.events import Events
 from tests.factories import CREDENTIALS, ONE_ATTEMPT, QUICK, a_message
 from tests.scripted_gateway import ScriptedGateway
@@ -66,6 +67,7 @@ async def test_a_plain_send(gateway: ScriptedGateway, everything: pytest.LogCapt
     ]
     assert fields(attempt) == {
         "esms_request_id": message.request_id,
+        "esms_route": "fixed",
         "esms_phone": "090****484",
         "esms_attempt": 1,
         "esms_evidence": "accepted",
@@ -77,6 +79,7 @@ async def test_a_plain_send(gateway: ScriptedGateway, everything: pytest.LogCapt
     }
     assert fields(outcome) | {"esms_duration": 0} == {
         "esms_request_id": message.request_id,
+        "esms_route": "fixed",
         "esms_phone": "090****484",
         "esms_outcome": "accepted",
         "esms_attempts": 1,
@@ -235,7 +238,7 @@ def test_the_level_of_an_outcome(
 ) -> None:
     """What the account's owner must mend is an error, what cost a message a warning."""
     outcome = Outcome(MESSAGE, end) if isinstance(end, Receipt) else Outcome(MESSAGE, error=end)
-    Events(()).ended(outcome, (ATTEMPT,) * attempts, 0.1)
+    Events(()).ended(outcome, (ATTEMPT,) * attempts, 0.1, FIXED_NUMBER)
     (record,) = everything.records
     assert record.levelname == level
     reason = fields(record)["esms_error"]
@@ -257,7 +260,7 @@ def test_the_level_of_an_attempt(
     everything: pytest.LogCaptureFixture, evidence: Evidence, level: str
 ) -> None:
     """What the gateway answered is told by the outcome; what it did not is worth a line."""
-    Events(()).attempted(MESSAGE, 1, Attempt(NOON, 0.1, evidence, 403))
+    Events(()).attempted(MESSAGE, 1, Attempt(NOON, 0.1, evidence, 403), FIXED_NUMBER)
     (record,) = everything.records
     assert record.levelname == level
     assert record.getMessage().endswith(f"{evidence.value} (HTTP 403)")

@@ -28,9 +28,8 @@ from esms_async import (
     RetryPolicy,
     Status,
 )
-from esms_async._http.direct import HttpResponse, SendRequest
-from esms_async._http.transport import DEFAULT_BASE_URL
-from esms_async._send.clock import now
+from esms_async._http.transport import DEFAULT_BASE_URL, HttpResponse, SendRequest
+from esms_async._send.memory import now
 from esms_async.ledger import Claim, Entry, MemoryLedger, Settlement, SqliteLedger
 from esms_async.ledger.transitions import WINDOW, Reason
 from tests.factories import CREDENTIALS, ONE_ATTEMPT, QUICK, a_message

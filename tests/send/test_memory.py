@@ -23,8 +23,7 @@ from esms_async import (
 )
 from esms_async._model.routes import FIXED_NUMBER
 from esms_async._send import memory as memory_module
-from esms_async._send.clock import now
-from esms_async._send.memory import SETTLED_KEPT, Memory, Remembered, knowledge
+from esms_async._send.memory import SETTLED_KEPT, Memory, Remembered, knowledge, now
 from esms_async.ledger import MemoryLedger
 from esms_async.ledger.transitions import WINDOW, Decision, Knowledge, Reason
 from tests.factories import CREDENTIALS, ONE_ATTEMPT, a_message
@@ -97,13 +96,13 @@ def test_what_an_end_says_of_its_message(
     assert knowledge(end) == known
     memory = Memory()
     memory.remember(MESSAGE, end, since := now(), FIXED_NUMBER)
-    assert memory.recall(MESSAGE.request_id) == Remembered(MESSAGE, end, since, FIXED_NUMBER)
+    assert memory.rows.get(MESSAGE.request_id) == Remembered(MESSAGE, end, since, FIXED_NUMBER)
     assert Remembered(MESSAGE, end, since, FIXED_NUMBER).decision is decision
 
 
 def test_what_was_never_sent_is_not_remembered() -> None:
     """An unknown id is nothing."""
-    assert Memory().recall(MESSAGE.request_id) is None
+    assert Memory().rows.get(MESSAGE.request_id) is None
 
 
 def test_settled_results_are_bounded_in_number() -> None:
@@ -113,7 +112,7 @@ def test_settled_results_are_bounded_in_number() -> None:
     for count, message in enumerate(messages, start=1):
         memory.remember(message, Receipt(message.request_id), now(), FIXED_NUMBER)
         if count % 1000 == 0 or count in (SETTLED_KEPT - 1, SETTLED_KEPT, SETTLED_KEPT + 1):
-            kept = [one for one in messages if memory.recall(one.request_id)]
+            kept = [one for one in messages if memory.rows.get(one.request_id)]
             assert min(count, SETTLED_KEPT) <= len(kept) <= 2 * SETTLED_KEPT
             assert kept == messages[count - len(kept) : count]
 
@@ -124,7 +123,7 @@ def test_a_doubt_outlives_any_number_of_settled_results() -> None:
     memory.remember(MESSAGE, unknown, now(), FIXED_NUMBER)
     for number in range(2 * SETTLED_KEPT + 1):
         memory.remember(a_message(), Receipt(str(number)), now(), FIXED_NUMBER)
-    assert (found := memory.recall(MESSAGE.request_id)) is not None
+    assert (found := memory.rows.get(MESSAGE.request_id)) is not None
     assert found.result is unknown
 
 
@@ -138,11 +137,11 @@ def test_doubts_are_forgotten_once_the_gateway_has_forgotten(
     old, young = [a_message() for _ in range(10)], [a_message() for _ in range(10)]
     for message in old:
         memory.remember(message, OutcomeUnknown(message, (), "why"), past, FIXED_NUMBER)
-    assert all(memory.recall(one.request_id) for one in old)
+    assert all(memory.rows.get(one.request_id) for one in old)
     for message in young:
         memory.remember(message, OutcomeUnknown(message, (), "why"), present, FIXED_NUMBER)
-    assert not any(memory.recall(one.request_id) for one in old)
-    assert all(memory.recall(one.request_id) for one in young)
+    assert not any(memory.rows.get(one.request_id) for one in old)
+    assert all(memory.rows.get(one.request_id) for one in young)
 
 
 def test_a_doubt_that_ends_is_a_doubt_no_more() -> None:
@@ -150,7 +149,7 @@ def test_a_doubt_that_ends_is_a_doubt_no_more() -> None:
     memory = Memory()
     for end in (OutcomeUnknown(MESSAGE, (), "why"), RECEIPT):
         memory.remember(MESSAGE, end, now(), FIXED_NUMBER)
-        assert (found := memory.recall(MESSAGE.request_id)) is not None
+        assert (found := memory.rows.get(MESSAGE.request_id)) is not None
         assert found.result is end
 
 
@@ -282,7 +281,7 @@ async def test_another_message_under_the_same_id_is_a_conflict(gateway: Scripted
                         await again(other)
                     assert caught.value.message is other
             # A conflict is not remembered in place of what became of the first.
-            remembered = client._sender._memory.recall(message.request_id)
+            remembered = client._sender._memory.rows.get(message.request_id)
             assert remembered is not None
             assert remembered.message is message
     assert len(gateway.bodies) == len(ends)
@@ -295,7 +294,7 @@ async def test_nothing_of_a_failed_send_is_kept_alive(gateway: ScriptedGateway) 
     async with a_client(gateway) as client:
         with pytest.raises(OutcomeUnknown) as caught:
             await client.send(message)
-        remembered = client._sender._memory.recall(message.request_id)
+        remembered = client._sender._memory.rows.get(message.request_id)
     assert caught.value.__traceback__ is not None
     assert remembered is not None
     assert isinstance(remembered.result, OutcomeUnknown)

@@ -2,6 +2,7 @@
 
 import asyncio
 import copy
+import json
 import pickle
 from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
@@ -12,23 +13,50 @@ import pytest
 from tenacity import stop_after_attempt, wait_none
 
 from esms_async import (
+    Brandname,
     ConfigurationError,
     EsmsClient,
+    FixedNumber,
+    InvalidMessage,
+    LedgerError,
+    Message,
+    OutcomeUnknown,
     QueryAccountRejected,
     QueryError,
     QueryRejected,
     QueryUnanswered,
     RetryPolicy,
     UsageError,
+    ZaloTemplate,
 )
-from esms_async.emulator import AccountState, Clock, Emulator, Settings
-from esms_async.queries import Balance, SendStatus
+from esms_async.emulator import (
+    AccountSetup,
+    AccountState,
+    BrandnameSetup,
+    Clock,
+    Emulator,
+    Settings,
+)
+from esms_async.ledger import Entry, Ledger, MemoryLedger
+from esms_async.queries import AccountBrandname, Balance, BrandnameType, SendStatus, Templates
+from esms_async.testing import EmulatedClient, emulated_client
 from tests.answering import CUT, Answering
 from tests.factories import CREDENTIALS, ONE_ATTEMPT, QUICK, SECRET_KEY, a_message
 
 ONE_DONG = Balance(Decimal(1))
+SHOP = AccountSetup("default", None, brandnames=(BrandnameSetup("Baotrixemay", ()),))
 BALANCE = b'{"Balance":1,"CodeResponse":"100"}'
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
+BRAND = Brandname("Baotrixemay")
+TEXT = "686868 la ma xac minh dang ky Baotrixemay cua ban"
+
+
+class BrokenLedger(MemoryLedger):
+    """A ledger that can be opened, and not read."""
+
+    async def look_up(self, request_id: str) -> Entry | None:
+        """Fail."""
+        raise LedgerError("the disk is gone")
 
 
 def client_of(gateway: Emulator | Answering, retry: RetryPolicy = QUICK) -> EsmsClient:
@@ -160,11 +188,12 @@ async def test_the_list_is_read_page_by_page() -> None:
         async for outcome in client.send_many(map(a_message, numbers), concurrency=32):
             assert outcome.ok
         now = datetime.now(UTC) + timedelta(minutes=1)
+        since = now - timedelta(hours=1)
         emulator.fault("reset@sent_data,times=2")
-        listed = [message.sms_id async for message in client.sent(LONG_AGO, now)]
+        listed = [message.sms_id async for message in client.sent(since, now)]
         assert listed == [message.sms_id for message in emulator.messages]
         before = len(emulator.requests)
-        async with aclosing(client.sent(LONG_AGO, now)) as sent:
+        async with aclosing(client.sent(since, now)) as sent:
             first = await anext(sent)
         assert first.phone == emulator.messages[0].phone
         assert len(emulator.requests) == before + 1
@@ -185,8 +214,8 @@ def a_page(*sms_ids: str, total: str = "null") -> bytes:
     [
         # The count is missing: an empty page is the last.
         ([a_page("a", "b"), a_page("c"), a_page()], 3),
-        # The gateway gives shorter pages than were asked for, and a count.
-        ([a_page("a", "b", total='"3"'), a_page("c", total="3")], 2),
+        # The count is of one page, or of all: nobody knows, so it ends nothing.
+        ([a_page("a", "b", total='"2"'), a_page("c", total="1"), a_page(total="3")], 3),
         # A line moved to the next page meanwhile, or is given on every page for ever.
         ([a_page("a", "b"), a_page("b", "c"), a_page("b", "c")], 3),
         ([a_page("a", "b", "c", "c", total="99"), a_page("a")], 2),
@@ -281,3 +310,136 @@ async def test_no_secret_in_an_error() -> None:
             error = caught.value
             assert error.__cause__ is None
             assert SECRET_KEY not in str(error) + repr(error) + repr(vars(error))
+
+
+async def test_a_long_period_is_read_in_pieces() -> None:
+    """Each is of 3 days at most, they leave no gap, and no line comes twice."""
+    async with Answering(a_page("a", total="99")) as gateway, client_of(gateway) as client:
+        listed = [one.sms_id async for one in client.sent(LONG_AGO, LONG_AGO + timedelta(days=8))]
+        assert listed == ["a"]
+    asked = [json.loads(body) for _, _, _, body in gateway.asked]
+    assert [(one["From"][:10], one["To"][:10], one["Page"]) for one in asked] == [
+        ("2020-01-01", "2020-01-04", "1"),
+        ("2020-01-01", "2020-01-04", "2"),
+        ("2020-01-04", "2020-01-07", "1"),
+        ("2020-01-07", "2020-01-09", "1"),
+    ]
+
+
+async def test_each_kind_of_route_has_its_list() -> None:
+    """The client's default decides, unless the call names another route."""
+    async with emulated_client(route=BRAND) as client:
+        await client.send(Message("0901888484", TEXT))
+        await client.send(Message("0901888484", "x", route=FixedNumber()))
+        await client.send(Message("0901888484", params={"otp": "1"}, route=ZaloTemplate("1", "2")))
+        now = datetime.now(UTC)
+        since, until = now - timedelta(hours=1), now + timedelta(minutes=1)
+        for route, kind in ((None, "2"), (FixedNumber(), "8"), (ZaloTemplate("3", "4"), "25")):
+            listed = [one async for one in client.sent(since, until, route=route)]
+            assert [one.sms_type for one in listed] == [kind]
+        with pytest.raises(ConfigurationError, match="route"):
+            client.sent(since, until, route="8")  # type: ignore[arg-type]  # what an untyped caller may pass
+
+
+async def test_brandnames_templates_and_the_price() -> None:
+    """What the account has, what its texts must be, and what one costs."""
+    async with emulated_client(route=BRAND) as client:
+        (brandname,) = await client.brandnames()
+        assert brandname == AccountBrandname("Baotrixemay", BrandnameType.CUSTOMER_CARE)
+        templates = await client.templates(BRAND)
+        assert templates == await client.templates("Baotrixemay")
+        assert len(templates) == len(list(templates)) > 0
+        assert templates.match(TEXT)
+        assert not templates.match("686868 la ma")
+        assert (await client.price(Message("0901888484", TEXT))).amount == Decimal(850)
+        assert client.emulator.messages == []
+        with pytest.raises(QueryRejected) as caught:
+            await client.templates("Nobody")
+        assert caught.value.code == "104"
+        with pytest.raises(ConfigurationError):
+            await client.templates("")
+        with pytest.raises(ConfigurationError, match="route fixed"):
+            await client.price(Message("0901888484", TEXT, route=FixedNumber()))
+
+
+async def test_the_status_of_a_zalo_message() -> None:
+    """It is asked by the OAID and Zalo's own id of the message."""
+    told = b'{"CodeResult":"100","Data":{"delivery_time":"1","message":"m","status":1}}'
+    async with Answering(told) as gateway, client_of(gateway) as client:
+        status = await client.zalo_status("4097", "6dc7")
+        assert status is not None
+        assert status.delivered
+        ((method, path, _, body),) = gateway.asked
+        assert (method, path) == ("POST", "/GetZaloMessageStatus")
+        assert json.loads(body)["OAID"] == "4097"
+
+
+@pytest.mark.parametrize("own", [True, False], ids=["own route", "default"])
+async def test_a_text_that_fits_no_template_does_not_leave(own: bool) -> None:
+    """It is InvalidMessage; other brandnames and other routes are not checked."""
+    templates = Templates("Baotrixemay", ["{P1,20} la ma xac minh dang ky Baotrixemay cua ban"])
+    route = None if own else BRAND
+    options = {} if route is None else {"route": route}
+    async with emulated_client(templates=templates, **options) as client:  # type: ignore[arg-type]  # a route
+        with pytest.raises(
+            InvalidMessage, match=r"content: fits no template .* must not have 21 characters"
+        ):
+            text = "1" * 21 + TEXT[6:]
+            await client.send(Message("0901888484", text, route=BRAND if own else None))
+        await client.send(Message("0901888484", "anything", route=FixedNumber()))
+        await client.send(Message("0901888484", TEXT, route=BRAND if own else None))
+        assert len(client.emulator.requests) == 2
+        other = Message("0901888484", "anything", route=Brandname("Other"))
+        with pytest.raises(Exception, match="code 104"):
+            await client.send(other)
+
+
+async def test_what_is_no_templates() -> None:
+    """The error names the option."""
+    for value in ("x", ["x"], [None]):
+        with pytest.raises(ConfigurationError, match="templates"):
+            EsmsClient(CREDENTIALS, templates=value)  # type: ignore[arg-type]  # what an untyped caller may pass
+
+
+@pytest.mark.parametrize("ledger", [None, MemoryLedger()], ids=["no ledger", "ledger"])
+async def test_a_text_that_fits_no_more_may_have_been_accepted(ledger: Ledger | None) -> None:
+    """A template that came later does not turn "unknown" and "accepted" into "not sent"."""
+    message, taken = a_message(), a_message(content="another text")
+    fitting = a_message()
+    strict = {"route": BRAND, "templates": Templates("Baotrixemay", ["x"])}
+    emulator = Emulator(accounts=[SHOP])
+    async with emulator:
+        usual = {"retry": ONE_ATTEMPT, "route": BRAND}
+        async with EmulatedClient(emulator, ledger=ledger, **usual) as client:  # type: ignore[arg-type]  # ClientOptions
+            await client.send(taken)
+            emulator.fault("reset@send,times=1")
+            with pytest.raises(OutcomeUnknown):
+                await client.send(message)
+            # In the same process, the client itself remembers.
+            client._options = EmulatedClient(emulator, **strict)._options  # type: ignore[arg-type]  # ClientOptions
+            with pytest.raises(OutcomeUnknown, match="may have been accepted"):
+                await client.send(message)
+            with pytest.raises(InvalidMessage):
+                await client.send(fitting)
+            with pytest.raises(OutcomeUnknown, match="may have been accepted"):
+                await client.resume(a_message())
+        if ledger is None:
+            return
+        async with EmulatedClient(emulator, ledger=ledger, **strict) as client:  # type: ignore[arg-type]  # ClientOptions
+            with pytest.raises(OutcomeUnknown, match="may have been accepted"):
+                await client.send(pickle.loads(pickle.dumps(message)))  # noqa: S301  # its own bytes
+            receipt = await client.send(pickle.loads(pickle.dumps(taken)))  # noqa: S301  # the same
+            assert receipt.sms_id
+            with pytest.raises(InvalidMessage):
+                await client.send(pickle.loads(pickle.dumps(a_message())))  # noqa: S301  # the same
+            changed = Message(message.phone, "changed", request_id=message.request_id)
+            with pytest.raises(InvalidMessage):
+                await client.send(changed)
+
+
+async def test_a_ledger_that_fails_leaves_open_what_fits_no_more() -> None:
+    """Whoever made the message may have sent it, when its text fitted."""
+    strict = {"route": BRAND, "templates": Templates("Baotrixemay", ["x"])}
+    async with emulated_client(ledger=BrokenLedger(), **strict) as client:  # type: ignore[arg-type]  # ClientOptions
+        with pytest.raises(OutcomeUnknown, match="ledger could not say"):
+            await client.send(pickle.loads(pickle.dumps(a_message())))  # noqa: S301  # its own bytes

@@ -5,12 +5,15 @@ import json
 import pytest
 
 from esms_async import (
+    AccountRejected,
     Brandname,
     ConfigurationError,
     EsmsClient,
     FixedNumber,
     InvalidMessage,
     Message,
+    OutcomeUnknown,
+    Rejected,
     RequestIdConflict,
     Route,
     ZaloTemplate,
@@ -21,7 +24,7 @@ from esms_async.emulator import Emulator
 from esms_async.ledger import Ledger, MemoryLedger
 from esms_async.ledger.transitions import fingerprint
 from esms_async.testing import EmulatedClient, emulated_client
-from tests.factories import CREDENTIALS
+from tests.factories import CREDENTIALS, ONE_ATTEMPT, QUICK
 
 PHONE = "0901888484"
 TEXT = "686868 la ma xac minh dang ky Baotrixemay cua ban"
@@ -127,10 +130,12 @@ async def test_what_the_default_route_does_not_take_leaves_nothing(
 ) -> None:
     """The check is made at the send, before the claim; the id stays free."""
     async with emulated_client(route=route, ledger=ledger) as client:
-        for call in (client.send, client.resume):
-            with pytest.raises(InvalidMessage) as raised:
-                await call(message)
-            assert raised.value.field == field
+        with pytest.raises(InvalidMessage) as raised:
+            await client.send(message)
+        assert raised.value.field == field
+        # Who resumes knows of an attempt, by whatever route it was made.
+        with pytest.raises(OutcomeUnknown, match=field):
+            await client.resume(message)
         assert requests_of(client) == 0
         fitting = ZALO if message.params else BRAND
         assert (await client.with_options(route=fitting).send(message)).sms_id
@@ -205,3 +210,95 @@ def test_the_fields_of_each_route(dumps: None) -> None:
     }
     fixed = Message(PHONE, TEXT, request_id="x")
     assert json.loads(encode(fixed)) == {**common, **text, "SmsType": "8"}
+
+
+@pytest.mark.parametrize("own", [True, False], ids=["own route", "default"])
+async def test_a_brandname_that_does_not_exist_stops_a_stream(own: bool) -> None:
+    """Code 104 would meet every message of it: nothing more is pulled, and the reason is raised."""
+    nobody = Brandname("Nobody")
+    route = nobody if own else None
+    messages = (Message(f"09011{number:05}", TEXT, route=route) for number in range(1000))
+    async with emulated_client(route=BRAND if own else nobody) as client:
+        outcomes = client.send_many(messages, concurrency=4)
+        told = 0
+        with pytest.raises(Rejected) as caught:
+            async for _ in outcomes:
+                told += 1
+        assert caught.value.code == "104"
+        assert not isinstance(caught.value, AccountRejected)
+        assert caught.value.route == nobody
+        assert caught.value.refuses_route
+        assert 0 < told < 20
+        assert requests_of(client) == told
+
+
+async def test_a_text_without_a_template_stops_no_stream() -> None:
+    """Code 146 is of one message; the next one may fit."""
+    texts = ["no template", TEXT, "no template", TEXT]
+    messages = [Message(f"09011{number:05}", text) for number, text in enumerate(texts)]
+    async with (
+        emulated_client(route=BRAND) as client,
+        client.send_many(messages, ordered=True) as outcomes,
+    ):
+        told = [outcome.ok async for outcome in outcomes]
+    assert told == [False, True, False, True]
+
+
+@pytest.mark.parametrize("code", ["104", "146", "177", "99", "799", "132"])
+async def test_a_refusal_after_a_lost_answer_proves_nothing(code: str) -> None:
+    """The attempt before it may have been accepted, on every route."""
+    for message in (
+        Message(PHONE, TEXT, route=BRAND),
+        Message(PHONE, TEXT, route=FixedNumber()),
+        Message(PHONE, params=OTP, route=ZALO),
+    ):
+        async with emulated_client(retry=QUICK) as client:
+            client.emulator.fault("reset@send,phase=after,times=1")
+            client.emulator.fault(f"code:{code}@send")
+            with pytest.raises(OutcomeUnknown) as caught:
+                await client.send(message)
+            assert caught.value.rejection is not None
+            assert caught.value.rejection.code == code
+            assert client.emulator.accepted(message.request_id) == 1
+
+
+@pytest.mark.parametrize("code", ["108", "163", "201", "300"])
+async def test_a_rejection_of_the_message_settles_on_every_route(code: str) -> None:
+    """Every earlier attempt would have met it, too."""
+    for message in (
+        Message(PHONE, TEXT, route=BRAND),
+        Message(PHONE, params=OTP, route=ZALO),
+    ):
+        async with emulated_client(retry=QUICK) as client:
+            client.emulator.fault("reset@send,phase=before,times=1")
+            client.emulator.fault(f"code:{code}@send")
+            with pytest.raises(Rejected) as caught:
+                await client.send(message)
+            assert caught.value.code == code
+
+
+@pytest.mark.parametrize("by_message", [True, False], ids=["by Message", "by the default"])
+async def test_reconcile_finds_a_brandname_message(by_message: bool) -> None:
+    """It reads the lists of the default route and of the routes that Messages name."""
+    message = Message(PHONE, TEXT, route=BRAND)
+    async with emulated_client(ledger=MemoryLedger(), trackable=True, retry=ONE_ATTEMPT) as client:
+        client.emulator.fault("reset@send,phase=after,times=1")
+        with pytest.raises(OutcomeUnknown):
+            await client.send(message)
+        assert not (await client.reconcile([message.request_id])).settled
+        view = client if by_message else client.with_options(route=BRAND)
+        found = await view.reconcile([message] if by_message else None)
+        assert [one.request_id for one in found.settled] == [message.request_id]
+        assert found.unknown == ()
+        with pytest.raises(ConfigurationError, match="several sends"):
+            await client.reconcile(message)  # type: ignore[arg-type]  # what an untyped caller may pass
+
+
+async def test_the_log_names_the_route(caplog: pytest.LogCaptureFixture) -> None:
+    """The default of the view that sent it, where the message names none."""
+    with caplog.at_level("DEBUG", "esms_async"):
+        async with emulated_client() as client:
+            await client.with_options(route=BRAND).send(Message(PHONE, TEXT))
+            await client.send(Message(PHONE, params=OTP, route=ZALO))
+    routes = [record.esms_route for record in caplog.records if hasattr(record, "esms_route")]
+    assert routes == [str(BRAND)] * 2 + [str(ZALO)] * 2

@@ -1,9 +1,10 @@
 """Random callers against a gateway of its own: no phone gets two messages, and nobody is lied to.
 
 Each world is one choice of ledger, transport, session and of the one assumption about the gateway.
-In it, messages are sent by one to four callers at once, over two clients, through streams too;
-callers are cancelled at random moments, clocks jump, ledgers fail, and the gateway meets every
-third request with a fault. What each caller was told is then held against the gateway's count.
+In it, messages travel by all three routes, some by the default of their client. They are sent by
+one to four callers at once, over two clients, through streams too; callers are cancelled at random
+moments, clocks jump, ledgers fail, and the gateway meets every third request with a fault. What
+each caller was told is then held against the gateway's count.
 
 A failure names its seed; `ESMS_TRUTH_SEED=<seed>` repeats it as far as real sockets allow.
 """
@@ -22,9 +23,11 @@ import pytest
 from tenacity import wait_none
 
 from esms_async import (
+    Brandname,
     DuplicateRequestId,
     EsmsClient,
     EsmsError,
+    FixedNumber,
     LedgerError,
     Message,
     NotSent,
@@ -33,6 +36,8 @@ from esms_async import (
     Rejected,
     RequestIdExpired,
     RetryPolicy,
+    Route,
+    ZaloTemplate,
     derive_request_id,
     new_request_id,
 )
@@ -66,8 +71,10 @@ SEED = int(os.environ.get("ESMS_TRUTH_SEED") or random.SystemRandom().randrange(
 FEW = 30
 MANY = 640
 AT_ONCE = 48
+ROUTES: list[Route] = [FixedNumber(), Brandname("Baotrixemay"), ZaloTemplate("4097", "207487")]
 SETTLING = {"108", "163", "201", "300"}
 POLICY = RetryPolicy(attempts=3, attempt_timeout=0.4, deadline=20, wait=wait_none(), budget=None)
+PATIENT = attrs.evolve(POLICY, attempt_timeout=60, deadline=180)
 
 FAULTS: list[tuple[float, Plan]] = [
     (70, PLAIN),
@@ -93,6 +100,8 @@ FAULTS: list[tuple[float, Plan]] = [
     (1, Plan(code="101", status=401)),
     (1, Plan(code="140", status=403)),
     (1, Plan(code="99")),
+    (1, Plan(code="104")),
+    (1, Plan(code="146")),
     (1, Plan(code="177")),
     (1, Plan(code="7777")),
     (1, Plan(code="103", end="reset")),
@@ -122,6 +131,15 @@ def assume(patch: pytest.MonkeyPatch, *, rejected_uses_up_id: bool) -> None:
     except ModuleNotFoundError:
         table = importlib.import_module("esms_async._send.outcome")
     patch.setattr(table, "REJECTED_USES_UP_ID", rejected_uses_up_id, raising=False)
+
+
+def make_message(rng: random.Random, phone: str, request_id: str, default: Route) -> Message:
+    """Make a message that travels by some route, which it leaves to its client now and then."""
+    route = rng.choice(ROUTES)
+    named = None if route == default and rng.random() < 0.5 else route
+    if isinstance(route, ZaloTemplate):
+        return Message(phone, params={"otp": "686868"}, route=named, request_id=request_id)
+    return Message(phone, TEXT, route=named, request_id=request_id)
 
 
 def refuse(fields: Any) -> str | None:
@@ -308,12 +326,11 @@ class World:
         rng, gateway = self.rng, self.gateway
         run = rng.randrange(10**9)
         made = [
-            Message(
+            make_message(
+                rng,
                 f"03{number:08}",
-                TEXT,
-                request_id=(
-                    derive_request_id(run, number) if rng.random() < 0.2 else new_request_id()
-                ),
+                derive_request_id(run, number) if rng.random() < 0.2 else new_request_id(),
+                self.clients["a"].route,
             )
             for number in range(count)
         ]
@@ -356,6 +373,10 @@ class World:
         gateway = self.gateway
         gateway.draw = lambda: PLAIN
         self.ledger_fails = 0.0
+        # A busy machine must not look like a gateway that does not answer.
+        self.clients = {
+            tag: client.with_options(retry=PATIENT) for tag, client in self.clients.items()
+        }
         places = asyncio.Semaphore(AT_ONCE)
 
         async def end(message: Message) -> None:
@@ -501,6 +522,7 @@ async def make_world(
                 )
             )
             world = World(rng, gateway, {}, ledger != "none", uses_up, clocks)
+            default = rng.choice(ROUTES)
             ledgers: list[Any] = [None, None]
             if ledger != "none":
                 place = make_place(ledger, clocks.wall)
@@ -521,6 +543,7 @@ async def make_world(
                         injected=injected,
                         tag=tag,
                         ledger=its_ledger,
+                        route=default,
                         retry=POLICY,
                         limiter=Jitter(rng),
                     )

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from datetime import datetime
+from decimal import Decimal
 from typing import Unpack, assert_type
 
 import aiohttp
@@ -51,6 +52,7 @@ from esms_async.ledger import (
     SqliteLedger,
 )
 from esms_async.otp import Challenge, Guard, Otp, OtpRefused, Purpose, SqliteOtpStore, Verification
+from esms_async.queries import AccountBrandname, Templates, ZaloStatus
 from esms_async.testing import EmulatedClient, EmulatedOptions, emulated_client
 
 
@@ -205,3 +207,18 @@ async def codes(esms: EsmsClient) -> None:
         assert_type(result.ok, bool)
         assert_type(result.attempts_left, int)
         assert_type(result.device, str | None)
+
+
+async def routes(esms: EsmsClient, message: Message) -> None:
+    """How a message travels, and what can be asked of a route."""
+    assert_type(esms.route, FixedNumber | Brandname | ZaloTemplate)
+    view = esms.with_options(route=Brandname("Baotrixemay"), retry=esms.retry)
+    assert_type(view, EsmsClient)
+    assert_type(await view.brandnames(), tuple[AccountBrandname, ...])
+    templates = await view.templates("Baotrixemay")
+    assert_type(templates, Templates)
+    assert_type([one.text for one in templates], list[str])
+    assert_type(templates.match("text").part, str | None)
+    assert_type((await view.price(message)).amount, Decimal)
+    assert_type(await view.zalo_status("4097", "6dc7"), ZaloStatus | None)
+    Message("0901888484", params={"otp": "686868"}, route=ZaloTemplate("1", "2", sending_mode="3"))

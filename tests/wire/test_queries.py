@@ -10,32 +10,60 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from esms_async import (
+    Brandname,
     ConfigurationError,
+    Message,
     QueryAccountRejected,
     QueryError,
     QueryRejected,
     QueryUnanswered,
+    ZaloTemplate,
 )
 from esms_async._model.messages import VIETNAM_TIME
+from esms_async._model.routes import FIXED_NUMBER
 from esms_async._wire.queries import (
     Question,
-    SentPage,
     ask_balance,
+    ask_brandnames,
+    ask_price,
     ask_receivers,
     ask_sent,
     ask_status,
+    ask_templates,
+    ask_zalo_status,
     check_period,
     decode,
 )
-from esms_async.queries import Balance, Receiver, SendResult, SendStatus, SentMessage, SmsStatus
+from esms_async.codes import RouteKind
+from esms_async.queries import (
+    AccountBrandname,
+    Balance,
+    BrandnameTemplate,
+    BrandnameType,
+    Price,
+    Receiver,
+    SendResult,
+    SendStatus,
+    SentMessage,
+    SmsStatus,
+    Templates,
+    ZaloDelivery,
+    ZaloStatus,
+)
 from tests.factories import API_KEY, CREDENTIALS, JSON_VALUES, SECRET_KEY
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=VIETNAM_TIME)
+BRAND = Brandname("Baotrixemay")
+MESSAGE = Message("0901888484", "686868 la ma", unicode=True)
 QUESTIONS: list[Question[object]] = [
     ask_balance(),
     ask_status("d8e0"),
     ask_receivers("d8e0"),
     ask_sent(NOON, NOON, 1),
+    ask_brandnames(),
+    ask_templates("Baotrixemay"),
+    ask_price(MESSAGE, BRAND),
+    ask_zalo_status("4097311281936189049", "6dc7"),
 ]
 
 
@@ -128,7 +156,7 @@ def test_a_page_of_what_was_sent() -> None:
         "SmsId": 29000001,
         "SmsType": 8,
     }
-    odd = {"SendResult": 7, "SendStatus": "3", "Campaign": ""}
+    odd = {"SendResult": 7, "SendStatus": "6", "Campaign": ""}
     page = read(
         ask_sent(NOON, NOON, 1), {"CodeResult": "100", "CountTotal": "2", "SentData": [row, odd]}
     )
@@ -145,7 +173,7 @@ def test_a_page_of_what_was_sent() -> None:
         "8",
         "29000001",
     )
-    assert page == SentPage((line, SentMessage(None, None, None, send_status=3, send_result=7)), 2)
+    assert page == (line, SentMessage(None, None, None, send_status=6, send_result=7))
 
 
 @pytest.mark.parametrize("name", ["SentData", "ReceiverList"])
@@ -282,7 +310,8 @@ NAMES = st.sampled_from([
     "CodeResult", "Balance", "UserID", "SMSID", "SendFailed", "SendStatus", "SendSuccess",
     "TotalPrice", "TotalReceiver", "TotalSent", "ReceiverList", "IsSent", "NetworkName", "Phone",
     "Retry", "SentResult", "CountTotal", "SentData", "Campaign", "Content", "ReferenceId",
-    "SellPrice", "SendResult", "SentTime", "SmsId", "SmsType",
+    "SellPrice", "SendResult", "SentTime", "SmsId", "SmsType", "ListBrandName", "Brandname", "Type",
+    "BrandnameTemplates", "NetworkID", "TempContent", "TempId", "Data", "delivery_time", "status",
 ])
 # fmt: on
 ROWS = st.lists(st.dictionaries(NAMES, JSON_VALUES, max_size=3), max_size=2)
@@ -297,3 +326,95 @@ def test_no_field_is_too_odd(
     """The same where the fields are those of the gateway, with anything in them."""
     with suppress(QueryError):
         read(question, answer if code is None else {**answer, "CodeResult": code})
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"CodeResponse": "100", "ListBrandName": [{"Brandname": "Baotrixemay", "Type": 2}]},
+        {"CodeResult": 100, "listbrandname": [{"BrandName": "Baotrixemay", "type": "2"}, {}]},
+    ],
+)
+def test_brandnames(answer: object) -> None:
+    """Page "Hàm lấy danh sách Brandname"; a row without a name is left out."""
+    assert read(ask_brandnames(), answer) == (
+        AccountBrandname("Baotrixemay", BrandnameType.CUSTOMER_CARE),
+    )
+
+
+def test_wrong_keys_of_the_list_of_brandnames() -> None:
+    """The code stands under another name than that of the list."""
+    with pytest.raises(QueryAccountRejected) as caught:
+        read(ask_brandnames(), {"CodeResult": "101", "ErrorMessage": "Authorize Failed"})
+    assert caught.value.code == "101"
+
+
+def test_templates() -> None:
+    """Page "Hàm lấy danh sách template tin chăm sóc khách hàng", and code 104 of a wrong name."""
+    row = {"NetworkID": 6, "TempContent": "{P1,20} la ma", "TempId": 458}
+    answer = {"BrandnameTemplates": [row], "CodeResult": "100", "ErrorMessage": "success"}
+    assert read(ask_templates("Baotrixemay"), answer) == Templates(
+        "Baotrixemay", [BrandnameTemplate("{P1,20} la ma", 6, "458")]
+    )
+    with pytest.raises(QueryUnanswered, match="TempContent"):
+        read(ask_templates("x"), {"CodeResult": "100", "BrandnameTemplates": [{}]})
+    with pytest.raises(QueryRejected) as caught:
+        read(ask_templates("x"), {"CodeResult": "104"})
+    assert caught.value.code == "104"
+
+
+def test_the_price() -> None:
+    """Page "Hàm tạm tính giá tin nhắn CSKH"; of other routes no page tells a price."""
+    answer = {"CodeResult": "100", "TotalPrice": 850, "TotalReceiver": 1}
+    assert read(ask_price(MESSAGE, BRAND), answer) == Price(Decimal(850), 1)
+    assert ask_price(MESSAGE, BRAND).fields["IsUnicode"] == "1"
+    with pytest.raises(QueryUnanswered, match="TotalPrice"):
+        read(ask_price(MESSAGE, BRAND), {"CodeResult": "100"})
+    for route in (FIXED_NUMBER, ZaloTemplate("1", "2")):
+        with pytest.raises(ConfigurationError, match=r"the route (fixed|zalo)"):
+            ask_price(MESSAGE, route)
+
+
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [
+        (
+            {"delivery_time": "1767678030984", "message": "delivered", "status": 1},
+            ZaloStatus(
+                "6dc7",
+                ZaloDelivery.DELIVERED,
+                datetime(2026, 1, 6, 12, 40, 30, 984000, VIETNAM_TIME),
+                "delivered",
+            ),
+        ),
+        ({"delivery_time": "0", "status": "-1"}, ZaloStatus("6dc7", ZaloDelivery.UNKNOWN_TO_ZALO)),
+        ({"delivery_time": 10**17, "status": 9}, ZaloStatus("6dc7", 9)),
+    ],
+)
+def test_the_status_of_a_zalo_message(data: object, status: ZaloStatus) -> None:
+    """Page "Hàm lấy thông tin trạng thái ZNS"."""
+    question = ask_zalo_status("4097", "6dc7")
+    assert read(question, {"CodeResult": "100", "Data": data}) == status
+    assert status.delivered is (status.delivery == 1)
+    assert read(question, {"CodeResult": "854"}) is None
+    with pytest.raises(QueryRejected):
+        read(question, {"CodeResult": "160"})
+    with pytest.raises(ConfigurationError, match="oa_id"):
+        ask_zalo_status("", "6dc7")
+
+
+def test_both_forms_of_the_list() -> None:
+    """Until 2024 a row had SentResult, a time with the day first, and SendStatus 3."""
+    older = {"SentResult": True, "SentTime": "23/11/2023 17:06:37", "SendStatus": 3}
+    answer = {"CodeResult": "100", "SentData": [older]}
+    row = SentMessage(
+        None,
+        None,
+        None,
+        sent_at=datetime(2023, 11, 23, 17, 6, 37, tzinfo=VIETNAM_TIME),
+        send_status=SendStatus.SENDING,
+        send_result=SendResult.SUCCEEDED,
+    )
+    assert read(ask_sent(NOON, NOON, 1), answer) == (row,)
+    kinds = [ask_sent(NOON, NOON, 1, kind).fields["SmsType"] for kind in RouteKind]
+    assert kinds == ["8", "2", "25"]

@@ -6,8 +6,7 @@ from typing import Final, cast
 
 import attrs
 
-from esms_async._http.direct import SendRequest, TransportFailure
-from esms_async._http.transport import Transport
+from esms_async._http.transport import SendRequest, Transport, TransportFailure
 from esms_async._model.codes import Scope, lookup
 from esms_async._model.errors import EsmsError
 from esms_async._model.messages import Credentials, Message

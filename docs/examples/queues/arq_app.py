@@ -37,6 +37,3 @@ class WorkerSettings:
     on_startup = startup
     on_shutdown = shutdown
     redis_settings = RedisSettings.from_dsn(REDIS)
-
-
-# elsewhere: await pool.enqueue_job("send_sms", Message("0901888484", "686868 la ma").to_dict())

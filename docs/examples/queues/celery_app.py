@@ -26,6 +26,3 @@ def send_sms(fields: dict[str, Any]) -> None:
 async def _send(message: Message) -> None:
     async with EsmsClient.from_env(ledger=RedisLedger(REDIS)) as esms:
         await esms.send(message)
-
-
-# elsewhere: send_sms.delay(Message("0901888484", "686868 la ma").to_dict())

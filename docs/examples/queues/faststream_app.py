@@ -31,6 +31,3 @@ app = FastStream(broker, lifespan=lifespan)
 async def send_sms(fields: dict[str, Any], esms: EsmsClient = Context()) -> None:
     """Send a message; delivered twice, it is sent once."""
     await esms.send(Message.from_dict(fields))
-
-
-# elsewhere: await broker.publish(message.to_dict(), stream="sms")

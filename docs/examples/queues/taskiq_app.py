@@ -28,6 +28,3 @@ async def close_client(state: TaskiqState) -> None:
 async def send_sms(fields: dict[str, Any], context: Annotated[Context, TaskiqDepends()]) -> None:
     """Send a message; delivered twice, it is sent once."""
     await context.state.esms.send(Message.from_dict(fields))
-
-
-# elsewhere: await send_sms.kiq(Message("0901888484", "686868 la ma").to_dict())
