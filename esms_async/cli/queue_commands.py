@@ -16,7 +16,7 @@ from esms_async.cli.screen import Screen
 from esms_async.cli.worker import worker
 
 if TYPE_CHECKING:
-    from esms_async.queue.streams import Streams
+    from esms_async.queue.streams import QueueStreams
 
 _POLL = 0.2
 
@@ -106,20 +106,20 @@ def _add(
 
 
 @asynccontextmanager
-async def _opened(url: str | None, name: str) -> "AsyncGenerator[Streams]":
+async def _opened(url: str | None, name: str) -> "AsyncGenerator[QueueStreams]":
     if not url:
         raise InputError("give --queue URL, or set ESMS_QUEUE_URL")
     try:
-        from esms_async.queue.streams import Streams  # noqa: PLC0415  # it needs the extra
+        from esms_async.queue.streams import QueueStreams  # noqa: PLC0415  # it needs the extra
     except ImportError as error:
         raise InputError(
             f"a queue needs {error.name}; install it with: pip install 'esms_async[cli,queue]'"
         ) from None
-    async with contextlib.aclosing(Streams(url, name)) as streams:
+    async with contextlib.aclosing(QueueStreams(url, name)) as streams:
         yield streams
 
 
-async def _status(streams: "Streams", screen: Screen, *, as_json: bool) -> ExitCode:
+async def _status(streams: "QueueStreams", screen: Screen, *, as_json: bool) -> ExitCode:
     from esms_async.cli.queue_views import look_at  # noqa: PLC0415  # it needs the extra
 
     found = await look_at(streams)
@@ -139,7 +139,7 @@ async def _status(streams: "Streams", screen: Screen, *, as_json: bool) -> ExitC
     return ExitCode.ACCEPTED
 
 
-async def _dead(streams: "Streams", screen: Screen, *, as_json: bool) -> ExitCode:
+async def _dead(streams: "QueueStreams", screen: Screen, *, as_json: bool) -> ExitCode:
     from esms_async.cli.queue_views import dead_messages  # noqa: PLC0415  # it needs the extra
 
     found = await dead_messages(streams)
@@ -151,7 +151,7 @@ async def _dead(streams: "Streams", screen: Screen, *, as_json: bool) -> ExitCod
 
 
 async def _requeue(
-    streams: "Streams", screen: Screen, *, as_json: bool, ids: tuple[str, ...], every: bool
+    streams: "QueueStreams", screen: Screen, *, as_json: bool, ids: tuple[str, ...], every: bool
 ) -> ExitCode:
     if bool(ids) == every:
         raise InputError("name the ids that `queue dead` shows, or give --all")
@@ -160,20 +160,20 @@ async def _requeue(
     return ExitCode.ACCEPTED if every or count == len(ids) else ExitCode.REFUSED
 
 
-async def _pause(streams: "Streams", screen: Screen, *, as_json: bool) -> ExitCode:
+async def _pause(streams: "QueueStreams", screen: Screen, *, as_json: bool) -> ExitCode:
     await streams.set_fact("paused", "1")
     _put(screen, {"paused": True}, "paused: what is in flight is finished", as_json=as_json)
     return ExitCode.ACCEPTED
 
 
-async def _resume(streams: "Streams", screen: Screen, *, as_json: bool) -> ExitCode:
+async def _resume(streams: "QueueStreams", screen: Screen, *, as_json: bool) -> ExitCode:
     await streams.set_fact("paused", None)
     _put(screen, {"paused": False}, "resumed", as_json=as_json)
     return ExitCode.ACCEPTED
 
 
 async def _drain(
-    streams: "Streams", screen: Screen, *, as_json: bool, seconds: float | None
+    streams: "QueueStreams", screen: Screen, *, as_json: bool, seconds: float | None
 ) -> ExitCode:
     depth = -1
     with contextlib.suppress(TimeoutError):

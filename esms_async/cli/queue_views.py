@@ -9,7 +9,7 @@ from esms_async.queue.streams import (
     LEASE,
     Fields,
     QueueError,
-    Streams,
+    QueueStreams,
     redact_id,
     texts,
 )
@@ -17,7 +17,7 @@ from esms_async.queue.streams import (
 _PAGE = "500"
 
 
-async def look_at(streams: Streams) -> dict[str, Any]:
+async def look_at(streams: QueueStreams) -> dict[str, Any]:
     """Return what waits, who works and what is broken, as values that JSON takes.
 
     Raises:
@@ -50,7 +50,7 @@ async def look_at(streams: Streams) -> dict[str, Any]:
     }
 
 
-async def _under_way(streams: Streams, lane: str) -> int:
+async def _under_way(streams: QueueStreams, lane: str) -> int:
     """Return how many messages of a lane workers hold."""
     try:
         pending = await streams.run("XPENDING", streams.key(lane), GROUP)
@@ -61,7 +61,7 @@ async def _under_way(streams: Streams, lane: str) -> int:
     return int(pending["pending"])
 
 
-async def dead_messages(streams: Streams) -> list[dict[str, str]]:
+async def dead_messages(streams: QueueStreams) -> list[dict[str, str]]:
     """Return the dead messages: id, when, request id, lane and why.
 
     Raises:

@@ -8,8 +8,8 @@ fault is mended. Why each row is as it is:
   or does not answer, again and again.
 - Price list (102), balance (103), SmsType (118) and a locked account (143) belong to the account:
   no worker can send, so all of them stop.
-- A brandname that does not exist (104) and a route that is not set up (799) stop the messages of
-  that route alone, for all workers.
+- A brandname that does not exist (104), a route that is not set up (799) and the other codes of
+  `Scope.ROUTE` stop the messages of that route alone, for all workers.
 """
 
 import enum
@@ -62,15 +62,13 @@ REACHES: Final[Mapping[str, Reach]] = MappingProxyType(
         "103": Reach.ACCOUNT,
         "118": Reach.ACCOUNT,
         "143": Reach.ACCOUNT,
-        "104": Reach.ROUTE,
-        "799": Reach.ROUTE,
     }
 )
-"""Whom a code stops. A 4xx without a code stops the worker."""
+"""Whom a code stops. A 4xx without a code stops the worker; a code of `Scope.ROUTE` its route."""
 
 
 @attrs.frozen
-class Fault:
+class WorkerFault:
     """What opens a breaker.
 
     Attributes:
@@ -84,29 +82,28 @@ class Fault:
     remedy: str
 
 
-def fault_of(error: EsmsError | None, route: str) -> Fault | None:
+def fault_of(error: EsmsError | None, route: str) -> WorkerFault | None:
     """Return the fault that a send met, unless it is the message's own."""
     if isinstance(error, ForeignLedger):
-        return Fault(FOREIGN, Reach.WORKER, str(error))
+        return WorkerFault(FOREIGN, Reach.WORKER, str(error))
     rejection = error.rejection if isinstance(error, OutcomeUnknown) else error
     if not isinstance(rejection, Rejected):
         return None
     if rejection.code is None:
         return refusal(rejection.status)
-    return _fault_of_code(rejection.code, route)
+    return _fault_of_code(rejection.code, route if rejection.refuses_route else "")
 
 
-def fault_of_query(error: QueryRejected) -> Fault | None:
+def fault_of_query(error: QueryRejected) -> WorkerFault | None:
     """Return the fault that a question to the gateway met; None where it says nothing of sends."""
     if error.code is None:
         return refusal(error.status) if error.status in _REFUSED else None
-    fault = _fault_of_code(error.code, "")
-    return None if fault is None or fault.reach is Reach.ROUTE else fault
+    return _fault_of_code(error.code, "")
 
 
-def refusal(status: int | None) -> Fault:
+def refusal(status: int | None) -> WorkerFault:
     """Return the fault of a machine that is refused with an HTTP status and no code."""
-    return Fault(
+    return WorkerFault(
         f"HTTP {status}",
         Reach.WORKER,
         f"refused with HTTP status {status} and no code: a firewall or a proxy in front of the "
@@ -114,13 +111,18 @@ def refusal(status: int | None) -> Fault:
     )
 
 
-def _fault_of_code(code: str, route: str) -> Fault | None:
-    reach = REACHES.get(code)
+def _fault_of_code(code: str, route: str) -> WorkerFault | None:
+    name = f"{code} {route}" if route else code
+    reach = reach_of(name)
     if reach is None:
         return None
     row = lookup(code)
-    name = f"{code} {route}" if reach is Reach.ROUTE else code
-    return Fault(name, reach, f"code {code}: {row.meaning}. {row.advice}")
+    return WorkerFault(name, reach, f"code {code}: {row.meaning}. {row.advice}")
+
+
+def reach_of(name: str) -> Reach | None:
+    """Return whom the breaker of a name stops: that of a route has the route in its name."""
+    return Reach.ROUTE if " " in name else REACHES.get(name)
 
 
 def is_open_end(error: EsmsError | None) -> bool:
@@ -131,7 +133,7 @@ def is_open_end(error: EsmsError | None) -> bool:
 
 
 @attrs.define
-class Breaker:
+class OpenBreaker:
     """An open breaker, and when it is tried next.
 
     Attributes:
@@ -140,7 +142,7 @@ class Breaker:
         since: When it opened, on `time.monotonic()`.
     """
 
-    fault: Fault
+    fault: WorkerFault
     is_half_open: bool = False
     since: float = attrs.Factory(time.monotonic)
     _tries: int = 0
@@ -163,11 +165,11 @@ class Breakers:
     """The open breakers of a worker, those that it shares included."""
 
     def __init__(self) -> None:
-        self.open: dict[str, Breaker] = {}
+        self.open: dict[str, OpenBreaker] = {}
         self._unanswered = 0
 
     @property
-    def stopping(self) -> list[Breaker]:
+    def stopping(self) -> list[OpenBreaker]:
         """Those that stop the pulling, half-open ones included."""
         return [each for each in self.open.values() if each.fault.reach is not Reach.ROUTE]
 
@@ -176,25 +178,23 @@ class Breakers:
         """True unless one of them stops the pulling."""
         return all(breaker.is_half_open for breaker in self.stopping)
 
-    def holds(self, route: str) -> Breaker | None:
+    def holds(self, route: str) -> OpenBreaker | None:
         """Return the breaker that holds a route, or None."""
-        for code, reach in REACHES.items():
-            if reach is Reach.ROUTE and (breaker := self.open.get(f"{code} {route}")):
-                return breaker
-        return None
+        found = (each for name, each in self.open.items() if name.endswith(f" {route}"))
+        return next((each for each in found if each.fault.reach is Reach.ROUTE), None)
 
-    def trip(self, fault: Fault) -> bool:
+    def trip(self, fault: WorkerFault) -> bool:
         """Open a breaker, or have an open one wait longer; True where it was closed."""
         breaker = self.open.get(fault.name)
         if breaker is None:
-            breaker = self.open[fault.name] = Breaker(fault)
+            breaker = self.open[fault.name] = OpenBreaker(fault)
             breaker.wait()
             return True
         if breaker.is_half_open:
             breaker.wait(longer=False)
         return False
 
-    def judge(self, outcome: Outcome, route: str) -> Fault | None:
+    def judge(self, outcome: Outcome, route: str) -> WorkerFault | None:
         """Return the fault that an outcome shows, and count sends without an answer."""
         fault = fault_of(outcome.error, route)
         if is_open_end(outcome.error):
@@ -208,8 +208,8 @@ class Breakers:
         return fault
 
 
-def silence(problem: str) -> Fault:
+def silence(problem: str) -> WorkerFault:
     """Return the fault of a gateway that does not answer."""
-    return Fault(
+    return WorkerFault(
         SILENT, Reach.WORKER, f"the gateway does not answer ({problem}); see to the network"
     )

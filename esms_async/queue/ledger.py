@@ -10,7 +10,7 @@ from esms_async._redis import Script
 from esms_async.ledger.redis import RedisLedger
 from esms_async.ledger.redis_scripts import as_text
 from esms_async.ledger.transitions import ONE_MORE_ATTEMPT, Claim, Entry, Settlement, settle
-from esms_async.queue.streams import GROUP, KEPT, MILLISECONDS, Delivery, script
+from esms_async.queue.streams import GROUP, KEPT, MILLISECONDS, QueueDelivery, script
 
 T = TypeVar("T")
 _Ending = tuple[tuple[str, ...], tuple[str, ...], "asyncio.Future[object]"]
@@ -84,7 +84,7 @@ class QueueLedger(RedisLedger):
         return settle(claimed, generation, settlement, now=claimed.updated_at)
 
     async def finish(
-        self, delivery: Delivery, ending: str, outcome: Outcome | None = None, report: str = ""
+        self, delivery: QueueDelivery, ending: str, outcome: Outcome | None = None, report: str = ""
     ) -> bool:
         """End a delivery, and record what was learned of its message, in one step.
 
@@ -113,7 +113,7 @@ class QueueLedger(RedisLedger):
         return await answer is None
 
     @staticmethod
-    def outcomes_of(delivery: Delivery) -> str:
+    def outcomes_of(delivery: QueueDelivery) -> str:
         """Return the key of the stream that takes the report of a delivery."""
         return f"{delivery.stream.partition(':queue:')[0]}:queue:outcomes:{delivery.batch}"
 

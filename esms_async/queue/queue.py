@@ -14,7 +14,7 @@ from esms_async._send.stream import SendMany
 from esms_async.ledger.transitions import WINDOW
 from esms_async.queue.cipher import MessageCipher, keys_from_env
 from esms_async.queue.reports import ACCEPTED, QueueReport, load_report
-from esms_async.queue.streams import LANES, QueueError, Streams
+from esms_async.queue.streams import LANES, QueueError, QueueStreams
 from esms_async.queue.tracing import span
 
 # No code of the morning is sent in the afternoon, and nothing that waited a day is sent at all.
@@ -44,7 +44,7 @@ class MessageQueue:
     def __init__(self, url: str, *, name: str = "esms", key: str | None = None) -> None:
         if key == "":
             raise ConfigurationError("key must not be empty; set ESMS_QUEUE_CLEAR=1 for no key")
-        self._streams = Streams(url, name)
+        self._streams = QueueStreams(url, name)
         self._cipher = MessageCipher(name, keys_from_env(os.environ) if key is None else key)
         self._is_open = False
         self._form_is_known = False
@@ -213,7 +213,7 @@ class QueuedSends(SendMany):
 class _Run:
     """One run over the messages of a batch, and who waits for which outcome."""
 
-    def __init__(self, queue: MessageQueue, streams: Streams, lane: str, batch: str) -> None:
+    def __init__(self, queue: MessageQueue, streams: QueueStreams, lane: str, batch: str) -> None:
         self.batch = batch
         self._queue = queue
         self._streams = streams

@@ -41,7 +41,7 @@ class QueueError(EsmsError, ConnectionError):
 
 
 @attrs.frozen
-class Delivery:
+class QueueDelivery:
     """A message that this worker holds.
 
     Attributes:
@@ -92,7 +92,7 @@ class Delivery:
 
 
 @attrs.frozen
-class Shared:
+class SharedState:
     """What the workers of a queue share.
 
     Attributes:
@@ -106,7 +106,7 @@ class Shared:
     facts: dict[str, str] = attrs.field(factory=dict[str, str])
 
 
-class Streams:
+class QueueStreams:
     """The Redis side of one queue, from one event loop.
 
     Args:
@@ -196,7 +196,7 @@ class Streams:
 
     async def take(
         self, stream: str, worker: str, count: int, batches: Sequence[str], *, wait: bool
-    ) -> tuple[list[Delivery], dict[str, int]]:
+    ) -> tuple[list[QueueDelivery], dict[str, int]]:
         """Take messages out of a stream; `wait` waits a second for some.
 
         Returns:
@@ -214,7 +214,7 @@ class Streams:
             self.latest_runs(batches, channel=stream),
         )
         entries = reply[0][1] if reply else ()
-        return [Delivery(stream, key.decode(), fields) for key, fields in entries], runs
+        return [QueueDelivery(stream, key.decode(), fields) for key, fields in entries], runs
 
     async def latest_runs(self, batches: Sequence[str], *, channel: str = "") -> dict[str, int]:
         """Return the number of the latest run of each batch; 0 where there is none."""
@@ -244,16 +244,18 @@ class Streams:
             for key, fields in entries
         ]
 
-    async def reclaim(self, stream: str, worker: str, count: int) -> list[Delivery]:
+    async def reclaim(self, stream: str, worker: str, count: int) -> list[QueueDelivery]:
         """Take over messages that their workers have not renewed."""
         keys = [stream, f"{stream}:deaths", self.key("workers")]
         reply = await self.script("reclaim", keys, GROUP, worker, MILLISECONDS, str(count))
         return [
-            Delivery(stream, key.decode(), dict(zip(flat[::2], flat[1::2], strict=True)), deaths)
+            QueueDelivery(
+                stream, key.decode(), dict(zip(flat[::2], flat[1::2], strict=True)), deaths
+            )
             for key, flat, deaths in reply
         ]
 
-    async def renew(self, worker: str, held: Iterable[Delivery]) -> Shared:
+    async def renew(self, worker: str, held: Iterable[QueueDelivery]) -> SharedState:
         """Say that a worker lives, renew what it holds, and return what the workers share."""
         ids: dict[str, list[str]] = {lane: [] for lane in self.lanes}
         for delivery in held:
@@ -261,7 +263,9 @@ class Streams:
         keys = [self.key(each) for each in ("workers", "breakers", "parked", "facts")]
         counted = [part for each in ids.values() for part in (str(len(each)), *each)]
         breakers, parked, facts = await self.script("renew", [*keys, *ids], GROUP, worker, *counted)
-        return Shared(_pairs(breakers), frozenset(each.decode() for each in parked), _pairs(facts))
+        return SharedState(
+            _pairs(breakers), frozenset(each.decode() for each in parked), _pairs(facts)
+        )
 
     async def leave(self, worker: str) -> None:
         """Say that a worker ended in good order; it holds nothing any more."""
@@ -271,7 +275,7 @@ class Streams:
                 await self.run("XGROUP", "DELCONSUMER", lane, GROUP, worker)
 
     async def move(
-        self, delivery: Delivery, stream: str, *, why: str = "", report: str = ""
+        self, delivery: QueueDelivery, stream: str, *, why: str = "", report: str = ""
     ) -> None:
         """Move a message to another stream: the dead ones, with a reason, or a parked one."""
         batch = delivery.batch if report else None

@@ -31,11 +31,19 @@ from esms_async.client import EsmsClient
 from esms_async.ledger.base import UnreadableEntry
 from esms_async.limiter import RedisLimiter
 from esms_async.queue import breakers as faults
-from esms_async.queue.breakers import Breaker, Breakers, Fault, Reach
+from esms_async.queue.breakers import Breakers, OpenBreaker, Reach, WorkerFault
 from esms_async.queue.cipher import MessageCipher, Unreadable
 from esms_async.queue.ledger import AT_ONCE, DONE, FAILED, LATER, QueueLedger
 from esms_async.queue.reports import UNKNOWN, UNREADABLE, QueueReport, report_of
-from esms_async.queue.streams import LANES, LEASE, Delivery, QueueError, Shared, Streams, redact_id
+from esms_async.queue.streams import (
+    LANES,
+    LEASE,
+    QueueDelivery,
+    QueueError,
+    QueueStreams,
+    SharedState,
+    redact_id,
+)
 from esms_async.queue.tracing import hooks, span
 
 T = TypeVar("T")
@@ -92,17 +100,17 @@ class QueueWorker:
     """
 
     def __init__(self, settings: WorkerSettings, stopping: asyncio.Event, count: Counted) -> None:
-        self.streams: Streams = Streams(settings.url, settings.name)
+        self.streams: QueueStreams = QueueStreams(settings.url, settings.name)
         self.breakers: Breakers = Breakers()
         self._settings = settings
         self._stopping = stopping
         self._count = count
         self._cipher = MessageCipher(settings.name, settings.keys)
         self._name = f"{socket.gethostname()}-{os.getpid()}-{os.urandom(4).hex()}"
-        self._shared = Shared()
+        self._shared = SharedState()
         self._announced: set[str] = set()
         self._runs: dict[str, int] = {}
-        self._held: dict[asyncio.Task[None], Delivery] = {}
+        self._held: dict[asyncio.Task[None], QueueDelivery] = {}
         self._waiting: set[asyncio.Task[None]] = set()
         self._reserved = dict.fromkeys(LANES, 0)
         self._wake = {lane: asyncio.Event() for lane in LANES}
@@ -282,7 +290,7 @@ class QueueWorker:
             if drained and free == 1:
                 await asyncio.sleep(_IDLE)
 
-    async def _take(self, stream: str, count: int, *, wait: bool = False) -> list[Delivery]:
+    async def _take(self, stream: str, count: int, *, wait: bool = False) -> list[QueueDelivery]:
         known = list(self._runs)
         take = partial(self.streams.take, stream, self._name, count, known, wait=wait)
         taken, runs = await self._patiently(take)
@@ -290,7 +298,7 @@ class QueueWorker:
         await self._learn_runs(taken)
         return taken
 
-    async def _learn_runs(self, taken: list[Delivery]) -> None:
+    async def _learn_runs(self, taken: list[QueueDelivery]) -> None:
         """Learn the latest run of batches that this worker meets for the first time."""
         new = {each.batch for each in taken if each.batch is not None} - self._runs.keys()
         if new:
@@ -299,7 +307,7 @@ class QueueWorker:
                 self._runs.clear()
             self._runs |= await self._patiently(lambda: self.streams.latest_runs(sorted(new)))
 
-    def _begin(self, delivery: Delivery, lane: str, trying: Breaker | None = None) -> None:
+    def _begin(self, delivery: QueueDelivery, lane: str, trying: OpenBreaker | None = None) -> None:
         """Deliver a message in a task of its own."""
         task = asyncio.get_running_loop().create_task(self._deliver(delivery, lane, trying))
         self._held[task] = delivery
@@ -311,7 +319,9 @@ class QueueWorker:
 
     # Sending one message.
 
-    async def _deliver(self, delivery: Delivery, lane: str, trying: Breaker | None) -> None:
+    async def _deliver(
+        self, delivery: QueueDelivery, lane: str, trying: OpenBreaker | None
+    ) -> None:
         """Send one message, and end its delivery."""
         began = time.monotonic()
         with contextlib.suppress(_Stopped):
@@ -330,7 +340,7 @@ class QueueWorker:
                 self._count(lane, status, time.monotonic() - began)
 
     async def _handle(  # noqa: PLR0911  # one for each way in which a delivery ends
-        self, delivery: Delivery, lane: str, trying: Breaker | None
+        self, delivery: QueueDelivery, lane: str, trying: OpenBreaker | None
     ) -> str | None:
         """Send a message; return what became of it, or None where it comes again."""
         if delivery.batch is not None and delivery.run < self._runs.get(delivery.batch, 0):
@@ -372,7 +382,7 @@ class QueueWorker:
         return self.breakers.may_pull and not self._stopping.is_set()
 
     async def _send(
-        self, delivery: Delivery, message: Message, lane: str, trying: Breaker | None
+        self, delivery: QueueDelivery, message: Message, lane: str, trying: OpenBreaker | None
     ) -> str | None:
         while True:
             try:
@@ -399,7 +409,7 @@ class QueueWorker:
             )
         return status
 
-    async def _judge(self, outcome: Outcome, trying: Breaker | None) -> str:
+    async def _judge(self, outcome: Outcome, trying: OpenBreaker | None) -> str:
         """Return how a delivery ends, and open or close breakers by what it shows."""
         message, is_open_end = outcome.message, faults.is_open_end(outcome.error)
         end = message.expires_at
@@ -418,7 +428,7 @@ class QueueWorker:
             await self._close(trying)
         return DONE
 
-    async def _bury(self, delivery: Delivery, why: str, *, kind: str = UNKNOWN) -> str:
+    async def _bury(self, delivery: QueueDelivery, why: str, *, kind: str = UNKNOWN) -> str:
         """Move a message to the dead stream."""
         request_id = redact_id(delivery.request_id)
         _logger.error("request id %s goes to the dead stream: %s", request_id or "unknown", why)
@@ -429,15 +439,15 @@ class QueueWorker:
 
     # Breakers.
 
-    def _form_fault(self, form: str) -> Fault:
-        return Fault(
+    def _form_fault(self, form: str) -> WorkerFault:
+        return WorkerFault(
             faults.FORM,
             Reach.WORKER,
             f"messages in queue {self._settings.name!r} are written in form {form}, which this "
             "worker can't read; give it the same ESMS_QUEUE_KEY, and the same release",
         )
 
-    async def _trip(self, fault: Fault, *, announce: bool = True) -> None:
+    async def _trip(self, fault: WorkerFault, *, announce: bool = True) -> None:
         """Open a breaker, and say so once."""
         if self.breakers.trip(fault):
             _logger.error(
@@ -454,7 +464,7 @@ class QueueWorker:
             await self._patiently(say)
             self._announced.add(fault.name)
 
-    async def _close(self, breaker: Breaker, *, announce: bool = True) -> None:
+    async def _close(self, breaker: OpenBreaker, *, announce: bool = True) -> None:
         """Close a breaker, and say so."""
         fault = breaker.fault
         if self.breakers.open.pop(fault.name, None) is None:
@@ -476,7 +486,7 @@ class QueueWorker:
                     with contextlib.suppress(_Stopped, errors.ForeignLedger):
                         await self._try(breaker)
 
-    async def _try(self, breaker: Breaker) -> None:
+    async def _try(self, breaker: OpenBreaker) -> None:
         fault = breaker.fault
         if fault.name == faults.FORM:
             return  # the next renewal tells
@@ -500,7 +510,7 @@ class QueueWorker:
                 breaker.is_half_open = True
                 self._wake_all()
 
-    async def _gateway_fault(self) -> Fault | None:
+    async def _gateway_fault(self) -> WorkerFault | None:
         """Query the balance; return the fault that keeps the gateway from answering."""
         try:
             await self._client.with_options(retry=_PROBE).balance()
@@ -533,9 +543,9 @@ class QueueWorker:
         elif breaker is not None:
             await self._close(breaker)
         for name in shared.breakers.keys() - self.breakers.open.keys():
-            reach = faults.REACHES.get(name.partition(" ")[0], Reach.ACCOUNT)
+            reach = faults.reach_of(name) or Reach.ACCOUNT
             self._announced.add(name)
-            await self._trip(Fault(name, reach, shared.breakers[name]), announce=False)
+            await self._trip(WorkerFault(name, reach, shared.breakers[name]), announce=False)
         for name in known - shared.breakers.keys():
             if (breaker := self.breakers.open.get(name)) is not None:
                 await self._close(breaker, announce=False)
