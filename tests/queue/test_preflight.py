@@ -91,7 +91,9 @@ async def test_a_server_that_can_not_carry_the_queue_is_one_line(
     gateway: Gateway, settings: dict[str, str], words: str
 ) -> None:
     """No password, or keys that are evicted: the line says so, and the worker waits."""
-    with RedisServer(settings) as server:
+    with RedisServer() as server, server.client() as client:
+        for name, value in settings.items():
+            client.config_set(name, value)
         async with worker(environment(server.url, gateway.url)) as lines:
             line = await lines.next()
             assert words in line["message"]
