@@ -2,10 +2,10 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterable, Iterable
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, Self, TypeVar
 
 from esms_async._model.backoff import backoff
 from esms_async._model.errors import ConfigurationError, InvalidMessage, UsageError
@@ -16,6 +16,8 @@ from esms_async.queue.cipher import MessageCipher, keys_from_env
 from esms_async.queue.reports import ACCEPTED, QueueReport, load_report
 from esms_async.queue.streams import LANES, QueueError, QueueStreams
 from esms_async.queue.tracing import span
+
+_T = TypeVar("_T")
 
 # No code of the morning is sent in the afternoon, and nothing that waited a day is sent at all.
 _LIFETIMES: Final = {LANES[0]: timedelta(minutes=10), LANES[1]: timedelta(seconds=WINDOW)}
@@ -248,8 +250,10 @@ class _Run:
 
     async def _begin(self) -> None:
         """Make void what earlier runs left in the queue, and read what they have done."""
-        self._number = await self._streams.begin_run(self.batch)
-        while page := await self._streams.reports(self.batch, self._position, wait=False):
+        self._number = await _patiently(lambda: self._streams.begin_run(self.batch))
+        while page := await _patiently(
+            lambda: self._streams.reports(self.batch, self._position, wait=False)
+        ):
             for position, text in page:
                 report = load_report(text)
                 self._position = position
@@ -264,38 +268,20 @@ class _Run:
         told: asyncio.Future[QueueReport] = asyncio.get_running_loop().create_future()
         self._waiting[request_id] = told
         try:
-            await self._put(message)
+            put = self._queue._put  # noqa: SLF001  # of this module
+            await _patiently(lambda: put(message, self._lane, self.batch, self._number))
             return await told
         finally:
             del self._waiting[request_id]
 
-    async def _put(self, message: Message) -> None:
-        """Put a message in, however long the server is away."""
-        attempt = 0
-        while True:
-            try:
-                await self._queue._put(message, self._lane, self.batch, self._number)  # noqa: SLF001  # of this module
-            except QueueError:
-                attempt += 1
-                await asyncio.sleep(backoff(attempt, first=_FIRST_PAUSE, longest=_LONGEST_PAUSE))
-            else:
-                return
-
     async def _follow(self) -> None:
-        attempt = 0
-        while True:
-            try:
-                await self._read()
-            except QueueError:
-                attempt += 1
-                await asyncio.sleep(backoff(attempt, first=_FIRST_PAUSE, longest=_LONGEST_PAUSE))
-            except Exception as error:  # noqa: BLE001  # those who wait must not wait for ever
-                for told in self._waiting.values():
-                    if not told.done():
-                        told.set_exception(error)
-                return
-            else:
-                attempt = 0
+        try:
+            while True:
+                await _patiently(self._read)
+        except Exception as error:  # noqa: BLE001  # those who wait must not wait for ever
+            for told in self._waiting.values():
+                if not told.done():
+                    told.set_exception(error)
 
     async def _read(self) -> None:
         page = await self._streams.reports(self.batch, self._position, wait=True)
@@ -312,6 +298,17 @@ class _Run:
                 told.set_result(report)
         if not page and (await self._streams.latest_runs([self.batch]))[self.batch] != self._number:
             raise UsageError(f"another process has taken over batch {self.batch!r}")
+
+
+async def _patiently(call: Callable[[], Awaitable[_T]]) -> _T:
+    """Call something until the server answers."""
+    attempt = 0
+    while True:
+        try:
+            return await call()
+        except QueueError:
+            attempt += 1
+            await asyncio.sleep(backoff(attempt, first=_FIRST_PAUSE, longest=_LONGEST_PAUSE))
 
 
 def _check_lane(lane: str) -> None:
