@@ -95,7 +95,7 @@ class MessageCipher:
             except (InvalidTag, ValueError):
                 raise Unreadable("it was changed, or written for another id or queue") from None
         try:
-            message = Message.from_dict(cast("Mapping[str, object]", json.loads(rest)))
+            message = Message.from_dict(cast("Mapping[str, object]", json.loads(rest.decode())))
         except InvalidMessage as error:
             raise Unreadable(str(error)) from None
         except (ValueError, RecursionError):

@@ -49,16 +49,17 @@ class QueueDelivery:
         id: Its id there.
         fields: Its fields, as they came.
         deaths: How many workers died while they had it.
+        batch: The batch that follows its outcome, or None.
     """
 
     stream: str
     id: str
     fields: Fields = attrs.field(repr=False)
     deaths: int = 0
+    batch: str | None = attrs.field(init=False)
 
-    @property
-    def batch(self) -> str | None:
-        """The batch that follows its outcome, or None."""
+    @batch.default
+    def _batch(self) -> str | None:
         return self._text(b"b")
 
     @property
