@@ -1,4 +1,4 @@
-"""All that is checked is checked here: `nox` checks everything, `nox --list` names the parts."""
+"""Runs every check of the project: `nox` runs them all, `nox --list` names them."""
 
 import os
 import shutil
@@ -9,7 +9,7 @@ from pathlib import Path
 import nox
 from packaging.requirements import Requirement
 
-nox.needs_version = ">=2026.8.10"  # the first that tries an interpreter before it counts on it
+nox.needs_version = ">=2026.8.10"  # the first that tries an interpreter before it uses it
 nox.options.download_python = "never"
 nox.options.error_on_missing_interpreters = False
 
@@ -17,18 +17,20 @@ PYPROJECT = nox.project.load_toml("pyproject.toml")
 PYTHONS = nox.project.python_versions(PYPROJECT)
 EXTRAS = ",".join(PYPROJECT["project"]["optional-dependencies"])
 
-# The tests that take long run once; those of the built documentation have a session of their own.
-NOT_LONG = "not site and not endurance"
+# The markers stand in pyproject.toml.
+FAST = "not slow and not endurance and not site"
+FAST_AND_SLOW = "not endurance and not site"
+FAST_AND_LONG = "(not slow or endurance) and not site"
 
 DIST = Path("dist")
 COVERAGE = Path(".cache/coverage").resolve()
 DOCS = Path(".cache/docs")
 
-# Times in the sdist and the wheel: of the release where its workflow says so.
+# The time of files in the sdist and the wheel; the workflow of a release sets it.
 REPRODUCIBLE = {"SOURCE_DATE_EPOCH": os.environ.get("SOURCE_DATE_EPOCH", "1700000000")}
 LARGEST_BUILD = 1_500_000
 
-# pyenv shows an interpreter only to those who have selected it; the sessions want every one.
+# pyenv hides interpreters that are not selected; the sessions need all of them.
 _PYENV = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"), "versions")
 _REAL = [str(folder) for python in PYTHONS for folder in sorted(_PYENV.glob(f"{python}.*/bin"))]
 os.environ["PATH"] = os.pathsep.join([*_REAL, os.environ["PATH"]])
@@ -36,7 +38,7 @@ os.environ["PATH"] = os.pathsep.join([*_REAL, os.environ["PATH"]])
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Check the style of the code and its format."""
+    """Check style and format."""
     session.install(*_group("lint"))
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
@@ -50,8 +52,9 @@ def quick(session: nox.Session) -> None:
     session.run("ruff", "format", "--check", ".")
     session.run("mypy")
     session.run("pyright", "--pythonpath", str(Path(session.bin, "python")))
-    marked = "not endurance and not slow and not site"
-    session.run("pytest", "-q", "--numprocesses=auto", "-m", marked, *session.posargs)
+    session.run(
+        "pytest", "-q", "--numprocesses=auto", "--dist=worksteal", "-m", FAST, *session.posargs
+    )
 
 
 @nox.session
@@ -69,14 +72,14 @@ def types(session: nox.Session) -> None:
 
 @nox.session
 def layers(session: nox.Session) -> None:
-    """Check that imports keep to the layers."""
+    """Check that imports follow the layers."""
     session.install(*_group("layers"))
     session.run("lint-imports", "--no-cache", "--no-logo")
 
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """Build the documentation, and read its pages; a warning, or a dead link, is an error."""
+    """Build the documentation and check its pages; a warning or a dead link is an error."""
     session.install(*_group("docs"), *_group("test"), f".[{EXTRAS}]")
     strict = ("--fail-on-warning", "--keep-going", "--nitpicky", "--fresh-env", "--quiet")
     session.run("sphinx-build", *strict, "-d", str(DOCS / "doctrees"), "docs", str(DOCS / "html"))
@@ -87,7 +90,7 @@ def docs(session: nox.Session) -> None:
 
 @nox.session
 def wheel(session: nox.Session) -> None:
-    """Build the sdist, and from it the wheel that the tests run on, twice, and check both."""
+    """Build sdist and wheel twice, compare the builds, and check their contents."""
     session.install(*_group("wheel"))
     again = Path(session.create_tmp(), "dist")
     for folder in (DIST, again):
@@ -106,23 +109,26 @@ def wheel(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Run the tests; arguments after `--` go to pytest.
 
-    Everything runs on the first Python, all but the longest tests on the last one, and on those
-    between them what needs no server: a difference between Pythons shows at the ends first.
+    Every Python runs the fast tests. The long ones, a browser's among them, run on the first Python
+    only. Those that need a server run on the last Python, and on the first one in the session
+    `oldest`: a difference between Pythons or between dependencies shows at the ends.
     """
-    marked = {PYTHONS[0]: "not site", PYTHONS[-1]: NOT_LONG}
-    _run_tests(session, marked=marked.get(str(session.python), f"{NOT_LONG} and not slow"))
+    marked = {PYTHONS[0]: FAST_AND_LONG, PYTHONS[-1]: FAST_AND_SLOW}
+    # What a Python in between covers, the last one covers too.
+    measured = session.python in marked
+    _run_tests(session, marked=marked.get(str(session.python), FAST), measured=measured)
 
 
 @nox.session(python=PYTHONS[0], requires=["wheel"])
 def oldest(session: nox.Session) -> None:
     """Run the tests with the oldest dependencies that the package allows."""
-    # Not in a folder that nox makes for the session: it would be that of temporary files, too, and
+    # Not in nox's folder for the session: that is also the folder for temporary files, and would
     # put the projects that tests make inside this one.
     constraints = COVERAGE.with_name("oldest.txt")
     constraints.parent.mkdir(parents=True, exist_ok=True)
     constraints.write_text("\n".join(_lower_bounds()), encoding="utf-8")
     session.log(f"Oldest allowed: {', '.join(_lower_bounds())}")
-    _run_tests(session, "--constraint", str(constraints), marked=NOT_LONG)
+    _run_tests(session, "--constraint", str(constraints), marked=FAST_AND_SLOW)
 
 
 @nox.session(python=PYTHONS[0], requires=["wheel"])
@@ -136,37 +142,44 @@ def recipes(session: nox.Session, group: str) -> None:
 
 @nox.session
 def coverage(session: nox.Session) -> None:
-    """Put together what the runs of the tests have covered, and ask for every line and branch."""
+    """Combine the coverage of all test sessions, and require every line and branch."""
     session.install(*_group("coverage"))
     session.env["COVERAGE_FILE"] = str(COVERAGE / "data")
     session.run("coverage", "combine")
     session.run("coverage", "report")
 
 
+@nox.session(python=PYTHONS[0], requires=["wheel"], default=False)
+def endurance(session: nox.Session) -> None:
+    """Run the long tests with five times the usual numbers."""
+    session.env.setdefault("ESMS_TIMES", "5")
+    _run_tests(session, marked="endurance", measured=False)
+
+
 @nox.session(default=False)
 def audit(session: nox.Session) -> None:
-    """Ask the advisory service about all that the package and its extras install."""
+    """Look up the package's dependencies, extras included, in the advisory service."""
     session.install(*_group("audit"), f".[{EXTRAS}]")
     session.run("pip-audit", "--local")
 
 
 @nox.session(default=False)
 def bench(session: nox.Session) -> None:
-    """Measure a send beside other ways to make it; arguments after `--` go to the benchmarks."""
+    """Run the benchmarks; arguments after `--` choose them."""
     session.install(*_group("bench"), f".[{EXTRAS}]")
     session.run("python", "-m", "benchmarks", *(session.posargs or ["all"]))
 
 
 @nox.session(default=False)
 def pictures(session: nox.Session) -> None:
-    """Take the pictures that the READMEs show anew, with Chromium."""
+    """Take new pictures for the READMEs and the docs, with Chromium."""
     session.install(*_group("pictures"), ".")
     session.run("python", "tools/pictures.py")
 
 
 @nox.session(default=False)
-def mend(session: nox.Session) -> None:
-    """Format the code, and mend what of its style can be mended by machine."""
+def fix(session: nox.Session) -> None:
+    """Format the code, and fix style problems where ruff can."""
     session.install(*_group("lint"))
     session.run("ruff", "check", "--fix", ".")
     session.run("ruff", "format", ".")
@@ -174,7 +187,7 @@ def mend(session: nox.Session) -> None:
 
 @nox.session(default=False, venv_backend="none")
 def dev(session: nox.Session) -> None:
-    """Install the package, editable, and every tool beside this nox, for an editor or a shell."""
+    """Install the package, editable, and every tool into the environment of this nox."""
     # arq asks for another redis-py than the rest.
     names = (name for name in PYPROJECT["dependency-groups"] if name != "recipe-arq")
     groups = chain.from_iterable(map(_group, names))
@@ -199,14 +212,21 @@ def _lower_bounds() -> list[str]:
     return pins
 
 
-def _run_tests(session: nox.Session, *install_options: str, marked: str) -> None:
-    """Run marked tests on the wheel as installed; Python's safe path keeps the checkout out."""
+def _run_tests(
+    session: nox.Session, *install_options: str, marked: str, measured: bool = True
+) -> None:
+    """Run marked tests on the installed wheel; Python's safe path keeps the checkout out."""
     (built,) = map(str, DIST.glob("*.whl"))
     session.install(*install_options, *_group("test"), f"{built}[{EXTRAS}]")
-    # A session that is run again in its old environment has another wheel of the same version.
+    # With `nox -r` the environment holds an older wheel of the same version.
     session.install("--force-reinstall", "--no-deps", built)
     session.env["PYTHONSAFEPATH"] = "1"
+    # Stealing keeps both cores at work until the end: the long tests differ by minutes.
+    shared = ("--numprocesses=auto", "--dist=worksteal")
+    options = ("-m", "pytest", *shared, "-m", marked, *session.posargs)
+    if not measured:
+        session.run("python", *options)
+        return
     session.env["COVERAGE_FILE"] = str(COVERAGE / f"data.{session.name}")
     session.run("coverage", "erase")
-    options = ("--numprocesses=auto", "-m", marked)
-    session.run("coverage", "run", "-m", "pytest", *options, *session.posargs)
+    session.run("coverage", "run", *options)

@@ -1,5 +1,6 @@
 """Measures cases side by side: interleaved rounds, of which the medians count."""
 
+import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from statistics import median
 from typing import Final
@@ -12,11 +13,12 @@ from benchmarks.contestants import (
     FLOOR,
     MEMORY_LEDGER,
     NAIVE,
+    REDIS_LEDGER,
     SQLITE_LEDGER,
     TENACITY,
 )
 from benchmarks.load import Case, Run, run
-from benchmarks.processes import Cores, measured_process, server_process
+from benchmarks.processes import Cores, measured_process, redis_process, server_process
 from benchmarks.server import CALM, FLAKY, SESSION
 
 Tell = Callable[[str], None]
@@ -44,6 +46,7 @@ class Scenario:
 
 CALM_KEY: Final = "calm"
 RETRIES_KEY: Final = "retries"
+LEDGERS_KEY: Final = "ledgers"
 SCENARIOS: Final = {
     CALM_KEY: Scenario(
         "Nothing fails",
@@ -62,11 +65,11 @@ SCENARIOS: Final = {
     RETRIES_KEY: Scenario(
         "30 % of requests fail once with HTTP 503", FLAKY, TENACITY, (TENACITY, ESMS), (32,)
     ),
-    "ledgers": Scenario(
+    LEDGERS_KEY: Scenario(
         "Nothing fails, without and with a ledger",
         CALM,
         ESMS,
-        (ESMS, MEMORY_LEDGER, SQLITE_LEDGER),
+        (ESMS, MEMORY_LEDGER, SQLITE_LEDGER, REDIS_LEDGER),
         (1, 32, 100, 500),
     ),
 }
@@ -127,10 +130,16 @@ def compare(scenario: Scenario, effort: Effort, cores: Cores, tell: Tell) -> lis
         for contestant in effort.contestants or scenario.contestants
     ]
     runs: dict[Case, list[Run]] = {case: [] for case in cases}
-    with server_process(cores) as server, measured_process(cores) as process:
+    with contextlib.ExitStack() as stack:
+        server = stack.enter_context(server_process(cores))
+        redis = None
+        if any(case.contestant == REDIS_LEDGER for case in cases):
+            redis = stack.enter_context(redis_process(cores))
+        process = stack.enter_context(measured_process(cores))
         url = server.url(scenario.folder)
         for case in _interleaved(cases, effort.rounds, tell):
-            runs[case].append(process.submit(run, case, url, effort.seconds, server.pid).result())
+            measured = process.submit(run, case, url, effort.seconds, server.pid, redis)
+            runs[case].append(measured.result())
     return [
         Figure(case, _median(of_case), _ratio(of_case, runs.get(_beside(case, scenario.baseline))))
         for case, of_case in runs.items()

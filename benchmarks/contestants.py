@@ -6,6 +6,7 @@ pause between them. All check that the answer is code 100.
 
 import asyncio
 import json
+import os
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -21,8 +22,8 @@ import stamina
 import tenacity
 from yarl import URL
 
-from esms_async import Credentials, EsmsClient, Message, RetryPolicy
-from esms_async.ledger import Ledger, MemoryLedger, SqliteLedger
+from esms_async import Credentials, EsmsClient, Message, RetryPolicy, new_request_id
+from esms_async.ledger import Ledger, MemoryLedger, RedisLedger, SqliteLedger
 
 Send = Callable[[str], Awaitable[object]]
 """Sends the benchmark's text to a phone; raises where it was not accepted."""
@@ -32,6 +33,8 @@ Opener = Callable[[str, int], AbstractAsyncContextManager[Send]]
 CONTENT: Final = "686868 la ma xac minh cua ban"
 API_KEY: Final = "benchmark-api-key"
 SECRET_KEY: Final = "benchmark-secret-key"  # noqa: S105  # opens nothing
+REDIS_URL: Final = "ESMS_BENCHMARK_REDIS_URL"
+"""The environment variable that names the Redis server to the process that is measured."""
 OPERATION: Final = "SendMultipleMessage_V4_post_json/"
 
 _ATTEMPTS = 5
@@ -251,6 +254,7 @@ ESMS: Final = "esms"
 FLOOR: Final = "floor"
 MEMORY_LEDGER: Final = "esms-memory"
 SQLITE_LEDGER: Final = "esms-sqlite"
+REDIS_LEDGER: Final = "esms-redis"
 
 CONTESTANTS: Final = {
     contestant.key: contestant
@@ -267,6 +271,11 @@ CONTESTANTS: Final = {
             SQLITE_LEDGER,
             "… with a SqliteLedger",
             _esms(lambda folder: SqliteLedger(folder / "ledger.sqlite")),
+        ),
+        Contestant(
+            REDIS_LEDGER,
+            "… with a RedisLedger",
+            _esms(lambda _: RedisLedger(os.environ[REDIS_URL], prefix=f"{new_request_id()}:")),
         ),
     )
 }

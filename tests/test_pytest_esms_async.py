@@ -225,7 +225,7 @@ def test_esms_client_says_what_it_needs(run: Run) -> None:
 
 
 def test_trio_is_refused(run: Run) -> None:
-    """Where anyio runs a test on both of its backends, one line says that trio is none."""
+    """Where anyio runs a test on both of its backends, one line says that trio is not supported."""
     result = run(
         ANYIO[1] + "async def test_a_send(esms_client):\n    await esms_client.send(a_message())\n",
         *ANYIO[0],
@@ -239,7 +239,7 @@ def test_trio_is_refused(run: Run) -> None:
 def test_a_pytest_asyncio_that_is_too_old_breaks_nothing(
     run: Run, pytester: pytest.Pytester
 ) -> None:
-    """Whoever has one is told so when asking for a client, and not before."""
+    """The error comes when a test asks for a client, and not before."""
     (pytester.mkpydir("pytest_asyncio") / "plugin.py").touch()
     result = run(
         "@pytest.mark.asyncio\ndef test_a_send(esms_client):\n    pass\n\n"

@@ -41,6 +41,7 @@ def create_app(
     """Make the application."""
     signer = CallbackSigner(environ["REPORT_SECRET"])
     ledger = SqliteLedger(f"{environ['DATA']}/sends.ledger")
+    reports = ReportReceiver(on_report, signer=signer, ledger=ledger)
     callback_url = signer.at(environ["PUBLIC_URL"] + "/esms/reports")
 
     async def own_otp(app: web.Application) -> AsyncIterator[None]:
@@ -51,14 +52,14 @@ def create_app(
             keys=[environ["OTP_KEY"]],
             purposes={"login": Purpose(TEXTS)},
         )
-        async with ledger, esms, otp:
+        async with ledger, reports, esms, otp:
             app[ENDPOINTS] = OtpEndpoints(otp)
             yield
 
     app = web.Application()
     app.cleanup_ctx.append(own_otp)
     app.add_routes(routes)
-    app.add_routes(report_routes(ReportReceiver(on_report, signer=signer, ledger=ledger)))
+    app.add_routes(report_routes(reports))
     return app
 
 

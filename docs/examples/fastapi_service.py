@@ -75,10 +75,11 @@ def create_app(
         keys=[environ["OTP_KEY"]],
         purposes={"login": Purpose(TEXTS)},
     )
-    app = FastAPI(lifespan=esms_lifespan(ledger, esms, otp))
+    reports = ReportReceiver(on_report, signer=signer, ledger=ledger)
+    app = FastAPI(lifespan=esms_lifespan(ledger, reports, esms, otp))
     app.include_router(
         otp_router(otp, client_ip=client_ip, on_verified=log_in, device=device_of),
         prefix="/login",
     )
-    app.include_router(report_router(ReportReceiver(on_report, signer=signer, ledger=ledger)))
+    app.include_router(report_router(reports))
     return app

@@ -262,7 +262,7 @@ _TABLE = (
         _FIXED,
         "more than one phone number in a fixed-number request",
         "yêu cầu gửi đầu số cố định có nhiều hơn một số điện thoại",
-        "Mend the program: one request takes one number, as a Message holds.",
+        "Correct the program: one request takes one number, as a Message holds.",
         "Sửa chương trình: mỗi yêu cầu chỉ nhận một số, đúng như một Message.",
     ),
     _of_another_product(

@@ -156,7 +156,7 @@ class Rejected(SendError):
 class AccountRejected(Rejected):
     """The account can't send: keys, price list, balance, SmsType, IP address or a lock.
 
-    Every other message would meet the same answer until the account is mended.
+    Every other message would meet the same answer until the account is put right.
     """
 
 

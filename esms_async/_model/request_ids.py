@@ -13,7 +13,9 @@ from esms_async._model.errors import InvalidMessage
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:\-]{1,50}")
 
 _VARIANTS = {digit: "89ab"[number % 4] for number, digit in enumerate("0123456789abcdef")}
-_MINTED = re.compile(r"[0-9a-f]{12}7[0-9a-f]{3}[89ab][0-9a-f]{15}")
+# With a time between 2004 and 2109: most other 32 hexadecimal digits, such as a hash of the
+# caller's own, tell a time far away.
+_MINTED = re.compile(r"0[1-3][0-9a-f]{10}7[0-9a-f]{3}[89ab][0-9a-f]{15}")
 _DERIVED_LENGTH = 40
 _DERIVATION = b"esms_async request id, version 1"
 
@@ -51,7 +53,7 @@ def derive_request_id(*parts: str | int | bytes | UUID) -> str:
     Two different tuples of parts never share an id: each part goes in with its type and its
     length, so `("ab", "c")`, `("a", "bc")` and `("abc",)` differ, as do `1` and `"1"`.
     The id travels in clear through logs and the gateway: do not put a one-time code into the
-    parts, for a code of few digits can be found by trying them all.
+    parts: a short code can be found by trying all values.
 
     Args:
         *parts: At least one, such as `("login", user_id, challenge_id)`.

@@ -81,9 +81,13 @@ def measure(text: str, *, unicode: bool | None = None) -> TextSize:
     if unicode is None:
         unicode = needs_unicode(text)
     alphabet = Alphabet.UCS2 if unicode else Alphabet.GSM7
-    widths = [_width(character, alphabet) for character in text]
-    units = sum(widths)
-    parts = 1 if units <= alphabet.single else _parts(widths, alphabet.part)
+    if unicode:
+        units = len(text.encode("utf-16-le", "surrogatepass")) // 2
+    else:
+        units = len(text) + sum(map(text.count, _EXTENDED))
+    parts = 1
+    if units > alphabet.single:
+        parts = _parts([_width(character, alphabet) for character in text], alphabet.part)
     return TextSize(alphabet, units, parts)
 
 

@@ -1,7 +1,6 @@
 """Queries the gateway: one query until it is answered or given up, and a list page by page."""
 
 import asyncio
-import itertools
 import time
 from collections.abc import AsyncGenerator, Iterator
 from datetime import datetime, timedelta
@@ -80,14 +79,14 @@ async def list_sent(
     """
     given: set[object] = set()
     for begin, end in _short_periods(since, until):
-        for page in itertools.count(1):
+        is_new, page = True, 1
+        while is_new:
             found = await answered(sender, retry, ask_sent(begin, end, page, kind))
             fresh = {key: message for message in found if (key := _key(message)) not in given}
-            if not fresh:
-                break
             for message in fresh.values():
                 yield message
             given.update(fresh)
+            is_new, page = bool(fresh), page + 1
 
 
 def _short_periods(since: datetime, until: datetime) -> Iterator[tuple[datetime, datetime]]:

@@ -66,7 +66,7 @@ from esms_async._wire.send import (
     decode_send,
     read_json,
 )
-from esms_async.ledger.base import Ledger
+from esms_async.ledger.base import Ledger, LedgerAcceptances
 from esms_async.ledger.binding import bind
 from esms_async.ledger.transitions import (
     ONE_MORE_ATTEMPT,
@@ -440,11 +440,13 @@ class _Send:
                     sender.budget.give_back()
                 elif sender.budget.spent:
                     sender.budget.reward()
+        result = self._result
+        assert result is not None  # noqa: S101  # the loop ends with a result
+        if isinstance(result, Receipt) and (ledger is None or ledger.accept(message, result)):
+            return result
         if ledger is not None:
-            return await self._settle(ledger, self._result)
-        if isinstance(self._result, Receipt):
-            return self._result
-        raise self._result
+            return await self._settle(ledger, result)
+        raise _as_error(result)
 
     async def _refuse(self, error: InvalidMessage) -> Receipt:
         """Tell what is true of a message that can't be sent as it is, but may have been before."""
@@ -585,11 +587,12 @@ class _Send:
         try:
             if self.since is not None and await ledger.look_up(message) is None:
                 self.since = self._since_minted()
-                if age(self.since, now()) > WINDOW:
-                    raise self._expired()
             # Before the claim: the machine may sleep while the ledger answers.
-            before = now()
+            before = self.began if self.since is None else now()
             doubt_age = None if self.since is None else age(self.since, before)
+            if doubt_age is not None and doubt_age > WINDOW:
+                # Infinite where the wall clock was set back meanwhile: no ledger may store that.
+                raise self._expired()
             claim = await ledger.claim(message, self.default_route, doubt_age)
         except ForeignLedger:
             self.is_memorable = False
@@ -804,6 +807,7 @@ class LedgerSession:
 
     def __init__(self, ledger: Ledger, credentials: Credentials, destination: str) -> None:
         self._ledger = ledger
+        self._acceptances = ledger if isinstance(ledger, LedgerAcceptances) else None
         self._credentials = credentials
         self._destination = destination
         self._key = fingerprint_key(credentials.secret_key)
@@ -813,11 +817,20 @@ class LedgerSession:
         self._closing = asyncio.Event()
         self._outstanding: set[asyncio.Task[Entry | None]] = set()
 
-    async def claim(self, message: Message, default: Route, doubt_age: float | None) -> Claim:
+    def claim(
+        self, message: Message, default: Route, doubt_age: float | None
+    ) -> Coroutine[Any, Any, Claim]:
         """Claim a message that has been in doubt for `doubt_age` seconds, or is not (None)."""
         ledger = self._ledger
         if not (self._is_bound and ledger.is_open):
-            await self.opened()
+            return self._open_and_claim(message, default, doubt_age)
+        told = fingerprint(message, self._key, default)
+        return ledger.claim(message, told, doubt_age=doubt_age)
+
+    async def _open_and_claim(
+        self, message: Message, default: Route, doubt_age: float | None
+    ) -> Claim:
+        ledger = await self.opened()
         told = fingerprint(message, self._key, default)
         return await ledger.claim(message, told, doubt_age=doubt_age)
 
@@ -851,6 +864,26 @@ class LedgerSession:
                 self._is_bound = True
             return self._ledger
 
+    def accept(self, message: Message, receipt: Receipt) -> bool:
+        """Queue an acceptance; False if the ledger records it only by `settle`."""
+        if self._acceptances is None:
+            return False
+        try:
+            return self._acceptances.accept_soon(
+                message.request_id,
+                receipt.sms_id,
+                deduplicated=receipt.deduplicated,
+                unrecorded=self._unrecorded,
+            )
+        except LedgerError as error:
+            self._unrecorded(message.request_id, _settlement(receipt), error)
+            return True
+
+    def _unrecorded(self, request_id: str, settlement: Settlement, error: LedgerError) -> None:
+        """Try an acceptance again in the background; it counts whatever its generation."""
+        self._log_trouble(request_id, settlement, error)
+        _ = self._settle_in_background(request_id, 0, settlement)
+
     async def settle(self, claimed: Entry, settlement: Settlement) -> Entry | None:
         """Record a settlement, and return the entry as it stands then.
 
@@ -859,18 +892,28 @@ class LedgerSession:
         try:
             return await self._ledger.settle(claimed.request_id, claimed.generation, settlement)
         except LedgerError as error:
-            _logger.warning(
-                "request id %s: %s could not be recorded (%s); trying again in the background",
-                claimed.request_id,
-                settlement.status.value,
-                error,
-            )
+            self._log_trouble(claimed.request_id, settlement, error)
             _ = self.settle_later(claimed, settlement)
             return None
 
     def settle_later(self, claimed: Entry, settlement: Settlement) -> "asyncio.Task[Entry | None]":
         """Record a settlement in the background, until it succeeds or the client is closed."""
-        task = asyncio.get_running_loop().create_task(self._settle_until_done(claimed, settlement))
+        return self._settle_in_background(claimed.request_id, claimed.generation, settlement)
+
+    def _log_trouble(self, request_id: str, settlement: Settlement, error: LedgerError) -> None:
+        _logger.warning(
+            "request id %s: %s could not be recorded (%s); trying again in the background",
+            request_id,
+            settlement.status.value,
+            error,
+        )
+
+    def _settle_in_background(
+        self, request_id: str, generation: int, settlement: Settlement
+    ) -> "asyncio.Task[Entry | None]":
+        task = asyncio.get_running_loop().create_task(
+            self._settle_until_done(request_id, generation, settlement)
+        )
         self._outstanding.add(task)
         task.add_done_callback(self._outstanding.discard)
         return task
@@ -879,6 +922,8 @@ class LedgerSession:
         """Give each outstanding settlement a last try, and close the ledger if it is ours."""
         self._closing.set()
         try:
+            if self._acceptances is not None and self._ledger.is_open:
+                await self._acceptances.flush()
             while self._outstanding:
                 await asyncio.wait(self._outstanding)
         finally:
@@ -889,13 +934,15 @@ class LedgerSession:
             self._owns_ledger = False
             await self._ledger.aclose()
 
-    async def _settle_until_done(self, claimed: Entry, settlement: Settlement) -> Entry | None:
+    async def _settle_until_done(
+        self, request_id: str, generation: int, settlement: Settlement
+    ) -> Entry | None:
         attempt = 0
         while True:
             attempt += 1
             last_try = self._closing.is_set()
             try:
-                return await self._ledger.settle(claimed.request_id, claimed.generation, settlement)
+                return await self._ledger.settle(request_id, generation, settlement)
             except LedgerError:
                 if last_try:
                     break
@@ -904,7 +951,7 @@ class LedgerSession:
                 await asyncio.wait_for(self._closing.wait(), pause)
         _logger.error(
             "request id %s: %s was never recorded; the ledger says it may have been accepted",
-            claimed.request_id,
+            request_id,
             settlement.status.value,
         )
         return None

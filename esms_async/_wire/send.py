@@ -176,8 +176,8 @@ class SendEncoder:
         fields: dict[str, str | Mapping[str, str]] = {"Phone": message.phone}
         if message.params is not None:
             fields["TempData"] = dict(message.params)
-        elif message.content is not None:
-            fields["Content"] = message.content
+        else:
+            fields["Content"] = message.content or ""
             # The tables say Unicode; the samples and the service's own model say IsUnicode.
             fields["IsUnicode"] = "1" if message.unicode else "0"
         fields["RequestId"] = message.request_id

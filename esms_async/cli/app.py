@@ -34,6 +34,7 @@ from esms_async.cli.options import (
 from esms_async.cli.queue_commands import queue_group, worker_command
 from esms_async.cli.queued import awaited_rows, bulk_by_queue
 from esms_async.cli.rate import Rate
+from esms_async.cli.reports import reports_group
 from esms_async.cli.running import (
     NAME,
     check_standard_streams,
@@ -319,6 +320,7 @@ def _check(  # the options of one command
 
 
 _group.add_command(ledger_group)
+_group.add_command(reports_group)
 
 
 @_group.command("completion", cls=Command, short_help="Print a shell completion script.")

@@ -70,7 +70,7 @@ async def unsettled(place: str, screen: Screen, *, as_json: bool) -> ExitCode:
             if as_json:
                 screen.put_json(_described(entry))
                 continue
-            since, reason = _at(entry.in_doubt_since), _reason(entry)
+            since, reason = utc(entry.in_doubt_since), _reason(entry)
             screen.say(f"{entry.request_id}  {_masked(entry)}  {since}  {reason}")
     screen.warn(f"{count} unsettled")
     return ExitCode.REFUSED if count else ExitCode.ACCEPTED
@@ -132,8 +132,8 @@ def _described(entry: Entry) -> dict[str, object]:
         "status": entry.status.value,
         "reason": entry.reason and entry.reason.value,
         "phone": _masked(entry),
-        "in_doubt_since": _at(entry.in_doubt_since),
-        "updated_at": _at(entry.updated_at),
+        "in_doubt_since": utc(entry.in_doubt_since),
+        "updated_at": utc(entry.updated_at),
     }
 
 
@@ -145,7 +145,8 @@ def _masked(entry: Entry) -> str:
     return entry.phone if "*" in entry.phone else mask_phone(entry.phone)
 
 
-def _at(seconds: float) -> str:
+def utc(seconds: float) -> str:
+    """Return a time as it is shown."""
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
 
 

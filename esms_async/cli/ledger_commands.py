@@ -61,7 +61,8 @@ def _unsettled(*, place: str, as_json: bool, debug: bool) -> int:
 def _prune(*, place: str, older_than: str, unsettled: bool, debug: bool) -> int:
     """Delete the sends in LEDGER that did not change for a time.
 
-    A message that is sent again after that is sent as a new one.
+    A message that is sent again after that is sent as a new one. Delivery reports that were handed
+    on go with them; with --unsettled, all reports.
     """
     return run_job(
         lambda screen: interruptible(jobs.prune(place, older_than, screen, unsettled=unsettled)),

@@ -1,15 +1,16 @@
-"""Delivery reports: who may bring one, what it says, and that it is handed on once.
+"""Delivery reports: checks who sends one, reads it, stores it, and hands it to the application.
 
-`esms_async.delivery.aiohttp` and `esms_async.delivery.fastapi` put a receiver into an application.
+`esms_async.delivery.aiohttp`, `.starlette` and `.fastapi` put a receiver into an application.
 """
 
 from esms_async._model.errors import InvalidReport
-from esms_async.delivery.receiving import OnReport, ReportReceiver, Result
+from esms_async.delivery.inbox import Confirm, OnReport, ReportReceiver, Result
 from esms_async.delivery.reports import DeliveryReport, DeliveryState
 from esms_async.delivery.signing import CallbackSigner
 
 __all__ = [
     "CallbackSigner",
+    "Confirm",
     "DeliveryReport",
     "DeliveryState",
     "InvalidReport",

@@ -1,23 +1,24 @@
-"""Delivery reports in an aiohttp.web application."""
+"""Adds a route for delivery reports to an aiohttp.web application."""
 
 from aiohttp import web
 
-from esms_async.delivery.receiving import ReportReceiver
+from esms_async.delivery.inbox import ReportReceiver
 
 
 def report_routes(receiver: ReportReceiver, path: str = "/esms/reports") -> list[web.RouteDef]:
-    """Return the routes that take delivery reports, for `Application.add_routes`.
+    """Return the routes for delivery reports, for `Application.add_routes`.
 
     Args:
-        receiver: What takes them.
-        path: Where, in the application; from outside it is what `CallbackSigner.at` was given.
+        receiver: The receiver; the application enters it, as in a `cleanup_ctx`.
+        path: The path in the application; its address from outside is the one that
+            `CallbackSigner.at` was given.
 
     Returns:
         One route.
     """
 
     async def receive(request: web.Request) -> web.Response:
-        # The query as it came: aiohttp's own reading of it mends what is broken.
+        # The query as it came: aiohttp's own reading of it repairs what is broken.
         query = request.raw_path.partition("?")[2]
         result = await receiver.receive(request.match_info["segment"], query)
         return web.Response(status=result.status)

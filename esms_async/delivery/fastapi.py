@@ -1,7 +1,7 @@
-"""Delivery reports in a FastAPI application."""
+"""Adds a route for delivery reports to a FastAPI application."""
 
 try:
-    from fastapi import APIRouter, Request, Response
+    from fastapi import APIRouter
 except ModuleNotFoundError as _error:
     if _error.name != "fastapi":
         raise
@@ -10,25 +10,21 @@ except ModuleNotFoundError as _error:
         "pip install 'esms_async[fastapi]'"
     ) from None
 
-from esms_async.delivery.receiving import ReportReceiver
+from esms_async.delivery.inbox import ReportReceiver
+from esms_async.delivery.starlette import report_endpoint, report_path
 
 
 def report_router(receiver: ReportReceiver, path: str = "/esms/reports") -> APIRouter:
-    """Return the router that takes delivery reports, for `FastAPI.include_router`.
+    """Return the router for delivery reports, for `FastAPI.include_router`.
 
     Args:
-        receiver: What takes them.
-        path: Where, in the application; from outside it is what `CallbackSigner.at` was given.
+        receiver: The receiver; the application's lifespan enters it, after its ledger.
+        path: The path in the application; its address from outside is the one that
+            `CallbackSigner.at` was given.
 
     Returns:
         A router with one route, which the application's own documentation does not show.
     """
     router = APIRouter()
-
-    async def receive(segment: str, request: Request) -> Response:
-        query: bytes = request.scope["query_string"]
-        result = await receiver.receive(segment, query.decode("latin-1"))
-        return Response(status_code=result.status)
-
-    router.add_api_route(f"{path.rstrip('/')}/{{segment}}", receive, include_in_schema=False)
+    router.add_api_route(report_path(path), report_endpoint(receiver), include_in_schema=False)
     return router

@@ -1,14 +1,15 @@
-"""A delivery report as a value, read from the query that the gateway sends.
+"""Reads a delivery report from the query of the gateway's request.
 
 "Callback Url" on developers.esms.vn names the parameters. Their letter case differs from page to
 page, so it does not matter here.
 """
 
 import enum
+import json
 import re
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
-from typing import Final, Self, cast
+from typing import Any, Final, Self, cast
 from urllib.parse import parse_qsl
 
 import attrs
@@ -43,7 +44,7 @@ _OPERATORS: Final[Mapping[str, str]] = {
 
 
 class DeliveryState(enum.StrEnum):
-    """What became of a message that the gateway had accepted."""
+    """The result of a message that the gateway had accepted."""
 
     DELIVERED = "delivered"
     """The phone got it."""
@@ -61,19 +62,19 @@ def _masked(phone: str | None) -> str:
 
 @attrs.frozen(kw_only=True)
 class DeliveryReport:
-    """What the gateway tells of a message that it has accepted.
+    """A report of the gateway on a message that it has accepted.
 
     Attributes:
         request_id: The message's RequestId, or None where the report does not name it.
         sms_id: The gateway's SMSID, or None where the report does not name it.
-        state: What became of the message.
-        send_status: The gateway's SendStatus, which `state` is made from.
+        state: The result.
+        send_status: The gateway's SendStatus, from which `state` follows.
         succeeded: How many phones got it.
         failed: How many phones did not.
         sent: How many messages were handed to the operator, or None.
-        receivers: How many phones it was for, or None.
+        receivers: How many phones it was sent to, or None.
         price: What it costs in dong, or None.
-        operator: The name of the phone's operator; the gateway's number for it where the name is
+        operator: The name of the phone's operator; the gateway's number for it if the name is
             not known; or None.
         phone: The phone number as the gateway writes it, or None.
     """
@@ -91,13 +92,21 @@ class DeliveryReport:
     phone: str | None = attrs.field(default=None, repr=_masked)
 
     @property
+    def key(self) -> str:
+        """The same for each repetition of this report, and for no other report.
+
+        It is the RequestId, or the SMSID where there is none, with "#" and the state.
+        """
+        return f"{self.request_id or self.sms_id}#{self.state}"
+
+    @property
     def delivered(self) -> bool:
-        """True where the phone got the message."""
+        """True if the phone got the message."""
         return self.state is DeliveryState.DELIVERED
 
     @property
     def final(self) -> bool:
-        """True where nothing else is to come."""
+        """True if no other report will follow."""
         return self.state is not DeliveryState.PENDING
 
     @classmethod
@@ -106,19 +115,19 @@ class DeliveryReport:
 
         Args:
             query: The query of the gateway's request, as it came or as its parameters. Unknown
-                parameters are passed over, and so is what is optional and can't be read.
+                parameters are ignored, and so are optional ones that can't be read.
 
         Returns:
             The report.
 
         Raises:
-            InvalidReport: It says nothing of whose message it is, or of what became of it, or is
-                cut off, damaged or contradicts itself.
+            InvalidReport: It does not name its message or a status, or it is cut off, damaged, or
+                contradicts itself.
         """
         fields = _read_fields(_parameters(query))
         request_id = fields.get("requestid") or None
         if request_id is not None and not REQUEST_ID.fullmatch(request_id):
-            raise InvalidReport("RequestId is none that this package sends")
+            raise InvalidReport("its RequestId has a form that this package never sends")
         sms_id = _word(fields, "smsid")
         if request_id is None and sms_id is None:
             raise InvalidReport("it names neither a RequestId nor an SMSID")
@@ -143,8 +152,29 @@ class DeliveryReport:
         )
 
 
+def report_to_text(report: DeliveryReport) -> str:
+    """Return a report as JSON, for a ledger to store."""
+    fields: dict[str, object] = {name: getattr(report, name) for name in _STORED}
+    fields["price"] = None if report.price is None else str(report.price)
+    return json.dumps({name: value for name, value in fields.items() if value is not None})
+
+
+def report_from_text(text: str) -> DeliveryReport:
+    """Return the report that `report_to_text` wrote; fields of later releases are passed over."""
+    found: dict[str, Any] = json.loads(text)
+    fields: dict[str, Any] = {name: found.get(name) for name in _STORED if name in found}
+    fields.setdefault("request_id", None)
+    fields.setdefault("sms_id", None)
+    fields["state"] = DeliveryState(found["state"])
+    fields["price"] = None if (price := found.get("price")) is None else Decimal(price)
+    return DeliveryReport(**fields)
+
+
+_STORED: Final = tuple(field.name for field in attrs.fields(DeliveryReport))
+
+
 def _state(send_status: int, succeeded: int, failed: int) -> DeliveryState:
-    """Return what a status says; one that no page names is on its way to another."""
+    """Return the state; a status that no page names counts as pending."""
     if send_status == _REFUSED:
         return DeliveryState.REFUSED
     if failed:
@@ -160,7 +190,7 @@ def _parameters(query: object) -> Iterable[tuple[object, object]]:
     if len(query) > _LONGEST_QUERY:
         raise InvalidReport(f"it has {len(query)} characters, which is too long for a report")
     if _BROKEN_ESCAPE.search(query):
-        raise InvalidReport("a percent sign in it stands before no two hexadecimal digits")
+        raise InvalidReport("a percent sign in it is not followed by two hexadecimal digits")
     try:
         return parse_qsl(
             query, keep_blank_values=True, errors="strict", max_num_fields=_MOST_PARAMETERS
@@ -173,7 +203,7 @@ def _read_fields(parameters: Iterable[tuple[object, object]]) -> dict[str, str]:
     """Return the values by their names in lower case.
 
     Raises:
-        InvalidReport: A name comes twice with two values, so that none of them can be trusted.
+        InvalidReport: A name comes twice with two values, so neither can be trusted.
     """
     fields: dict[str, str] = {}
     for name, value in parameters:
@@ -187,7 +217,7 @@ def _read_fields(parameters: Iterable[tuple[object, object]]) -> dict[str, str]:
 def _required_count(fields: Mapping[str, str], name: str) -> int:
     value = fields.get(name.lower())
     if value is None or not _COUNT.fullmatch(value):
-        raise InvalidReport(f"{name} {'is missing' if value is None else 'is no number'}")
+        raise InvalidReport(f"{name} {'is missing' if value is None else 'is not a number'}")
     return int(value)
 
 

@@ -1,9 +1,9 @@
-"""What proves that a delivery report was asked for: a signature in the path of the CallbackUrl.
+"""Signs the CallbackUrl of each message, and checks the signature of a report that comes in.
 
 The gateway signs nothing, and its report is a GET that anybody can make who finds the URL. So the
-last segment of the path of each message's CallbackUrl says which message it is for, until when,
-and that only a holder of the secret can have written it. It stands in the path, for the query is
-the gateway's to write.
+last segment of the path of each message's CallbackUrl says which message it is for, until when it
+is valid, and carries a signature that only a holder of the secret can make. It stands in the path
+because the gateway writes the query.
 """
 
 import hmac
@@ -31,19 +31,19 @@ _LONGEST_SEGMENT: Final = 50 + 12 + 2 * _KEY_ID_LENGTH + 2 * _MAC_LENGTH + 3
 
 
 class CallbackSigner:
-    """Signs the CallbackUrl of each message, and tells a genuine one from others.
+    """Signs the CallbackUrl of each message, and recognizes its own signatures.
 
     Args:
         secret: The secret to sign with, at least 16 characters that nobody can guess. All
             replicas that send or receive have the same.
-        *older: Earlier secrets, whose signatures are still good: to rotate, put a new one first
+        *older: Earlier secrets, whose signatures are still valid: to rotate, put a new one first
             and keep the old one here for as long as `lifetime`.
-        lifetime: For how many seconds a signature is good, from the moment on at which the
-            message is sent. A ledger must remember reports for as long.
+        lifetime: For how many seconds a signature is valid after the message is sent. A ledger
+            must remember reports for as long.
         clock: The time in seconds since the epoch.
 
     Raises:
-        ConfigurationError: A secret is too short, or `lifetime` is no duration.
+        ConfigurationError: A secret is too short, or `lifetime` is not a number of seconds.
     """
 
     def __init__(
@@ -64,14 +64,14 @@ class CallbackSigner:
         """Return what `EsmsClient` takes as `callback_url`.
 
         Args:
-            url: Where the receiver is found from outside, such as
+            url: The address of the receiver from outside, such as
                 `https://shop.example/esms/reports`.
 
         Returns:
             A function that gives each message its signed CallbackUrl below that address.
 
         Raises:
-            ConfigurationError: It is no URL that the gateway can call, or has a query.
+            ConfigurationError: The gateway can't call this URL, or it has a query.
         """
         try:
             check_callback_url(url)
@@ -87,7 +87,7 @@ class CallbackSigner:
         """Return the segment that stands for a message at the end of its CallbackUrl.
 
         Args:
-            message: The message; where it is to be sent later, the signature is good for longer.
+            message: The message; if it is to be sent later, the signature is valid for longer.
 
         Returns:
             At most 105 characters that mean nothing special in a path.
@@ -100,19 +100,19 @@ class CallbackSigner:
         return f"{signed}.{_key_id(self._key)}.{_mac(self._key, signed)}"
 
     def read(self, segment: str) -> str | None:
-        """Return whose report a request may bring.
+        """Return the RequestId of the message that a request may report on.
 
         Args:
             segment: The last segment of the path that was called.
 
         Returns:
-            The RequestId; None where the segment was not signed with one of the secrets, was
-            altered, or is too old.
+            The RequestId; None if the segment was not signed with one of the secrets, was altered,
+            or is too old.
         """
         match = _SEGMENT.fullmatch(segment)
         if match is None:
             return None
-        # The id of a key is no secret: which of them there are may show in the time it takes.
+        # The id of a key is not secret, so this look-up need not take constant time.
         key = self._keys.get(match["key_id"])
         if key is None or not hmac.compare_digest(_mac(key, match["signed"]), match["mac"]):
             return None

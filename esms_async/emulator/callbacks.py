@@ -39,6 +39,7 @@ class _Report:
     url: str
     progress: Progress
     attempt: int = 1
+    planned: bool = False
 
 
 class Reporter:
@@ -51,7 +52,7 @@ class Reporter:
         self._journal = journal
         self._clock = clock
         self._allowed_hosts = frozenset(host.lower() for host in allowed_hosts)
-        self._timetable = Timetable(clock)
+        self._timetable = Timetable(clock, self._enqueue)
         self._queue: deque[_Report] = deque()
         self._workers: set[asyncio.Task[None]] = set()
         self._session: aiohttp.ClientSession | None = None
@@ -112,8 +113,7 @@ class Reporter:
         if len(self._timetable) + len(self._queue) >= _MOST_PENDING:
             self._note(report, "dropped", why="too many reports were waiting")
         else:
-            call = self._enqueue_planned if planned else self._enqueue
-            self._timetable.call_at(at, lambda: call(report))
+            self._timetable.put(at, attrs.evolve(report, planned=planned))
 
     def _report(self, message: AcceptedMessage, progress: Progress) -> _Report | None:
         """Return the report, or None where there is nobody whom it may be sent to."""
@@ -135,13 +135,11 @@ class Reporter:
         )
         return None
 
-    def _enqueue_planned(self, report: _Report) -> None:
-        """Have a report sent, unless its message was finished by hand meanwhile."""
-        message = self._gateway.find(report.message.sms_id)
-        if message is None or message.delivery == report.message.delivery:
-            self._enqueue(report)
-
     def _enqueue(self, report: _Report) -> None:
+        """Have a report sent, unless it was planned and its message finished by hand meanwhile."""
+        message = self._gateway.find(report.message.sms_id) if report.planned else None
+        if message is not None and message.delivery != report.message.delivery:
+            return
         self._queue.append(report)
         if len(self._workers) < _MOST_AT_ONCE:
             worker = asyncio.create_task(self._work())
@@ -162,9 +160,9 @@ class Reporter:
         self._note(report, result, duration=duration, why=why)
         settings = self._gateway.settings
         if result == "timeout" and report.attempt <= settings.report_retries:
-            again = attrs.evolve(report, attempt=report.attempt + 1)
+            again = attrs.evolve(report, attempt=report.attempt + 1, planned=False)
             at = self._clock.time() + settings.report_retry_delay
-            self._timetable.call_at(at, lambda: self._enqueue(again))
+            self._timetable.put(at, again)
 
     async def _get(self, report: _Report) -> tuple[str, str | None]:
         """Send a report; return what came of it, and what went wrong."""

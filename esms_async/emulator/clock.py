@@ -7,11 +7,12 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Generic, ParamSpec
+from typing import Generic, ParamSpec, TypeVar
 
 from esms_async._model.errors import ConfigurationError
 
 _P = ParamSpec("_P")
+_T = TypeVar("_T")
 
 # No datetime is later than the year 9999; what is planned on the way needs some room.
 _LAST = datetime(9000, 1, 1, tzinfo=UTC).timestamp()
@@ -113,6 +114,7 @@ class Clock:
         self._running = running
         self._since = RealTime.monotonic()
         self._listeners: Listeners[[]] = Listeners()
+        self._run: Callable[[Callable[[], None]], None] = lambda call: call()
 
     @property
     def running(self) -> bool:
@@ -150,12 +152,22 @@ class Clock:
             raise ConfigurationError(
                 "a clock advances by 0 seconds or more, and not past the year 9000"
             )
-        self._shift += seconds
-        self._listeners.tell()
+        self._run(partial(self._jump, self._shift + seconds))
 
     def reset(self) -> None:
         """Take all jumps back."""
-        self._shift = 0.0
+        self._run(partial(self._jump, 0.0))
+
+    def run_by(self, relay: Callable[[Callable[[], None]], None]) -> None:
+        """Have it jump in the thread of its emulator.
+
+        Args:
+            relay: Runs a function there.
+        """
+        self._run = relay
+
+    def _jump(self, shift: float) -> None:
+        self._shift = shift
         self._listeners.tell()
 
     def subscribe(self, listener: Callable[[], None]) -> Callable[[], None]:
@@ -167,19 +179,21 @@ class Clock:
         return self._listeners.add(listener)
 
 
-class Timetable:
+class Timetable(Generic[_T]):
     """Things to do at times of a clock, within one running event loop.
 
     Args:
         clock: The clock.
+        do: Called with each thing when it is due.
         pause: The least time between two runs, in seconds, where the time runs by itself: what is
             due within it is done in one.
     """
 
-    def __init__(self, clock: Clock, pause: float = 0.0) -> None:
+    def __init__(self, clock: Clock, do: Callable[[_T], None], pause: float = 0.0) -> None:
         self._clock = clock
+        self._do = do
         self._pause = pause
-        self._entries: list[tuple[float, int, Callable[[], None]]] = []
+        self._entries: list[tuple[float, int, _T]] = []
         self._count = 0
         self._timer: asyncio.TimerHandle | None = None
         self._unsubscribe = clock.subscribe(self._do_what_is_due)
@@ -187,10 +201,10 @@ class Timetable:
     def __len__(self) -> int:
         return len(self._entries)
 
-    def call_at(self, at: float, call: Callable[[], None]) -> None:
-        """Call a function at a time in seconds since 1970; soon, if that is past."""
+    def put(self, at: float, thing: _T) -> None:
+        """Have a thing done at a time in seconds since 1970; soon, if that is past."""
         self._count += 1
-        entry = (at, self._count, call)
+        entry = (at, self._count, thing)
         heapq.heappush(self._entries, entry)
         if self._entries[0] is entry:
             self._set_timer()
@@ -219,5 +233,5 @@ class Timetable:
     def _do_what_is_due(self) -> None:
         now = self._clock.time()
         while self._entries and self._entries[0][0] <= now:
-            heapq.heappop(self._entries)[2]()
+            self._do(heapq.heappop(self._entries)[2])
         self._set_timer(self._pause)

@@ -88,13 +88,7 @@ OPTIONS: Final = (
     Option(
         "api-key", "Accept only this key and its secret.", "K", variable="ESMS_EMULATOR_API_KEY"
     ),
-    Option(
-        "secret-key",
-        "The secret of the key.",
-        "S",
-        variable="ESMS_EMULATOR_SECRET_KEY",
-        hidden=True,
-    ),
+    Option("secret-key", "Its secret.", "S", variable="ESMS_EMULATOR_SECRET_KEY", hidden=True),
 )
 """All options of the command."""
 

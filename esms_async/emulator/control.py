@@ -23,7 +23,7 @@ from esms_async._model.errors import ConfigurationError, UsageError
 from esms_async.emulator.faults import PRESETS, ArmedFault
 from esms_async.emulator.gateway import STATE_CODES
 from esms_async.emulator.http import CONTROL, Closing, read_body
-from esms_async.emulator.journal import Feed, Journal, Numbered, RowKind, Send, Wanted
+from esms_async.emulator.journal import Journal, Numbered, RowKind, Send, Wanted
 from esms_async.emulator.records import AcceptedMessage, Operation, Route, SeenRequest, find_otp
 from esms_async.emulator.settings import (
     SETTINGS,
@@ -35,6 +35,7 @@ from esms_async.emulator.story import (
     ACCOUNT_STATES,
     View,
     is_send,
+    note_flags,
     view_account,
     view_clock,
     view_fault,
@@ -193,253 +194,114 @@ class Query:
 # Schemas of the answers.
 _STRING = {"type": "string"}
 _INTEGER = {"type": "integer"}
-_NUMBER = {"type": "number"}
 _BOOLEAN = {"type": "boolean"}
-_STRINGS = {"type": "array", "items": _STRING}
 _OBJECT = {"type": "object"}
+_TYPES: Final[Mapping[str, Mapping[str, object]]] = {
+    "": _STRING,
+    "int": _INTEGER,
+    "number": {"type": "number"},
+    "bool": _BOOLEAN,
+    "object": _OBJECT,
+}
+_STATE_NAMES = ("waiting", "held", "sent", "delivered", "failed")
+_ENUMS: Final[Mapping[str, Iterable[str]]] = {
+    "route": Route,
+    "operation": Operation,
+    "state": AccountState,
+    "delivery": _STATE_NAMES,
+    "row": (*_STATE_NAMES, "rejected", "sandbox", "lost"),
+    "tone": ("ok", "warn", "bad", "wait", "mute"),
+    "struck": ("door", "way", "phone"),
+    "step": (*("send", "answer", "accepted", "held", "pause", "arrives", "due", "report", "note"),),
+}
 
 
-def _nullable(schema: Mapping[str, object]) -> Mapping[str, object]:
-    return {"oneOf": [{"type": "null"}, schema]}
-
-
-def _enum(*words: str) -> Mapping[str, object]:
+def _enum(words: Iterable[str]) -> Mapping[str, object]:
     return {"type": "string", "enum": [*words]}
-
-
-def _ref(name: str) -> Mapping[str, object]:
-    return {"$ref": f"#/components/schemas/{name}"}
 
 
 def _list(schema: Mapping[str, object]) -> Mapping[str, object]:
     return {"type": "array", "items": schema}
 
 
-def _shape(**properties: Mapping[str, object]) -> Mapping[str, object]:
+def _schema(word: str) -> Mapping[str, object]:
+    """Read a type: `int`, `Send`, an enum as `<state>`; `[]` makes a list, `?` allows null."""
+    if word.endswith("?"):
+        return {"oneOf": [{"type": "null"}, _schema(word[:-1])]}
+    if word.endswith("[]"):
+        return _list(_schema(word[:-2]))
+    if word.startswith("<"):
+        return _enum(_ENUMS[word[1:-1]])
+    return _TYPES.get(word) or {"$ref": f"#/components/schemas/{word}"}
+
+
+def _shape(words: str, **more: Mapping[str, object]) -> Mapping[str, object]:
+    """Read an object: `name`, `name?` or `name:type` for each property, texts by default."""
+    properties = {**more}
+    for word in words.split():
+        name, _, kind = word.partition(":")
+        properties[name.rstrip("?")] = _schema(kind or "?" * name.endswith("?"))
     return {"type": "object", "properties": properties, "required": [*properties]}
 
 
-_WORD = _nullable(_STRING)
-_CODE = _nullable(_STRING)
-_STATE_NAMES = ("waiting", "held", "sent", "delivered", "failed")
-_ROW: Final = {
-    "kind": _enum("send"),
-    "number": _INTEGER,
-    "link": _STRING,
-    "at": _WORD,
-    "account": _WORD,
-    "phone": _STRING,
-    "phone_shown": _STRING,
-    "operator": _STRING,
-    "route": _enum(*Route),
-    "sender": _STRING,
-    "content": _STRING,
-    "params": _nullable(_OBJECT),
-    "oa": _WORD,
-    "template": _WORD,
-    "code": _CODE,
-    "code_spelled": _CODE,
-    "state": _enum(*_STATE_NAMES, "rejected", "sandbox", "lost"),
-    "word": _STRING,
-    "tone": _enum("ok", "warn", "bad", "wait", "mute"),
-    "attempts": _INTEGER,
-    "marks": _STRINGS,
-    "sms_id": _WORD,
-    "request_id": _WORD,
-    "campaign_id": _WORD,
-    "callback_url": _WORD,
-    "send_at": _WORD,
-    "price": _INTEGER,
-    "alphabet": _STRING,
-    "units": _INTEGER,
-    "limit": _INTEGER,
-    "parts": _INTEGER,
-    "forced_by": _STRINGS,
-    "parts_plain": _INTEGER,
-    "price_plain": _INTEGER,
-    "part_starts": _list(_INTEGER),
-    "ghost": _WORD,
-    "warning": _WORD,
-    "not_taken": _BOOLEAN,
-    "trouble": _BOOLEAN,
-}
-_STEP: Final = _shape(
-    at=_STRING,
-    ms=_NUMBER,
-    kind=_enum("send", "answer", "accepted", "held", "pause", "arrives", "due", "report", "note"),
-    **{"from": _WORD, "to": _WORD},
-    what=_STRING,
-    text=_STRING,
-    fault=_WORD,
-    struck=_nullable(_enum("door", "way", "phone")),
-    status=_WORD,
-    duration_ms=_nullable(_NUMBER),
-    attempt=_nullable(_INTEGER),
-    repeat=_BOOLEAN,
-    later=_BOOLEAN,
-    tone=_STRING,
-)
+_ROW = """
+    number:int link at? account? phone phone_shown operator route:<route> sender content
+    params:object? oa? template? code? code_spelled? state:<row> word tone:<tone> attempts:int
+    marks:[] sms_id? request_id? campaign_id? callback_url? send_at? price:int alphabet units:int
+    limit:int parts:int forced_by:[] parts_plain:int price_plain:int part_starts:int[] ghost?
+    warning? not_taken:bool trouble:bool
+"""
+_KIND = {"send": {"kind": _enum(["send"])}, "not_taken": {"kind": _enum(["not_taken"])}}
 SCHEMAS: Final[Mapping[str, Mapping[str, object]]] = {
-    "Error": _shape(error=_STRING),
-    "SendRow": _shape(**_ROW),
+    "Error": _shape("error"),
+    "SendRow": _shape(_ROW, **_KIND["send"]),
     "NotTakenRow": _shape(
-        kind=_enum("not_taken"),
-        number=_INTEGER,
-        link=_STRING,
-        at=_STRING,
-        method=_STRING,
-        path=_STRING,
-        path_short=_STRING,
-        reason=_WORD,
-        fix=_WORD,
-        status=_nullable(_INTEGER),
-        tone=_STRING,
-        word=_STRING,
-        repeats=_INTEGER,
-        not_taken=_BOOLEAN,
-        trouble=_BOOLEAN,
+        "number:int link at method path path_short reason? fix? status:int? tone word repeats:int "
+        "not_taken:bool trouble:bool",
+        **_KIND["not_taken"],
     ),
-    "Step": _STEP,
+    "Step": _shape(
+        "at ms:number kind:<step> from? to? what text fault? struck:<struck>? status? "
+        "duration_ms:number? attempt:int? repeat:bool later:bool tone"
+    ),
     "Send": _shape(
-        **_ROW,
-        verdict=_shape(tone=_STRING, text=_STRING, why=_STRING),
-        steps=_list(_ref("Step")),
-        requests=_list(_ref("Request")),
-        requests_pruned=_INTEGER,
-        reports=_list(_ref("Report")),
-        curl=_STRING,
-        pytest=_STRING,
-        can=_shape(deliver=_BOOLEAN, fail=_BOOLEAN, resend=_BOOLEAN, why_not=_WORD),
+        f"{_ROW} steps:Step[] requests:Request[] requests_pruned:int reports:Report[] curl pytest",
+        verdict=_shape("tone text why"),
+        can=_shape("deliver:bool fail:bool resend:bool why_not?"),
+        **_KIND["send"],
     ),
     "Message": _shape(
-        number=_INTEGER,
-        at=_STRING,
-        account=_STRING,
-        phone=_STRING,
-        route=_enum(*Route),
-        sender=_WORD,
-        content=_STRING,
-        params=_nullable(_OBJECT),
-        template=_WORD,
-        otp=_CODE,
-        code=_CODE,
-        request_id=_WORD,
-        sms_id=_STRING,
-        unicode=_BOOLEAN,
-        alphabet=_STRING,
-        units=_INTEGER,
-        parts=_INTEGER,
-        campaign_id=_WORD,
-        callback_url=_WORD,
-        send_at=_WORD,
-        price=_INTEGER,
-        warning=_WORD,
-        state=_enum(*_STATE_NAMES),
-        delivery=_shape(started_at=_WORD, finished_at=_WORD, delivered=_BOOLEAN, fault=_WORD),
+        "number:int at account phone route:<route> sender? content params:object? template? otp? "
+        "code? request_id? sms_id unicode:bool alphabet units:int parts:int campaign_id? "
+        "callback_url? send_at? price:int warning? state:<delivery>",
+        delivery=_shape("started_at? finished_at? delivered:bool fault?"),
     ),
     "Request": _shape(
-        number=_INTEGER,
-        at=_STRING,
-        operation=_nullable(_enum(*Operation)),
-        method=_STRING,
-        path=_STRING,
-        account=_WORD,
-        request_id=_WORD,
-        phone=_WORD,
-        sandbox=_BOOLEAN,
-        fault=_WORD,
-        struck=_nullable(_enum("door", "way")),
-        decided=_CODE,
-        told=_CODE,
-        status=_nullable(_INTEGER),
-        meaning=_WORD,
-        accepted=_BOOLEAN,
-        sms_id=_WORD,
-        fields=_OBJECT,
-        taken=_BOOLEAN,
-        reason=_WORD,
-        fix=_WORD,
-        repeats=_INTEGER,
-        marks=_STRINGS,
-        head=_STRING,
-        body=_STRING,
-        body_bytes=_INTEGER,
-        wanted=_WORD,
-        wanted_marks=_STRINGS,
-        answer=_WORD,
-        duration_ms=_nullable(_NUMBER),
-        client=_WORD,
+        "number:int at operation:<operation>? method path account? request_id? phone? sandbox:bool "
+        "fault? struck:<struck>? decided? told? status:int? meaning? accepted:bool sms_id? "
+        "fields:object taken:bool reason? fix? repeats:int marks:[] head body body_bytes:int "
+        "wanted? wanted_marks:[] answer? duration_ms:number? client?"
     ),
     "Report": _shape(
-        number=_INTEGER,
-        at=_STRING,
-        sms_id=_STRING,
-        send_status=_INTEGER,
-        attempt=_INTEGER,
-        result=_STRING,
-        duration_ms=_nullable(_NUMBER),
-        url=_WORD,
-        repeat=_BOOLEAN,
-        reason=_WORD,
+        "number:int at sms_id send_status:int attempt:int result duration_ms:number? url? "
+        "repeat:bool reason?"
     ),
-    "Fault": _shape(
-        number=_INTEGER,
-        spec=_STRING,
-        name=_WORD,
-        used=_INTEGER,
-        left=_nullable(_INTEGER),
-        spent=_BOOLEAN,
-    ),
-    "Faults": _shape(
-        faults=_list(_ref("Fault")),
-        spent=_list(_ref("Fault")),
-        presets=_list(_shape(name=_STRING, spec=_STRING)),
-    ),
-    "Clock": _shape(now=_STRING, running=_BOOLEAN, shift=_NUMBER),
-    "Account": _shape(
-        name=_STRING,
-        api_key=_STRING,
-        balance=_INTEGER,
-        state=_enum(*AccountState),
-        code=_CODE,
-        brandnames=_STRINGS,
-        messages=_INTEGER,
-    ),
+    "Fault": _shape("number:int spec name? used:int left:int? spent:bool"),
+    "Faults": _shape("faults:Fault[] spent:Fault[]", presets=_list(_shape("name spec"))),
+    "Clock": _shape("now running:bool shift:number"),
+    "Account": _shape("name api_key balance:int state:<state> code? brandnames:[] messages:int"),
     "Settings": {
         "type": "object",
         "properties": {name: setting.schema for name, setting in SETTINGS.items()},
         "required": [*SETTINGS],
         "additionalProperties": False,
     },
-    "Counts": _shape(
-        all=_INTEGER,
-        messages=_INTEGER,
-        code=_INTEGER,
-        trouble=_INTEGER,
-        not_taken=_INTEGER,
-        pruned=_INTEGER,
-    ),
+    "Counts": _shape("all:int messages:int code:int trouble:int not_taken:int pruned:int"),
     "State": _shape(
-        url=_STRING,
-        page=_STRING,
-        version=_STRING,
-        seed=_INTEGER,
-        listen=_STRING,
-        tls=_BOOLEAN,
-        balance=_INTEGER,
-        account=_enum(*AccountState),
-        account_code=_CODE,
-        accounts=_list(_ref("Account")),
-        account_states=_list(_shape(name=_STRING, code=_CODE, words=_STRING)),
-        clock=_ref("Clock"),
-        counts=_ref("Counts"),
-        accepted=_INTEGER,
-        messages=_INTEGER,
-        requests=_INTEGER,
-        pruned=_INTEGER,
-        faults=_list(_ref("Fault")),
-        spent=_list(_ref("Fault")),
-        settings=_ref("Settings"),
+        "url page version seed:int listen tls:bool balance:int account:<state> account_code? "
+        "accounts:Account[] clock:Clock counts:Counts accepted:int messages:int requests:int "
+        "pruned:int faults:Fault[] spent:Fault[] settings:Settings",
+        account_states=_list(_shape("name code? words")),
     ),
 }
 """The schemas of all answers."""
@@ -452,7 +314,7 @@ _CHANGE: Final[Mapping[str, object]] = {
     "additionalProperties": False,
     "properties": {
         "balance": _BALANCE,
-        "account": _enum(*AccountState),
+        "account": _enum(AccountState),
         "clock": {
             "type": "object",
             "additionalProperties": False,
@@ -471,11 +333,21 @@ _CHANGE: Final[Mapping[str, object]] = {
             "additionalProperties": {
                 "type": "object",
                 "additionalProperties": False,
-                "properties": {"balance": _BALANCE, "state": _enum(*AccountState)},
+                "properties": {"balance": _BALANCE, "state": _enum(AccountState)},
             },
         },
     },
 }
+
+
+def _body(name: str, schema: Mapping[str, object]) -> Mapping[str, object]:
+    """Return the schema of a body with one property."""
+    return {
+        "type": "object",
+        "properties": {name: schema},
+        "required": [name],
+        "additionalProperties": False,
+    }
 
 
 @attrs.frozen
@@ -487,7 +359,7 @@ class Request:
     body: Mapping[str, object]
 
 
-Handle = Callable[[Request], Awaitable[web.Response]]
+Handle = Callable[[Request], View | Awaitable[View]]
 
 
 @attrs.frozen
@@ -533,44 +405,46 @@ class Control:
 
     Args:
         emulator: The emulator.
-        feed: Its changes.
         closing: When it closes.
     """
 
-    def __init__(self, emulator: "Emulator", feed: Feed, closing: Closing) -> None:
+    def __init__(self, emulator: "Emulator", closing: Closing) -> None:
         self._emulator = emulator
         self._parts = emulator.parts
         self._journal: Journal = emulator.parts.journal
-        self._feed = feed
+        self._feed = emulator.parts.journal.feed
         self._closing = closing
         self._followers = 0
+        # What found the codes that the flags of the sends speak of.
+        self._pattern = emulator.pattern
         self._version = installed_version()
-        # Of each row whether it has a code and whether it is trouble, and those to look at again.
-        self._flags: dict[int, tuple[bool, bool]] = {}
-        self._changed: set[int] = {send.number for send in self._journal.sends.records}
-        self._journal.changes.add(self._note_change)
         self.operations: tuple[ControlOperation, ...] = self._declare()
 
     def _declare(self) -> tuple[ControlOperation, ...]:
-        operation = ControlOperation
-        page = (_BEFORE, _LIMIT)
-        listed = {"older": _BOOLEAN, "event": _STRING}
+        emulator, operation = self._emulator, ControlOperation
+        state, message, send, fault, faults, clock = map(
+            _schema, ("State", "Message", "Send", "Fault", "Faults", "Clock")
+        )
+        waits = (_PHONE, _REQUEST_ID, _SINCE, _TIMEOUT, _pattern())
+        page, listed = (_BEFORE, _LIMIT), "older:bool event"
         return (
             operation(
-                "GET", "/ready", self._get_ready, "Tells that the emulator serves.",
-                _shape(ready=_BOOLEAN, url=_STRING, version=_STRING),
+                "GET", "/ready", lambda _: {
+                    "ready": True, "url": emulator.url, "version": self._version
+                },
+                "Tells that the emulator serves.", _shape("ready:bool url version"),
             ),
-            operation("GET", "/state", self._get_state, "Shows state and settings.", _ref("State")),
+            operation("GET", "/state", self._do(None), "Shows state and settings.", state),
             operation(
-                "PATCH", "/state", self._change, "Changes balance, account, clock and settings.",
-                _ref("State"), body=_CHANGE, example='{"balance": 0}',
+                "PATCH", "/state", self._do(lambda request: emulator.change(request.body)),
+                "Changes balance, account, clock and settings.", state,
+                body=_CHANGE, example='{"balance": 0}',
             ),
             operation(
                 "GET", "/inbox", self._get_inbox, "Lists the rows of the page, newest first.",
                 _shape(
-                    rows=_list({"oneOf": [_ref("SendRow"), _ref("NotTakenRow")]}),
-                    counts=_ref("Counts"),
-                    **listed,
+                    f"counts:Counts {listed}",
+                    rows=_list({"oneOf": [_schema("SendRow"), _schema("NotTakenRow")]}),
                 ),
                 (
                     _choice("filter", "Which rows.", _FILTERS),
@@ -582,52 +456,53 @@ class Control:
             ),
             operation(
                 "GET", "/sends/{number}", self._get_send, "Shows a send with its timeline.",
-                _ref("Send"), errors=(404,),
+                send, errors=(404,),
             ),
             operation(
                 "GET", "/messages", self._get_messages, "Lists accepted messages, newest first.",
-                _shape(messages=_list(_ref("Message")), **listed),
+                _shape(f"messages:Message[] {listed}"),
                 (
                     _PHONE, _text("text", "A piece of the text."), _REQUEST_ID,
                     _text("sms_id", "The SMSID."), _SINCE, *page, _pattern(),
                 ),
             ),
             operation(
-                "DELETE", "/messages", self._clear,
-                "Forgets messages, requests and reports; RequestIds stay.", _ref("State"),
+                "DELETE", "/messages", self._do(lambda _: emulator.clear_messages()),
+                "Forgets messages, requests and reports; RequestIds stay.", state,
             ),
             operation(
                 "GET", "/messages/latest", self._get_latest,
-                "Waits for the newest message that fits.", _ref("Message"),
-                (_PHONE, _REQUEST_ID, _SINCE, _TIMEOUT, _pattern()), errors=(404,),
+                "Waits for the newest message that fits.", message, waits, errors=(404,),
             ),
             operation(
                 "GET", "/codes/latest", self._get_code, "Waits for the newest code that fits.",
-                _shape(code=_STRING, message=_ref("Message")),
-                (_PHONE, _REQUEST_ID, _SINCE, _TIMEOUT, _pattern()), errors=(404,),
+                _shape("code message:Message"), waits, errors=(404,),
             ),
             operation(
                 "GET", "/messages/{sms_id}", self._get_message,
-                "Shows the send of a message with its timeline.", _ref("Send"), errors=(404,),
+                "Shows the send of a message with its timeline.", send, errors=(404,),
             ),
             operation(
-                "POST", "/messages/{sms_id}/deliver", self._deliver,
-                "Lets a message reach its phone now, and reports it.", _ref("Message"),
-                errors=(404,),
+                "POST", "/messages/{sms_id}/deliver",
+                lambda request: self._view_message(emulator.finish(request.path["sms_id"])),
+                "Lets a message reach its phone now, and reports it.", message, errors=(404,),
             ),
             operation(
-                "POST", "/messages/{sms_id}/fail", self._fail,
-                "Lets a message fail now, and reports it.", _ref("Message"), errors=(404,),
+                "POST", "/messages/{sms_id}/fail",
+                lambda request: self._view_message(
+                    emulator.finish(request.path["sms_id"], delivered=False)
+                ),
+                "Lets a message fail now, and reports it.", message, errors=(404,),
             ),
             operation(
-                "POST", "/messages/{sms_id}/resend", self._resend,
-                "Sends the last report of a message once more.", _ref("Message"),
-                errors=(404, 409),
+                "POST", "/messages/{sms_id}/resend",
+                lambda request: self._view_message(emulator.resend_report(request.path["sms_id"])),
+                "Sends the last report of a message once more.", message, errors=(404, 409),
             ),
             operation(
                 "GET", "/requests", self._get_requests,
                 "Lists requests, newest first, those that were not taken among them.",
-                _shape(requests=_list(_ref("Request")), **listed),
+                _shape(f"requests:Request[] {listed}"),
                 (
                     _choice("operation", "What they ask for.", Operation),
                     _choice("taken", "Only those that were taken, or not.", ("true", "false")),
@@ -636,54 +511,55 @@ class Control:
             ),
             operation(
                 "GET", "/requests/{number}", self._get_request, "Shows a request.",
-                _ref("Request"), errors=(404,),
+                _schema("Request"), errors=(404,),
             ),
             operation(
                 "GET", "/reports", self._get_reports, "Lists delivery reports, newest first.",
-                _shape(reports=_list(_ref("Report")), **listed),
-                (_text("sms_id", "The SMSID."), *page),
+                _shape(f"reports:Report[] {listed}"), (_text("sms_id", "The SMSID."), *page),
             ),
-            operation("GET", "/faults", self._get_faults, "Lists the faults.", _ref("Faults")),
+            operation("GET", "/faults", lambda _: self._list_faults(), "Lists the faults.", faults),
             operation(
-                "POST", "/faults", self._arm, "Arms a fault.", _ref("Fault"),
-                body={
-                    "type": "object",
-                    "properties": {"spec": _STRING},
-                    "required": ["spec"],
-                    "additionalProperties": False,
-                },
+                "POST", "/faults", self._arm, "Arms a fault.", fault, body=_body("spec", _STRING),
                 example='{"spec": "reset,phase=after,times=1"}', status=201,
             ),
             operation(
-                "POST", "/faults/{number}/again", self._arm_again,
-                "Arms a fault once more, under a new number.", _ref("Fault"), status=201,
+                "POST", "/faults/{number}/again",
+                lambda request: view_fault(emulator.fault(self._find_fault(request).fault)),
+                "Arms a fault once more, under a new number.", fault, status=201, errors=(404,),
+            ),
+            operation(
+                "DELETE", "/faults", self._disarm_all, "Takes all faults away.", faults
+            ),
+            operation(
+                "DELETE", "/faults/{number}", self._disarm, "Takes a fault away.", faults,
                 errors=(404,),
             ),
             operation(
-                "DELETE", "/faults", self._disarm_all, "Takes all faults away.", _ref("Faults")
+                "GET", "/clock", lambda _: view_clock(emulator.clock), "Shows the clock.", clock
             ),
             operation(
-                "DELETE", "/faults/{number}", self._disarm, "Takes a fault away.",
-                _ref("Faults"), errors=(404,),
-            ),
-            operation("GET", "/clock", self._get_clock, "Shows the clock.", _ref("Clock")),
-            operation(
-                "POST", "/clock/advance", self._advance, "Moves the clock ahead.", _ref("Clock"),
-                body={
-                    "type": "object",
-                    "properties": {"seconds": _SHIFT},
-                    "required": ["seconds"],
-                    "additionalProperties": False,
-                },
-                example='{"seconds": 3600}',
+                "POST", "/clock/advance", self._advance, "Moves the clock ahead.", clock,
+                body=_body("seconds", _SHIFT), example='{"seconds": 3600}',
             ),
             operation(
-                "POST", "/reset", self._reset, "Makes the emulator as new.", _ref("State")
+                "POST", "/reset", self._do(lambda _: emulator.reset()),
+                "Makes the emulator as new.", state,
             ),
             operation(
-                "GET", "/openapi.json", self._get_openapi, "Describes this interface.", _OBJECT
+                "GET", "/openapi.json", lambda _: describe(self.operations, self._version),
+                "Describes this interface.", _OBJECT,
             ),
         )  # fmt: skip
+
+    def _do(self, change: Callable[[Request], None] | None) -> Handle:
+        """Make the handler of an operation that changes something, and shows the state."""
+
+        def handle(request: Request) -> View:
+            if change is not None:
+                change(request)
+            return self._view_state()
+
+        return handle
 
     def add_routes(self, app: web.Application) -> None:
         """Add the control interface to an application."""
@@ -704,21 +580,14 @@ class Control:
             if operation.body is not None:
                 raw = await read_body(request, self._emulator.settings.body_timeout)
                 body = _read_object(raw, operation)
-            return await operation.handle(Request(query, request.match_info, body))
+            view = operation.handle(Request(query, request.match_info, body))
+            return _answer(
+                view if isinstance(view, Mapping) else await view, status=operation.status
+            )
 
         return handle
 
-    async def _get_ready(self, _: Request) -> web.Response:
-        return _answer({"ready": True, "url": self._emulator.url, "version": self._version})
-
-    async def _get_state(self, _: Request) -> web.Response:
-        return _answer(self._view_state())
-
-    async def _change(self, request: Request) -> web.Response:
-        self._emulator.change(request.body)
-        return _answer(self._view_state())
-
-    async def _get_inbox(self, request: Request) -> web.Response:
+    def _get_inbox(self, request: Request) -> View:
         query = request.query
         before, limit = query.count("before"), query.count("limit", 100)
         fits = self._filter(query)
@@ -734,17 +603,17 @@ class Control:
                 older = True
                 break
             found.append(view)
-        return self._answer_list("rows", found, older=older, counts=counts)
+        return self._view_list("rows", found, older=older, counts=counts)
 
     def _newest_rows(self, query: Query) -> Iterator[Send | SeenRequest]:
         """Yield what can fit, newest first, by what is known of it without looking."""
         wanted, phone = query.text("filter") or "all", Wanted(query.text("phone")).phone
         sends = self._journal.sends.records if phone is None else self._journal.sends_to(phone)
         kinds: list[list[Send] | list[SeenRequest]] = []
-        if wanted == "code":
-            sends = [send for send in sends if self._flags.get(send.number, (True, True))[0]]
-        elif wanted == "trouble":
-            sends = [send for send in sends if self._flags.get(send.number, (True, True))[1]]
+        if wanted in ("code", "trouble"):
+            flag = 1 if wanted == "code" else 2
+            # All have flags: they were counted just now.
+            sends = [send for send in sends if send.flags is None or send.flags & flag]
         if wanted != "not_taken":
             kinds.append(sends)
         if wanted in ("all", "not_taken") and phone is None:
@@ -781,11 +650,11 @@ class Control:
             return view_not_taken(kept)
         return view_row(kept, self._time(), self._emulator.pattern)
 
-    async def _get_send(self, request: Request) -> web.Response:
+    def _get_send(self, request: Request) -> View:
         number = _to_number(request.path["number"])
         for send in (self._journal.sends.get(number), self._send_of(number)):
             if send is not None:
-                return self._answer_send(send)
+                return self._view_send(send)
         raise LookupError(f"no send is kept by the number {_quote(request.path['number'])}")
 
     def _send_of(self, number: int) -> Send | None:
@@ -802,17 +671,17 @@ class Control:
             None,
         )
 
-    async def _get_message(self, request: Request) -> web.Response:
+    def _get_message(self, request: Request) -> View:
         send = self._journal.send_by_sms_id(request.path["sms_id"])
         if send is None:
             raise LookupError("no message is kept by this SMSID")
-        return self._answer_send(send)
+        return self._view_send(send)
 
-    def _answer_send(self, send: Send) -> web.Response:
+    def _view_send(self, send: Send) -> View:
         emulator = self._emulator
-        return _answer(view_send(send, self._time(), emulator.url, emulator.pattern))
+        return view_send(send, self._time(), emulator.url, emulator.pattern)
 
-    async def _get_messages(self, request: Request) -> web.Response:
+    def _get_messages(self, request: Request) -> View:
         query = request.query
         pattern = cast("re.Pattern[str] | None", query.get("pattern"))
         fits = Wanted(
@@ -832,17 +701,17 @@ class Control:
 
         found, older = _page(self._emulator.messages, is_asked_for, query)
         views = [self._view_message(message, pattern) for message in found]
-        return self._answer_list("messages", views, older=older)
+        return self._view_list("messages", views, older=older)
 
-    async def _get_latest(self, request: Request) -> web.Response:
+    async def _get_latest(self, request: Request) -> View:
         query = request.query
         message = await self._wait(query, with_code=query.get("pattern") is not None)
-        return _answer(self._view_message(message, query.get("pattern")))
+        return self._view_message(message, query.get("pattern"))
 
-    async def _get_code(self, request: Request) -> web.Response:
+    async def _get_code(self, request: Request) -> View:
         pattern = request.query.get("pattern")
         view = self._view_message(await self._wait(request.query, with_code=True), pattern)
-        return _answer({"code": view["code"], "message": view})
+        return {"code": view["code"], "message": view}
 
     async def _wait(self, query: Query, *, with_code: bool) -> AcceptedMessage:
         return await self._emulator.wait_for(
@@ -854,25 +723,7 @@ class Control:
             with_code=with_code,
         )
 
-    async def _clear(self, _: Request) -> web.Response:
-        self._emulator.clear_messages()
-        return _answer(self._view_state())
-
-    async def _deliver(self, request: Request) -> web.Response:
-        return self._finish(request, delivered=True)
-
-    async def _fail(self, request: Request) -> web.Response:
-        return self._finish(request, delivered=False)
-
-    def _finish(self, request: Request, *, delivered: bool) -> web.Response:
-        message = self._emulator.finish(request.path["sms_id"], delivered=delivered)
-        return _answer(self._view_message(message))
-
-    async def _resend(self, request: Request) -> web.Response:
-        message = self._emulator.resend_report(request.path["sms_id"])
-        return _answer(self._view_message(message))
-
-    async def _get_requests(self, request: Request) -> web.Response:
+    def _get_requests(self, request: Request) -> View:
         query = request.query
         operation, phone = query.text("operation"), query.text("phone")
         request_id, since = query.text("request_id"), query.count("since")
@@ -892,43 +743,36 @@ class Control:
             journal.requests.records, journal.not_taken.records, key=lambda each: each.number
         )]  # fmt: skip
         found, older = _page(seen, is_asked_for, query)
-        return self._answer_list("requests", map(view_request, found), older=older)
+        return self._view_list("requests", map(view_request, found), older=older)
 
-    async def _get_request(self, request: Request) -> web.Response:
+    def _get_request(self, request: Request) -> View:
         number = _to_number(request.path["number"])
         seen = self._journal.not_taken.get(number) or self._journal.requests.get(number)
         if seen is None:
             raise LookupError(f"no request is kept by the number {_quote(request.path['number'])}")
-        return _answer(view_request(seen))
+        return view_request(seen)
 
-    async def _get_reports(self, request: Request) -> web.Response:
+    def _get_reports(self, request: Request) -> View:
         sms_id = request.query.text("sms_id")
         found, older = _page(
             self._emulator.reports, lambda report: sms_id in (None, report.sms_id), request.query
         )
         views = [view_report(each, self._journal.send_by_sms_id(each.sms_id)) for each in found]
-        return self._answer_list("reports", views, older=older)
+        return self._view_list("reports", views, older=older)
 
-    async def _get_faults(self, _: Request) -> web.Response:
-        return self._answer_faults()
-
-    async def _arm(self, request: Request) -> web.Response:
+    def _arm(self, request: Request) -> View:
         spec = request.body["spec"]
         if not isinstance(spec, str):
             raise ConfigurationError("spec must be a string such as 'reset,phase=after,times=1'")
-        return _answer(view_fault(self._emulator.fault(spec)), status=201)
+        return view_fault(self._emulator.fault(spec))
 
-    async def _arm_again(self, request: Request) -> web.Response:
-        again = self._emulator.fault(self._find_fault(request).fault)
-        return _answer(view_fault(again), status=201)
-
-    async def _disarm_all(self, _: Request) -> web.Response:
+    def _disarm_all(self, _: Request) -> View:
         self._emulator.clear_faults()
-        return self._answer_faults()
+        return self._list_faults()
 
-    async def _disarm(self, request: Request) -> web.Response:
+    def _disarm(self, request: Request) -> View:
         self._find_fault(request).disarm()
-        return self._answer_faults()
+        return self._list_faults()
 
     def _find_fault(self, request: Request) -> ArmedFault:
         number = request.path["number"]
@@ -937,27 +781,18 @@ class Control:
                 return armed
         raise LookupError(f"no fault is armed with the number {_quote(number)}")
 
-    async def _get_clock(self, _: Request) -> web.Response:
-        return _answer(view_clock(self._emulator.clock))
-
-    async def _advance(self, request: Request) -> web.Response:
+    def _advance(self, request: Request) -> View:
         seconds = request.body["seconds"]
         if not isinstance(seconds, int | float) or isinstance(seconds, bool):
             raise ConfigurationError(f"seconds must be a number, not {_quote(json.dumps(seconds))}")
         if _FARTHEST < seconds <= _LARGEST:
             raise ConfigurationError(f"seconds must be at most {_FARTHEST}, not {seconds:g}")
         self._emulator.clock.advance(seconds)
-        return _answer(view_clock(self._emulator.clock))
+        return view_clock(self._emulator.clock)
 
-    async def _reset(self, _: Request) -> web.Response:
-        self._emulator.reset()
-        return _answer(self._view_state())
-
-    async def _get_openapi(self, _: Request) -> web.Response:
-        return _answer(describe(self.operations, self._version))
-
-    def _answer_faults(self) -> web.Response:
-        return _answer({**self._view_faults(), "presets": _PRESETS})
+    def _list_faults(self) -> View:
+        presets = [{"name": name, "spec": spec} for name, spec in PRESETS]
+        return {**self._view_faults(), "presets": presets}
 
     def _view_faults(self) -> View:
         faults = self._parts.faults
@@ -966,11 +801,9 @@ class Control:
             "spent": [view_fault(armed) for armed in reversed(faults.spent)],
         }
 
-    def _answer_list(
-        self, name: str, views: Iterable[View], *, older: bool, **more: object
-    ) -> web.Response:
+    def _view_list(self, name: str, views: Iterable[View], *, older: bool, **more: object) -> View:
         event = self._feed.name(self._feed.newest)
-        return _answer({name: list(views), "older": older, "event": event, **more})
+        return {name: list(views), "older": older, "event": event, **more}
 
     def _time(self) -> float:
         return self._emulator.clock.time()
@@ -1003,33 +836,27 @@ class Control:
             "settings": view_settings(gateway.settings),
         }
 
-    def _note_change(self, kind: RowKind, number: int) -> None:
-        if kind is RowKind.ROW:
-            self._changed.add(number)
-        elif kind is RowKind.GONE:
-            self._changed.discard(number)
-            self._flags.pop(number, None)
-        elif kind is RowKind.RESET:
-            self._changed.clear()
-            self._flags.clear()
-
-    def _note_flags(self, number: int, view: View) -> None:
-        self._flags[number] = _flags_of(view)
-        self._changed.discard(number)
+    def _flags(self) -> list[int]:
+        """Return the flags of each send, oldest first."""
+        now, pattern = self._time(), self._emulator.pattern
+        if pattern != self._pattern:
+            self._pattern = pattern
+            for send in self._journal.sends.records:
+                send.flags = None
+        return [
+            note_flags(send, now, pattern) if send.flags is None else send.flags
+            for send in self._journal.sends.records
+        ]
 
     def _count(self) -> View:
-        now, pattern = self._time(), self._emulator.pattern
-        for number in self._changed:
-            if (send := self._journal.sends.get(number)) is not None:
-                self._flags[number] = _flags_of(view_row(send, now, pattern))
-        self._changed.clear()
+        flags, not_taken = self._flags(), len(self._journal.not_taken)
         return {
-            "all": len(self._journal.sends) + len(self._journal.not_taken),
+            "all": len(flags) + not_taken,
             "messages": self._parts.gateway.kept,
-            "code": sum(1 for code, _ in self._flags.values() if code),
-            "trouble": sum(1 for _, trouble in self._flags.values() if trouble),
-            "not_taken": len(self._journal.not_taken),
-            "pruned": self._journal.pruned,
+            "code": flags.count(1) + flags.count(3),
+            "trouble": flags.count(2) + flags.count(3),
+            "not_taken": not_taken,
+            "pruned": self._journal.sends.pruned,
         }
 
     async def _follow(self, request: web.Request) -> web.StreamResponse:
@@ -1096,10 +923,7 @@ class Control:
         for number in rows:
             kept = self._journal.sends.get(number) or self._journal.not_taken.get(number)
             if kept is not None:
-                view = self._view_row(kept)
-                if not view["not_taken"]:
-                    self._note_flags(number, view)
-                yield self._event("row", view, place)
+                yield self._event("row", self._view_row(kept), place)
         if gone:
             yield self._event("gone", {"numbers": gone}, place)
 
@@ -1108,12 +932,7 @@ class Control:
 
 
 _AFTER = _text("after", "The id of the last event that was seen.")
-_PRESETS = [{"name": name, "spec": spec} for name, spec in PRESETS]
 _SEARCHED = ("phone", "content", "request_id", "sms_id", "path", "reason", "sender", "code")
-
-
-def _flags_of(view: View) -> tuple[bool, bool]:
-    return view["code"] is not None, bool(view["trouble"])
 
 
 def _fold(text: str) -> str:
@@ -1195,7 +1014,7 @@ def describe(operations: Iterable[ControlOperation], version: str) -> View:
 
 _ERROR: Final[Mapping[str, object]] = {
     "description": "It can't be done; the error names the value.",
-    "content": {"application/json": {"schema": _ref("Error")}},
+    "content": {"application/json": {"schema": _schema("Error")}},
 }
 
 
@@ -1273,7 +1092,7 @@ def _answer(view: View, *, status: int = 200) -> web.Response:
 PAGE_FOLDER: Final = f"{CONTROL}page/"
 """Where the page's scripts and styles are."""
 
-_TYPES: Final = {
+_FILE_TYPES: Final = {
     ".html": "text/html",
     ".css": "text/css",
     ".js": "text/javascript",
@@ -1305,7 +1124,7 @@ class Page:
     def add_routes(self, app: web.Application) -> None:
         """Add the page, its deep links and its files, before the control interface."""
         for name, body in self._files.items():
-            kind = _TYPES.get(name[name.rindex(".") :], "application/octet-stream")
+            kind = _FILE_TYPES.get(name[name.rindex(".") :], "application/octet-stream")
             paths = ("/", "/m/{sms_id}", "/r/{number}") if name == _INDEX else ()
             for path in paths or (PAGE_FOLDER + name,):
                 app.router.add_get(path, _file_handler(kind, body), allow_head=False)

@@ -4,12 +4,13 @@ Whatever changes accounts, RequestIds and messages is decided in this file, and 
 anything: what is checked is stored at once, so of two equal requests exactly one is accepted.
 """
 
-import os
+import random
 import re
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
-from typing import Final
+from functools import partial
+from typing import Final, NamedTuple
 
 import attrs
 
@@ -22,15 +23,14 @@ from esms_async.emulator.records import (
     AcceptedMessage,
     DeliveryFault,
     EmulatedAnswer,
+    Fields,
     Operation,
-    Progress,
     Route,
     operator,
     plan_delivery,
     progress,
 )
 from esms_async.emulator.settings import AccountState, Check, Settings
-from esms_async.emulator.wire import Fields
 
 DEFAULT_BALANCE: Final = 1_000_000_000
 """Enough for a million messages, in dong."""
@@ -40,6 +40,8 @@ _LONGEST_REQUEST_ID = 50
 _LONGEST_CAMPAIGN_ID = 254
 # "Get the message status", field PageSize.
 _LARGEST_PAGE = 500
+# "Get ZNS status information": the speed limit.
+_ZALO_QUERIES_PER_SECOND = 30
 # "Get SMS by SMSID": of the last 7 days only.
 _STATUS_WINDOW = 7 * 24 * 3600.0
 
@@ -129,8 +131,7 @@ class AccountSetup:
     zalo: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict[str, tuple[str, ...]])
 
 
-@attrs.frozen
-class Use:
+class Use(NamedTuple):
     """What a RequestId was used for last.
 
     Attributes:
@@ -160,12 +161,13 @@ class RequestIds:
         self._keep = keep
         self._on_use = on_use
         # Of a plain dict, the search for the first key passes all that were removed before it.
-        self._uses: OrderedDict[str, Use] = OrderedDict()
+        # Plain tuples of plain values are no work for the garbage collector.
+        self._uses: OrderedDict[str, tuple[float, int, str | None]] = OrderedDict()
 
     def blocking(self, request_id: str, now: float) -> Use | None:
         """Return the use by which a RequestId blocks another send now, or None."""
         use = self._uses.get(request_id)
-        return None if use is None or use.until <= now else use
+        return None if use is None or use[0] <= now else Use(*use)
 
     def use(self, request_id: str, now: float, sms_id: str | None) -> None:
         """Note that a RequestId is used.
@@ -179,24 +181,26 @@ class RequestIds:
             return
         # Taken out first, so that the oldest use stays in front.
         earlier = self._uses.pop(request_id, None)
-        accepted = 0 if earlier is None else earlier.accepted
-        use = Use(now + self.window, accepted + (sms_id is not None), sms_id)
+        accepted = 0 if earlier is None else earlier[1]
+        use = (now + self.window, accepted + (sms_id is not None), sms_id)
         self._uses[request_id] = use
         if self._on_use is not None:
-            self._on_use(request_id, use)
+            self._on_use(request_id, Use(*use))
         if len(self._uses) > self._keep:
             oldest = next(iter(self._uses))
-            if self._uses[oldest].until <= now:
+            if self._uses[oldest][0] <= now:
                 del self._uses[oldest]
 
     def load(self, uses: Mapping[str, Use]) -> None:
         """Take in uses that were stored, the oldest first."""
-        self._uses.update(uses)
+        self._uses.update(
+            (request_id, (use.until, use.accepted, use.sms_id)) for request_id, use in uses.items()
+        )
 
     def accepted(self, request_id: str) -> int:
         """Return how many messages were accepted with a RequestId."""
         use = self._uses.get(request_id)
-        return 0 if use is None else use.accepted
+        return 0 if use is None else use[1]
 
     def clear(self) -> None:
         """Forget them all."""
@@ -255,6 +259,14 @@ class Account:
         return f"<Account {self.name}>"
 
 
+def read_phone(fields: Fields) -> str | None:
+    """Return the phone of a request as `0XXXXXXXXX`, or None where it has none."""
+    try:
+        return normalize_phone(fields.get("phone", ""))
+    except ValueError:
+        return None
+
+
 @attrs.define(repr=False)
 class _Send:
     """A send while it is checked."""
@@ -271,6 +283,21 @@ class _Send:
     phone: str = ""
     content: str = ""
     send_at: datetime | None = None
+
+
+class _Limiter:
+    """Counts what comes within one second of the clock."""
+
+    def __init__(self) -> None:
+        self._second = 0
+        self._count = 0
+
+    def may_pass(self, limit: int, now: float) -> bool:
+        """Count one more; return False where it is beyond the limit."""
+        if int(now) != self._second:
+            self._second, self._count = int(now), 0
+        self._count += 1
+        return self._count <= limit
 
 
 class Gateway:
@@ -320,10 +347,22 @@ class Gateway:
         }
         self._checks = [self._by_check[check] for check in settings.checks]
         self._messages: OrderedDict[str, AcceptedMessage] = OrderedDict()
+        # From the operating system, whatever seed the faults go by.
+        self._random = random.Random()  # noqa: S311  # unique, not secret
         self._count = 0
         self._pruned = 0
-        self._second = 0
-        self._sends_this_second = 0
+        self._sends = _Limiter()
+        self._zalo_queries = _Limiter()
+        self._queries: Mapping[Operation, Callable[[Account, Fields], EmulatedAnswer]] = {
+            Operation.BALANCE: self._get_balance,
+            Operation.STATUS: partial(self._get_status, Operation.STATUS),
+            Operation.RECEIVER_STATUS: partial(self._get_status, Operation.RECEIVER_STATUS),
+            Operation.ZALO_STATUS: self._get_zalo_status,
+            Operation.SENT_DATA: self._get_sent_data,
+            Operation.BRANDNAMES: self._get_brandnames,
+            Operation.TEMPLATES: self._get_templates,
+            Operation.PRICE: self._get_price,
+        }
 
     @property
     def settings(self) -> Settings:
@@ -394,7 +433,7 @@ class Gateway:
 
     def new_sms_id(self) -> str:
         """Make an SMSID that no other message has, in whatever run."""
-        return os.urandom(16).hex()
+        return f"{self._random.getrandbits(128):032x}"
 
     def load(
         self,
@@ -426,7 +465,8 @@ class Gateway:
         Returns:
             The answer; its `message` is the message that was accepted.
         """
-        if self._too_fast():
+        limit = self._settings.sends_per_second
+        if limit is not None and not self._sends.may_pass(limit, self._time()):
             return wire.too_many()
         account = self._find_account(fields)
         send = _Send(
@@ -494,24 +534,20 @@ class Gateway:
         )
         return self._replace(attrs.evolve(message, delivery=delivery))
 
-    def get_balance(self, fields: Fields) -> EmulatedAnswer:
-        """Answer GetBalance_json."""
-        refusal = self._refuse_query(Operation.BALANCE, fields)
-        return refusal or wire.balance(self._find_account(fields).balance)
+    def query(self, operation: Operation, fields: Fields) -> EmulatedAnswer:
+        """Answer an operation that sends nothing."""
+        # assumed: what stops sends for the whole account stops the other calls too, but for the
+        # price list, which is a matter of sends.
+        account = self.account_of(fields)
+        code = "101" if account is None else STATE_CODES[account.state]
+        if account is None or code not in (None, "102"):
+            return wire.coded(operation, code or "101", fields.get("refid", ""))
+        return self._queries[operation](account, fields)
 
-    def get_send_status(self, fields: Fields) -> EmulatedAnswer:
-        """Answer GetSendStatus."""
-        return self._get_status(Operation.STATUS, fields, wire.send_status)
+    def _get_balance(self, account: Account, _: Fields) -> EmulatedAnswer:
+        return wire.balance(account.balance)
 
-    def get_receiver_status(self, fields: Fields) -> EmulatedAnswer:
-        """Answer GetSmsReceiverStatus_get."""
-        return self._get_status(Operation.RECEIVER_STATUS, fields, wire.receiver_status)
-
-    def get_sent_data(self, fields: Fields) -> EmulatedAnswer:
-        """Answer GetSmsSentData_V2."""
-        refusal = self._refuse_query(Operation.SENT_DATA, fields)
-        if refusal is not None:
-            return refusal
+    def _get_sent_data(self, account: Account, fields: Fields) -> EmulatedAnswer:
         try:
             begin = _read_time(fields.get("from", ""))
             end = _read_time(fields.get("to", ""))
@@ -523,32 +559,24 @@ class Gateway:
             )
         if page < 1 or size < 1:
             return self._invalid("Page and PageSize must be 1 or more")
-        account, written = self._find_account(fields).name, fields.get("smstype")
+        written = fields.get("smstype")
         route = wire.LISTED_TYPES.get(written or "")
         found = [
             message
             for message in self._messages.values()
             if begin <= message.at <= end
-            and message.account == account
+            and message.account == account.name
             and (not written or message.route is route)
         ]
         now = self._time()
         rows = found[(page - 1) * size : page * size]
         return wire.sent_data(len(found), [(message, progress(message, now)) for message in rows])
 
-    def get_brandnames(self, fields: Fields) -> EmulatedAnswer:
-        """Answer GetListBrandname."""
-        refusal = self._refuse_query(Operation.BRANDNAMES, fields)
-        if refusal is not None:
-            return refusal
-        return wire.brandnames(each.name for each in self._find_account(fields).setup.brandnames)
+    def _get_brandnames(self, account: Account, _: Fields) -> EmulatedAnswer:
+        return wire.brandnames(each.name for each in account.setup.brandnames)
 
-    def get_templates(self, fields: Fields) -> EmulatedAnswer:
-        """Answer GetTemplate."""
-        refusal = self._refuse_query(Operation.TEMPLATES, fields)
-        if refusal is not None:
-            return refusal
-        brandname = self._find_account(fields).brandname(fields.get("brandname"))
+    def _get_templates(self, account: Account, fields: Fields) -> EmulatedAnswer:
+        brandname = account.brandname(fields.get("brandname"))
         if brandname is None:
             return wire.coded(Operation.TEMPLATES, "104", "")
         return wire.templates(
@@ -560,50 +588,52 @@ class Gateway:
             )
         )
 
-    def get_price(self, fields: Fields) -> EmulatedAnswer:
-        """Answer SummaryMultipleMessage_V4_get."""
-        refusal = self._refuse_query(Operation.PRICE, fields)
-        if refusal is not None:
-            return refusal
+    def _get_price(self, account: Account, fields: Fields) -> EmulatedAnswer:
+        code = None
         if fields.get("smstype") not in wire.SMS_TYPES:
-            return wire.coded(Operation.PRICE, "118" if fields.get("smstype") else "300", "")
-        try:
-            normalize_phone(fields.get("phone", ""))
-        except ValueError:
-            return wire.coded(Operation.PRICE, "108", "")
-        brandname = self._find_account(fields).brandname(fields.get("brandname"))
-        if fields.get("smstype") == "2" and brandname is None:
-            return wire.coded(Operation.PRICE, "104", "")
+            code = "118" if fields.get("smstype") else "300"
+        elif not read_phone(fields):
+            code = "108"
+        elif fields["smstype"] == "2" and account.brandname(fields.get("brandname")) is None:
+            code = "104"
+        if code is not None:
+            return wire.coded(Operation.PRICE, code, "")
         return wire.price(self._settings.price)
 
-    def _get_status(
-        self,
-        operation: Operation,
-        fields: Fields,
-        write: Callable[[AcceptedMessage, Progress], EmulatedAnswer],
-    ) -> EmulatedAnswer:
-        refusal = self._refuse_query(operation, fields)
-        if refusal is not None:
-            return refusal
+    def _get_status(self, operation: Operation, account: Account, fields: Fields) -> EmulatedAnswer:
         sms_id, now = fields.get("refid", ""), self._time()
+        message = self._known(account, sms_id, now)
+        if message is None:
+            return wire.coded(operation, "105", sms_id)
+        write = wire.send_status if operation is Operation.STATUS else wire.receiver_status
+        return write(message, progress(message, now))
+
+    def _get_zalo_status(self, account: Account, fields: Fields) -> EmulatedAnswer:
+        oa_id, message_id, now = fields.get("oaid"), fields.get("messageid"), self._time()
+        known, code = account.setup.zalo, None
+        if not self._zalo_queries.may_pass(_ZALO_QUERIES_PER_SECOND, now):
+            code = "160"
+        elif not oa_id or (known and oa_id not in known):
+            code = "204" if oa_id else "791"
+        elif not message_id:
+            code = "851"
+        if code is not None:
+            return wire.coded(Operation.ZALO_STATUS, code, "")
+        message = self._known(account, message_id or "", now)
+        if message is not None and (message.route is not Route.ZALO or message.sender != oa_id):
+            message = None
+        return wire.zalo_status(message, None if message is None else progress(message, now))
+
+    def _known(self, account: Account, sms_id: str, now: float) -> AcceptedMessage | None:
+        """Return a message that the status calls know, or None."""
         message = self._messages.get(sms_id)
         if (
             message is None
-            or message.account != self._find_account(fields).name
-            or now < message.delivery.visible_at
-            or now > message.at.timestamp() + _STATUS_WINDOW
+            or message.account != account.name
+            or not message.delivery.visible_at <= now <= message.at.timestamp() + _STATUS_WINDOW
         ):
-            return wire.coded(operation, "105", sms_id)
-        return write(message, progress(message, now))
-
-    def _refuse_query(self, operation: Operation, fields: Fields) -> EmulatedAnswer | None:
-        # assumed: what stops sends for the whole account stops the other calls too, but for the
-        # price list, which is a matter of sends.
-        account = self.account_of(fields)
-        code = "101" if account is None else STATE_CODES[account.state]
-        if code in (None, "102"):
             return None
-        return wire.coded(operation, code, fields.get("refid", ""))
+        return message
 
     def _replace(self, message: AcceptedMessage) -> AcceptedMessage:
         self._messages[message.sms_id] = message
@@ -661,16 +691,6 @@ class Gateway:
         now, request_ids = self._time(), send.account.request_ids
         if request_ids.blocking(send.request_id, now) is None:
             request_ids.use(send.request_id, now, None)
-
-    def _too_fast(self) -> bool:
-        limit = self._settings.sends_per_second
-        if limit is None:
-            return False
-        second = int(self._time())
-        if second != self._second:
-            self._second, self._sends_this_second = second, 0
-        self._sends_this_second += 1
-        return self._sends_this_second > limit
 
     def _reject(self, code: str, why: str | None = None) -> EmulatedAnswer:
         return wire.rejected(code, self.new_sms_id(), why=why)

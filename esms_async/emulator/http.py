@@ -12,10 +12,10 @@ import logging
 import socket
 import ssl
 import struct
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator, Mapping
 from functools import partial
 from http import HTTPStatus
-from typing import Final, cast
+from typing import TYPE_CHECKING, Final, cast
 from urllib.parse import unquote
 
 import attrs
@@ -25,25 +25,28 @@ from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.typedefs import Handler
 
 from esms_async._model.errors import ConfigurationError
-from esms_async._model.phone import normalize_phone
 from esms_async.emulator import wire
 from esms_async.emulator.callbacks import Reporter
 from esms_async.emulator.clock import Clock, RealTime, Timetable
 from esms_async.emulator.faults import Fault, FaultRegistry, Kind, Phase, Target
-from esms_async.emulator.gateway import Gateway
+from esms_async.emulator.gateway import Gateway, read_phone
 from esms_async.emulator.journal import Journal
 from esms_async.emulator.records import (
     AcceptedMessage,
     DeliveryFault,
     EmulatedAnswer,
+    Fields,
     Operation,
     RawRequest,
     Route,
     SeenRequest,
     Struck,
+    show_fields,
 )
 from esms_async.emulator.settings import Settings
-from esms_async.emulator.wire import Fields
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 FOLDER: Final = "/MainService.svc/json/"
 """The folder of the operations."""
@@ -97,105 +100,72 @@ class Closing:
 
 
 class NoAnswer(web.StreamResponse):
-    """Stands for a response; closes the connection without one (TCP FIN)."""
+    """Stands for a response: does something else to the connection, and then closes it.
 
-    on_end: Callable[[], None] | None = None
+    Args:
+        act: What it does; nothing by default, so the client sees the end of the connection (FIN).
+        on_end: Called when that is done.
+    """
+
+    def __init__(
+        self,
+        act: Callable[[asyncio.Transport], Awaitable[None]] | None = None,
+        on_end: Callable[[], None] | None = None,
+    ) -> None:
+        super().__init__()
+        self._act = act
+        self._on_end = on_end
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
         """Misbehave, then leave the connection to aiohttp as if the client had gone."""
-        if (transport := request.transport) is not None:
-            await self.misbehave(transport)
-        if self.on_end is not None:
-            self.on_end()
+        if (transport := request.transport) is not None and self._act is not None:
+            await self._act(transport)
+        if self._on_end is not None:
+            self._on_end()
         raise ConnectionResetError("a fault ends this connection")
 
-    async def misbehave(self, transport: asyncio.Transport) -> None:
-        """Do nothing more: aiohttp closes the connection."""
+
+async def _reset(transport: asyncio.Transport) -> None:
+    """Reset the connection (TCP RST): throw away what is unsent, and say so to the peer."""
+    connection: socket.socket = transport.get_extra_info("socket")
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NOTHING)
+    transport.abort()
 
 
-class Reset(NoAnswer):
-    """Resets the connection (TCP RST)."""
-
-    async def misbehave(self, transport: asyncio.Transport) -> None:
-        """Throw away what is unsent, and say so to the peer."""
-        connection: socket.socket = transport.get_extra_info("socket")
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NOTHING)
-        transport.abort()
+async def _hang(closing: Closing, transport: asyncio.Transport) -> None:
+    """Keep the connection open until the client leaves it or the emulator closes."""
+    while not transport.is_closing() and not await closing.within(_LOOK_AGAIN):
+        pass
 
 
-class Hang(NoAnswer):
-    """Keeps the connection open until the client leaves it or the emulator closes."""
-
-    def __init__(self, closing: Closing) -> None:
-        super().__init__()
-        self._closing = closing
-
-    async def misbehave(self, transport: asyncio.Transport) -> None:
-        """Wait."""
-        while not transport.is_closing() and not await self._closing.within(_LOOK_AGAIN):
-            pass
+async def _write(data: bytes, transport: asyncio.Transport) -> None:
+    """Write some bytes as they are."""
+    transport.write(data)
 
 
-class Bytes(NoAnswer):
-    """Writes some bytes as they are, then closes the connection."""
-
-    def __init__(self, data: bytes) -> None:
-        super().__init__()
-        self._data = data
-
-    async def misbehave(self, transport: asyncio.Transport) -> None:
-        """Write the bytes."""
-        transport.write(self._data)
-
-
-class Dribble(NoAnswer):
-    """Writes an answer in small pieces over some time, then closes the connection."""
-
-    def __init__(self, data: bytes, seconds: float, closing: Closing) -> None:
-        super().__init__()
-        self._data = data
-        self._pause = seconds / len(data)
-        self._closing = closing
-
-    async def misbehave(self, transport: asyncio.Transport) -> None:
-        """Write one byte after the other."""
-        for byte in self._data:
-            if transport.is_closing() or await self._closing.within(self._pause):
-                return
-            transport.write(bytes((byte,)))
+async def _dribble(
+    data: bytes, seconds: float, closing: Closing, transport: asyncio.Transport
+) -> None:
+    """Write one byte after the other, all of them over some time."""
+    for byte in data:
+        if transport.is_closing() or await closing.within(seconds / len(data)):
+            return
+        transport.write(bytes((byte,)))
 
 
 def misbehave(
     fault: Fault, answer: EmulatedAnswer, closing: Closing, on_end: Callable[[], None] | None = None
 ) -> web.StreamResponse:
-    """Make the response that a fault on the socket turns an answer into.
-
-    Args:
-        fault: The fault, of a kind in `ON_THE_SOCKET`.
-        answer: The answer that is lost, cut or slowed down.
-        closing: When the emulator closes.
-        on_end: Called when it is done.
-    """
-    response = _misbehave(fault, answer, closing)
-    response.on_end = on_end
-    return response
-
-
-def _misbehave(fault: Fault, answer: EmulatedAnswer, closing: Closing) -> NoAnswer:
-    match fault.kind:
-        case Kind.RESET:
-            return Reset()
-        case Kind.HANG:
-            return Hang(closing)
-        case Kind.GARBAGE:
-            return Bytes(_NOT_HTTP)
-        case Kind.TRUNCATE:
-            head, body = _as_http(answer)
-            return Bytes(head + body[: int(len(body) * fault.fraction)])
-        case Kind.DRIBBLE:
-            return Dribble(b"".join(_as_http(answer)), fault.seconds, closing)
-        case _:
-            return NoAnswer()
+    """Make the response that a fault in `ON_THE_SOCKET` turns an answer into."""
+    head, body = _as_http(answer)
+    acts: dict[Kind, Callable[[asyncio.Transport], Awaitable[None]]] = {
+        Kind.RESET: _reset,
+        Kind.HANG: partial(_hang, closing),
+        Kind.GARBAGE: partial(_write, _NOT_HTTP),
+        Kind.TRUNCATE: partial(_write, head + body[: int(len(body) * fault.fraction)]),
+        Kind.DRIBBLE: partial(_dribble, head + body, fault.seconds, closing),
+    }
+    return NoAnswer(acts.get(fault.kind), on_end)
 
 
 ON_THE_SOCKET: Final = frozenset(
@@ -403,6 +373,7 @@ ENDPOINTS: Final = (
     Endpoint("GetSendStatus", "GET", Operation.STATUS, "query"),
     Endpoint("GetSmsReceiverStatus_get", "GET", Operation.RECEIVER_STATUS, "query"),
     Endpoint("GetSmsSentData_V2", "POST", Operation.SENT_DATA, "json"),
+    Endpoint("GetZaloMessageStatus", "POST", Operation.ZALO_STATUS, "json", zalo=True),
     Endpoint("GetTemplate", "POST", Operation.TEMPLATES, "json"),
     Endpoint("SummaryMultipleMessage_V4_get", "GET", Operation.PRICE, "query"),
     Endpoint("GetListBrandname/{ApiKey}/{SecretKey}", "GET", Operation.BRANDNAMES, "path"),
@@ -429,22 +400,16 @@ class Handlers:
         self._clock = clock
         self._reporter = reporter
         self._closing = closing
-        self._timetable = Timetable(clock, _PROGRESS_PAUSE)
-        self._queries: Mapping[Operation, Callable[[Fields], EmulatedAnswer]] = {
-            Operation.BALANCE: gateway.get_balance,
-            Operation.STATUS: gateway.get_send_status,
-            Operation.RECEIVER_STATUS: gateway.get_receiver_status,
-            Operation.SENT_DATA: gateway.get_sent_data,
-            Operation.BRANDNAMES: gateway.get_brandnames,
-            Operation.TEMPLATES: gateway.get_templates,
-            Operation.PRICE: gateway.get_price,
-        }
+        self._timetable = Timetable(clock, journal.note_progress, _PROGRESS_PAUSE)
+        self._headers: tuple[tuple[bytes, bytes], ...] = ()
 
     def add_routes(self, app: web.Application) -> None:
         """Add the operations, each with and without a slash at the end; neither redirects."""
         for endpoint in ENDPOINTS:
             handle = self._handler(endpoint)
-            for path in (FOLDER + endpoint.name, FOLDER + endpoint.name + "/"):
+            bare = FOLDER + endpoint.name
+            # The documented spelling first: the router tries them in this order.
+            for path in dict.fromkeys((endpoint.path, bare, f"{bare}/")):
                 if endpoint.method == "POST":
                     app.router.add_post(path, handle)
                 else:
@@ -458,10 +423,9 @@ class Handlers:
         delivery = message.delivery
         if delivery.finished_at is None or len(self._timetable) >= _MOST_PLANNED:
             return
-        tell = partial(self._journal.note_progress, message.sms_id)
         if message.send_at is not None:
-            self._timetable.call_at(delivery.started_at, tell)
-        self._timetable.call_at(delivery.finished_at, tell)
+            self._timetable.put(delivery.started_at, message.sms_id)
+        self._timetable.put(delivery.finished_at, message.sms_id)
 
     def interrupt(self) -> None:
         """End whatever hangs or waits, and forget what is planned."""
@@ -490,15 +454,7 @@ class Handlers:
                 problem = explain_body(endpoint, request.headers, body, request.query)
                 self.note_not_taken(request, body, answer, problem, begun)
                 return _respond(answer)
-            raw = RawRequest(
-                request.raw_path[:_LONGEST_TARGET],
-                request.raw_headers,
-                body[:_MOST_SHOWN],
-                len(body),
-                readable=True,
-                secrets=fields.secrets,
-            )
-            return await self._exchange(request, endpoint, fields, raw, begun)
+            return await self._exchange(request, endpoint, fields, body, begun)
 
         return handle
 
@@ -507,59 +463,40 @@ class Handlers:
         request: web.Request,
         endpoint: Endpoint,
         fields: Fields,
-        raw: RawRequest,
+        body: bytes,
         begun: float,
     ) -> web.StreamResponse:
-        operation, fault = endpoint.operation, None
+        operation, fault, answer = endpoint.operation, None, None
         if self._faults.loaded:
-            fault = self._faults.draw(Target.ANSWER, operation, _kept_phone(fields))
+            fault = self._faults.draw(Target.ANSWER, operation, read_phone(fields))
         number, at = self._journal.next_request_number(), self._clock.now()
-        if fault is not None:
-            seen = SeenRequest(
-                number=number,
-                at=at,
-                operation=operation,
-                method=request.method,
-                fields=fields.shown,
-                request_id=fields.get("requestid"),
-                phone=fields.get("phone"),
-                sandbox=fields.get("sandbox") == "1",
-                fault=str(fault),
-                path=request.path,
-                account=self._account_of(fields),
-                route=_route(endpoint, fields),
-                raw=raw,
-            )
-            return await self._meet(fault, seen, endpoint, fields, begun)
-        answer = self._decide(number, endpoint, fields)
-        message = answer.message
-        self._keep(
-            SeenRequest(
-                number=number,
-                at=at,
-                operation=operation,
-                method=request.method,
-                fields=fields.shown,
-                request_id=fields.get("requestid"),
-                phone=fields.get("phone"),
-                sandbox=fields.get("sandbox") == "1",
-                decided=answer.code,
-                told=answer.code,
-                status=answer.status,
-                accepted=message is not None,
-                sms_id=None if message is None else message.sms_id,
-                path=request.path,
-                account=self._account_of(fields) if message is None else message.account,
-                route=_route(endpoint, fields) if message is None else message.route,
-                why=answer.why,
-                duration=RealTime.monotonic() - begun,
-                raw=raw,
-                answer=answer,
-            ),
-            message,
+        if fault is None:
+            answer = self._decide(number, endpoint, fields)
+        message = None if answer is None else answer.message
+        seen = SeenRequest(
+            number,
+            at,
+            operation,
+            request.method,
+            fields.written,
+            fields.get("requestid"),
+            fields.get("phone"),
+            fields.get("sandbox") == "1",
+            request.path,
+            self._account_of(fields) if message is None else message.account,
+            _route(endpoint, fields) if message is None else message.route,
+            None if fault is None else str(fault),
+            None,
+            None if answer is None else answer.code,
+            None if message is None else message.sms_id,
+            answer,
+            None if answer is None else answer.why,
+            duration=RealTime.monotonic() - begun if fault is None else None,
+            raw=self._raw(request, body, fields.secrets),
         )
-        if message is not None and message.delivery.fault is DeliveryFault.EARLY:
-            await self._reporter.send_early(message)
+        if fault is not None or answer is None:
+            return await self._meet(cast("Fault", fault), seen, endpoint, fields, begun)
+        await self._keep(seen, message)
         return _respond(answer)
 
     def _account_of(self, fields: Fields) -> str | None:
@@ -567,9 +504,20 @@ class Handlers:
         return None if account is None else account.name
 
     def _decide(self, number: int, endpoint: Endpoint, fields: Fields) -> EmulatedAnswer:
-        if endpoint.operation is Operation.SEND:
-            return self._send(number, fields, zalo=endpoint.zalo)
-        return self._queries[endpoint.operation](fields)
+        if endpoint.operation is not Operation.SEND:
+            return self._gateway.query(endpoint.operation, fields)
+        answer = self._gateway.send(fields, number=number, zalo=endpoint.zalo)
+        if (message := answer.message) is not None and self._faults.loaded:
+            lag = self._faults.draw(Target.STATUS_LAG, Operation.SEND, message.phone)
+            dlr = self._faults.draw(Target.DELIVERY, Operation.SEND, message.phone)
+            if lag is not None or dlr is not None:
+                message = self._gateway.change_delivery(
+                    message,
+                    None if dlr is None else dlr.delivery,
+                    None if lag is None else lag.seconds,
+                )
+                answer = attrs.evolve(answer, message=message)
+        return answer
 
     async def _meet(
         self, fault: Fault, seen: SeenRequest, endpoint: Endpoint, fields: Fields, begun: float
@@ -585,13 +533,21 @@ class Handlers:
                 return NoAnswer()
         if looks_first:
             decision = self._decide(seen.number, endpoint, fields)
-        answer = self._distort(fault, seen.operation, fields, decision)
+        answer = self._distort(fault, endpoint.operation, fields, decision)
         is_told = fault.kind not in ON_THE_SOCKET or fault.kind is Kind.DRIBBLE
         is_slow = fault.kind in (Kind.DRIBBLE, Kind.HANG) or (
             is_delay and fault.phase is Phase.AFTER
         )
-        noted = self._note(seen, decision, answer if is_told else None, None if is_slow else begun)
-        await self._report_early(decision)
+        message = None if decision is None else decision.message
+        noted = attrs.evolve(
+            seen,
+            decided=None if decision is None else decision.code,
+            sms_id=None if message is None else message.sms_id,
+            why=None if decision is None else decision.why,
+            duration=None if is_slow else RealTime.monotonic() - begun,
+            answer=answer if is_told else None,
+        )
+        await self._keep(noted, message)
 
         def finish() -> None:
             """Note how long a slow answer took in the end."""
@@ -607,11 +563,7 @@ class Handlers:
         return _respond(answer)
 
     def _distort(
-        self,
-        fault: Fault,
-        operation: Operation | None,
-        fields: Fields,
-        decision: EmulatedAnswer | None,
+        self, fault: Fault, operation: Operation, fields: Fields, decision: EmulatedAnswer | None
     ) -> EmulatedAnswer:
         """Return the answer that a fault puts in the place of the gateway's."""
         match fault.kind:
@@ -625,120 +577,83 @@ class Handlers:
                 return wire.invalid(self._gateway.settings.invalid_status)
             case Kind.CODE | Kind.DUPLICATE:
                 sms_id = fields.get("refid") or self._gateway.new_sms_id()
-                return wire.coded(operation or Operation.SEND, fault.code, sms_id)
+                return wire.coded(operation, fault.code, sms_id)
             case _:
                 return decision or wire.invalid(self._gateway.settings.invalid_status)
 
-    def _send(self, number: int, fields: Fields, *, zalo: bool) -> EmulatedAnswer:
-        answer = self._gateway.send(fields, number=number, zalo=zalo)
-        if (message := answer.message) is None:
-            return answer
-        if self._faults.loaded:
-            lag = self._faults.draw(Target.STATUS_LAG, Operation.SEND, message.phone)
-            dlr = self._faults.draw(Target.DELIVERY, Operation.SEND, message.phone)
-            if lag is not None or dlr is not None:
-                message = self._gateway.change_delivery(
-                    message,
-                    None if dlr is None else dlr.delivery,
-                    None if lag is None else lag.seconds,
-                )
-                answer = attrs.evolve(answer, message=message)
-        return answer
-
-    async def _report_early(self, decision: EmulatedAnswer | None) -> None:
-        """Send the reports of a message that was accepted just now, if they come this early."""
-        message = None if decision is None else decision.message
-        if message is not None and message.delivery.fault is DeliveryFault.EARLY:
-            await self._reporter.send_early(message)
-
-    def _note(
-        self,
-        seen: SeenRequest,
-        decision: EmulatedAnswer | None,
-        told: EmulatedAnswer | None,
-        begun: float | None,
-    ) -> SeenRequest:
-        message = None if decision is None else decision.message
-        seen = attrs.evolve(
-            seen,
-            decided=None if decision is None else decision.code,
-            told=None if told is None else told.code,
-            status=None if told is None else told.status,
-            accepted=message is not None,
-            sms_id=None if message is None else message.sms_id,
-            why=None if decision is None else decision.why,
-            duration=None if begun is None else RealTime.monotonic() - begun,
-            answer=told,
-        )
-        self._keep(seen, message)
-        return seen
-
-    def _keep(self, seen: SeenRequest, message: AcceptedMessage | None) -> None:
-        """Keep a request, and the message that was accepted by it."""
+    async def _keep(self, seen: SeenRequest, message: AcceptedMessage | None) -> None:
+        """Keep a request and the message that was accepted by it; send reports that come early."""
         self._journal.note_request(seen, message)
         if message is not None:
             self.plan(message)
+            if message.delivery.fault is DeliveryFault.EARLY:
+                await self._reporter.send_early(message)
 
-    def note_not_taken(
+    def _raw(
         self,
         request: web.BaseRequest,
         body: bytes,
-        answer: EmulatedAnswer,
+        secrets: tuple[str, ...],
+        readable: bool = True,  # noqa: FBT001, FBT002  # as `find_secrets` returns it
+    ) -> RawRequest:
+        # Most requests have the headers of the one before them, which are kept once.
+        if request.raw_headers != self._headers:
+            self._headers = request.raw_headers
+        return RawRequest(
+            request.raw_path[:_LONGEST_TARGET],
+            self._headers,
+            body[:_MOST_SHOWN],
+            len(body),
+            readable,
+            secrets,
+        )
+
+    def note_not_taken(
+        self,
+        request: web.BaseRequest | None,
+        body: bytes,
+        answer: EmulatedAnswer | None,
         problem: "Problem",
-        begun: float,
+        begun: float | None,
     ) -> None:
-        """Record a request that was not taken."""
-        secrets, readable = find_secrets(request, body)
+        """Record a request that was not taken; without one, bytes that are not HTTP."""
+        raw = None
+        if request is not None:
+            raw = self._raw(request, body, *find_secrets(request, body))
         self._journal.note_not_taken(
             SeenRequest(
-                number=self._journal.next_request_number(),
-                at=self._clock.now(),
-                operation=None,
-                method=request.method,
-                fields={},
-                status=answer.status,
-                path=request.path,
+                self._journal.next_request_number(),
+                self._clock.now(),
+                None,
+                "?" if request is None else request.method,
+                {},
+                path="" if request is None else request.path,
+                answer=answer,
                 why=problem.why,
                 fix=problem.fix,
                 taken=False,
-                duration=RealTime.monotonic() - begun,
+                duration=None if begun is None else RealTime.monotonic() - begun,
                 wanted=problem.wanted,
                 marks=problem.marks,
                 wanted_marks=problem.wanted_marks,
-                raw=RawRequest(
-                    request.raw_path[:_LONGEST_TARGET],
-                    request.raw_headers,
-                    body[:_MOST_SHOWN],
-                    len(body),
-                    readable=readable,
-                    secrets=secrets,
-                ),
-                answer=answer,
+                raw=raw,
             )
         )
 
     def note_malformed(self, error: Exception) -> None:
-        """Record bytes that are not HTTP."""
-        words = str(error)
-        is_tls = "HTTPS traffic" in words or "x16\\x03" in words
-        self._journal.note_not_taken(
-            SeenRequest(
-                number=self._journal.next_request_number(),
-                at=self._clock.now(),
-                operation=None,
-                method="?",
-                fields={},
-                status=400,
-                path="",
-                why="The client spoke TLS; this port speaks plain HTTP."
-                if is_tls
-                else f"What came is not an HTTP request ({type(error).__name__}).",
-                fix="Use http:// in the URL, or start the emulator with --tls self-signed."
-                if is_tls
-                else "Look at what the client writes: the head can't be read.",
-                taken=False,
+        """Record bytes that are not HTTP, or not the TLS that this port speaks."""
+        words, answer = str(error), None
+        if isinstance(error, ssl.SSLError):
+            problem = _TLS_PROBLEMS[error.reason or ""]
+        else:
+            answer = EmulatedAnswer("", "text/plain", status=400)
+            problem = Problem(
+                f"What came is not an HTTP request ({type(error).__name__}).",
+                "Look at what the client writes: the head can't be read.",
             )
-        )
+            if "HTTPS traffic" in words or "x16\\x03" in words:
+                problem = _TLS_TO_HTTP
+        self.note_not_taken(None, b"", answer, problem, None)
 
     async def note_refused(
         self, request: web.Request, error: web.HTTPException, begun: float
@@ -767,20 +682,11 @@ def _route(endpoint: Endpoint, fields: Fields) -> Route | None:
     return Route.ZALO if endpoint.zalo else wire.SMS_TYPES.get(fields.get("smstype", ""))
 
 
-def _kept_phone(fields: Fields) -> str | None:
-    try:
-        return normalize_phone(fields.get("phone", ""))
-    except ValueError:
-        return None
-
-
 def _respond(answer: EmulatedAnswer) -> web.Response:
-    response = web.Response(
-        text=answer.body, status=answer.status, content_type=answer.content_type
-    )
+    headers = {"Content-Type": f"{answer.content_type}; charset=utf-8"}
     if answer.retry_after is not None:
-        response.headers["Retry-After"] = str(answer.retry_after)
-    return response
+        headers["Retry-After"] = str(answer.retry_after)
+    return web.Response(body=answer.body.encode(), status=answer.status, headers=headers)
 
 
 @attrs.frozen
@@ -802,6 +708,23 @@ class Problem:
     wanted_marks: tuple[str, ...] = ()
 
 
+_TLS_TO_HTTP: Final = Problem(
+    "The client spoke TLS; this port speaks plain HTTP.",
+    "Use http:// in the URL, or start the emulator with --tls self-signed.",
+)
+_UNTRUSTED: Final = Problem(
+    "The client does not trust the certificate of this emulator.",
+    "Have it trust the file that `Certificate:` names, in development alone.",
+)
+_TLS_PROBLEMS: Final[Mapping[str, Problem]] = {
+    "HTTP_REQUEST": Problem(
+        "The client spoke plain HTTP; this port speaks TLS.",
+        "Use https:// in the URL, or start the emulator without --tls.",
+    ),
+    "TLSV1_ALERT_UNKNOWN_CA": _UNTRUSTED,
+    "SSLV3_ALERT_CERTIFICATE_UNKNOWN": _UNTRUSTED,
+    "SSLV3_ALERT_BAD_CERTIFICATE": _UNTRUSTED,
+}
 _FORM = "application/x-www-form-urlencoded"
 _SAMPLE: Final[Mapping[Operation, Mapping[str, str]]] = {
     Operation.SEND: {
@@ -859,12 +782,14 @@ def explain_body(
 ) -> Problem:
     """Say why the body of an operation can't be read."""
     kind = headers.get("Content-Type", "").partition(";")[0].strip().lower()
-    takes = "JSON" if endpoint.body == "json" else "a form"
     why, fix, marks, given = _explain_body(endpoint, headers, body, query, kind)
-    example = _example(endpoint, given)
-    if headers.get("Content-Type", "") and kind not in ("application/json", ""):
+    if kind not in ("application/json", ""):
         marks = (*marks, f"Content-Type: {headers['Content-Type']}")
-    return attrs.evolve(example, why=why.format(takes=takes), fix=fix, marks=marks)
+    return attrs.evolve(_example(endpoint, given), why=why, fix=fix, marks=marks)
+
+
+_Explained = tuple[str, str, tuple[str, ...], Mapping[str, str] | None]
+"""Why a body can't be read, what to do, the pieces that are wrong, and the fields in it."""
 
 
 def _explain_body(  # noqa: PLR0911  # one for each mistake
@@ -873,84 +798,65 @@ def _explain_body(  # noqa: PLR0911  # one for each mistake
     body: bytes,
     query: Mapping[str, str],
     kind: str,
-) -> tuple[str, str, tuple[str, ...], Mapping[str, str] | None]:
+) -> _Explained:
     wants_json = endpoint.body == "json"
+    takes = f"this operation takes {'JSON' if wants_json else 'a form'}"
     send = "Send one JSON object with a text for each name." if wants_json else "Send a form."
     if encoding := headers.get("Content-Encoding"):
-        return (
-            f"The body is compressed ({encoding[:20]}); this operation takes {{takes}} as it is.",
-            "Leave the compression out.",
-            (f"Content-Encoding: {encoding}",),
-            None,
-        )
+        why = f"The body is compressed ({encoding[:20]}); {takes} as it is."
+        return why, "Leave the compression out.", (f"Content-Encoding: {encoding}",), None
+    if not body.strip() and query:
+        why = f"The fields stand in the URL and the body is empty; {takes}."
+        fix = f"Put them into the body, or use {_other(endpoint, 'query')}."
+        return why, fix, (), dict(query)
     if not body.strip():
-        if query:
-            return (
-                "The fields stand in the URL and the body is empty; this operation takes {takes}.",
-                f"Put them into the body, or use {_other(endpoint, 'query')}.",
-                (),
-                dict(query),
-            )
-        return "The body is empty; this operation takes {takes}.", send, (), None
+        return f"The body is empty; {takes}.", send, (), None
     try:
         text = body.decode()
     except UnicodeDecodeError as error:
         name = "UTF-16" if body[:2] in (b"\xff\xfe", b"\xfe\xff") else "another encoding"
-        return (
-            f"The body is not UTF-8 (byte {error.start} is {name}): {{takes}} is taken.",
-            "Encode it as UTF-8.",
-            (),
-            None,
-        )
+        form = "JSON" if wants_json else "a form"
+        why = f"The body is not UTF-8 (byte {error.start} is {name}): {form} is taken."
+        return why, "Encode it as UTF-8.", (), None
     if kind == "multipart/form-data" or text.startswith("--"):
-        return "The body is multipart form data; this operation takes {takes}.", send, (), None
+        return f"The body is multipart form data; {takes}.", send, (), None
     if text.lstrip().startswith("<"):
-        return "The body is XML; this operation takes {takes}.", send, (), None
-    form = wire.read_form(body)
-    if wants_json and form is not None:
-        return (
-            "The body is form-encoded; this operation takes {takes}.",
-            f"Send JSON, or use {_other(endpoint, 'form')}.",
-            (),
-            {**form.shown},
-        )
-    return *_explain_json(text, send, wants_json=wants_json), None
+        return f"The body is XML; {takes}.", send, (), None
+    form_fields = wire.read_form(body)
+    if wants_json and form_fields is not None:
+        fix = f"Send JSON, or use {_other(endpoint, 'form')}."
+        fields = {**show_fields(form_fields.written)}
+        return f"The body is form-encoded; {takes}.", fix, (), fields
+    if wants_json:
+        return _explain_json(text, send)
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return "The body is not form-encoded.", send, (), None
+    return f"The body is JSON; {takes}.", send, (), None
 
 
-def _explain_json(  # noqa: PLR0911  # the same
-    text: str, send: str, *, wants_json: bool
-) -> tuple[str, str, tuple[str, ...]]:
+def _explain_json(text: str, send: str) -> _Explained:
     try:
         value: object = json.loads(text)
     except json.JSONDecodeError as error:
-        if not wants_json:
-            return "The body is not form-encoded.", send, ()
         if error.pos >= len(text.rstrip()) or "Unterminated" in error.msg:
-            return (
-                f"The JSON ends too early, after {len(text)} characters.",
-                "Send the whole body, and its length in bytes as Content-Length.",
-                (),
-            )
-        return (
-            f"The body is not JSON: {error.msg} at line {error.lineno}, column {error.colno}.",
-            send,
-            (),
-        )
+            fix = "Send the whole body, and its length in bytes as Content-Length."
+            return f"The JSON ends too early, after {len(text)} characters.", fix, (), None
+        at = f"line {error.lineno}, column {error.colno}"
+        return f"The body is not JSON: {error.msg} at {at}.", send, (), None
     except (ValueError, RecursionError):
-        return "The JSON is nested too deeply, or holds too long a number.", send, ()
-    if not wants_json:
-        return "The body is JSON; this operation takes {takes}.", "Send a form.", ()
+        return "The JSON is nested too deeply, or holds too long a number.", send, (), None
     if not isinstance(value, dict):
-        kind = "an array" if isinstance(value, list) else "a single value"
-        kind = "a text" if isinstance(value, str) else kind
-        return f"The body is {kind} of JSON; this operation takes one object.", send, ()
-    names = [
+        kind = "a text" if isinstance(value, str) else "a single value"
+        kind = "an array" if isinstance(value, list) else kind
+        return f"The body is {kind} of JSON; this operation takes one object.", send, (), None
+    name, kind = next(
         (name, "a list" if isinstance(each, list) else "an object")
         for name, each in cast("dict[str, object]", value).items()
         if isinstance(each, list | dict)
-    ]
-    name, kind = names[0]
-    return f"The field {name[:40]} is {kind}; a text is taken.", send, (f'"{name}"',)
+    )
+    return f"The field {name[:40]} is {kind}; a text is taken.", send, (f'"{name}"',), None
 
 
 def _other(endpoint: Endpoint, body: str) -> str:
@@ -969,18 +875,20 @@ def explain(request: web.Request, error: web.HTTPException) -> Problem:
         return Problem(error.why, error.fix, marks)
     name = request.path.rstrip("/").rpartition("/")[2]
     endpoint = next((each for each in ENDPOINTS if each.name == name), None)
-    if isinstance(error, web.HTTPRequestEntityTooLarge):
-        return Problem(
-            "The body is too large.",
-            "A send takes less than 1 kB; --set max_request_bytes=… raises the bound.",
-            tuple(f"Content-Length: {v}" for v in request.headers.getall("Content-Length", ())),
+    if isinstance(error, web.HTTPRequestEntityTooLarge | web.HTTPRequestTimeout):
+        why, fix = (
+            (
+                "The body did not arrive in time, or the client left before its end.",
+                "Send as many bytes as Content-Length says.",
+            )
+            if isinstance(error, web.HTTPRequestTimeout)
+            else (
+                "The body is too large.",
+                "A send takes less than 1 kB; --set max_request_bytes=… raises the bound.",
+            )
         )
-    if isinstance(error, web.HTTPRequestTimeout):
-        return Problem(
-            "The body did not arrive in time, or the client left before its end.",
-            "Send as many bytes as Content-Length says.",
-            tuple(f"Content-Length: {v}" for v in request.headers.getall("Content-Length", ())),
-        )
+        lengths = request.headers.getall("Content-Length", ())
+        return Problem(why, fix, tuple(f"Content-Length: {length}" for length in lengths))
     if isinstance(error, web.HTTPMethodNotAllowed):
         return _explain_method(request, error, endpoint)
     return _explain_path(request, name)
@@ -1135,6 +1043,8 @@ async def listen(
     Raises:
         ConfigurationError: The port cannot be listened on.
     """
+    if tls is not None:
+        tls.sslobject_class = _watch_tls(on_malformed)
     runner = web.AppRunner(
         app,
         access_log=None,
@@ -1154,6 +1064,31 @@ async def listen(
             f"cannot listen on {host}:{port} ({error}); choose another port, or 0"
         ) from None
     return runner
+
+
+def _watch_tls(on_malformed: Callable[[Exception], None]) -> type[ssl.SSLObject]:
+    """Make a class of TLS connections that tells of clients which do not get through to HTTP."""
+
+    class Watched(ssl.SSLObject):
+        def do_handshake(self) -> None:
+            with watching():
+                super().do_handshake()
+
+        def read(self, len: int = 1024, buffer: "WriteableBuffer | None" = None) -> bytes:  # noqa: A002  # as the class that it extends
+            # In TLS 1.3 a client refuses the certificate after the handshake of the server.
+            with watching():
+                return super().read(len, buffer)
+
+    @contextlib.contextmanager
+    def watching() -> Generator[None]:
+        try:
+            yield
+        except ssl.SSLError as error:
+            if error.reason in _TLS_PROBLEMS:
+                on_malformed(error)
+            raise
+
+    return Watched
 
 
 def _new_logger(on_malformed: Callable[[Exception], None]) -> logging.Logger:

@@ -6,7 +6,7 @@ import os
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable
 from itertools import islice
-from typing import Final, Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 import attrs
 
@@ -138,10 +138,12 @@ class Send:
         messages: The accepted messages, oldest first; more than one was sent twice.
         reports: The tries to deliver a report, oldest first.
         text: What `story` has measured of the text, to measure it once.
+        flags: 1 where it has a code, plus 2 where it is trouble; None where that may have changed.
     """
 
     __slots__ = (
         "account",
+        "flags",
         "messages",
         "number",
         "phone",
@@ -157,43 +159,26 @@ class Send:
         self.phone: str | None = None
         self.account: str | None = account
         self.request_id: str | None = request_id
-        self.requests: list[SeenRequest] = []
+        self.requests: tuple[SeenRequest, ...] = ()
         self.requests_pruned: int = 0
-        self.messages: list[AcceptedMessage] = []
-        self.reports: list[SentReport] = []
+        self.messages: tuple[AcceptedMessage, ...] = ()
+        self.reports: tuple[SentReport, ...] = ()
         self.text: object = None
+        self.flags: int | None = None
 
     @property
     def message(self) -> AcceptedMessage | None:
         """The newest accepted message, or None."""
         return self.messages[-1] if self.messages else None
 
-    def put_request(self, request: SeenRequest) -> None:
-        """Keep a request, or what is newly known of it."""
-        self.requests_pruned += _put(self.requests, request)
 
-    def put_message(self, message: AcceptedMessage) -> None:
-        """Keep a message, or what is newly known of it."""
-        _put(self.messages, message)
-
-    def put_report(self, report: SentReport) -> None:
-        """Keep a try to deliver a report."""
-        _put(self.reports, report)
-
-
-def _put(records: list[_R], record: _R) -> bool:
-    """Put a record in its place; return True where an older one had to make room."""
+def _put(records: tuple[_R, ...], record: _R) -> tuple[_R, ...]:
+    """Put a record in its place."""
     # A record that is noted again is among the newest.
     for at in range(len(records) - 1, -1, -1):
         if records[at].number == record.number:
-            records[at] = record
-            return False
-    records.append(record)
-    if len(records) > _MOST_REQUESTS:
-        # The first one stays: the timeline starts there.
-        del records[1]
-        return True
-    return False
+            return (*records[:at], record, *records[at + 1 :])
+    return (*records, record)
 
 
 class RowKind(enum.StrEnum):
@@ -208,38 +193,129 @@ class RowKind(enum.StrEnum):
 Change = tuple[RowKind, int]
 """A kind of change, and the number of the row."""
 
-_SendKey = tuple[str | None, str | None, int]
+
+class Feed:
+    """The newest changes of one emulator, in one ring for all who follow it.
+
+    Each follower has no more than a place in the ring, so a slow one costs nothing: what it has
+    not read in time is gone, and it has to load everything anew.
+
+    Args:
+        clock: The clock, whose jumps are changes too.
+        size: How many are kept.
+    """
+
+    def __init__(self, clock: Clock, size: int) -> None:
+        # Places of another emulator, which ran on the same port before, mean nothing here.
+        self._epoch = os.urandom(4).hex()
+        # A row by its number, what is gone by the negative of it, 0 for the state, None for a
+        # reset: thousands of tuples would keep the garbage collector busy.
+        self._changes: deque[int | None] = deque(maxlen=size)
+        self._newest = 0
+        # The place from which on nothing is gone.
+        self._least = 0
+        self._closed = False
+        self._news: asyncio.Future[None] | None = None
+        self._unsubscribe = clock.subscribe(lambda: self.put(RowKind.STATE, 0))
+
+    @property
+    def newest(self) -> int:
+        """The place of the newest change."""
+        return self._newest
+
+    def name(self, place: int) -> str:
+        """Return the event id that stands for a place."""
+        return f"{self._epoch}-{place}"
+
+    def find(self, name: str) -> int | None:
+        """Return the place that an event id stands for, or None where it is none of this feed."""
+        epoch, _, place = name.partition("-")
+        if epoch != self._epoch or not (place.isascii() and place.isdigit()) or len(place) > 15:
+            return None
+        return int(place)
+
+    def after(self, place: int, limit: int) -> list[tuple[int, Change]] | None:
+        """Return at most so many changes after a place, by their places, the oldest first.
+
+        Returns:
+            None where some of them are gone, though not by a reset, before which nothing matters.
+        """
+        oldest = self._newest - len(self._changes)
+        if not self._least <= place <= self._newest:
+            return None
+        start = max(place, oldest)
+        found = islice(self._changes, start - oldest, start - oldest + limit)
+        return [(at, _read_change(change)) for at, change in enumerate(found, start + 1)]
+
+    async def wait(self, place: int, seconds: float) -> bool:
+        """Return True once there is a change after a place, False after some time or at the end."""
+        if place == self._newest and not self._closed:
+            if self._news is None or self._news.done():
+                self._news = asyncio.get_running_loop().create_future()
+            await asyncio.wait((self._news,), timeout=seconds)
+        return place != self._newest
+
+    def put(self, kind: RowKind, number: int) -> None:
+        """Keep a change, and wake who waits for one."""
+        if self._closed:
+            return
+        if kind is RowKind.RESET:
+            self._changes.clear()
+            self._least = 0
+        elif len(self._changes) == self._changes.maxlen:
+            self._least = self._newest - len(self._changes) + 1
+        self._changes.append(None if kind is RowKind.RESET else _SIGNS[kind] * number)
+        self._newest += 1
+        self._wake()
+
+    def close(self) -> None:
+        """Take no more changes, and keep nobody waiting."""
+        self._unsubscribe()
+        self._closed = True
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._news is not None and not self._news.done():
+            self._news.set_result(None)
+
+
+_SIGNS = {RowKind.ROW: 1, RowKind.GONE: -1, RowKind.STATE: 0}
+
+
+def _read_change(change: int | None) -> Change:
+    if not change:
+        return RowKind.RESET if change is None else RowKind.STATE, 0
+    return (RowKind.ROW, change) if change > 0 else (RowKind.GONE, -change)
+
+
+# A send makes about three changes: it is accepted, answered, and delivered.
+_FEED_SIZE_FACTOR = 3
 
 
 class Journal:
-    """The requests, sends and reports of one emulator, and its listeners.
+    """The requests, sends and reports of one emulator, its listeners, and who follows it.
 
     Args:
         max_requests: How many requests are kept, and how many reports.
         max_sends: How many sends are kept.
+        clock: The clock of the emulator.
+
+    Attributes:
+        sends: The sends, by the number of their first request.
+        feed: The changes.
     """
 
-    def __init__(self, max_requests: int, max_sends: int) -> None:
+    def __init__(self, max_requests: int, max_sends: int, clock: Clock) -> None:
         self.requests: Ring[SeenRequest] = Ring(max_requests)
         self.not_taken: Ring[SeenRequest] = Ring(_MOST_NOT_TAKEN)
         self.reports: Ring[SentReport] = Ring(max_requests)
-        self.changes: Listeners[[RowKind, int]] = Listeners()
-        self._sends: Ring[Send] = Ring(max_sends)
-        self._by_key: dict[_SendKey, Send] = {}
+        self.sends: Ring[Send] = Ring(max_sends)
+        self.feed: Feed = Feed(clock, _FEED_SIZE_FACTOR * max_requests)
+        self._by_request_id: dict[tuple[str | None, str], Send] = {}
         self._by_sms_id: dict[str, Send] = {}
         self._by_phone: dict[str, list[Send]] = {}
         self._newest = 0
         self._listeners: Listeners[[Event]] = Listeners()
-
-    @property
-    def sends(self) -> Ring[Send]:
-        """The sends, by the number of their first request."""
-        return self._sends
-
-    @property
-    def pruned(self) -> int:
-        """How many sends had to make room for newer ones."""
-        return self._sends.pruned
 
     def send_by_sms_id(self, sms_id: str) -> Send | None:
         """Return the send that a message belongs to, or None."""
@@ -276,10 +352,14 @@ class Journal:
             send = self._send(request.account, request.request_id, request.number)
             if message is not None:
                 self._put_message(send, message)
-            send.put_request(request)
-            if not send.messages and request.phone:
+            send.requests = _put(send.requests, request)
+            if len(send.requests) > _MOST_REQUESTS:
+                # The first one stays: the timeline starts there.
+                send.requests = (send.requests[0], *send.requests[2:])
+                send.requests_pruned += 1
+            if request.phone and not send.messages and request.phone != send.phone:
                 self._index(send, request.phone)
-            self.changes.tell(RowKind.ROW, send.number)
+            self._note_row(send)
         if self._listeners:
             if message is not None:
                 self._listeners.tell(Event(EventKind.MESSAGE, message=message))
@@ -289,20 +369,20 @@ class Journal:
         """Keep a message whose delivery has changed."""
         if (send := self._by_sms_id.get(message.sms_id)) is not None:
             self._put_message(send, message)
-            self.changes.tell(RowKind.ROW, send.number)
+            self._note_row(send)
         self._listeners.tell(Event(EventKind.MESSAGE, message=message))
 
     def note_progress(self, sms_id: str) -> None:
         """Tell that a message has got further by the clock."""
         if (send := self._by_sms_id.get(sms_id)) is not None:
-            self.changes.tell(RowKind.ROW, send.number)
+            self._note_row(send)
 
     def note_report(self, report: SentReport) -> None:
         """Keep a try to deliver a report."""
         self.reports.put(report)
         if (send := self._by_sms_id.get(report.sms_id)) is not None:
-            send.put_report(report)
-            self.changes.tell(RowKind.ROW, send.number)
+            send.reports = _put(send.reports, report)
+            self._note_row(send)
         self._listeners.tell(Event(EventKind.REPORT, report=report))
 
     def note_not_taken(self, request: SeenRequest) -> None:
@@ -311,28 +391,30 @@ class Journal:
         if newest is not None and _alike(newest, request):
             request = attrs.evolve(request, number=newest.number, repeats=newest.repeats + 1)
         if (gone := self.not_taken.put(request)) is not None:
-            self.changes.tell(RowKind.GONE, gone.number)
-        self.changes.tell(RowKind.ROW, request.number)
+            self.feed.put(RowKind.GONE, gone.number)
+        self.feed.put(RowKind.ROW, request.number)
         self._listeners.tell(Event(EventKind.NOT_TAKEN, request=request))
 
     def note_state(self) -> None:
         """Tell that faults, balance, account, settings or clock were changed from outside."""
-        self.changes.tell(RowKind.STATE, 0)
+        self.feed.put(RowKind.STATE, 0)
         self._listeners.tell(Event(EventKind.STATE))
 
     def reset(self) -> None:
         """Forget the requests and reports, and tell that the messages are forgotten too."""
-        for ring in (self.requests, self.not_taken, self.reports, self._sends):
-            ring.clear()
-        self._by_key.clear()
-        self._by_sms_id.clear()
-        self._by_phone.clear()
-        self.changes.tell(RowKind.RESET, 0)
+        for kept in (self.requests, self.not_taken, self.reports, self.sends, self._by_request_id,
+                     self._by_sms_id, self._by_phone):  # fmt: skip
+            kept.clear()
+        self.feed.put(RowKind.RESET, 0)
         self._listeners.tell(Event(EventKind.RESET))
+
+    def _note_row(self, send: Send) -> None:
+        send.flags = None
+        self.feed.put(RowKind.ROW, send.number)
 
     def _put_message(self, send: Send, message: AcceptedMessage) -> None:
         self._by_sms_id[message.sms_id] = send
-        send.put_message(message)
+        send.messages = _put(send.messages, message)
         if send.phone != message.phone:
             self._index(send, message.phone)
 
@@ -351,23 +433,24 @@ class Journal:
                 self._by_phone[phone] = [send]
 
     def _send(self, account: str | None, request_id: str | None, number: int) -> Send:
-        key = (account, request_id, 0) if request_id else (account, None, number)
-        send = self._by_key.get(key)
+        """Return the send that a request belongs to, and keep it where it is new."""
+        key = (account, request_id or "")
+        send = self._by_request_id.get(key) if request_id else self.sends.get(number)
         if send is None:
-            send = self._by_key[key] = Send(number, account, request_id or None)
-            if (gone := self._sends.put(send)) is not None:
+            send = Send(number, account, request_id or None)
+            if request_id:
+                self._by_request_id[key] = send
+            if (gone := self.sends.put(send)) is not None:
                 self._forget(gone)
         return send
 
     def _forget(self, send: Send) -> None:
         if send.request_id:
-            del self._by_key[send.account, send.request_id, 0]
-        else:
-            del self._by_key[send.account, None, send.number]
+            del self._by_request_id[send.account, send.request_id]
         self._index(send, None)
         for message in send.messages:
             del self._by_sms_id[message.sms_id]
-        self.changes.tell(RowKind.GONE, send.number)
+        self.feed.put(RowKind.GONE, send.number)
 
 
 def _alike(one: SeenRequest, other: SeenRequest) -> bool:
@@ -377,104 +460,6 @@ def _alike(one: SeenRequest, other: SeenRequest) -> bool:
         other.why,
         other.status,
     )
-
-
-class Feed:
-    """The newest changes of one emulator, in one ring for all who follow it.
-
-    Each follower has no more than a place in the ring, so a slow one costs nothing: what it has
-    not read in time is gone, and it has to load everything anew.
-
-    Args:
-        journal: Where changes come from.
-        clock: The clock, whose jumps are changes too.
-        size: How many are kept.
-    """
-
-    def __init__(self, journal: Journal, clock: Clock, size: int) -> None:
-        # Places of another emulator, which ran on the same port before, mean nothing here.
-        self._epoch = os.urandom(4).hex()
-        self._changes: deque[Change] = deque(maxlen=size)
-        self._newest = 0
-        # The place from which on nothing is gone.
-        self._least = 0
-        self._closed = False
-        self._news: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._unsubscribe = (
-            journal.changes.add(self._put),
-            clock.subscribe(lambda: self._put(RowKind.STATE, 0)),
-        )
-
-    @property
-    def newest(self) -> int:
-        """The place of the newest change."""
-        return self._newest
-
-    def name(self, place: int) -> str:
-        """Return the event id that stands for a place."""
-        return f"{self._epoch}-{place}"
-
-    def find(self, name: str) -> int | None:
-        """Return the place that an event id stands for, or None where it is none of this feed."""
-        epoch, _, place = name.partition("-")
-        if epoch != self._epoch or not (place.isascii() and place.isdigit()) or len(place) > 15:
-            return None
-        return int(place)
-
-    def after(self, place: int, limit: int) -> list[tuple[int, Change]] | None:
-        """Return the changes after a place.
-
-        Args:
-            place: The place.
-            limit: How many, at most.
-
-        Returns:
-            The changes by their places, the oldest first; None where some of them are gone, though
-            not by a reset, before which nothing matters.
-        """
-        oldest = self._newest - len(self._changes)
-        if not self._least <= place <= self._newest:
-            return None
-        start = max(place, oldest)
-        found = islice(self._changes, start - oldest, start - oldest + limit)
-        return list(enumerate(found, start + 1))
-
-    async def wait(self, place: int, seconds: float) -> bool:
-        """Wait for a change after a place, or for the end of the feed.
-
-        Args:
-            place: The place.
-            seconds: How long to wait at most.
-
-        Returns:
-            True where there is one.
-        """
-        if place == self._newest and not self._closed:
-            if self._news.done():
-                self._news = asyncio.get_running_loop().create_future()
-            await asyncio.wait((self._news,), timeout=seconds)
-        return place != self._newest
-
-    def close(self) -> None:
-        """Take no more changes, and keep nobody waiting."""
-        for unsubscribe in self._unsubscribe:
-            unsubscribe()
-        self._closed = True
-        self._wake()
-
-    def _put(self, kind: RowKind, number: int) -> None:
-        if kind is RowKind.RESET:
-            self._changes.clear()
-            self._least = 0
-        elif len(self._changes) == self._changes.maxlen:
-            self._least = self._newest - len(self._changes) + 1
-        self._changes.append((kind, number))
-        self._newest += 1
-        self._wake()
-
-    def _wake(self) -> None:
-        if not self._news.done():
-            self._news.set_result(None)
 
 
 def _convert_phone(written: str | None) -> str | None:
@@ -557,7 +542,3 @@ async def first_event(
         raise TimeoutError(words) from None
     finally:
         unsubscribe()
-
-
-FEED_SIZE_FACTOR: Final = 3
-"""A send makes about three changes: it is accepted, answered, and delivered."""

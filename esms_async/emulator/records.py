@@ -5,15 +5,59 @@ import re
 import unicodedata
 from collections.abc import Iterator, Mapping
 from datetime import datetime
+from itertools import islice
+from types import MappingProxyType
 from typing import Final
 
 import attrs
 
 from esms_async._model.phone import mask_phone
+from esms_async._model.text import normalize_text
 from esms_async.emulator.settings import Settings
 
 MASK: Final = "***"
 """Stands in the place of a key."""
+
+_SECRETS = frozenset({"apikey", "secretkey"})
+_MOST_SHOWN = 50
+_LONGEST_NAME = 100
+_LONGEST_SHOWN = 4096
+
+
+class Fields(dict[str, str]):
+    """The fields of a request by their names in lower case.
+
+    Attributes:
+        written: The same by their names as written.
+        params: The parameters of a Zalo message, in the field TempData.
+    """
+
+    __slots__ = ("params", "written")
+
+    def __init__(
+        self,
+        written: Mapping[str, str] = MappingProxyType({}),
+        params: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__({name.lower(): value for name, value in written.items()})
+        self.written: Mapping[str, str] = written
+        self.params: Mapping[str, str] | None = params
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """The values of the keys, to be masked wherever they stand."""
+        return tuple(filter(None, (self.get("apikey"), self.get("secretkey"))))
+
+    def __repr__(self) -> str:
+        return f"<Fields {', '.join(self)}>"
+
+
+def show_fields(written: Mapping[str, str]) -> Mapping[str, str]:
+    """Return fields with the keys masked and long ones cut."""
+    return {
+        name[:_LONGEST_NAME]: MASK if name.lower() in _SECRETS else value[:_LONGEST_SHOWN]
+        for name, value in islice(written.items(), _MOST_SHOWN)
+    }
 
 
 class Operation(enum.StrEnum):
@@ -27,6 +71,7 @@ class Operation(enum.StrEnum):
     BRANDNAMES = "brandnames"
     TEMPLATES = "templates"
     PRICE = "price"
+    ZALO_STATUS = "zalo_status"
 
 
 class Route(enum.StrEnum):
@@ -191,21 +236,18 @@ class SeenRequest:
         at: When it came, UTC.
         operation: What it asked for, or None where that is not known.
         method: The HTTP method.
-        fields: Its fields as written, with the keys masked.
         request_id: Its RequestId, or None.
         phone: Its phone as written, or None.
         sandbox: True where it asked for the sandbox.
-        fault: The fault that it met, or None.
-        decided: The code that the gateway decided on, whether or not the sender was told; None
-            where it decided nothing: it gave no code, or a fault came before it could.
-        told: The code in the answer that was given, or None where there was none.
-        status: The HTTP status of the answer, or None where no HTTP answer was given, or not yet.
-        accepted: True where a message was accepted by it.
-        sms_id: The SMSID of that message, or None.
         path: The path that it asked for.
         account: The name of the account whose keys it had, or None.
         route: How its message travels, where it is a send.
+        fault: The fault that it met, or None.
         struck: Where the fault struck, or None.
+        decided: The code that the gateway decided on, whether or not the sender was told; None
+            where it decided nothing: it gave no code, or a fault came before it could.
+        sms_id: The SMSID of the message that was accepted by it, or None.
+        answer: The answer that was given, or None where there was no HTTP answer, or not yet.
         why: A sentence that says what was wrong with it, or None.
         fix: A sentence that says what to do about that, or None.
         taken: False where the gateway could not make sense of it, or did not let it in.
@@ -215,27 +257,24 @@ class SeenRequest:
         marks: The pieces of it that are wrong.
         wanted_marks: The pieces of `wanted` that are right in their place.
         raw: The request as it came.
-        answer: The answer that was given, or None.
     """
 
     number: int
     at: datetime
     operation: Operation | None
     method: str
-    fields: Mapping[str, str] = attrs.field(repr=False)
+    _fields: Mapping[str, str] = attrs.field(repr=False, eq=False)
     request_id: str | None = None
     phone: str | None = attrs.field(default=None, repr=_masked)
     sandbox: bool = False
-    fault: str | None = None
-    decided: str | None = None
-    told: str | None = None
-    status: int | None = None
-    accepted: bool = False
-    sms_id: str | None = None
     path: str = attrs.field(default="", repr=False)
     account: str | None = None
     route: Route | None = None
+    fault: str | None = None
     struck: Struck | None = None
+    decided: str | None = None
+    sms_id: str | None = None
+    answer: EmulatedAnswer | None = attrs.field(default=None, repr=False, eq=False)
     why: str | None = None
     fix: str | None = None
     taken: bool = True
@@ -245,7 +284,26 @@ class SeenRequest:
     marks: tuple[str, ...] = attrs.field(default=(), repr=False)
     wanted_marks: tuple[str, ...] = attrs.field(default=(), repr=False)
     raw: RawRequest | None = attrs.field(default=None, repr=False, eq=False)
-    answer: EmulatedAnswer | None = attrs.field(default=None, repr=False, eq=False)
+
+    @property
+    def fields(self) -> Mapping[str, str]:
+        """Its fields as written, with the keys masked and long ones cut."""
+        return show_fields(self._fields)
+
+    @property
+    def accepted(self) -> bool:
+        """True where a message was accepted by it."""
+        return self.sms_id is not None
+
+    @property
+    def told(self) -> str | None:
+        """The code in the answer that was given, or None where there was none."""
+        return None if self.answer is None else self.answer.code
+
+    @property
+    def status(self) -> int | None:
+        """The HTTP status of the answer, or None where no HTTP answer was given, or not yet."""
+        return None if self.answer is None else self.answer.status
 
 
 @attrs.frozen
@@ -414,7 +472,7 @@ def find_spelled_otp(content: str, pattern: re.Pattern[str] | None = None) -> st
         match = pattern.search(content)
         return None if match is None else match[1 if pattern.groups else 0] or None
     best, best_score = None, _ENOUGH
-    for code, score in _candidates(unicodedata.normalize("NFC", content)):
+    for code, score in _candidates(normalize_text(content)):
         # Of equal candidates the first counts.
         if score > best_score or (best is None and score == best_score):
             best, best_score = code, score
@@ -430,7 +488,7 @@ def _candidates(content: str) -> Iterator[tuple[str, float]]:
         digits = "".join(groups)
         if not 4 <= len(digits) <= 8 or (len(groups) > 1 and min(map(len, groups)) < 2):
             continue
-        plain = plain or "".join(map(_plain, content))
+        plain = plain or (content.lower() if content.isascii() else "".join(map(_plain, content)))
         before, after = plain[: match.start("code")], plain[match.end("code") :]
         score = _score(digits, before, after)
         if len(groups) > 1:

@@ -13,11 +13,20 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Callable, Coroutine, Iterable, Mapping
-from datetime import timedelta
 from functools import partial, wraps
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Concatenate, Final, ParamSpec, Self, TypeVar, cast
+from typing import (
+    TYPE_CHECKING,
+    Concatenate,
+    Final,
+    ParamSpec,
+    Self,
+    TypedDict,
+    TypeVar,
+    Unpack,
+    cast,
+)
 
 import attrs
 
@@ -46,9 +55,7 @@ from esms_async.emulator.http import (
     new_application,
 )
 from esms_async.emulator.journal import (
-    FEED_SIZE_FACTOR,
     Event,
-    Feed,
     Journal,
     Listener,
     Wanted,
@@ -83,6 +90,23 @@ _CERTIFICATE_DAYS = 365
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
+
+
+class WaitOptions(TypedDict, total=False):
+    """Which message is waited for, and how long.
+
+    Attributes:
+        request_id: The RequestId; None for any.
+        since: A `mark()`: only messages accepted after it.
+        timeout: How long to wait, in seconds of real time; 5 by default.
+        pattern: Only a message in which this regular expression finds a code: its group 1, or the
+            whole match.
+    """
+
+    request_id: str | None
+    since: int
+    timeout: float
+    pattern: str | re.Pattern[str] | None
 
 
 @attrs.frozen
@@ -200,7 +224,7 @@ class Emulator:
             on_message=self._store_message,
         )
         self._faults = FaultRegistry(self._seed)
-        self._journal = Journal(settings.max_requests, settings.max_messages)
+        self._journal = Journal(settings.max_requests, settings.max_messages, self._clock)
         self.parts: EmulatorParts = EmulatorParts(
             self._gateway, self._faults, self._journal, self._clock
         )
@@ -208,7 +232,6 @@ class Emulator:
             self._faults.arm(fault)
         self._faults.changes.add(self._note_change)
         self._closing: Closing | None = None
-        self._feed: Feed | None = None
         self._handlers: Handlers | None = None
         self._reporter = Reporter(self._gateway, self._journal, self._clock, callback_hosts)
         self._runner: web.AppRunner | None = None
@@ -499,30 +522,10 @@ class Emulator:
         return await first_event(self._journal, pick, timeout, str(wanted))
 
     async def wait(
-        self,
-        phone: str | None = None,
-        *,
-        request_id: str | None = None,
-        since: int = 0,
-        timeout: float = 5.0,  # noqa: ASYNC109  # the error tells what was waited for
-        pattern: str | re.Pattern[str] | None = None,
+        self, phone: str | None = None, **options: Unpack[WaitOptions]
     ) -> AcceptedMessage:
-        """Return the newest accepted message to a phone, or wait for the first to come.
-
-        Args:
-            phone: The phone, in any form that a message takes; None for any.
-            request_id: The RequestId; None for any.
-            since: A `mark()`: only messages accepted after it.
-            timeout: How long to wait, in seconds of real time.
-            pattern: Only a message in which this finds a code.
-
-        Raises:
-            TimeoutError: None came; the error says what was waited for.
-            ConfigurationError: `phone` or `pattern` cannot work.
-        """
-        return await self.wait_for(
-            phone=phone, request_id=request_id, since=since, timeout=timeout, pattern=pattern
-        )
+        """Return the newest accepted message to a phone, as `wait_for` does."""
+        return await self.wait_for(phone=phone, **options)
 
     def latest_code(
         self,
@@ -742,14 +745,11 @@ class Emulator:
         )
         try:
             self._load()
-            self._feed = feed = Feed(
-                self._journal, self._clock, FEED_SIZE_FACTOR * settings.max_requests
-            )
             names = {*self._allow_hosts, *({self._host} - {"0.0.0.0", "::"})}  # noqa: S104  # left out, not bound
             app = new_application(settings, HostGuard(names, self._token, self._scheme), handlers)
             handlers.add_routes(app)
             Page().add_routes(app)
-            Control(self, feed, closing).add_routes(app)
+            Control(self, closing).add_routes(app)
             self._runner = await listen(
                 app,
                 self._host,
@@ -807,8 +807,7 @@ class Emulator:
         """Stop to listen, and end whatever hangs or waits."""
         if self._closing is not None:
             self._closing.begin()
-        if self._feed is not None:
-            self._feed.close()
+        self._journal.feed.close()
         if self._handlers is not None:
             self._handlers.close()
         if self._runner is not None:
@@ -924,50 +923,17 @@ class ThreadedEmulator(Emulator):
 
     Use it with `with`, from any thread, on any asyncio loop and on none: it is an `Emulator` in
     all but that listeners are called in its thread, and that it can be waited for without a loop.
-
-    Args:
-        port: The port to listen on; 0 takes one that is free.
-        credentials: The account's keys; None takes any that are not empty.
-        balance: What is on the account, in dong.
-        faults: Faults to arm, as `fault` takes them.
-        seed: Makes `p=` of faults repeatable; None draws one, see `seed`.
-        settings: What no page documents, and the bounds.
-        accounts: More accounts, as `Emulator` takes them.
-        db: A SQLite file that keeps messages and RequestIds over restarts.
-
-    Raises:
-        ConfigurationError: A value cannot work; the error names it.
+    It takes the same arguments.
     """
 
-    def __init__(
-        self,
-        *,
-        port: int = 0,
-        credentials: Credentials | None = None,
-        balance: int = DEFAULT_BALANCE,
-        faults: Iterable[str | Fault] = (),
-        seed: int | None = None,
-        settings: Settings = Settings(),
-        accounts: Iterable[AccountSetup] = (),
-        db: str | os.PathLike[str] | None = None,
-    ) -> None:
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._stopping = asyncio.Event()
-        self._thread = threading.Thread(target=self._run, name="esms-emulator", daemon=True)
-        self._started: concurrent.futures.Future[None] = concurrent.futures.Future()
-        super().__init__(
-            port=port,
-            credentials=credentials,
-            balance=balance,
-            faults=faults,
-            seed=seed,
-            clock=_RelayedClock(self.run_on_loop),
-            settings=settings,
-            accounts=accounts,
-            db=db,
-        )
+    _loop: asyncio.AbstractEventLoop | None = None
+    _thread: threading.Thread | None = None
 
     def __enter__(self) -> Self:
+        self._stopping = asyncio.Event()
+        self._started: concurrent.futures.Future[None] = concurrent.futures.Future()
+        self._clock.run_by(self.run_on_loop)
+        self._thread = threading.Thread(target=self._run, name="esms-emulator", daemon=True)
         self._thread.start()
         error = self._started.exception()
         if error is not None:
@@ -987,63 +953,25 @@ class ThreadedEmulator(Emulator):
         traceback: TracebackType | None,
     ) -> None:
         self.run_on_loop(self._stopping.set)
-        self._thread.join()
+        cast("threading.Thread", self._thread).join()
         self._loop = None
 
     def wait(  # type: ignore[override]  # pyright: ignore[reportIncompatibleMethodOverride]  # a thread has no loop to await on
-        self,
-        phone: str | None = None,
-        *,
-        request_id: str | None = None,
-        since: int = 0,
-        timeout: float = 5.0,
-        pattern: str | re.Pattern[str] | None = None,
+        self, phone: str | None = None, **options: Unpack[WaitOptions]
     ) -> AcceptedMessage:
         """Block until a message that fits is there, as `wait_for` waits.
 
-        Args:
-            phone: The phone, in any form that a message takes; None for any.
-            request_id: The RequestId; None for any.
-            since: A `mark()`: only messages accepted after it.
-            timeout: How long to wait, in seconds of real time.
-            pattern: Only a message in which this finds a code.
-
         Raises:
             TimeoutError: None came; the error says what was waited for.
             ConfigurationError: `phone` or `pattern` cannot work.
             UsageError: It is not running, or called in its own thread.
         """
-        return self._block(
-            self.wait_for(
-                phone=phone, request_id=request_id, since=since, timeout=timeout, pattern=pattern
-            )
-        )
+        return self._block(self.wait_for(phone=phone, **options))
 
-    def latest_code(
-        self,
-        phone: str | None = None,
-        *,
-        since: int = 0,
-        timeout: float = 5.0,
-        pattern: str | re.Pattern[str] | None = None,
-    ) -> str:
-        """Block until a one-time code came to a phone, and return the newest.
-
-        Args:
-            phone: The phone, in any form that a message takes; None for any.
-            since: A `mark()`: only codes that came after it.
-            timeout: How long to wait, in seconds of real time.
-            pattern: A regular expression that finds the code: its group 1, or the whole match.
-
-        Raises:
-            TimeoutError: None came; the error says what was waited for.
-            ConfigurationError: `phone` or `pattern` cannot work.
-            UsageError: It is not running, or called in its own thread.
-        """
-        waiting = self.wait_for(
-            phone=phone, since=since, timeout=timeout, pattern=pattern, with_code=True
-        )
-        return cast("str", self.code_of(self._block(waiting), pattern))
+    def latest_code(self, phone: str | None = None, **options: Unpack[WaitOptions]) -> str:
+        """Block until a one-time code came to a phone, and return the newest; see `wait`."""
+        waiting = self.wait_for(phone=phone, with_code=True, **options)
+        return cast("str", self.code_of(self._block(waiting), options.get("pattern")))
 
     def _block(self, waiting: Coroutine[object, object, _T]) -> _T:
         if (loop := self._elsewhere) is None:
@@ -1104,19 +1032,3 @@ def start_remedy(error: BaseException) -> str:
     if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
         return "close files that are no longer needed, or raise the limit (ulimit -n)"
     return "see the error above"
-
-
-class _RelayedClock(Clock):
-    """A clock that jumps in the thread of its emulator."""
-
-    def __init__(self, relay: Callable[[Callable[[], None]], None]) -> None:
-        super().__init__()
-        self._relay = relay
-
-    def advance(self, by: float | timedelta) -> None:
-        """Jump ahead, as `Clock.advance` does."""
-        self._relay(partial(super().advance, by))
-
-    def reset(self) -> None:
-        """Take all jumps back, as `Clock.reset` does."""
-        self._relay(super().reset)

@@ -6,7 +6,7 @@ A row is a logical send or a request that was not taken. All times are ISO 8601 
 import json
 import re
 import shlex
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from typing import Final
@@ -69,9 +69,9 @@ _NAMES: Final = frozenset(
 _WORD = re.compile(r"\w+")
 
 
-@attrs.frozen
+@attrs.define
 class _Text:
-    """What is measured of a text once."""
+    """What is measured of a text once, and what else of its row stays as it is."""
 
     content: str
     code: str | None
@@ -82,6 +82,8 @@ class _Text:
     parts_plain: int
     part_starts: tuple[int, ...]
     lossy: bool
+    pattern: re.Pattern[str] | None
+    row: View | None = None
 
 
 def _measure(content: str, *, unicode: bool, pattern: re.Pattern[str] | None) -> _Text:
@@ -106,12 +108,13 @@ def _measure(content: str, *, unicode: bool, pattern: re.Pattern[str] | None) ->
         measure(content, unicode=False).parts if foreign else size.parts,
         tuple(starts),
         foreign and not unicode,
+        pattern,
     )
 
 
 def _text_of(send: Send, content: str, *, unicode: bool, pattern: re.Pattern[str] | None) -> _Text:
     text, content = send.text, content[:_LONGEST_TEXT]
-    if not isinstance(text, _Text) or text.content != content:
+    if not isinstance(text, _Text) or text.content != content or text.pattern != pattern:
         text = send.text = _measure(content, unicode=unicode, pattern=pattern)
     return text
 
@@ -150,16 +153,20 @@ def state_of(send: Send, now: float, *, lossy: bool = False) -> State:
 def _marks(send: Send, *, lossy: bool) -> tuple[str, ...]:
     """Return what stands out of a send."""
     requests, messages = send.requests, send.messages
-    stands_out = {
-        "twice": len(messages) > 1,
-        "retry": len(requests) + send.requests_pruned > 1,
-        "fault": any(each.fault for each in requests)
-        or any(each.delivery.fault for each in messages),
-        "dedup": any("124" in (each.decided, each.told) for each in requests),
-        "callback": _callback_problem(send) is not None,
-        "unicode": lossy and bool(messages),
-    }
-    return tuple(mark for mark, is_true in stands_out.items() if is_true)
+    marks: list[str] = []
+    if len(messages) > 1:
+        marks.append("twice")
+    if len(requests) + send.requests_pruned > 1:
+        marks.append("retry")
+    if any(each.fault for each in requests) or any(each.delivery.fault for each in messages):
+        marks.append("fault")
+    if any("124" in (each.decided, each.told) for each in requests):
+        marks.append("dedup")
+    if send.reports and _callback_problem(send) is not None:
+        marks.append("callback")
+    if lossy and messages:
+        marks.append("unicode")
+    return tuple(marks)
 
 
 def _state_of_message(message: AcceptedMessage, now: float) -> tuple[str, str, str]:
@@ -185,7 +192,7 @@ def _due(at: float, now: float) -> str:
     return f"{due:%H:%M} tomorrow" if days == 1 else f"{due:%d/%m %H:%M}"
 
 
-def _state_without_message(requests: list[SeenRequest]) -> tuple[str, str, str]:
+def _state_without_message(requests: Sequence[SeenRequest]) -> tuple[str, str, str]:
     for request in reversed(requests):
         if request.sandbox and request.decided == "100":
             return "sandbox", "sandbox", "mute"
@@ -208,17 +215,16 @@ def _callback_problem(send: Send) -> str | None:
     return final[-1].result
 
 
-def view_row(send: Send, now: float, pattern: re.Pattern[str] | None = None) -> View:
-    """Show a send as a row of the list."""
-    message, first = send.message, send.requests[0] if send.requests else None
+def _look(
+    send: Send, now: float, pattern: re.Pattern[str] | None
+) -> tuple[str, Route, _Text, State]:
+    """Return phone, route, text and state of a send, and note what its row counts as."""
+    message = send.message
     if message is not None:
-        phone, content, route, unicode = (
-            message.phone,
-            message.content,
-            message.route,
-            message.unicode,
-        )
+        phone, route = message.phone, message.route
+        content, unicode = message.content, message.unicode
     else:
+        first = send.requests[0] if send.requests else None
         fields: Mapping[str, str] = {} if first is None else first.fields
         phone = "" if first is None else first.phone or ""
         content = _field(fields, "content") or _field(fields, "tempdata") or ""
@@ -226,6 +232,37 @@ def view_row(send: Send, now: float, pattern: re.Pattern[str] | None = None) -> 
         unicode = _field(fields, "isunicode") == "1"
     text = _text_of(send, content, unicode=unicode, pattern=pattern)
     state = state_of(send, now, lossy=text.lossy and route is not Route.ZALO)
+    send.flags = (text.code is not None) + 2 * state.is_trouble
+    return phone, route, text, state
+
+
+def note_flags(send: Send, now: float, pattern: re.Pattern[str] | None) -> int:
+    """Note the flags of a send, and return them."""
+    _look(send, now, pattern)
+    return send.flags or 0
+
+
+def view_row(send: Send, now: float, pattern: re.Pattern[str] | None = None) -> View:
+    """Show a send as a row of the list."""
+    phone, route, text, state = _look(send, now, pattern)
+    if text.row is None or text.row["sms_id"] != (send.message and send.message.sms_id):
+        text.row = _view_fixed(send, phone, route, text)
+    return {
+        **text.row,
+        "state": state.name,
+        "word": state.word,
+        "tone": state.tone,
+        "attempts": len(send.requests) + send.requests_pruned,
+        "marks": state.marks,
+        "ghost": _ghost(send, state),
+        "warning": _LOSSY if "unicode" in state.marks else None,
+        "trouble": state.is_trouble,
+    }
+
+
+def _view_fixed(send: Send, phone: str, route: Route, text: _Text) -> View:
+    """Show what of a row stays as it is."""
+    message, first = send.message, send.requests[0] if send.requests else None
     at = first.at if first is not None else message.at if message is not None else None
     return {
         "kind": "send",
@@ -242,13 +279,8 @@ def view_row(send: Send, now: float, pattern: re.Pattern[str] | None = None) -> 
         "params": None if message is None else message.params,
         "oa": message.sender if message is not None and route is Route.ZALO else None,
         "template": None if message is None else message.template,
-        "code": None if text.code is None else _compact(text.code, pattern),
+        "code": None if text.code is None else _compact(text.code, text.pattern),
         "code_spelled": text.code,
-        "state": state.name,
-        "word": state.word,
-        "tone": state.tone,
-        "attempts": len(send.requests) + send.requests_pruned,
-        "marks": state.marks,
         "sms_id": None if message is None else message.sms_id,
         "request_id": send.request_id,
         "campaign_id": None if message is None else message.campaign_id,
@@ -263,10 +295,7 @@ def view_row(send: Send, now: float, pattern: re.Pattern[str] | None = None) -> 
         "parts_plain": text.parts_plain,
         "price_plain": 0 if message is None else message.price,
         "part_starts": text.part_starts,
-        "ghost": _ghost(send, state),
-        "warning": _LOSSY if "unicode" in state.marks else None,
         "not_taken": False,
-        "trouble": state.is_trouble,
     }
 
 
@@ -546,19 +575,10 @@ class _Step:
         return {
             "at": _time(self.at),
             "ms": round((self.at - start).total_seconds() * 1000, 1),
-            "kind": self.kind,
             "from": self.source,
             "to": self.target,
-            "what": self.what,
-            "text": self.text,
-            "fault": self.fault,
-            "struck": self.struck,
-            "status": self.status,
-            "duration_ms": None if self.duration is None else round(self.duration * 1000, 1),
-            "attempt": self.attempt,
-            "repeat": self.repeat,
-            "later": self.later,
-            "tone": self.tone,
+            "duration_ms": _milliseconds(self.duration),
+            **_pick(self, _STEP_NAMES),
         }
 
 
@@ -724,6 +744,10 @@ def _report_step(report: SentReport, send: Send) -> _Step:
     )
 
 
+def _milliseconds(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds * 1000, 1)
+
+
 def _duration(seconds: float) -> str:
     if seconds < 1:
         return f"{seconds * 1000:.0f} ms"
@@ -738,6 +762,26 @@ def _at(seconds: float) -> datetime:
     return datetime.fromtimestamp(seconds, UTC)
 
 
+_MESSAGE_NAMES: Final = (
+    *("number", "account", "phone", "route", "sender", "content", "params", "template"),
+    *("request_id", "sms_id", "unicode", "campaign_id", "callback_url", "price"),
+)
+_REQUEST_NAMES: Final = (
+    *("number", "operation", "method", "account", "request_id", "phone", "sandbox", "fault"),
+    *("struck", "decided", "told", "status", "accepted", "sms_id", "fields", "taken", "fix"),
+    *("repeats", "wanted", "wanted_marks"),
+)
+_REPORT_NAMES: Final = (*("number", "sms_id", "send_status", "attempt", "result", "repeat"),)
+_STEP_NAMES: Final = (
+    *("kind", "what", "text", "fault", "struck", "status", "attempt", "repeat", "later", "tone"),
+)
+
+
+def _pick(record: object, names: Iterable[str]) -> View:
+    """Show what needs no other form."""
+    return {name: getattr(record, name) for name in names}
+
+
 def view_message(message: AcceptedMessage, now: float, pattern: re.Pattern[str] | None) -> View:
     """Show an accepted message."""
     size = measure(message.content, unicode=True if message.unicode else None)
@@ -746,27 +790,14 @@ def view_message(message: AcceptedMessage, now: float, pattern: re.Pattern[str] 
     code = None if spelled is None else _compact(spelled, pattern)
     lossy = not message.unicode and needs_unicode(message.content)
     return {
-        "number": message.number,
+        **_pick(message, _MESSAGE_NAMES),
         "at": _time(message.at),
-        "account": message.account,
-        "phone": message.phone,
-        "route": message.route,
-        "sender": message.sender,
-        "content": message.content,
-        "params": message.params,
-        "template": message.template,
         "otp": code,
         "code": code,
-        "request_id": message.request_id,
-        "sms_id": message.sms_id,
-        "unicode": message.unicode,
         "alphabet": size.alphabet.label,
         "units": size.units,
         "parts": size.parts,
-        "campaign_id": message.campaign_id,
-        "callback_url": message.callback_url,
         "send_at": _time(message.send_at),
-        "price": message.price,
         "warning": _LOSSY if lossy else None,
         "state": _state_of_message(message, now)[0],
         "delivery": {
@@ -783,36 +814,17 @@ def view_request(request: SeenRequest) -> View:
     code = request.told or request.decided
     head, body = show_raw(request)
     return {
-        "number": request.number,
+        **_pick(request, _REQUEST_NAMES),
         "at": _time(request.at),
-        "operation": request.operation,
-        "method": request.method,
         "path": _masked(request.path, request.raw),
-        "account": request.account,
-        "request_id": request.request_id,
-        "phone": request.phone,
-        "sandbox": request.sandbox,
-        "fault": request.fault,
-        "struck": request.struck,
-        "decided": request.decided,
-        "told": request.told,
-        "status": request.status,
         "meaning": None if code in (None, "100") else wire.error_message(code),
-        "accepted": request.accepted,
-        "sms_id": request.sms_id,
-        "fields": request.fields,
-        "taken": request.taken,
         "reason": request.why,
-        "fix": request.fix,
-        "repeats": request.repeats,
         "marks": [mark for mark in request.marks if mark in head or mark in body],
         "head": head,
         "body": body,
         "body_bytes": 0 if request.raw is None else request.raw.body_bytes,
-        "wanted": request.wanted,
-        "wanted_marks": request.wanted_marks,
         "answer": _show_answer(request.answer),
-        "duration_ms": None if request.duration is None else round(request.duration * 1000, 1),
+        "duration_ms": _milliseconds(request.duration),
         "client": _header(request.raw, b"user-agent"),
     }
 
@@ -879,15 +891,10 @@ def view_report(report: SentReport, send: Send | None = None) -> View:
     """Show a try to deliver a report."""
     message = None if send is None else send.message
     return {
-        "number": report.number,
+        **_pick(report, _REPORT_NAMES),
         "at": _time(report.at),
-        "sms_id": report.sms_id,
-        "send_status": report.send_status,
-        "attempt": report.attempt,
-        "result": report.result,
-        "duration_ms": None if report.duration is None else round(report.duration * 1000, 1),
+        "duration_ms": _milliseconds(report.duration),
         "url": None if message is None else message.callback_url,
-        "repeat": report.repeat,
         "reason": report.why,
     }
 
@@ -1008,4 +1015,6 @@ def _seconds(at: float | None) -> str | None:
 
 
 def _time(at: datetime | None) -> str | None:
-    return None if at is None else at.astimezone(UTC).isoformat(timespec="milliseconds")
+    if at is None:
+        return None
+    return (at if at.tzinfo is UTC else at.astimezone(UTC)).isoformat(timespec="milliseconds")

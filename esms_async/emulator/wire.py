@@ -7,16 +7,15 @@ sample shows is marked `assumed`.
 import json
 from collections.abc import Iterable, Mapping
 from http import HTTPStatus
-from itertools import islice
 from typing import Final, cast
 from urllib.parse import parse_qsl, quote
 
 from esms_async._model.codes import lookup
 from esms_async.emulator.records import (
     FINISHED,
-    MASK,
     AcceptedMessage,
     EmulatedAnswer,
+    Fields,
     Operation,
     Progress,
     Route,
@@ -32,12 +31,8 @@ LISTED_TYPES: Final = {**SMS_TYPES, "25": Route.ZALO}
 # assumed for the fixed number: no page shows its TypeId.
 _TYPE_IDS: Final = {Route.FIXED: "8", Route.BRANDNAME: "2", Route.ZALO: "25"}
 _CUSTOMER_CARE = 2
-_MOST_SHOWN = 50
-_LONGEST_NAME = 100
-_LONGEST_SHOWN = 4096
 _USER_ID = 9999
 _FIRST_PORTAL_NUMBER = 29_000_000
-_SECRETS = frozenset({"apikey", "secretkey"})
 _dumps = json.JSONEncoder(separators=(",", ":")).encode
 _loads = json.JSONDecoder().decode
 
@@ -51,40 +46,6 @@ _WORDS: Final[Mapping[str, str]] = {
 _REJECTED_WITH_SMS_ID: Final = "146"
 
 
-class Fields(dict[str, str]):
-    """The fields of a request by their names in lower case.
-
-    Attributes:
-        params: The parameters of a Zalo message, in the field TempData.
-    """
-
-    __slots__ = ("_written", "params")
-
-    def __init__(self, written: Mapping[str, str], params: Mapping[str, str] | None = None) -> None:
-        super().__init__({name.lower(): value for name, value in written.items()})
-        self._written = written
-        self.params: Mapping[str, str] | None = params
-
-    @property
-    def shown(self) -> Mapping[str, str]:
-        """The fields by their names as written, with the keys masked and long ones cut."""
-        return {
-            name[:_LONGEST_NAME]: MASK if name.lower() in _SECRETS else value[:_LONGEST_SHOWN]
-            for name, value in islice(self._written.items(), _MOST_SHOWN)
-        }
-
-    @property
-    def secrets(self) -> tuple[str, ...]:
-        """The values of the keys, to be masked wherever they stand."""
-        api_key, secret_key = self.get("apikey"), self.get("secretkey")
-        if api_key and secret_key:
-            return (api_key, secret_key)
-        return tuple(filter(None, (api_key, secret_key)))
-
-    def __repr__(self) -> str:
-        return f"<Fields {', '.join(self)}>"
-
-
 def read_json(body: bytes) -> Fields | None:
     """Read the fields of a POST, or return None where the body is not a flat JSON object."""
     try:
@@ -93,18 +54,19 @@ def read_json(body: bytes) -> Fields | None:
         return None
     if not isinstance(written, dict):
         return None
-    fields: dict[str, str] = {}
     params: Mapping[str, str] | None = None
-    for name, value in cast("dict[str, object]", written).items():
+    for name, value in [*cast("dict[str, object]", written).items()]:
         if isinstance(value, str):
-            fields[name] = value
-        elif (text := _read_value(value)) is not None:
-            fields[name] = text
+            continue
+        if (text := _read_value(value)) is not None:
+            written[name] = text
         elif name.lower() == _PARAMS and (params := _read_params(value)) is not None:
-            fields[name] = _dumps(params)
-        elif value is not None:
+            written[name] = _dumps(params)
+        elif value is None:
+            del written[name]
+        else:
             return None
-    return Fields(fields, params)
+    return Fields(cast("dict[str, str]", written), params)
 
 
 _PARAMS: Final = "tempdata"
@@ -285,6 +247,27 @@ def receiver_status(message: AcceptedMessage, progress: Progress) -> EmulatedAns
     return EmulatedAnswer(_dumps({"CodeResult": "100", "ReceiverList": [receiver]}), code="100")
 
 
+def zalo_status(message: AcceptedMessage | None, progress: Progress | None) -> EmulatedAnswer:
+    """Answer GetZaloMessageStatus for a Zalo message, or for a MessageId that is not known."""
+    # "Get ZNS status information". assumed: a message that failed was pushed, and not delivered.
+    status, at = -1, ""
+    if message is not None and progress is not None:
+        status = progress.success
+        if status and message.delivery.finished_at is not None:
+            at = f"{message.delivery.finished_at * 1000:.0f}"
+    data = {"delivery_time": at, "message": _ZALO_STATUSES[status], "status": status}
+    fields = {"CodeResult": "100", "Data": data, "ErrorMessage": "success. "}
+    return EmulatedAnswer(_dumps(fields), code="100")
+
+
+_ZALO_STATUSES: Final = {
+    -1: "The message does not exist",
+    0: "The message is pushed successfully to Zalo server but has not yet delivered "
+    "to user's phone",
+    1: "The message was delivered to the user's phone",
+}
+
+
 def sent_data(total: int, rows: Iterable[tuple[AcceptedMessage, Progress]]) -> EmulatedAnswer:
     """Answer GetSmsSentData_V2.
 
@@ -360,7 +343,8 @@ def report(message: AcceptedMessage, progress: Progress) -> dict[str, str]:
         "switchsmsid": "",
     }
     if message.route is Route.ZALO:
-        fields["partnerids"] = ""
+        # assumed: Zalo's id of the message, which GetZaloMessageStatus takes, is the SMSID here.
+        fields["partnerids"] = message.sms_id
         fields["error_info"] = quote(_ZALO_FAILED) if progress.failed else ""
         fields["oaid"] = message.sender or ""
         fields["tempid"] = message.template or ""

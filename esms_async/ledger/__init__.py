@@ -3,7 +3,14 @@
 import importlib
 from typing import TYPE_CHECKING
 
-from esms_async.ledger.base import Ledger, LedgerBase, LedgerFacts, LedgerOptions, LedgerReports
+from esms_async.ledger.base import (
+    Ledger,
+    LedgerAcceptances,
+    LedgerBase,
+    LedgerFacts,
+    LedgerOptions,
+    LedgerReports,
+)
 from esms_async.ledger.memory import MemoryLedger
 from esms_async.ledger.transitions import (
     ONE_MORE_ATTEMPT,
@@ -12,6 +19,7 @@ from esms_async.ledger.transitions import (
     Entry,
     Reason,
     Settlement,
+    StoredReport,
 )
 
 if TYPE_CHECKING:
@@ -30,6 +38,7 @@ __all__ = [
     "Decision",
     "Entry",
     "Ledger",
+    "LedgerAcceptances",
     "LedgerBase",
     "LedgerFacts",
     "LedgerOptions",
@@ -38,6 +47,7 @@ __all__ = [
     "Reason",
     "Settlement",
     "SqliteLedger",
+    "StoredReport",
 ]
 
 

@@ -1,7 +1,7 @@
 """Defines what a ledger must offer, what it may offer, and what all ledgers share."""
 
 import abc
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from types import TracebackType
 from typing import Protocol, Self, runtime_checkable
 
@@ -10,8 +10,7 @@ import attrs
 from esms_async._model.checks import check_seconds
 from esms_async._model.errors import LedgerError
 from esms_async._model.messages import Message
-from esms_async.ledger.handover import Turn
-from esms_async.ledger.transitions import WINDOW, Claim, Entry, Settlement
+from esms_async.ledger.transitions import WINDOW, Claim, Entry, Settlement, StoredReport
 
 
 class UnreadableEntry(LedgerError):
@@ -84,12 +83,12 @@ class Ledger(Protocol):
         ...
 
     async def prune(self, older_than: float, *, unsettled: bool = False) -> int:
-        """Delete entries that did not change for a time, and delivery reports likewise.
+        """Delete entries that did not change for a time, and reports that were handed on before.
 
         Args:
             older_than: Seconds. Choose more than the time in which the same Message can be sent
                 again: sending a deleted one is a new send.
-            unsettled: True deletes unknown entries too.
+            unsettled: True deletes unknown entries too, and reports that were not handed on.
 
         Returns:
             The number of entries deleted.
@@ -116,30 +115,103 @@ class LedgerFacts(Protocol):
 
 @runtime_checkable
 class LedgerReports(Protocol):
-    """Makes sure that each delivery report is handed to the application once. Optional."""
+    """Stores delivery reports until the application has taken them. Optional.
 
-    async def begin_report(self, request_id: str, state: str, lease: float) -> Turn:
-        """Ask to hand a delivery report to the application.
+    Reports with the same key are one. A report that is claimed has a lease: nobody else gets it
+    before that has run out.
+    """
+
+    async def store_report(
+        self, key: str, text: str, *, lease: float | None = None
+    ) -> StoredReport | None:
+        """Store a report, unless one with its key was stored before.
 
         Args:
-            request_id: The RequestId of the message; the ledger need not hold it.
-            state: What the report says. Reports with the same RequestId and state are one.
-            lease: Seconds during which nobody else may hand it over.
+            key: The RequestId, "#" and the state that is reported.
+            text: The report itself.
+            lease: Seconds for which the caller claims it; None leaves it to whoever comes next.
 
         Returns:
-            What to do. If the caller may hand the report over, its turn is stored.
+            The report as stored; None if there was one before, which stays as it is.
         """
         ...
 
-    async def end_report(self, request_id: str, state: str, turn: int, *, success: bool) -> None:
-        """Record how a turn ended.
+    async def take_reports(self, limit: int, lease: float) -> Sequence[StoredReport]:
+        """Claim reports that are due: waiting ones, and those whose process has died.
+
+        Whoever takes reports calls this several times in the length of a lease, with a limit of 0
+        where it has no room: after a longer pause no lease counts as run out for a while, because
+        its owner may have been cut off from the ledger rather than dead.
 
         Args:
-            request_id: The RequestId of the message.
-            state: What the report says.
-            turn: The number of the turn.
-            success: True if the application took the report.
+            limit: How many at most.
+            lease: Seconds for which the caller claims them.
         """
+        ...
+
+    async def settle_report(
+        self,
+        key: str,
+        generation: int,
+        settlement: Settlement,
+        *,
+        failures: int = 0,
+        due_in: float = 0.0,
+    ) -> None:
+        """Record what became of a claimed report.
+
+        Args:
+            key: The key of the report.
+            generation: The generation of the claim.
+            settlement: Accepted; not sent, to be tried again; or rejected by
+                `Reason.MESSAGE`, to be kept as failed. Its detail says what failed.
+            failures: How often it has failed by now.
+            due_in: Seconds until the next try.
+        """
+        ...
+
+    def failed_reports(self) -> AsyncIterator[StoredReport]:
+        """Iterate over the reports that are kept as failed, in no particular order."""
+        ...
+
+    async def retry_report(self, key: str) -> bool:
+        """Let a failed report be handed on anew; False if no failed one has this key."""
+        ...
+
+
+Unrecorded = Callable[[str, Settlement, LedgerError], None]
+"""Receives the RequestId and the settlement of an acceptance that could not be stored, and why."""
+
+
+@runtime_checkable
+class LedgerAcceptances(Protocol):
+    """Records acceptances without a wait. Optional.
+
+    An entry that is not settled yet says "it may have been accepted". That stays true of an
+    accepted message, so its sender need not wait: a crash before the settlement is stored costs
+    one request, which the gateway answers with code 124.
+    """
+
+    def accept_soon(
+        self, request_id: str, sms_id: str | None, *, deduplicated: bool, unrecorded: Unrecorded
+    ) -> bool:
+        """Queue an acceptance, to be stored with the next claims, or alone after a short time.
+
+        Whatever is asked of this ledger after that knows of the acceptance.
+
+        Args:
+            request_id: The RequestId of a claim.
+            sms_id: The SMSID, where it is known.
+            deduplicated: True where the acceptance was learned from code 124.
+            unrecorded: Called later if the acceptance can't be stored.
+
+        Returns:
+            False if nothing was queued: then the caller calls `settle`, and waits.
+        """
+        ...
+
+    async def flush(self) -> None:
+        """Wait until each queued acceptance is stored, or was handed to its `unrecorded`."""
         ...
 
 

@@ -1,14 +1,31 @@
 """Keeps a ledger in this process's memory, for sends that need not outlive it."""
 
+import heapq
 import itertools
 import time
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
 
 from esms_async._model.checks import check_seconds
 from esms_async._model.messages import Message, Status
-from esms_async.ledger.base import LedgerBase, LedgerOptions
-from esms_async.ledger.handover import Handover, Turn, begin, end, new_handover
-from esms_async.ledger.transitions import Claim, Entry, Settlement, claim, new_entry, settle
+from esms_async.ledger.base import LedgerBase, LedgerOptions, Unrecorded
+from esms_async.ledger.transitions import (
+    Claim,
+    Contact,
+    Decision,
+    Entry,
+    Settlement,
+    StoredReport,
+    accept,
+    claim,
+    claim_report,
+    new_entry,
+    new_report,
+    next_contact,
+    retry_report,
+    settle,
+    settle_report,
+)
 
 _TWO_DAYS = 48 * 3600.0
 
@@ -37,8 +54,12 @@ class MemoryLedger(LedgerBase):
         self._keep = keep
         self._clock = clock
         # In the order of their last change, so the oldest are found without a search.
-        self._entries: dict[str, Entry] = {}
-        self._handovers: dict[tuple[str, str], Handover] = {}
+        self._entries: OrderedDict[str, Entry] = OrderedDict()
+        # Before this moment even the oldest is not old enough to go.
+        self._next_look = 0.0
+        self._reports: dict[str, StoredReport] = {}
+        self._due: list[tuple[float, str]] = []
+        self._contact: Contact | None = None
         self._facts: dict[str, str] = {}
         self._open = False
 
@@ -59,9 +80,11 @@ class MemoryLedger(LedgerBase):
         self, message: Message, fingerprint: bytes, *, doubt_age: float | None = None
     ) -> Claim:
         """Ask to send a message."""
-        self.require_open()
+        if not self._open:  # asked without a call, as every send comes by here
+            self.require_open()
         options, now = self._options, self._clock()
-        self._delete_oldest(now)
+        if now > self._next_look:
+            self._delete_oldest(now)
         fresh = new_entry(
             message,
             fingerprint,
@@ -71,6 +94,10 @@ class MemoryLedger(LedgerBase):
             content=options.store_content,
         )
         known = self._entries.get(message.request_id)
+        if known is None and doubt_age is None:
+            # What nearly every claim comes to.
+            self._entries[message.request_id] = fresh
+            return Claim(Decision.SEND, fresh)
         answer = claim(known, fresh, now=now, window=options.window, resume=doubt_age is not None)
         self._put(answer.entry, known)
         return answer
@@ -87,24 +114,93 @@ class MemoryLedger(LedgerBase):
         self._put(entry, known)
         return entry
 
-    async def begin_report(self, request_id: str, state: str, lease: float) -> Turn:
-        """Ask to hand a delivery report to the application."""
-        self.require_open()
-        now, key = self._clock(), (request_id, state)
-        self._delete_oldest_handovers(now)
-        fresh = new_handover(request_id, state, now=now, lease=lease)
-        known = self._handovers.get(key)
-        turn = begin(known, fresh, now=now)
-        self._put_handover(key, turn.handover, known)
-        return turn
+    def accept_soon(
+        self,
+        request_id: str,
+        sms_id: str | None,
+        *,
+        deduplicated: bool,
+        unrecorded: Unrecorded,  # noqa: ARG002  # memory does not fail
+    ) -> bool:
+        """Record an acceptance at once."""
+        if not self._open:
+            self.require_open()
+        if (known := self._entries.get(request_id)) is not None:
+            self._put(accept(known, sms_id, deduplicated=deduplicated, now=self._clock()), known)
+        return True
 
-    async def end_report(self, request_id: str, state: str, turn: int, *, success: bool) -> None:
-        """Record how a turn ended."""
+    async def flush(self) -> None:
+        """Return: nothing is ever queued."""
+
+    async def store_report(
+        self, key: str, text: str, *, lease: float | None = None
+    ) -> StoredReport | None:
+        """Store a report, unless one with its key was stored before."""
         self.require_open()
-        key = (request_id, state)
-        if (known := self._handovers.get(key)) is not None:
-            ended = end(known, turn, success=success, now=self._clock())
-            self._put_handover(key, ended, known)
+        now = self._clock()
+        self._delete_oldest_reports(now)
+        if key in self._reports:
+            return None
+        report = new_report(key, text, now=now, lease=lease)
+        self._put_report(report)
+        return report
+
+    async def take_reports(self, limit: int, lease: float) -> list[StoredReport]:
+        """Claim reports that are due."""
+        self.require_open()
+        now, taken = self._clock(), list[StoredReport]()
+        self._contact = next_contact(self._contact, now=now, lease=lease)
+        while self._due and len(taken) < limit and self._due[0][0] <= now:
+            due_at, key = heapq.heappop(self._due)
+            known = self._reports.get(key)
+            if known is None or known.due_at != due_at:
+                continue  # it was settled meanwhile
+            decision, report = claim_report(
+                known, now=now, lease=lease, grace_until=self._contact.grace_until
+            )
+            self._put_report(report)
+            if decision in (Decision.SEND, Decision.RESUME):
+                taken.append(report)
+        return taken
+
+    async def settle_report(
+        self,
+        key: str,
+        generation: int,
+        settlement: Settlement,
+        *,
+        failures: int = 0,
+        due_in: float = 0.0,
+    ) -> None:
+        """Record what became of a claimed report."""
+        self.require_open()
+        if (known := self._reports.get(key)) is not None:
+            self._put_report(
+                settle_report(
+                    known,
+                    generation,
+                    settlement,
+                    failures=failures,
+                    due_in=due_in,
+                    now=self._clock(),
+                )
+            )
+
+    async def failed_reports(self) -> AsyncIterator[StoredReport]:
+        """Iterate over the reports that are kept as failed, as they are at the start."""
+        self.require_open()
+        for report in list(self._reports.values()):
+            if report.status is Status.REJECTED:
+                yield report
+
+    async def retry_report(self, key: str) -> bool:
+        """Let a failed report be handed on anew; False if no failed one has this key."""
+        self.require_open()
+        known = self._reports.get(key)
+        if known is None or known.status is not Status.REJECTED:
+            return False
+        self._put_report(retry_report(known, now=self._clock()))
+        return True
 
     async def keep_fact(self, name: str, value: str) -> str:
         """Store a fact unless the ledger has one of that name; return the one it has now."""
@@ -139,7 +235,7 @@ class MemoryLedger(LedgerBase):
             yield entry
 
     async def prune(self, older_than: float, *, unsettled: bool = False) -> int:
-        """Delete entries and delivery reports that did not change for a time."""
+        """Delete old entries, and old reports that were handed on."""
         self.require_open()
         before = self._clock() - older_than
         old = [
@@ -149,32 +245,44 @@ class MemoryLedger(LedgerBase):
         ]
         for request_id in old:
             del self._entries[request_id]
-        for key in [key for key, each in self._handovers.items() if each.until < before]:
-            del self._handovers[key]
+        for report in list(self._reports.values()):
+            if report.due_at < before and (unsettled or report.status is Status.ACCEPTED):
+                del self._reports[report.key]
         return len(old)
 
     def _put(self, entry: Entry, known: Entry | None) -> None:
         if entry is not known:
-            self._entries.pop(entry.request_id, None)
             self._entries[entry.request_id] = entry
+            self._entries.move_to_end(entry.request_id)
 
-    def _put_handover(
-        self, key: tuple[str, str], handover: Handover, known: Handover | None
-    ) -> None:
-        if handover is not known:
-            self._handovers.pop(key, None)
-            self._handovers[key] = handover
+    def _put_report(self, report: StoredReport) -> None:
+        if report is self._reports.get(report.key):
+            return
+        self._reports.pop(report.key, None)
+        self._reports[report.key] = report
+        if report.status in (Status.NOT_SENT, Status.UNKNOWN):
+            heapq.heappush(self._due, (report.due_at, report.key))
 
     # Each claim or report adds one, so deleting up to two keeps pace.
-    def _delete_oldest_handovers(self, now: float) -> None:
-        for key, handover in list(itertools.islice(self._handovers.items(), 2)):
-            if handover.until < now - self._keep:
-                del self._handovers[key]
+    def _delete_oldest_reports(self, now: float) -> None:
+        for report in list(itertools.islice(self._reports.values(), 2)):
+            if report.due_at < now - self._keep:
+                del self._reports[report.key]
+                # What was not handed on moves behind the others.
+                if report.status is not Status.ACCEPTED:
+                    self._reports[report.key] = report
 
     def _delete_oldest(self, now: float) -> None:
-        for entry in list(itertools.islice(self._entries.values(), 2)):
-            if entry.updated_at < now - self._keep:
-                del self._entries[entry.request_id]
-                # An unknown entry moves behind the others: deleted, it could be sent twice.
-                if entry.status is Status.UNKNOWN:
-                    self._entries[entry.request_id] = entry
+        for _ in range(2):
+            request_id = next(iter(self._entries), None)
+            if request_id is None:
+                return
+            entry = self._entries[request_id]
+            self._next_look = entry.updated_at + self._keep
+            if now <= self._next_look:
+                return
+            if entry.status is Status.UNKNOWN:
+                # It moves behind the others: deleted, it could be sent twice.
+                self._entries.move_to_end(request_id)
+            else:
+                del self._entries[request_id]

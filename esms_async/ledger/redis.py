@@ -1,28 +1,34 @@
 """Keeps a ledger on a Redis server, for processes on several machines that share their sends."""
 
 import asyncio
+import functools
 import json
 import logging
 import math
 import re
-from collections.abc import AsyncIterator, Callable, Mapping
-from typing import Final
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import Any, Final, TypeVar, cast
 
 from esms_async._model.checks import check_seconds
 from esms_async._model.errors import ConfigurationError, LedgerError, UsageError
 from esms_async._model.messages import Message, Status
+from esms_async._model.phone import mask_phone
 from esms_async._redis import RedisAddress, RedisBatches, Script
-from esms_async.ledger.base import LedgerBase, LedgerOptions, UnreadableEntry
-from esms_async.ledger.handover import Answer, Handover, Stage, Turn
-from esms_async.ledger.redis_scripts import FIELDS, as_text, script, scripts
+from esms_async.ledger.base import LedgerBase, LedgerOptions, UnreadableEntry, Unrecorded
+from esms_async.ledger.gather import Acceptance, Gathered, Gatherer
+from esms_async.ledger.redis_scripts import FIELDS, UNKNOWN_ONES, as_text, script, scripts
 from esms_async.ledger.transitions import (
     Claim,
     Decision,
     Entry,
     Reason,
     Settlement,
+    StoredReport,
     new_entry,
+    new_report,
 )
+
+T = TypeVar("T")
 
 _logger = logging.getLogger("esms_async")
 
@@ -30,8 +36,13 @@ _WEEK: Final = 7 * 24 * 3600.0
 _PAGE: Final = 500
 # No RequestId holds this character, so a key with it is no entry's.
 _MARK: Final = "#"
-_UNKNOWN_ONES: Final = f"{_MARK}unknown"
+# As many claims, and as many acceptances, travel together at most: few enough that the server
+# works on them for a few milliseconds.
+_LARGEST_TURN: Final = 128
 _FACTS: Final = f"{_MARK}facts"
+_DUE_REPORTS: Final = f"{_MARK}reports"
+_FAILED_REPORTS: Final = f"{_MARK}failed"
+_CONTACT: Final = f"{_MARK}contact"
 _GLOB_SPECIALS: Final = re.compile(r"[\\*?\[\]]")
 
 
@@ -54,7 +65,7 @@ class RedisLedger(LedgerBase):
         url: `redis://`, `rediss://` or `unix://`, with the options that redis-py takes in a URL.
         prefix: What the ledger's keys begin with. If ledgers share a database, no prefix may
             begin with another one.
-        keep: Seconds for which a settled entry, or a delivery report that was handed over, is
+        keep: Seconds for which a settled entry, or a delivery report that was handed on, is
             kept after its last change. A send of the same Message after that is a new one. An
             unknown entry stays until it is settled or pruned: deleted, it could be sent twice.
         options: The options that all ledgers share.
@@ -85,12 +96,12 @@ class RedisLedger(LedgerBase):
         self._keep = math.ceil(keep * 1000)
         self._options = options
         self._clock = clock
-        self._batches: RedisBatches | None = None
+        self._trips: _Trips | None = None
 
     @property
     def is_open(self) -> bool:
         """True between `open` and `aclose`."""
-        return self._batches is not None
+        return self._trips is not None
 
     async def open(self) -> None:
         """Connect to the server for this event loop, and warn if it may lose entries.
@@ -99,7 +110,7 @@ class RedisLedger(LedgerBase):
             LedgerError: The server can't be reached, or refuses the connection.
             UsageError: The ledger is open already.
         """
-        if self._batches is not None:
+        if self._trips is not None:
             raise UsageError(f"the ledger on Redis {self._address} is open already")
         batches = RedisBatches(self._address, self._scripts(), unreadable=UnreadableEntry)
         try:
@@ -109,19 +120,38 @@ class RedisLedger(LedgerBase):
         except BaseException:
             await batches.aclose()
             raise
-        self._batches = batches
+        self._trips = _Trips(batches, self._prefix, self._keep, self._clock, self._settle_on)
 
     async def aclose(self) -> None:
         """Write what is outstanding, and close the connections."""
-        if self._batches is not None:
-            batches, self._batches = self._batches, None
-            await batches.aclose()
+        if self._trips is not None:
+            trips, self._trips = self._trips, None
+            await trips.aclose()
 
     async def claim(
         self, message: Message, fingerprint: bytes, *, doubt_age: float | None = None
     ) -> Claim:
         """Ask to send a message; the server has acknowledged the claim."""
-        options = self._options
+        trips, options, request_id = self._opened_trips(), self._options, message.request_id
+        if request_id in trips.accepting:
+            await trips.flush()
+        phone = message.phone if options.store_phone else mask_phone(message.phone)
+        content = message.content if options.store_content else None
+        if doubt_age is None:
+            needs = request_id, f"{fingerprint.hex()}\n{phone}\n{content or ''}"
+            if (now := await trips.gatherer.claim(needs)) is not None:
+                entry = Entry(
+                    request_id,
+                    Status.UNKNOWN,
+                    Reason.ATTEMPT,
+                    1,
+                    fingerprint,
+                    phone,
+                    content,
+                    now,
+                    now,
+                )
+                return Claim(Decision.SEND, entry)
         fresh = new_entry(
             message,
             fingerprint,
@@ -132,20 +162,27 @@ class RedisLedger(LedgerBase):
         )
         command = self._command(
             "claim",
-            message.request_id,
+            request_id,
             window=options.window,
             **({} if doubt_age is None else {"doubt_age": doubt_age}),
             fresh=_texts(fresh, _FRESH),
         )
-        reply = await self._opened().run(*command)
-        decision, fields = json.loads(reply)
-        return Claim(Decision(decision), _entry(message.request_id, fields))
+        decision, fields = json.loads(await trips.batches.run(*command))
+        return Claim(Decision(decision), _entry(request_id, fields))
 
     async def settle(
         self, request_id: str, generation: int, settlement: Settlement
     ) -> Entry | None:
         """Record what was learned of a message."""
-        reply = await self._opened().run(*self._settle_command(request_id, generation, settlement))
+        trips = self._opened_trips()
+        if request_id in trips.accepting:
+            await trips.flush()
+        return await self._settle_on(trips.batches, request_id, generation, settlement)
+
+    async def _settle_on(
+        self, batches: RedisBatches, request_id: str, generation: int, settlement: Settlement
+    ) -> Entry | None:
+        reply = await batches.run(*self._settle_command(request_id, generation, settlement))
         return None if reply is None else _entry(request_id, json.loads(reply))
 
     def _settle_command(
@@ -164,18 +201,78 @@ class RedisLedger(LedgerBase):
         """Return the scripts that the server must know."""
         return scripts()
 
-    async def begin_report(self, request_id: str, state: str, lease: float) -> Turn:
-        """Ask to hand a delivery report to the application."""
-        command = self._command("begin_report", _report(request_id, state), lease=lease)
-        answer, fields = json.loads(await self._opened().run(*command))
-        return Turn(Answer(answer), _handover(request_id, state, fields))
+    def accept_soon(
+        self, request_id: str, sms_id: str | None, *, deduplicated: bool, unrecorded: Unrecorded
+    ) -> bool:
+        """Queue an acceptance; it travels with the next claims, or soon."""
+        acceptance = Acceptance(request_id, sms_id, deduplicated, unrecorded)
+        self._opened_trips().accept(acceptance)
+        return True
 
-    async def end_report(self, request_id: str, state: str, turn: int, *, success: bool) -> None:
-        """Record how a turn ended."""
-        command = self._command(
-            "end_report", _report(request_id, state), turn=str(turn), success=success
+    async def flush(self) -> None:
+        """Wait until the server has acknowledged each queued acceptance, or it was handed back."""
+        await self._opened_trips().flush()
+
+    async def store_report(
+        self, key: str, text: str, *, lease: float | None = None
+    ) -> StoredReport | None:
+        """Store a report, unless one with its key was stored before."""
+        now = await self._run_report_script(
+            "store_report", key, text, "" if lease is None else repr(lease)
         )
-        await self._opened().run(*command)
+        return None if now is None else new_report(key, text, now=float(now), lease=lease)
+
+    async def take_reports(self, limit: int, lease: float) -> list[StoredReport]:
+        """Claim reports that are due."""
+        reply = await self._run_report_script("take_reports", str(limit), repr(lease))
+        return [_stored_report(key, fields) for key, fields in json.loads(reply)]
+
+    async def settle_report(
+        self,
+        key: str,
+        generation: int,
+        settlement: Settlement,
+        *,
+        failures: int = 0,
+        due_in: float = 0.0,
+    ) -> None:
+        """Record what became of a claimed report."""
+        await self._run_report_script(
+            "settle_report",
+            key,
+            str(generation),
+            as_text((settlement.status, settlement.reason)),
+            str(failures),
+            repr(due_in),
+            settlement.detail or "",
+        )
+
+    async def failed_reports(self) -> AsyncIterator[StoredReport]:
+        """Iterate over the reports that are kept as failed, as they are at the start."""
+        batches = self._opened()
+        keys: list[str] = await batches.run("ZRANGE", self._prefix + _FAILED_REPORTS, "0", "-1")
+        for key in keys:
+            fields = await batches.run("HGETALL", self._prefix + key)
+            if fields.get("status") == Status.REJECTED:
+                yield _stored_report(key, fields)
+
+    async def retry_report(self, key: str) -> bool:
+        """Let a failed report be handed on anew; False if no failed one has this key."""
+        return bool(await self._run_report_script("retry_report", key))
+
+    async def _run_report_script(self, name: str, *arguments: str) -> Any:  # noqa: ANN401  # what a script answers
+        return await self._opened().run(
+            "EVALSHA",
+            script(name).digest,
+            "3",
+            self._prefix + _DUE_REPORTS,
+            self._prefix + _FAILED_REPORTS,
+            self._prefix + _CONTACT,
+            self._prefix,
+            "" if self._clock is None else repr(self._clock()),
+            str(self._keep),
+            *arguments,
+        )
 
     async def keep_fact(self, name: str, value: str) -> str:
         """Store a fact unless the ledger has one of that name; return the one it has now."""
@@ -195,11 +292,14 @@ class RedisLedger(LedgerBase):
 
     async def look_up(self, request_id: str) -> Entry | None:
         """Return the entry of a RequestId, or None."""
+        if request_id in self._opened_trips().accepting:
+            await self.flush()
         fields = await self._opened().run("HGETALL", self._prefix + request_id)
         return _entry(request_id, fields) if fields else None
 
     async def unsettled(self) -> AsyncIterator[Entry]:
         """Iterate over the unknown entries, a page at a time, in the order of their RequestIds."""
+        await self.flush()
         page = await self._unknown_page()
         while page:
             for entry in await asyncio.gather(*map(self.look_up, page)):
@@ -209,6 +309,7 @@ class RedisLedger(LedgerBase):
 
     async def entries(self) -> AsyncIterator[Entry]:
         """Iterate over all entries, in no particular order; one that changes may come twice."""
+        await self.flush()
         cursor = None
         while cursor != 0:
             cursor, page, _ = await self._scanned_page(cursor or 0)
@@ -217,12 +318,19 @@ class RedisLedger(LedgerBase):
                 yield entry
 
     async def prune(self, older_than: float, *, unsettled: bool = False) -> int:
-        """Delete entries and delivery reports that did not change for a time."""
+        """Delete old entries, and old reports that were handed on."""
+        await self.flush()
         deleted, cursor = 0, None
         while cursor != 0:
             cursor, page, reports = await self._scanned_page(cursor or 0)
             deleted += await self._delete(page, older_than, unsettled=unsettled)
-            await self._run_each("prune_report", reports, older_than=older_than)
+            flag = "1" if unsettled else ""
+            await asyncio.gather(
+                *(
+                    self._run_report_script("prune_report", key, repr(older_than), flag)
+                    for key in reports
+                )
+            )
         # An entry that somebody deleted by hand is still in the set of the unknown ones.
         page = await self._unknown_page()
         while page:
@@ -244,7 +352,7 @@ class RedisLedger(LedgerBase):
         """Return the next RequestIds in the set of the unknown ones."""
         first = "-" if after is None else f"({after}"
         page: list[str] = await self._opened().run(
-            "ZRANGEBYLEX", self._prefix + _UNKNOWN_ONES, first, "+", "LIMIT", "0", str(_PAGE)
+            "ZRANGEBYLEX", self._prefix + UNKNOWN_ONES, first, "+", "LIMIT", "0", str(_PAGE)
         )
         return page
 
@@ -265,14 +373,158 @@ class RedisLedger(LedgerBase):
             script(name).digest,
             "2",
             self._prefix + key,
-            self._prefix + _UNKNOWN_ONES,
+            self._prefix + UNKNOWN_ONES,
             json.dumps({"request_id": key, "keep": self._keep, **now, **told}),
         )
 
     def _opened(self) -> RedisBatches:
+        return self._opened_trips().batches
+
+    def _opened_trips(self) -> "_Trips":
         self.require_open()
-        assert self._batches is not None  # noqa: S101  # require_open has seen it
-        return self._batches
+        assert self._trips is not None  # noqa: S101  # require_open has seen it
+        return self._trips
+
+
+_Claiming = tuple[str, str]
+"""What a claim needs: its RequestId, and its argument of `turn.lua`; the answer is the time."""
+
+_Waiting = tuple[_Claiming, "asyncio.Future[float | None]"]
+_Settle = Callable[[RedisBatches, str, int, Settlement], Awaitable[object]]
+
+
+class _Trips:
+    """Takes claims and acceptances to the server in one command, one command at a time.
+
+    What comes meanwhile shares the next one: a trip costs the client as much as five messages.
+
+    A claim is answered with the server's time, or with None if the lean script left it alone.
+
+    Attributes:
+        batches: What runs commands.
+        gatherer: What gathers claims and acceptances.
+        accepting: The RequestIds of acceptances that are not stored yet.
+    """
+
+    def __init__(
+        self,
+        batches: RedisBatches,
+        prefix: str,
+        keep: int,
+        clock: Callable[[], float] | None,
+        settle: _Settle,
+    ) -> None:
+        self.batches = batches
+        self.gatherer: Gatherer[_Claiming, float | None] = Gatherer(self._submit)
+        self.accepting: set[str] = set()
+        self._prefix = prefix
+        self._keep = str(keep)
+        self._clock = clock
+        self._settle = settle
+        self._claims: list[_Waiting] = []
+        self._acceptances: list[Acceptance] = []
+        self._is_travelling = False
+        self._under_way: set[asyncio.Future[Any]] = set()
+
+    def accept(self, acceptance: Acceptance) -> None:
+        """Store an acceptance with the next claims, or soon."""
+        self.gatherer.accept(acceptance)
+        self.accepting.add(acceptance.request_id)
+
+    async def flush(self) -> None:
+        """Wait until each acceptance that was queued before is stored, or was handed back."""
+        self.gatherer.flush()
+        before = set(self.accepting)
+        while not self.accepting.isdisjoint(before):
+            await asyncio.wait(self._under_way, return_when=asyncio.FIRST_COMPLETED)
+
+    async def aclose(self) -> None:
+        """Bring what waits to the server, and close the connections."""
+        try:
+            self.gatherer.close()
+            while self._under_way:
+                await asyncio.wait(self._under_way)
+        finally:
+            await self.batches.aclose()
+
+    def _submit(self, gathered: Gathered[_Claiming, float | None]) -> None:
+        self.batches.require_loop()
+        self._claims += gathered.claims
+        self._acceptances += gathered.acceptances
+        self._dispatch()
+
+    def _dispatch(self) -> None:
+        if not self._is_travelling and (self._claims or self._acceptances):
+            claims, self._claims = _first(self._claims)
+            acceptances, self._acceptances = _first(self._acceptances)
+            reply = self.batches.submit(*self._command(claims, acceptances))
+            self._is_travelling = True
+            self._under_way.add(reply)
+            reply.add_done_callback(functools.partial(self._arrive, claims, acceptances))
+
+    def _command(self, claims: list[_Waiting], acceptances: list[Acceptance]) -> tuple[str, ...]:
+        prefix = self._prefix
+        keys = [prefix + UNKNOWN_ONES]
+        told = ["" if self._clock is None else repr(self._clock()), self._keep, str(len(claims))]
+        for needs, _ in claims:
+            keys.append(prefix + needs[0])
+            told.append(needs[1])
+        for request_id, sms_id, deduplicated, _ in acceptances:
+            keys.append(prefix + request_id)
+            told.append(f"{int(deduplicated)}{sms_id or ''}")
+        return ("EVALSHA", script("turn").digest, str(len(keys)), *keys, *told)
+
+    def _arrive(
+        self, claims: list[_Waiting], acceptances: list[Acceptance], reply: "asyncio.Future[str]"
+    ) -> None:
+        """Answer what has travelled, and let the next go."""
+        self._under_way.discard(reply)
+        self._is_travelling = False
+        error = cast("LedgerError | None", reply.exception())
+        if error is None:
+            now, claimed, accepted, failure = reply.result().split(" ", 3)
+            if failure:
+                self._refuse(claims, cast("LedgerError", self.batches.error(failure)))
+            else:
+                time = float(now)
+                for (_, done), taken in zip(claims, claimed, strict=True):
+                    if not done.done():
+                        done.set_result(time if taken == "1" else None)
+            for acceptance, taken in zip(acceptances, accepted, strict=True):
+                if taken == "1":
+                    self.accepting.discard(acceptance.request_id)
+                else:
+                    self._go_on(acceptance)
+        else:
+            self._refuse(claims, error)
+            for acceptance in acceptances:
+                self.accepting.discard(acceptance.request_id)
+                acceptance.fail(error)
+        self._dispatch()
+
+    @staticmethod
+    def _refuse(claims: list[_Waiting], error: LedgerError) -> None:
+        for _, done in claims:
+            if not done.done():
+                done.set_exception(LedgerError(*error.args))
+
+    def _go_on(self, acceptance: Acceptance) -> None:
+        """Settle one by itself that the lean script left alone."""
+        task = self.gatherer.loop.create_task(self._settle_alone(acceptance))
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+
+    async def _settle_alone(self, acceptance: Acceptance) -> None:
+        try:
+            await self._settle(self.batches, acceptance.request_id, 0, acceptance.settlement)
+        except LedgerError as error:
+            acceptance.fail(error)
+        finally:
+            self.accepting.discard(acceptance.request_id)
+
+
+def _first(items: list[T]) -> tuple[list[T], list[T]]:
+    return items[:_LARGEST_TURN], items[_LARGEST_TURN:]
 
 
 async def _warn_of_loss(address: RedisAddress, batches: RedisBatches) -> None:
@@ -301,15 +553,19 @@ async def _warn_of_loss(address: RedisAddress, batches: RedisBatches) -> None:
         )
 
 
-def _report(request_id: str, state: str) -> str:
-    """Return what the key of a report ends with."""
-    return f"{request_id}{_MARK}{state}"
-
-
-def _handover(request_id: str, state: str, fields: Mapping[str, str]) -> Handover:
-    """Return the handover whose fields were stored."""
-    stage, turn, until = fields["stage"], fields["turn"], fields["until"]
-    return Handover(request_id, state, Stage(stage), int(turn), float(until))
+def _stored_report(key: str, fields: Mapping[str, str]) -> StoredReport:
+    """Return the report whose fields were stored."""
+    return StoredReport(
+        key,
+        Status(fields["status"]),
+        Reason(fields["reason"]) if "reason" in fields else None,
+        int(fields["generation"]),
+        int(fields["failures"]),
+        float(fields["due_at"]),
+        float(fields["stored_at"]),
+        fields.get("text"),
+        fields.get("detail"),
+    )
 
 
 # The scripts put in the time.

@@ -2,7 +2,7 @@
 
 A script runs on the server in one piece, on the server's clock, so the claims of any number of
 processes come in one order. The scripts are the `.lua` files beside this module; a `$` marks the
-places of what comes from `transitions` and `handover`. A sorted set, in which all have one score,
+places of what comes from `transitions`. A sorted set, in which all have one score,
 keeps the RequestIds of the unknown entries in their order. A reply is one JSON text, which is
 read faster than one of many parts.
 """
@@ -17,15 +17,16 @@ import attrs
 
 from esms_async._model.messages import Status
 from esms_async._redis import Script
-from esms_async.ledger.handover import BEGINNINGS, ENDINGS, Answer, Stage
 from esms_async.ledger.transitions import (
     CLAIMS,
     CLOCK_TOLERANCE,
+    CONTACTS_A_LEASE,
     KEY_ID_LENGTH,
     ONE_MORE_ATTEMPT,
     SETTLEMENTS,
     Decision,
     Knowledge,
+    Reason,
     Settlement,
 )
 
@@ -34,13 +35,19 @@ FIELDS: Final = tuple(
 )
 """The fields of an entry that a settlement brings beside status and reason."""
 
+UNKNOWN_ONES: Final = "#unknown"
+"""What the key of the set of the unknown entries ends with."""
+
 _PARTS: Final = {
+    "turn": ("turn",),
     "claim": ("script", "entry", "claim"),
     "settle": ("script", "entry", "settle"),
     "prune": ("script", "entry", "prune"),
-    "begin_report": ("script", "report", "begin_report"),
-    "end_report": ("script", "report", "end_report"),
-    "prune_report": ("script", "report", "prune_report"),
+    "store_report": ("report", "store_report"),
+    "take_reports": ("report", "take_reports"),
+    "settle_report": ("report", "settle_report"),
+    "retry_report": ("report", "retry_report"),
+    "prune_report": ("report", "prune_report"),
 }
 
 
@@ -51,7 +58,7 @@ def as_text(knowledge: Knowledge | None) -> str:
 
 @functools.cache
 def script(name: str) -> Script:
-    """Return a script of the ledger: claim, settle, prune, begin_report and so on."""
+    """Return a script of the ledger: turn, claim, settle, prune, store_report and so on."""
     words = _words()
     return Script.of("\n".join(_part(part).substitute(words) for part in _PARTS[name]))
 
@@ -83,17 +90,12 @@ def _words() -> dict[str, str]:
         "CLOCK_TOLERANCE": repr(CLOCK_TOLERANCE),
         # A fingerprint is stored in hexadecimal.
         "KEY_ID_DIGITS": str(2 * KEY_ID_LENGTH),
+        "UNKNOWN_ONES": _lua(UNKNOWN_ONES),
+        "REASON_ATTEMPT": _lua(Reason.ATTEMPT),
         **{f"STATUS_{status.name}": _lua(status) for status in Status},
         **{f"DECISION_{decision.name}": _lua(decision) for decision in Decision},
-        "BEGINNINGS": _table({stage or "": _list(*row) for stage, row in BEGINNINGS.items()}),
-        "ENDINGS": _table(
-            {
-                f"{stage} {str(success).lower()}": _list(*row)
-                for (stage, success), row in ENDINGS.items()
-            }
-        ),
-        "STAGE_UNDER_WAY": _lua(Stage.UNDER_WAY),
-        "ANSWER_GO": _lua(Answer.GO),
+        "KNOWLEDGE_FAILED": _lua(as_text((Status.REJECTED, Reason.MESSAGE))),
+        "CONTACTS_A_LEASE": str(CONTACTS_A_LEASE),
     }
 
 

@@ -1,15 +1,48 @@
--- The handover of a delivery report is a hash whose fields are named as those of `Handover`, all
--- of them texts; the RequestId and the state stand in its key.
-local BEGINNINGS = $BEGINNINGS
+-- Every script about delivery reports begins with these lines. A report is a hash whose fields are
+-- named as those of `StoredReport`, all of them texts; what is None has no field. Its name is its
+-- key in the ledger. One sorted set has the reports that wait or are in hand, by the time at which
+-- they are due, one those that are kept as failed, and a hash has the latest contact.
+--
+-- Arguments: the prefix of the ledger's keys, the time or nothing, how many milliseconds a report
+-- is kept that was handed on, and then those of the script.
+local CLAIMS = $CLAIMS
+local due, failed, contact = KEYS[1], KEYS[2], KEYS[3]
+local prefix, keep = ARGV[1], ARGV[3]
 
-local function find()
-  local stage, turn, till = unpack(redis.call('HMGET', key, 'stage', 'turn', 'until'))
-  if not stage then return nil end
-  assert(BEGINNINGS[stage], 'it holds a report that this release of esms_async does not know')
-  return {stage = stage, turn = turn, ['until'] = till}
+local function clock()
+  if ARGV[2] ~= '' then return tonumber(ARGV[2]) end
+  local time = redis.call('TIME')
+  return tonumber(string.format('%d.%06d', time[1], time[2]))
 end
 
-local function store(stage, turn, till)
-  redis.call('HSET', key, 'stage', stage, 'turn', turn, 'until', till)
-  redis.call('PEXPIRE', key, told.keep)
+local function as_text(number)
+  return string.format('%.17g', number)
+end
+
+local function held(report)
+  return report.status .. ' ' .. (report.reason or '')
+end
+
+local function find(name)
+  local flat, report = redis.call('HGETALL', prefix .. name), {}
+  if #flat == 0 then return nil end
+  for i = 1, #flat, 2 do report[flat[i]] = flat[i + 1] end
+  return report
+end
+
+-- Writes a report, and puts it into the set of its status.
+local function store(name, report)
+  local fields = {}
+  for field, value in pairs(report) do
+    fields[#fields + 1] = field
+    fields[#fields + 1] = value
+  end
+  redis.call('HSET', prefix .. name, unpack(fields))
+  if not report.reason then redis.call('HDEL', prefix .. name, 'reason') end
+  if report.status == $STATUS_NOT_SENT or report.status == $STATUS_UNKNOWN then
+    redis.call('ZADD', due, report.due_at, name)
+  else
+    redis.call('ZREM', due, name)
+  end
+  if report.status == $STATUS_REJECTED then redis.call('ZADD', failed, report.due_at, name) end
 end

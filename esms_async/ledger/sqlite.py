@@ -2,91 +2,105 @@
 
 Python's sqlite3 releases the interpreter lock for each statement, and has to get it back from an
 event loop that is busy sending, which takes longer than the statement. So the claims and
-settlements that gather while the disk is busy share a transaction, and their rows go into as few
-statements as possible.
+acceptances that gather while the disk is busy share a transaction, and all their rows go into one
+statement each.
 """
 
 import contextlib
 import functools
-import itertools
 import os
 import sqlite3
 import struct
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import attrs
 
 from esms_async._model.errors import LedgerError, UsageError
 from esms_async._model.messages import Message, Status
-from esms_async.ledger.base import LedgerBase, LedgerOptions
-from esms_async.ledger.handover import Handover, Stage, Turn, begin, end, new_handover
-from esms_async.ledger.sqlite_writer import SqliteJob, SqliteWriter, Work
+from esms_async.ledger.base import LedgerBase, LedgerOptions, Unrecorded
+from esms_async.ledger.gather import Acceptance
+from esms_async.ledger.sqlite_writer import SqliteWriter
 from esms_async.ledger.transitions import (
     Claim,
+    Contact,
+    Decision,
     Entry,
     Reason,
     Settlement,
+    StoredReport,
+    accept,
     claim,
+    claim_report,
     new_entry,
+    new_report,
+    next_contact,
+    retry_report,
     settle,
+    settle_report,
 )
-
-T = TypeVar("T")
 
 APPLICATION_ID: Final = 0x65534D53
 """Tells a ledger from other SQLite files: "eSMS", in the application id of the header."""
 
-VERSION: Final = 4
+VERSION: Final = 5
 """The version of the tables below, in the header's user version."""
 
 _TABLES: Final = (
     """
     CREATE TABLE sends (
-        request_id TEXT PRIMARY KEY,
-        status TEXT NOT NULL,
-        reason TEXT,
-        generation INTEGER NOT NULL,
+        request_id NOT NULL PRIMARY KEY,
+        status TEXT NOT NULL DEFAULT 'unknown',
+        reason TEXT DEFAULT 'attempt',
+        generation INTEGER NOT NULL DEFAULT 1,
         fingerprint BLOB NOT NULL,
         phone TEXT NOT NULL,
         content TEXT,
         in_doubt_since REAL NOT NULL,
         updated_at REAL NOT NULL,
         sms_id TEXT,
-        deduplicated INTEGER NOT NULL,
+        deduplicated INTEGER NOT NULL DEFAULT 0,
         code TEXT,
         http_status INTEGER,
         detail TEXT
-    )
-    """,
-    """
-    CREATE TABLE reports (
-        request_id TEXT NOT NULL,
-        state TEXT NOT NULL,
-        stage TEXT NOT NULL,
-        turn INTEGER NOT NULL,
-        until REAL NOT NULL,
-        PRIMARY KEY (request_id, state)
     ) WITHOUT ROWID
     """,
+    # It holds the unsettled entries alone, so they are found without a scan of all others.
+    "CREATE INDEX unsettled ON sends (request_id) WHERE status = 'unknown'",
+    """
+    CREATE TABLE reports (
+        key TEXT PRIMARY KEY,
+        status TEXT NOT NULL,
+        reason TEXT,
+        generation INTEGER NOT NULL,
+        failures INTEGER NOT NULL,
+        due_at REAL NOT NULL,
+        stored_at REAL NOT NULL,
+        text TEXT,
+        detail TEXT
+    ) WITHOUT ROWID
+    """,
+    # What was handed on is the most by far, and is not looked for.
+    "CREATE INDEX open_reports ON reports (due_at) WHERE status IN ('not_sent', 'unknown')",
+    "CREATE INDEX failed_reports ON reports (key) WHERE status = 'rejected'",
     "CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
 )
 
-_SELECT_REPORT = (
-    "SELECT request_id, state, stage, turn, until FROM reports WHERE request_id = ? AND state = ?"
-)
-_REPLACE_REPORT = (
-    "INSERT OR REPLACE INTO reports (request_id, state, stage, turn, until) VALUES (?, ?, ?, ?, ?)"
-)
 _PAGE = 500
-_MOST_REMEMBERED = 10_000
+# A slice of a prune looks at this many entries, for a few milliseconds: claims wait no longer.
+_SLICE = 500
+# As many rows are stored by one statement at most.
+_MOST_ROWS = 128
 
 # https://www.sqlite.org/fileformat.html, section 1.3.
 _MAGIC = b"SQLite format 3\0"
 _HEADER_LENGTH = 100
 _LARGEST_PAGE = 65536
+
+_Claiming = tuple[Message, bytes, float | None]
+"""What a claim needs: message, fingerprint, and for how long it has been in doubt."""
 
 
 class SqliteLedger(LedgerBase):
@@ -111,8 +125,9 @@ class SqliteLedger(LedgerBase):
     ) -> None:
         self._path = Path(path)
         self._clock = clock
-        self._batches = _Batches(options, clock)
-        self._writer: SqliteWriter | None = None
+        self._batch = _Batch(options, clock)
+        self._contact: Contact | None = None
+        self._writer: SqliteWriter[_Claiming] | None = None
 
     @property
     def is_open(self) -> bool:
@@ -129,10 +144,7 @@ class SqliteLedger(LedgerBase):
         """
         if self._writer is not None:
             raise UsageError(f"the ledger {self._path} is open already")
-        batches = self._batches
-        writer = SqliteWriter(
-            self._path, lambda: _connect(self._path), batches.perform, batches.forget
-        )
+        writer = SqliteWriter(self._path, lambda: _connect(self._path), self._batch)
         await writer.start()
         self._writer = writer
 
@@ -158,36 +170,117 @@ class SqliteLedger(LedgerBase):
         self, message: Message, fingerprint: bytes, *, doubt_age: float | None = None
     ) -> Claim:
         """Ask to send a message; the claim is on disk."""
-        return await self._opened().run(_Claiming(message, fingerprint, doubt_age))
+        return await self._opened().claim((message, fingerprint, doubt_age))
 
     async def settle(
         self, request_id: str, generation: int, settlement: Settlement
     ) -> Entry | None:
         """Record what was learned of a message."""
-        return await self._opened().run(_Settling(request_id, generation, settlement))
 
-    async def begin_report(self, request_id: str, state: str, lease: float) -> Turn:
-        """Ask to hand a delivery report to the application; the turn is on disk."""
-
-        def operation(connection: sqlite3.Connection) -> Turn:
-            now = self._clock()
-            fresh = new_handover(request_id, state, now=now, lease=lease)
-            known = _find_report(connection, request_id, state)
-            turn = begin(known, fresh, now=now)
-            _put_report(connection, turn.handover, known)
-            return turn
+        def operation(connection: sqlite3.Connection) -> Entry | None:
+            if (known := _find(connection, request_id)) is None:
+                return None
+            entry = settle(known, generation, settlement, now=self._clock())
+            _replace(connection, entry, known)
+            return entry
 
         return await self._opened().run(operation)
 
-    async def end_report(self, request_id: str, state: str, turn: int, *, success: bool) -> None:
-        """Record how a turn ended."""
+    def accept_soon(
+        self, request_id: str, sms_id: str | None, *, deduplicated: bool, unrecorded: Unrecorded
+    ) -> bool:
+        """Queue an acceptance; it is on disk with the next claims, or soon."""
+        self._opened().accept(Acceptance(request_id, sms_id, deduplicated, unrecorded))
+        return True
+
+    async def flush(self) -> None:
+        """Wait until each queued acceptance is on disk, or was handed back."""
+        writer = self._opened()
+        # A transaction that failed has handed them back.
+        with contextlib.suppress(LedgerError):
+            await writer.run(lambda _: None)
+
+    async def store_report(
+        self, key: str, text: str, *, lease: float | None = None
+    ) -> StoredReport | None:
+        """Store a report, unless one with its key was stored before; it is on disk."""
+
+        def operation(connection: sqlite3.Connection) -> StoredReport | None:
+            report = new_report(key, text, now=self._clock(), lease=lease)
+            stored = connection.execute(_INSERT_REPORT, _report_row(report)).rowcount
+            return report if stored else None
+
+        return await self._opened().run(operation)
+
+    async def take_reports(self, limit: int, lease: float) -> list[StoredReport]:
+        """Claim reports that are due."""
+
+        def operation(connection: sqlite3.Connection) -> list[StoredReport]:
+            taken: list[StoredReport] = []
+            while len(taken) < limit and (
+                due := _reports(connection, _DUE_REPORTS, now, limit - len(taken))
+            ):
+                for known in due:
+                    decision, report = claim_report(
+                        known, now=now, lease=lease, grace_until=contact.grace_until
+                    )
+                    connection.execute(_REPLACE_REPORT, _report_row(report))
+                    if decision is not Decision.WAIT:
+                        taken.append(report)
+            return taken
+
+        # No other process uses the file, so what it needs to know of contacts it knows itself.
+        now = self._clock()
+        self._contact = contact = next_contact(self._contact, now=now, lease=lease)
+        return await self._opened().run(operation)
+
+    async def settle_report(
+        self,
+        key: str,
+        generation: int,
+        settlement: Settlement,
+        *,
+        failures: int = 0,
+        due_in: float = 0.0,
+    ) -> None:
+        """Record what became of a claimed report."""
 
         def operation(connection: sqlite3.Connection) -> None:
-            if (known := _find_report(connection, request_id, state)) is not None:
-                ended = end(known, turn, success=success, now=self._clock())
-                _put_report(connection, ended, known)
+            for known in _reports(connection, _FIND_REPORT, key):
+                report = settle_report(
+                    known,
+                    generation,
+                    settlement,
+                    failures=failures,
+                    due_in=due_in,
+                    now=self._clock(),
+                )
+                connection.execute(_REPLACE_REPORT, _report_row(report))
 
         await self._opened().run(operation)
+
+    async def failed_reports(self) -> AsyncIterator[StoredReport]:
+        """Iterate over the reports that are kept as failed, a page at a time, by their keys."""
+        after = ""
+        while page := await self._opened().run(
+            functools.partial(_reports, statement=_FAILED_REPORTS, first=after, second=_PAGE)
+        ):
+            for report in page:
+                yield report
+            after = page[-1].key
+
+    async def retry_report(self, key: str) -> bool:
+        """Let a failed report be handed on anew; False if no failed one has this key."""
+
+        def operation(connection: sqlite3.Connection) -> bool:
+            known = _reports(connection, _FIND_REPORT, key)
+            if not known or known[0].status is not Status.REJECTED:
+                return False
+            report = retry_report(known[0], now=self._clock())
+            connection.execute(_REPLACE_REPORT, _report_row(report))
+            return True
+
+        return await self._opened().run(operation)
 
     async def keep_fact(self, name: str, value: str) -> str:
         """Store a fact unless the ledger has one of that name; return the one it has now."""
@@ -218,27 +311,53 @@ class SqliteLedger(LedgerBase):
         return await self._opened().run(lambda connection: _find(connection, request_id))
 
     async def unsettled(self) -> AsyncIterator[Entry]:
-        """Iterate over the unknown entries, a page at a time, in the order of their RequestIds."""
-        async for entry in self._pages(f"status = '{Status.UNKNOWN}' AND request_id > ?"):
+        """Iterate over the unknown entries, a page at a time, in the order of their keys."""
+        async for entry in self._pages(f"status = '{Status.UNKNOWN}'"):
             yield entry
 
     async def entries(self) -> AsyncIterator[Entry]:
-        """Iterate over all entries, a page at a time, in the order of their RequestIds."""
-        async for entry in self._pages("request_id > ?"):
+        """Iterate over all entries, a page at a time, in the order of their keys."""
+        async for entry in self._pages("TRUE"):
             yield entry
 
     async def prune(self, older_than: float, *, unsettled: bool = False) -> int:
-        """Delete entries and delivery reports that did not change for a time."""
+        """Delete old entries, and old reports that were handed on, a slice at once."""
         before = self._clock() - older_than
         settled = "" if unsettled else f" AND status != '{Status.UNKNOWN}'"
-        statement = f"DELETE FROM sends WHERE updated_at < ?{settled}"  # noqa: S608  # no outside text in it
+        statement = (
+            "DELETE FROM sends WHERE request_id > ? AND request_id <= ? AND updated_at < ?"  # noqa: S608  # no outside text in it
+            + settled
+        )
+        after: _Key = ""
+        deleted = 0
 
-        def operation(connection: sqlite3.Connection) -> int:
-            self._batches.forget()
-            connection.execute("DELETE FROM reports WHERE until < ?", (before,))
-            return connection.execute(statement, (before,)).rowcount
+        def operation(connection: sqlite3.Connection) -> tuple[int, _Key | None]:
+            last = connection.execute(_LAST_OF_SLICE, (after, _SLICE)).fetchone()[0]
+            if last is None:
+                return 0, None
+            return connection.execute(statement, (after, last, before)).rowcount, last
 
-        return await self._opened().run(operation)
+        await self._prune_reports(before, unsettled=unsettled)
+        last: _Key | None = after
+        while last is not None:
+            after = last
+            count, last = await self._opened().run(operation)
+            deleted += count
+        return deleted
+
+    async def _prune_reports(self, before: float, *, unsettled: bool) -> None:
+        """Delete old reports a slice at a time, so nothing else waits for long."""
+        statement = _PRUNE_REPORTS + ("" if unsettled else f" AND status = '{Status.ACCEPTED}'")
+
+        def operation(connection: sqlite3.Connection) -> str | None:
+            last: str | None = connection.execute(_LAST_REPORT, (after, _PAGE)).fetchone()[0]
+            connection.execute(statement, (after, last, before))
+            return last
+
+        last: str | None = ""
+        while last is not None:
+            after = last
+            last = await self._opened().run(operation)
 
     async def _pages(self, where: str) -> AsyncIterator[Entry]:
         after = ""
@@ -247,7 +366,7 @@ class SqliteLedger(LedgerBase):
                 yield entry
             after = page[-1].request_id
 
-    def _opened(self) -> SqliteWriter:
+    def _opened(self) -> SqliteWriter[_Claiming]:
         self.require_open()
         assert self._writer is not None  # noqa: S101  # require_open has seen it
         return self._writer
@@ -256,7 +375,9 @@ class SqliteLedger(LedgerBase):
 def _connect(path: Path) -> sqlite3.Connection:
     """Open a ledger file for this process alone, and create its tables if it is new."""
     _refuse_foreign(path)
-    connection = sqlite3.connect(path, timeout=0, isolation_level=None)
+    connection = sqlite3.connect(
+        path, timeout=0, isolation_level=None, cached_statements=2 * _MOST_ROWS + 64
+    )
     try:
         _lock_and_check(connection, path)
     except BaseException as error:
@@ -270,10 +391,10 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 
 def _lock_and_check(connection: sqlite3.Connection, path: Path) -> None:
-    # RequestIds are random, so each claim writes a page of the index of its own: small pages,
-    # and a log of 16 MB before they are copied into the file, halve what is written.
+    # Ids that were not minted come in no order, so each of their claims writes a page of its own:
+    # small pages halve what is written. A log of 4 MB is copied into the file in milliseconds.
     connection.execute("PRAGMA page_size = 2048")
-    connection.execute("PRAGMA wal_autocheckpoint = 8000")
+    connection.execute("PRAGMA wal_autocheckpoint = 2000")
     connection.execute("PRAGMA locking_mode = EXCLUSIVE")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA cache_size = -65536")
@@ -323,130 +444,76 @@ def _has_log(path: Path) -> bool:
     return log.exists() and log.stat().st_size > 0
 
 
-@attrs.define(eq=False)
-class _Claiming(SqliteJob[Claim]):
-    """One claim in a batch."""
-
-    message: Message
-    fingerprint: bytes
-    doubt_age: float | None
-
-
-@attrs.define(eq=False)
-class _Settling(SqliteJob[Entry | None]):
-    """One settlement in a batch."""
-
-    request_id: str
-    generation: int
-    settlement: Settlement
-
-
-class _Batches:
-    """Performs a batch of work in one transaction, on the writer's thread."""
+class _Batch:
+    """Performs the claims and acceptances that share a transaction, on the writer's thread."""
 
     def __init__(self, options: LedgerOptions, clock: Callable[[], float]) -> None:
         self._options = options
         self._clock = clock
-        # The entries of claims, as they are stored, so a settlement need not read its own.
-        self._claimed: dict[str, Entry] = {}
 
-    def perform(self, connection: sqlite3.Connection, work: Sequence[Work]) -> list[object]:
-        """Perform claims, settlements and other work; return the results in its order.
-
-        None of it has been answered yet, so any order is right.
-        """
-        settled = iter(
-            self._settle(connection, [one for one in work if isinstance(one, _Settling)])
-        )
-        claimed = iter(self._claim(connection, [one for one in work if isinstance(one, _Claiming)]))
-        results: list[object] = []
-        for one in work:
-            if isinstance(one, _Settling):
-                results.append(next(settled))
-            elif isinstance(one, _Claiming):
-                results.append(next(claimed))
-            else:
-                assert callable(one)  # noqa: S101  # there is no other kind of job
-                results.append(one(connection))
-        return results
-
-    def forget(self) -> None:
-        """Drop the remembered entries: the file may hold others."""
-        self._claimed.clear()
-
-    def _claim(self, connection: sqlite3.Connection, claims: Sequence[_Claiming]) -> list[Claim]:
-        options, now = self._options, self._clock()
-        fresh = [
-            new_entry(
-                one.message,
-                one.fingerprint,
-                now=now,
-                doubt_age=one.doubt_age,
-                phone=options.store_phone,
-                content=options.store_content,
-            )
-            for one in claims
-        ]
-        # Nearly every claim is the first of its RequestId, which storing its entry shows.
-        first = _insert(connection, fresh)
+    def claim(self, connection: sqlite3.Connection, claims: Sequence[_Claiming]) -> list[Claim]:
+        """Answer claims, in their order."""
         answers: list[Claim] = []
-        for one, entry in zip(claims, fresh, strict=True):
-            known = None
-            if entry.request_id in first:
-                first.remove(entry.request_id)
-            else:
-                known = _find(connection, entry.request_id)
-            answer = claim(
-                known,
-                entry,
-                now=now,
-                window=options.window,
-                resume=one.doubt_age is not None,
-            )
-            if known is not None and answer.entry is not known:
-                connection.execute(_REPLACE, _row(answer.entry))
-            answers.append(answer)
-        self._remember(answer.entry for answer in answers)
+        for start in range(0, len(claims), _MOST_ROWS):
+            answers += self._claim_chunk(connection, claims[start : start + _MOST_ROWS])
         return answers
 
-    def _remember(self, entries: Iterable[Entry]) -> None:
-        if len(self._claimed) >= _MOST_REMEMBERED:
-            self._claimed.clear()
-        self._claimed.update((entry.request_id, entry) for entry in entries)
+    def _claim_chunk(
+        self, connection: sqlite3.Connection, claims: Sequence[_Claiming]
+    ) -> list[Claim]:
+        options, now = self._options, self._clock()
+        phone, content = options.store_phone, options.store_content
+        fresh = [
+            new_entry(message, mark, now=now, doubt_age=doubt_age, phone=phone, content=content)
+            for message, mark, doubt_age in claims
+        ]
+        # Nearly every claim is the first of its RequestId, which storing its entry shows.
+        if all(doubt_age is None for _, _, doubt_age in claims) and _insert(connection, fresh):
+            return [Claim(Decision.SEND, entry) for entry in fresh]
+        answers: list[Claim] = []
+        for (_, _, doubt_age), entry in zip(claims, fresh, strict=True):
+            known = _find(connection, entry.request_id)
+            answer = claim(
+                known, entry, now=now, window=options.window, resume=doubt_age is not None
+            )
+            _replace(connection, answer.entry, known)
+            answers.append(answer)
+        return answers
 
-    def _settle(
-        self, connection: sqlite3.Connection, settlements: Sequence[_Settling]
-    ) -> list[Entry | None]:
+    def accept(self, connection: sqlite3.Connection, acceptances: Sequence[Acceptance]) -> None:
+        """Store acceptances."""
         now = self._clock()
-        results: list[Entry | None] = []
-        changed: list[Entry] = []
-        for one in settlements:
-            known = self._claimed.pop(one.request_id, None)
-            if known is None:
-                # It may be among those that changed a moment ago.
-                _update_settled(connection, changed)
-                changed.clear()
-                known = _find(connection, one.request_id)
-            entry = known and settle(known, one.generation, one.settlement, now=now)
-            if entry is not None and entry is not known:
-                changed.append(entry)
-            results.append(entry)
-        _update_settled(connection, changed)
-        return results
+        for start in range(0, len(acceptances), _MOST_ROWS):
+            chunk = acceptances[start : start + _MOST_ROWS]
+            values: list[object] = [now]
+            for request_id, sms_id, deduplicated, _ in chunk:
+                values += (_key(request_id), sms_id, int(deduplicated))
+            if connection.execute(_accepting(len(chunk)), values).rowcount == len(chunk):
+                continue
+            # Some are not in doubt any more, or are gone.
+            for request_id, sms_id, deduplicated, _ in chunk:
+                if (known := _find(connection, request_id)) is not None:
+                    entry = accept(known, sms_id, deduplicated=deduplicated, now=now)
+                    _replace(connection, entry, known)
+
+
+_Key = bytes | str
+
+
+def _key(request_id: str) -> _Key:
+    """Return what stands for a RequestId in the file.
+
+    Minted and derived ids are hexadecimal digits, which take half the room as bytes. SQLite
+    takes no bytes for a text, so no two ids share a key.
+    """
+    try:
+        key = bytes.fromhex(request_id)
+    except ValueError:
+        return request_id
+    return key if key.hex() == request_id else request_id
 
 
 _COLUMNS: Final = tuple(field.name for field in attrs.fields(Entry))
-# What a settlement can change of an entry.
-_SETTLED: Final = (
-    "status",
-    "reason",
-    "updated_at",
-    "sms_id",
-    "deduplicated",
-    "code",
-    "http_status",
-    "detail",
-)
 _STATUSES: Final = {status.value: status for status in Status}
 _REASONS: Final[dict[str | None, Reason | None]] = {
     None: None,
@@ -455,76 +522,81 @@ _REASONS: Final[dict[str | None, Reason | None]] = {
 
 _SELECT: Final = f"SELECT {', '.join(_COLUMNS)} FROM sends"  # noqa: S608  # our own column names
 
-# The numbers of rows in a statement: few statements, so SQLite compiles each of them once.
-_SIZES: Final = (64, 16, 4, 1)
-
-
-def _places(columns: Sequence[str], rows: int) -> str:
-    return ", ".join([f"({', '.join('?' * len(columns))})"] * rows)
-
-
-_INSERT: Final = {
-    size: f"INSERT OR IGNORE INTO sends ({', '.join(_COLUMNS)}) "  # noqa: S608  # our own column names
-    f"VALUES {_places(_COLUMNS, size)}"
-    for size in _SIZES
-}
-_REPLACE: Final = _INSERT[1].replace("IGNORE", "REPLACE")
-_ASSIGNMENTS: Final = ", ".join(
-    f"{name} = news.column{number}" for number, name in enumerate(_SETTLED, start=2)
+_REPLACE: Final = (
+    f"INSERT OR REPLACE INTO sends ({', '.join(_COLUMNS)}) "  # noqa: S608  # our own column names
+    f"VALUES ({', '.join('?' * len(_COLUMNS))})"
 )
-_SETTLE: Final = {
-    size: f"UPDATE sends SET {_ASSIGNMENTS} "  # noqa: S608  # our own column names
-    f"FROM (VALUES {_places(('request_id', *_SETTLED), size)}) AS news "
-    "WHERE sends.request_id = news.column1"
-    for size in _SIZES
-}
+_LAST_OF_SLICE: Final = (
+    "SELECT max(request_id) FROM "
+    "(SELECT request_id FROM sends WHERE request_id > ? ORDER BY request_id LIMIT ?)"
+)
 
 
-def _insert(connection: sqlite3.Connection, entries: Sequence[Entry]) -> set[str]:
-    """Store the entries of RequestIds that are new, and return these RequestIds."""
-    inserted: set[str] = set()
-    for chunk in _chunks(entries):
-        rows = tuple(itertools.chain.from_iterable(map(_row, chunk)))
-        count = connection.execute(_INSERT[len(chunk)], rows).rowcount
-        if count == len(chunk):
-            inserted.update(entry.request_id for entry in chunk)
-        elif count:
-            # SQLite numbers the rows of a table as they come: these are the last ones.
-            last = "SELECT request_id FROM sends ORDER BY rowid DESC LIMIT ?"
-            inserted.update(row[0] for row in connection.execute(last, (count,)))
-    return inserted
+# One statement for each number of rows: SQLite compiles it once, and the interpreter lock is
+# given away once.
+@functools.cache
+def _inserting(rows: int) -> str:
+    values = ", ".join(
+        f"(?{first}, ?{first + 1}, ?{first + 2}, ?{first + 3}, ?1, ?1)"
+        for first in range(2, 4 * rows + 2, 4)
+    )
+    return (
+        "INSERT INTO sends "  # noqa: S608  # no outside text in it
+        f"(request_id, fingerprint, phone, content, in_doubt_since, updated_at) VALUES {values}"
+    )
 
 
-def _update_settled(connection: sqlite3.Connection, entries: Sequence[Entry]) -> None:
-    """Store what settlements changed of entries in the file, each named once."""
-    for chunk in _chunks(entries):
-        rows = tuple(itertools.chain.from_iterable(map(_settled_row, chunk)))
-        connection.execute(_SETTLE[len(chunk)], rows)
+# The plus keeps SQLite from going through all unsettled entries by their index.
+@functools.cache
+def _accepting(rows: int) -> str:
+    values = ", ".join(
+        f"(?{first}, ?{first + 1}, ?{first + 2})" for first in range(2, 3 * rows + 2, 3)
+    )
+    return (
+        f"UPDATE sends SET status = '{Status.ACCEPTED}', reason = NULL, updated_at = ?1, "  # noqa: S608  # no outside text in it
+        "sms_id = news.column2, deduplicated = news.column3, "
+        "code = NULL, http_status = NULL, detail = NULL "
+        f"FROM (VALUES {values}) AS news "
+        f"WHERE sends.request_id = news.column1 AND +sends.status = '{Status.UNKNOWN}'"
+    )
 
 
-def _chunks(items: Sequence[T]) -> Iterator[Sequence[T]]:
-    start = 0
-    for size in _SIZES:
-        while len(items) - start >= size:
-            yield items[start : start + size]
-            start += size
+def _insert(connection: sqlite3.Connection, entries: Sequence[Entry]) -> bool:
+    """Store entries of first claims, or none of them where a RequestId is not new."""
+    values: list[object] = [entries[0].updated_at]
+    for entry in entries:
+        values += (_key(entry.request_id), entry.fingerprint, entry.phone, entry.content)
+    try:
+        connection.execute(_inserting(len(entries)), values)
+    except sqlite3.IntegrityError:
+        return False
+    return True
+
+
+def _replace(connection: sqlite3.Connection, entry: Entry, known: Entry | None) -> None:
+    if entry is not known:
+        connection.execute(_REPLACE, _row(entry))
 
 
 def _find(connection: sqlite3.Connection, request_id: str) -> Entry | None:
-    row = connection.execute(f"{_SELECT} WHERE request_id = ?", (request_id,)).fetchone()
+    row = connection.execute(f"{_SELECT} WHERE request_id = ?", (_key(request_id),)).fetchone()
     return None if row is None else _read(row)
 
 
+def _paging(where: str) -> str:
+    return f"{_SELECT} WHERE {where} AND request_id > ? ORDER BY request_id LIMIT ?"
+
+
 def _page(connection: sqlite3.Connection, where: str, after: str) -> list[Entry]:
-    statement = f"{_SELECT} WHERE {where} ORDER BY request_id LIMIT ?"
-    return [_read(row) for row in connection.execute(statement, (after, _PAGE))]
+    values = _key(after) if after else after, _PAGE
+    return [_read(row) for row in connection.execute(_paging(where), values)]
 
 
 def _read(row: tuple[Any, ...]) -> Entry:
     request_id, status, reason, *known, deduplicated, code, http_status, detail = row
     generation, fingerprint, phone, content, in_doubt_since, updated_at, sms_id = known
     return Entry(
-        request_id,
+        request_id if isinstance(request_id, str) else request_id.hex(),
         _STATUSES[status],
         _REASONS[reason],
         generation,
@@ -545,7 +617,7 @@ def _read(row: tuple[Any, ...]) -> Entry:
 # takes as long as the statement.
 def _row(entry: Entry) -> tuple[object, ...]:
     return (
-        entry.request_id,
+        _key(entry.request_id),
         entry.status.value,
         entry.reason and entry.reason.value,
         entry.generation,
@@ -562,28 +634,46 @@ def _row(entry: Entry) -> tuple[object, ...]:
     )
 
 
-def _settled_row(entry: Entry) -> tuple[object, ...]:
+_REPORT_COLUMNS: Final = tuple(field.name for field in attrs.fields(StoredReport))
+_SELECT_REPORTS: Final = f"SELECT {', '.join(_REPORT_COLUMNS)} FROM reports"  # noqa: S608  # our own column names
+_FIND_REPORT: Final = f"{_SELECT_REPORTS} WHERE key = ?"
+_DUE_REPORTS: Final = (
+    f"{_SELECT_REPORTS} WHERE status IN ('{Status.NOT_SENT}', '{Status.UNKNOWN}') "
+    "AND due_at <= ? ORDER BY due_at LIMIT ?"
+)
+_FAILED_REPORTS: Final = (
+    f"{_SELECT_REPORTS} WHERE status = '{Status.REJECTED}' AND key > ? ORDER BY key LIMIT ?"
+)
+_LAST_REPORT: Final = (
+    "SELECT max(key) FROM (SELECT key FROM reports WHERE key > ? ORDER BY key LIMIT ?)"
+)
+_PRUNE_REPORTS: Final = "DELETE FROM reports WHERE key > ? AND key <= ? AND due_at < ?"
+_INSERT_REPORT: Final = (
+    f"INSERT OR IGNORE INTO reports ({', '.join(_REPORT_COLUMNS)}) "  # noqa: S608  # our own column names
+    f"VALUES ({', '.join('?' * len(_REPORT_COLUMNS))})"
+)
+_REPLACE_REPORT: Final = _INSERT_REPORT.replace("IGNORE", "REPLACE")
+
+
+def _reports(
+    connection: sqlite3.Connection, statement: str, first: object, second: object = None
+) -> list[StoredReport]:
+    parameters = (first,) if second is None else (first, second)
+    return [
+        StoredReport(key, _STATUSES[status], _REASONS[reason], *others)
+        for key, status, reason, *others in connection.execute(statement, parameters)
+    ]
+
+
+def _report_row(report: StoredReport) -> tuple[object, ...]:
     return (
-        entry.request_id,
-        entry.status.value,
-        entry.reason and entry.reason.value,
-        entry.updated_at,
-        entry.sms_id,
-        int(entry.deduplicated),
-        entry.code,
-        entry.http_status,
-        entry.detail,
+        report.key,
+        report.status.value,
+        report.reason and report.reason.value,
+        report.generation,
+        report.failures,
+        report.due_at,
+        report.stored_at,
+        report.text,
+        report.detail,
     )
-
-
-def _find_report(connection: sqlite3.Connection, request_id: str, state: str) -> Handover | None:
-    row = connection.execute(_SELECT_REPORT, (request_id, state)).fetchone()
-    if row is None:
-        return None
-    request_id, state, stage, turn, until = row
-    return Handover(request_id, state, Stage(stage), turn, until)
-
-
-def _put_report(connection: sqlite3.Connection, handover: Handover, known: Handover | None) -> None:
-    if handover is not known:
-        connection.execute(_REPLACE_REPORT, attrs.astuple(handover))

@@ -9,25 +9,22 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar, cast
 
 from esms_async._model.errors import LedgerError, UsageError
+from esms_async.ledger.gather import Acceptance, Gathered, Gatherer
+from esms_async.ledger.transitions import Claim
 
 T = TypeVar("T")
+C = TypeVar("C")
+C_contra = TypeVar("C_contra", contravariant=True)
 
-
-class SqliteJob(Generic[T]):
-    """Work with a result of type T, which `perform` knows how to do."""
-
-    __slots__ = ()
-
-
-Work = SqliteJob[object] | Callable[[sqlite3.Connection], object]
-"""A job, or a function of the connection."""
+Work = Callable[[sqlite3.Connection], object]
+"""A function of the connection."""
 
 _Submitted = tuple[Work, "asyncio.Future[object]"]
 
-# A commit waits for the disk. More jobs than this would share one only at the price of latency.
+# A commit waits for the disk. More turns than this would share one only at the price of latency.
 _LARGEST_BATCH = 512
 # When many wait at once, as many again are about to: after a short delay they share the next
 # commit. PostgreSQL has the same as commit_siblings and commit_delay (here in seconds).
@@ -35,29 +32,37 @@ _SIBLINGS = 8
 _COMMIT_DELAY = 0.001
 
 
-class SqliteWriter:
-    """Does work on one connection, in batches of what has gathered.
+class Batch(Protocol[C_contra]):
+    """Performs what shares a transaction. All of it is called on the writer's thread."""
+
+    def claim(
+        self, connection: sqlite3.Connection, claims: Sequence[C_contra], /
+    ) -> Sequence[Claim]:
+        """Answer claims, in their order."""
+        ...
+
+    def accept(self, connection: sqlite3.Connection, acceptances: Sequence[Acceptance], /) -> None:
+        """Store acceptances."""
+        ...
+
+
+class SqliteWriter(Generic[C]):
+    """Does work on one connection, in transactions of what has gathered.
 
     Args:
         path: The file, for error texts.
-        connect: Opens the connection.
-        perform: Does a batch of work in a transaction, and returns the results in its order.
-        undone: Called when a transaction was rolled back. All three are called on the thread.
+        connect: Opens the connection, on the thread.
+        batch: Performs claims and acceptances.
     """
 
     def __init__(
-        self,
-        path: Path,
-        connect: Callable[[], sqlite3.Connection],
-        perform: Callable[[sqlite3.Connection, Sequence[Work]], Sequence[object]],
-        undone: Callable[[], None],
+        self, path: Path, connect: Callable[[], sqlite3.Connection], batch: Batch[C]
     ) -> None:
         self._path = path
         self._connect = connect
-        self._perform = perform
-        self._undone = undone
-        self._jobs: queue.SimpleQueue[_Submitted | None] = queue.SimpleQueue()
-        self._batch: list[_Submitted] = []
+        self._batch = batch
+        self._jobs: queue.SimpleQueue[Gathered[C, Claim] | _Submitted | None] = queue.SimpleQueue()
+        self._gathered: list[Gathered[C, Claim] | _Submitted] = []
         self._stopping = False
         # A thread that nobody stops must not keep the process alive: what it has acknowledged is
         # on disk.
@@ -65,7 +70,8 @@ class SqliteWriter:
             target=self._run, name="esms_async SqliteLedger", daemon=True
         )
         self._process = os.getpid()
-        self._loop = asyncio.get_running_loop()
+        self._gatherer: Gatherer[C, Claim] = Gatherer(self._jobs.put)
+        self._loop = self._gatherer.loop
         self._ended: asyncio.Future[object]
 
     async def start(self) -> None:
@@ -83,7 +89,7 @@ class SqliteWriter:
             await self.stop()
             raise
 
-    def run(self, work: SqliteJob[T] | Callable[[sqlite3.Connection], T]) -> "asyncio.Future[T]":
+    def run(self, work: Callable[[sqlite3.Connection], T]) -> "asyncio.Future[T]":
         """Do some work in a transaction that it may share with other work.
 
         Args:
@@ -97,14 +103,30 @@ class SqliteWriter:
             LedgerError: The transaction failed and nothing of it was stored, or the process was
                 forked since the ledger was opened.
         """
+        self._require_own_process()
+        done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        # What was accepted before comes first, so the work finds it.
+        if done.get_loop() is self._loop:
+            self._gatherer.flush()
+        self._jobs.put((work, done))  # type: ignore[arg-type]  # a future of T takes T only
+        return done
+
+    def claim(self, needs: C) -> "asyncio.Future[Claim]":
+        """Answer a claim, once it is on disk; it raises what `run` raises."""
+        self._require_own_process()
+        return self._gatherer.claim(needs)
+
+    def accept(self, acceptance: Acceptance) -> None:
+        """Store an acceptance with the next claims, or soon; it raises what `run` raises."""
+        self._require_own_process()
+        self._gatherer.accept(acceptance)
+
+    def _require_own_process(self) -> None:
         if os.getpid() != self._process:
             raise LedgerError(
                 f"the ledger {self._path} was opened before this process was forked, and belongs "
                 "to the parent; open a ledger of its own in each process, after the fork"
             )
-        done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._jobs.put((work, done))  # type: ignore[arg-type]  # a future of T takes T only
-        return done
 
     @property
     def outlives_its_loop(self) -> bool:
@@ -128,6 +150,7 @@ class SqliteWriter:
         """
         if os.getpid() == self._process:
             self._ended = asyncio.get_running_loop().create_future()
+            self._gatherer.close()
             self._jobs.put(None)
             await self._ended
 
@@ -143,31 +166,28 @@ class SqliteWriter:
                 self._fail_until_stopped(error)
             finally:
                 connection.close()
-        _resolve([(self._ended, None)])
+        _deliver([(self._ended, None)], [])
 
     def _serve(self, connection: sqlite3.Connection) -> None:
         while not self._stopping:
             self._gather()
-            if self._batch:
-                _resolve(self._commit(connection, self._batch))
-            if len(self._batch) >= _SIBLINGS:
-                time.sleep(_COMMIT_DELAY)
+            if self._gathered:
+                self._commit(connection)
 
     def _fail_until_stopped(self, error: BaseException) -> None:
-        """Give every job the same error, so nobody waits for an answer that will not come."""
-        failure = self._as_ledger_error(error)
-        _resolve([(done, failure) for _, done in self._batch])
+        """Give every caller the same error, so nobody waits for an answer that will not come."""
+        self._fail(error)
         while not self._stopping:
             self._gather()
-            _resolve([(done, failure) for _, done in self._batch])
+            self._fail(error)
 
     def _gather(self) -> None:
-        """Wait for a job, and take it and what has gathered behind it."""
-        self._batch = []
+        """Wait for a turn, and take it and what has gathered behind it."""
+        self._gathered = []
         job = self._jobs.get()
         while job is not None:
-            self._batch.append(job)
-            if len(self._batch) >= _LARGEST_BATCH:
+            self._gathered.append(job)
+            if len(self._gathered) >= _LARGEST_BATCH:
                 return
             try:
                 job = self._jobs.get_nowait()
@@ -175,20 +195,42 @@ class SqliteWriter:
                 return
         self._stopping = True
 
-    def _commit(
-        self, connection: sqlite3.Connection, jobs: Sequence[_Submitted]
-    ) -> "list[tuple[asyncio.Future[object], object]]":
+    def _commit(self, connection: sqlite3.Connection) -> None:
+        """Perform what was gathered in one transaction, and answer it."""
+        turns, works = _apart(self._gathered)
+        claims = [one for turn in turns for one in turn.claims]
+        acceptances = [one for turn in turns for one in turn.acceptances]
         try:
             connection.execute("BEGIN IMMEDIATE")
-            results = self._perform(connection, [work for work, _ in jobs])
+            if acceptances:
+                self._batch.accept(connection, acceptances)
+            answers = self._batch.claim(connection, [needs for needs, _ in claims])
+            results: list[tuple[asyncio.Future[object], object]] = [
+                (done, work(connection)) for work, done in works
+            ]
             connection.execute("COMMIT")
         except BaseException as error:  # noqa: BLE001  # whatever it is, every caller must learn it
             with contextlib.suppress(sqlite3.Error):
                 connection.execute("ROLLBACK")
-            self._undone()
-            failure = self._as_ledger_error(error)
-            return [(done, failure) for _, done in jobs]
-        return [(done, result) for (_, done), result in zip(jobs, results, strict=True)]
+            self._fail(error)
+            return
+        results.extend(
+            (cast("asyncio.Future[object]", done), answer)
+            for (_, done), answer in zip(claims, answers, strict=True)
+        )
+        _deliver(results, [])
+        if len(claims) >= _SIBLINGS:
+            time.sleep(_COMMIT_DELAY)
+
+    def _fail(self, error: BaseException) -> None:
+        failure = self._as_ledger_error(error)
+        turns, works = _apart(self._gathered)
+        waiting = [done for _, done in works]
+        waiting += [
+            cast("asyncio.Future[object]", done) for turn in turns for _, done in turn.claims
+        ]
+        lost = [(turn.loop, one) for turn in turns for one in turn.acceptances]
+        _deliver([(done, failure) for done in waiting], [(*each, failure) for each in lost])
 
     def _as_ledger_error(self, error: BaseException) -> LedgerError:
         if isinstance(error, LedgerError):
@@ -197,18 +239,34 @@ class SqliteWriter:
         return LedgerError(f"the ledger {self._path} can't be used: {words}")
 
 
-def _resolve(results: "list[tuple[asyncio.Future[object], object]]") -> None:
-    """Hand results to the event loops that wait for them, with one wake-up each."""
-    by_loop: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[object], object]]] = {}
-    for done, result in results:
-        by_loop.setdefault(done.get_loop(), []).append((done, result))
-    for loop, its_results in by_loop.items():
+def _apart(
+    gathered: "Sequence[Gathered[C, Claim] | _Submitted]",
+) -> "tuple[list[Gathered[C, Claim]], list[_Submitted]]":
+    turns = [one for one in gathered if isinstance(one, Gathered)]
+    return turns, [one for one in gathered if not isinstance(one, Gathered)]
+
+
+_Results = list[tuple["asyncio.Future[object]", object]]
+_Lost = tuple[asyncio.AbstractEventLoop, Acceptance, LedgerError]
+
+
+def _deliver(results: _Results, lost: Sequence[_Lost]) -> None:
+    """Hand results and failures to the event loops that wait for them, with one wake-up each."""
+    by_loop: dict[asyncio.AbstractEventLoop, tuple[_Results, list[_Lost]]] = {}
+    for one in results:
+        by_loop.setdefault(one[0].get_loop(), ([], []))[0].append(one)
+    for each in lost:
+        by_loop.setdefault(each[0], ([], []))[1].append(each)
+    for loop, its in by_loop.items():
         # On a closed loop nobody waits.
         with contextlib.suppress(RuntimeError):
-            loop.call_soon_threadsafe(_set_results, its_results)
+            loop.call_soon_threadsafe(_answer, *its)
 
 
-def _set_results(results: "list[tuple[asyncio.Future[object], object]]") -> None:
+def _answer(results: _Results, lost: Sequence[_Lost]) -> None:
+    # First the failures: whoever waited for a flush has to find them told.
+    for _, acceptance, error in lost:
+        acceptance.fail(error)
     for done, result in results:
         if done.done():
             continue

@@ -1,4 +1,4 @@
-"""What becomes of one-time codes, told to the log and to OpenTelemetry, without phone or code.
+"""Reports the results of one-time codes to the log and OpenTelemetry, without phone or code.
 
 The logger is `esms_async.otp`. Where OpenTelemetry's API is installed (extra `otel`), the global
 meter gets these counters, whose attributes are few and bounded:
@@ -49,7 +49,7 @@ def route_name(route: object) -> str:
 
 
 class OtpEvents:
-    """Counts and logs what becomes of codes."""
+    """Counts and logs the results of codes."""
 
     def __init__(self) -> None:
         self._counters: dict[str, Counter] = {}
@@ -70,7 +70,7 @@ class OtpEvents:
         self._count("started", {"purpose": purpose})
 
     def sent(self, purpose: str, phone: str, route: object, status: str, seconds: float) -> None:
-        """Count a send by what became of it."""
+        """Count a send by its result."""
         told = {**_where(purpose, phone, route), "status": str(status)}
         self._count("sent", told)
         if self._duration is not None:
@@ -81,11 +81,11 @@ class OtpEvents:
         self._count("verified", _where(purpose, phone, route))
 
     def failed(self, purpose: str, reason: str) -> None:
-        """Count a code that was not believed."""
+        """Count a code that was not accepted."""
         self._count("failed", {"purpose": purpose, "reason": reason})
 
     def refused(self, purpose: str, reason: str) -> None:
-        """Count a code that a limit kept from being sent."""
+        """Count a code that a limit refused to send."""
         self._count("refused", {"purpose": purpose, "reason": reason})
 
     def _count(self, name: str, told: dict[str, str]) -> None:

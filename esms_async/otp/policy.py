@@ -1,4 +1,4 @@
-"""What a service chooses: purposes with their texts, and the guard with its caps."""
+"""Settings of a service: purposes with their texts, and the guard with its caps."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -188,7 +188,7 @@ def read_keys(keys: object) -> tuple[bytes, ...]:
     """Return keys as bytes.
 
     Raises:
-        ConfigurationError: There is none, or one is too short.
+        ConfigurationError: The list is empty, or a key is too short.
     """
     if isinstance(keys, str | bytes) or not isinstance(keys, Sequence) or not keys:
         raise ConfigurationError(
@@ -216,7 +216,7 @@ def read_purposes(purposes: object) -> dict[str, Purpose]:
     """Return a checked copy of the purposes.
 
     Raises:
-        ConfigurationError: There is none, or one is not a Purpose.
+        ConfigurationError: There are no purposes, or one is not a Purpose.
     """
     if not isinstance(purposes, Mapping) or not purposes:
         raise ConfigurationError("purposes must be a dict such as {'login': Purpose(...)}")

@@ -1,4 +1,4 @@
-"""The rules of one-time codes, pure: what is derived, counted, compared and refused, and when.
+"""Decides when codes are sent, refused and accepted; pure functions without I/O.
 
 The stores make these rules atomic. `claim`, `settle` and `verify` below decide for the stores in
 memory and on SQLite; `claim.lua` and `verify.lua` say the same on Redis, and one suite of tests
@@ -127,23 +127,23 @@ def mac(key: bytes, label: str, *fields: bytes | None) -> bytes:
 
 
 def key_id(key: bytes) -> str:
-    """Return the name of a key, which tells nothing of it."""
+    """Return a name for a key that reveals nothing of it."""
     return mac(key, "key id")[:8].hex()
 
 
 def phone_hash(phone_key: bytes, phone: str) -> str:
-    """Return what counts of a phone are kept under."""
+    """Return the hash that a phone's counts are stored under."""
     return mac(phone_key, "phone", phone.encode())[:16].hex()
 
 
 def bind_of(phone_key: bytes, phone: str, purpose: str, subject: str | None) -> bytes:
-    """Return what binds a flow to its phone, purpose and subject."""
+    """Return the hash that binds a flow to its phone, purpose and subject."""
     who = None if subject is None else subject.encode("utf-8", "surrogatepass")
     return mac(phone_key, "bind", phone.encode(), purpose.encode(), who)[:16]
 
 
 def gen_of(key: bytes, salt: bytes, bind: bytes) -> bytes:
-    """Return what tells one flow from the others of its bind."""
+    """Return the value that distinguishes the flows of one bind."""
     return mac(key, "gen", salt, bind)[:16]
 
 
@@ -154,28 +154,32 @@ def code_of(key: bytes, salt: bytes, bind: bytes, digits: int) -> str:
 
 
 def check_of(key: bytes, bind: bytes, gen: bytes, code: str) -> str:
-    """Return what is stored of a code."""
+    """Return the check value that is stored for a code."""
     return mac(key, "check", bind, gen, code.encode())[:16].hex()
 
 
 def request_id_of(key: bytes, bind: bytes, gen: bytes, number: int) -> str:
-    """Return the RequestId of a numbered send of a flow."""
-    return mac(key, "request id", bind, gen, b"%d" % number)[:16].hex()
+    """Return the RequestId of a numbered send of a flow.
+
+    It has 40 digits, as derived ids have: some hashes of 32 look like a minted id, whose time
+    `resume` would take for its age.
+    """
+    return mac(key, "request id", bind, gen, b"%d" % number)[:20].hex()
 
 
 def new_id(bind: bytes, gen: bytes) -> str:
-    """Return a challenge id of a flow, which no other call gets."""
+    """Return a new challenge id of a flow."""
     return base64.urlsafe_b64encode(bind + gen + secrets.token_bytes(8)).rstrip(b"=").decode()
 
 
 def read_id(challenge_id: object) -> tuple[bytes, bytes]:
-    """Return bind and gen of a challenge id; of what is not one, values that no flow has."""
+    """Return bind and gen of a challenge id; for anything else, values that no flow has."""
     raw = _decoded(challenge_id)
     return (raw[:16], raw[16:32]) if len(raw) == 40 else (secrets.token_bytes(16), b"")
 
 
 def gen_hash(gen: bytes) -> str:
-    """Return what the store keeps of a gen."""
+    """Return the hash that the store keeps of a gen."""
     return hashlib.sha256(gen).hexdigest()
 
 
@@ -252,7 +256,7 @@ class Counter:
 
 @attrs.frozen
 class Breaker:
-    """Refuses a number range of which too few codes are entered.
+    """Refuses a number range where too few codes are entered.
 
     Attributes:
         unverified: What sends are counted under until their code is entered.
@@ -415,7 +419,7 @@ class GuessResult:
     Attributes:
         reason: What is true of it.
         left: How many attempts are left.
-        wait: Milliseconds until the lock ends; -1 where there is none, or no end.
+        wait: Milliseconds until the lock ends; -1 without a lock, or where it has no end.
         now: The time.
         device: The device that the guess counted for, or "".
         number: Of a right guess, how many sends the flow had.
@@ -514,7 +518,7 @@ def claim(tables: Tables, asked: CodeClaim, now: int) -> Claimed:  # noqa: C901,
 
 
 def settle(tables: Tables, told: Settling, now: int) -> None:  # noqa: ARG001  # as the others
-    """Record what became of a send. Acceptance is a fact; the rest holds for its own claim."""
+    """Record the result of a send. Acceptance is final; the rest applies to its own claim."""
     flow = tables.get("c", told.bind)
     if flow is None or flow["gid"] != told.gid or flow["sends"] != told.number:
         return
@@ -684,7 +688,7 @@ def _move_send(tables: Tables, flow: Record, now: int | None) -> None:
 def _succeed(
     tables: Tables, guess: Guess, flow: Record, failures: Record, *, device: str, now: int
 ) -> None:
-    """Use a code up, clear what its owner's mistakes counted, and give back what is given back."""
+    """Use a code up, clear its owner's failures, and give back counts."""
     flow["used"] = True
     tables.put("c", guess.bind, flow, flow["exp"] + SETTLED_FLOW_KEPT)
     own: Record | None = failures["device"].pop(device, None)
@@ -751,7 +755,7 @@ def _wait_below(tables: Tables, key: str, window: int, limit: float, now: int) -
 
 
 def next_time(raw: int, last: int, elapsed: int) -> int:
-    """Return the time of a process: it does not go back, nor does it stand still.
+    """Return the time of a process: it neither goes back nor stands still.
 
     Args:
         raw: What the clock shows.

@@ -64,7 +64,7 @@ _PREFIX_LENGTH: Final = 3
 
 @attrs.frozen
 class Challenge:
-    """A code that is on its way.
+    """A code that was sent or is being sent.
 
     Attributes:
         id: What `verify` and `resend` take beside the phone. It holds no secret, and each call
@@ -88,7 +88,7 @@ class Verification:
         ok: True for the right code, once.
         reason: `verified`, `wrong`, `used`, `expired` or `locked`.
         attempts_left: How many codes may still be tried.
-        retry_after: Seconds until a lock ends; None where there is none, or where only
+        retry_after: Seconds until a lock ends; None without a lock, or where only
             `Otp.unlock` ends it.
         device: After success, a cookie for the phone's next logins: it is valid for 90 days, and
             its holder is not locked out by what strangers do. Set it HttpOnly, Secure, SameSite.
@@ -138,7 +138,7 @@ class Otp:
             the code as its parameter `otp`.
         phone_key: The key that hashes phones; the last of `keys` by default. It must stay when
             keys rotate: deploy `[OLD, NEW], phone_key=OLD`, then `[NEW, OLD]`; drop OLD from
-            `keys` when devices that it signed may start anew (90 days), and keep `phone_key`.
+            `keys` when devices that it signed may be forgotten (90 days), and keep `phone_key`.
         test_numbers: Codes by phone. Nothing is sent to these; all limits hold. Anyone who knows
             such a number can log in as it, so it must own no account.
         same_text_after: Seconds in which operators may drop the same text to a phone (assumed).
@@ -288,7 +288,7 @@ class Otp:
             device: As for `start`.
 
         Returns:
-            A challenge with an id of its own, for the same code.
+            A challenge with a new id, for the same code.
 
         Raises:
             OtpRefused: As for `start`; `expired` where the code is not valid for a minute more.
@@ -490,7 +490,7 @@ class Otp:
         )
 
     async def _send(self, flow: _Flow, token: str, claimed: Claimed) -> Status:
-        """Make the numbered send of a claim, and record what became of it."""
+        """Make the numbered send of a claim, and record its result."""
         number = claimed.number
         settling = Settling(flow.bind.hex(), rules.gen_hash(flow.gen), number, token, "")
         route = self._route(flow.purpose, number)
@@ -528,7 +528,7 @@ class Otp:
         await (esms.resume(message) if resumes else esms.send(message))
 
     async def _settle(self, settling: Settling, state: SendState) -> None:
-        """Record what became of a send; what can't be recorded is found out after the lease."""
+        """Record the result of a send; one that can't be recorded is settled after the lease."""
         try:
             await self._store.settle(attrs.evolve(settling, state=state.value))
         except (OtpStoreError, EsmsError) as error:
@@ -585,7 +585,7 @@ class Otp:
         )
 
     def _scope(self, device: str) -> str:
-        """Return what the counts of a device are kept under; of none, what strangers share."""
+        """Return the key of a device's counts, or the one that unknown devices share."""
         return self._hash(device) if device else ""
 
     def _range_key(self, scope: str, phone: str) -> str:
@@ -639,7 +639,7 @@ def _require_same_phone_key(kept: str, mine: str) -> None:
 
 
 def what_is_true(error: EsmsError, *, resumes: bool) -> SendState:
-    """Return what an error of the client says about a numbered send.
+    """Return the state of a numbered send that an error of the client proves.
 
     Its RequestId is an HMAC of the flow and the number, which nobody else uses: so "seen before"
     (124) means that it was accepted. A resumed send was tried before, and may have arrived.
@@ -658,7 +658,7 @@ def what_is_true(error: EsmsError, *, resumes: bool) -> SendState:
 def make_message(
     phone: str, purpose: Purpose, number: int, code: str, *, request_id: str, route: Route
 ) -> Message:
-    """Return the message of a numbered send. The one place that knows of routes."""
+    """Return the message of a numbered send. Only this function knows routes."""
     if isinstance(route, ZaloTemplate):
         return Message(phone, params={"otp": code}, request_id=request_id, route=route)
     return Message(phone, purpose.text(number, code), request_id=request_id, route=route)

@@ -67,7 +67,7 @@ class ProcessClock:
         return self._last
 
     def floor(self) -> int:
-        """Return what a clock elsewhere can't lag behind by much, unless it was set back."""
+        """Return the time that no correct clock is far behind."""
         return self._last + self._elapsed(0) if self._last else 0
 
     def move_to(self, now: int) -> None:
@@ -231,7 +231,7 @@ class MemoryOtpStore(_LocalStore):
         self._is_open = True
 
     async def aclose(self) -> None:
-        """End the use of the store; what it holds stays for the next one."""
+        """Close the store; its data stays for the next one."""
         self._is_open = False
 
     async def keep_fact(self, name: str, value: str) -> str:
@@ -302,7 +302,7 @@ class SqliteOtpStore(_LocalStore):
     What it acknowledges is on disk. One thread commits together whatever has gathered.
 
     Args:
-        path: The file; it is made where there is none.
+        path: The file; it is created if it does not exist.
         clock: Seconds since the epoch, for tests; None for the machine's clock.
     """
 

@@ -1,4 +1,4 @@
-"""Start, resend and verify as HTTP endpoints of no framework: JSON in, JSON or a problem out.
+"""HTTP endpoints for start, resend and verify, without a framework: JSON in, JSON or a problem out.
 
 `esms_async.otp.fastapi` and the aiohttp.web example in the docs serve these. Problems are those of
 RFC 9457, in Vietnamese or English, with two members of their own: `reason` and `attempts_left`.
@@ -100,7 +100,7 @@ class Reply:
 
 @attrs.frozen
 class Caller:
-    """Who asks, as the application knows it.
+    """The client of a request, as the application identifies it.
 
     Attributes:
         ip: The address, or None.
@@ -195,7 +195,7 @@ def problem(
     retry_after: float | None = None,
     attempts_left: int | None = None,
 ) -> Reply:
-    """Return a problem, in the language that the caller likes best.
+    """Return a problem, in the language that the caller prefers.
 
     Args:
         reason: Why.

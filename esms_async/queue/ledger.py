@@ -7,6 +7,7 @@ from typing import Any, Final, TypeVar
 from esms_async._model.errors import LedgerError
 from esms_async._model.messages import Message, Outcome, Status
 from esms_async._redis import Script
+from esms_async.ledger.base import Unrecorded
 from esms_async.ledger.redis import RedisLedger
 from esms_async.ledger.redis_scripts import as_text
 from esms_async.ledger.transitions import ONE_MORE_ATTEMPT, Claim, Entry, Settlement, settle
@@ -83,6 +84,15 @@ class QueueLedger(RedisLedger):
         self._learned[request_id] = generation, settlement
         return settle(claimed, generation, settlement, now=claimed.updated_at)
 
+    def accept_soon(
+        self, request_id: str, sms_id: str | None, *, deduplicated: bool, unrecorded: Unrecorded
+    ) -> bool:
+        """Keep back an acceptance, until its delivery ends."""
+        del unrecorded  # `finish` is called again until the acceptance is recorded
+        settlement = Settlement(Status.ACCEPTED, None, sms_id, deduplicated)
+        self._learned[request_id] = 0, settlement
+        return True
+
     async def finish(
         self, delivery: QueueDelivery, ending: str, outcome: Outcome | None = None, report: str = ""
     ) -> bool:
@@ -134,13 +144,12 @@ class QueueLedger(RedisLedger):
         try:
             answers = await self._patiently(lambda: run(*command, *shared, *told))
         except LedgerError as error:
-            answers = [error] * len(endings)
+            for _, _, answer in endings:
+                if not answer.done():
+                    answer.set_exception(error)
+            return
         for (_, _, answer), said in zip(endings, answers, strict=True):
-            if answer.done():
-                continue
-            if isinstance(said, LedgerError):
-                answer.set_exception(said)
-            else:
+            if not answer.done():
                 answer.set_result(said)
 
     def _scripts(self) -> tuple[Script, ...]:

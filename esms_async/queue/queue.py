@@ -18,6 +18,7 @@ from esms_async.queue.streams import LANES, QueueError, QueueStreams
 from esms_async.queue.tracing import span
 
 _T = TypeVar("_T")
+_Put = Callable[[Message, str, str, int], Awaitable[None]]
 
 # No code of the morning is sent in the afternoon, and nothing that waited a day is sent at all.
 _LIFETIMES: Final = {LANES[0]: timedelta(minutes=10), LANES[1]: timedelta(seconds=WINDOW)}
@@ -129,7 +130,7 @@ class MessageQueue:
         _check_lane(lane)
         if batch is not None and not 0 < len(batch.encode()) <= _LONGEST_BATCH:
             raise ConfigurationError(f"batch must have 1 to {_LONGEST_BATCH} bytes")
-        run = _Run(self, self._streams, lane, os.urandom(12).hex() if batch is None else batch)
+        run = _Run(self._put, self._streams, lane, os.urandom(12).hex() if batch is None else batch)
         return QueuedSends(run, messages, concurrency=concurrency, ordered=ordered)
 
     async def depth(self) -> int:
@@ -215,9 +216,9 @@ class QueuedSends(SendMany):
 class _Run:
     """One run over the messages of a batch, and who waits for which outcome."""
 
-    def __init__(self, queue: MessageQueue, streams: QueueStreams, lane: str, batch: str) -> None:
+    def __init__(self, put: _Put, streams: QueueStreams, lane: str, batch: str) -> None:
         self.batch = batch
-        self._queue = queue
+        self._put = put
         self._streams = streams
         self._lane = lane
         self._number = 0
@@ -268,7 +269,7 @@ class _Run:
         told: asyncio.Future[QueueReport] = asyncio.get_running_loop().create_future()
         self._waiting[request_id] = told
         try:
-            put = self._queue._put  # noqa: SLF001  # of this module
+            put = self._put
             await _patiently(lambda: put(message, self._lane, self.batch, self._number))
             return await told
         finally:

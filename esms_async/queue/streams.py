@@ -40,6 +40,11 @@ class QueueError(EsmsError, ConnectionError):
     """The queue's Redis server can't be used; a message that was put in may or may not be there."""
 
 
+def _batch(delivery: "QueueDelivery") -> str | None:
+    value = delivery.fields.get(b"b")
+    return None if value is None else value.decode("ascii", "replace")
+
+
 @attrs.frozen
 class QueueDelivery:
     """A message that this worker holds.
@@ -56,11 +61,7 @@ class QueueDelivery:
     id: str
     fields: Fields = attrs.field(repr=False)
     deaths: int = 0
-    batch: str | None = attrs.field(init=False)
-
-    @batch.default
-    def _batch(self) -> str | None:
-        return self._text(b"b")
+    batch: str | None = attrs.field(init=False, default=attrs.Factory(_batch, takes_self=True))
 
     @property
     def run(self) -> int:

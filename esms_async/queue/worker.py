@@ -112,8 +112,8 @@ class QueueWorker:
         self._runs: dict[str, int] = {}
         self._held: dict[asyncio.Task[None], QueueDelivery] = {}
         self._waiting: set[asyncio.Task[None]] = set()
-        self._reserved = dict.fromkeys(LANES, 0)
-        self._wake = {lane: asyncio.Event() for lane in LANES}
+        self._reserved: dict[str, int] = dict.fromkeys(LANES, 0)
+        self._wake: dict[str, asyncio.Event] = {lane: asyncio.Event() for lane in LANES}
         self._problem: str | None = "it is starting"
         self._away: str | None = None
         self._connected_at = time.monotonic()

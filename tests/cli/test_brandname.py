@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from esms_async._http.transport import HttpResponse, Transport
 from esms_async.cli.app import run as run_here
 
 BRAND = "Baotrixemay"
@@ -48,8 +49,6 @@ def test_odd_lists(
     words: str,
 ) -> None:
     """What is not there, and what no page lists, is said."""
-    from esms_async._http.transport import HttpResponse  # noqa: PLC0415  # for this test alone
-    from esms_async._http.transport import Transport  # noqa: PLC0415  # the same
 
     async def query(*_: object, **__: object) -> HttpResponse:
         return HttpResponse(200, answer.encode(), None)

@@ -1,9 +1,11 @@
 """What tests of delivery reports share: a signer, messages, and the queries of their reports."""
 
+import asyncio
 from urllib.parse import urlencode
 
 from esms_async import Message
 from esms_async.delivery import CallbackSigner, DeliveryReport
+from tests.limits import generous
 
 SECRET = "a secret that nobody guesses"
 SIGNER = CallbackSigner(SECRET)
@@ -39,11 +41,21 @@ class Handler:
 
     def __init__(self, failures: int = 0) -> None:
         self.reports: list[DeliveryReport] = []
+        self.calls = 0
         self._failures = failures
+        self._got = asyncio.Condition()
 
     async def __call__(self, report: DeliveryReport) -> None:
         """Take a report."""
+        self.calls += 1
         if self._failures:
             self._failures -= 1
             raise RuntimeError("the database is away")
-        self.reports.append(report)
+        async with self._got:
+            self.reports.append(report)
+            self._got.notify_all()
+
+    async def got(self, count: int) -> None:
+        """Wait until it has got a number of reports."""
+        async with asyncio.timeout(generous(20)), self._got:
+            await self._got.wait_for(lambda: len(self.reports) >= count)

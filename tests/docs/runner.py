@@ -12,7 +12,6 @@ import re
 import shlex
 import shutil
 import signal
-import socket
 import sys
 import tomllib
 from importlib import metadata
@@ -25,6 +24,7 @@ from packaging.utils import canonicalize_name
 
 from tests.docs.blocks import ROOT, Block
 from tests.limits import generous
+from tests.ports import hold_port
 
 _TIME_LIMIT = 60.0
 # A page names ports, and this machine may use them: whatever listens gets one that is free.
@@ -52,7 +52,7 @@ class Runner(contextlib.AsyncExitStack):
         super().__init__()
         self._folder = folder
         self._earlier = ""
-        self._ports: dict[str, socket.socket] = {}
+        self._ports: dict[str, int] = {}
         self._draining: list[asyncio.Future[bytes]] = []
         shutil.copytree(ROOT / "docs" / "examples", folder / "docs" / "examples")
         (folder / "tools").symlink_to(ROOT / "tools")
@@ -98,13 +98,8 @@ class Runner(contextlib.AsyncExitStack):
     def _free_port(self, named: str) -> int:
         """Return the port that stands for one that the page names."""
         if named not in self._ports:
-            # Bound and not listening, it is nobody else's, and a server can still listen there.
-            held = self.enter_context(socket.socket())
-            held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            held.bind(("127.0.0.1", 0))
-            self._ports[named] = held
-        port: int = self._ports[named].getsockname()[1]
-        return port
+            self._ports[named] = self.enter_context(hold_port()).getsockname()[1]
+        return self._ports[named]
 
     async def _run_python(self, block: Block) -> None:
         if "fragment" in block.marks:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Self
 import aiohttp
 import attrs
 
+from tests.limits import generous
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
@@ -64,7 +66,7 @@ class Caller:
 
     async def request(self, method: str, path: str, **options: Any) -> Got:
         """Make any request; redirects are not followed."""
-        options.setdefault("timeout", aiohttp.ClientTimeout(total=5))
+        options.setdefault("timeout", aiohttp.ClientTimeout(total=generous(20)))
         async with self._session.request(
             method, self._emulator.url + path, allow_redirects=False, **options
         ) as response:

@@ -1,6 +1,7 @@
 """The emulator's clock, and what is done by it."""
 
 import asyncio
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -10,6 +11,11 @@ from esms_async.emulator import Clock
 from esms_async.emulator.clock import Timetable
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+def call(function: Callable[[], object]) -> None:
+    """Call a function: what these timetables do with what is due."""
+    function()
 
 
 def test_a_clock_shows_the_time_of_the_machine_unless_told_otherwise() -> None:
@@ -59,13 +65,13 @@ def test_a_listener_hears_of_jumps_until_it_unsubscribes() -> None:
 async def test_what_is_due_is_done_in_its_order() -> None:
     """A jump does what falls due on the way, by its time, then by the order of asking."""
     clock = Clock(NOON, running=False)
-    timetable = Timetable(clock)
+    timetable = Timetable(clock, call)
     done: list[str] = []
     now = clock.time()
-    timetable.call_at(now + 20, lambda: done.append("late"))
-    timetable.call_at(now + 10, lambda: done.append("early"))
-    timetable.call_at(now + 10, lambda: done.append("early too"))
-    timetable.call_at(now + 30, lambda: done.append("too late"))
+    timetable.put(now + 20, lambda: done.append("late"))
+    timetable.put(now + 10, lambda: done.append("early"))
+    timetable.put(now + 10, lambda: done.append("early too"))
+    timetable.put(now + 30, lambda: done.append("too late"))
     clock.advance(20)
     assert done == ["early", "early too", "late"]
     timetable.close()
@@ -73,20 +79,20 @@ async def test_what_is_due_is_done_in_its_order() -> None:
 
 async def test_what_is_past_is_done_at_once_even_where_the_clock_stands_still() -> None:
     """A time that has come needs no jump."""
-    timetable = Timetable(clock := Clock(NOON, running=False))
+    timetable = Timetable(clock := Clock(NOON, running=False), call)
     done = asyncio.Event()
-    timetable.call_at(clock.time(), done.set)
+    timetable.put(clock.time(), done.set)
     await asyncio.wait_for(done.wait(), 5)
     timetable.close()
 
 
 async def test_a_running_clock_does_what_is_due_by_itself() -> None:
     """Without any jump, real time makes things due, an earlier one before a later."""
-    timetable = Timetable(clock := Clock())
+    timetable = Timetable(clock := Clock(), call)
     done: list[str] = []
     both = asyncio.Event()
-    timetable.call_at(clock.time() + 0.02, both.set)
-    timetable.call_at(clock.time() + 0.01, lambda: done.append("first"))
+    timetable.put(clock.time() + 0.02, both.set)
+    timetable.put(clock.time() + 0.01, lambda: done.append("first"))
     await asyncio.wait_for(both.wait(), 5)
     assert done == ["first"]
     timetable.close()
@@ -94,9 +100,9 @@ async def test_a_running_clock_does_what_is_due_by_itself() -> None:
 
 async def test_a_closed_timetable_does_nothing_any_more() -> None:
     """Closing forgets what is due, and the clock's jumps pass by."""
-    timetable = Timetable(clock := Clock())
+    timetable = Timetable(clock := Clock(), call)
     done: list[str] = []
-    timetable.call_at(clock.time() + 1, lambda: done.append("done"))
+    timetable.put(clock.time() + 1, lambda: done.append("done"))
     timetable.close()
     clock.advance(5)
     assert done == []

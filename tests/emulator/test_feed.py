@@ -14,9 +14,9 @@ class Bench:
     """A feed with its journal and clock."""
 
     def __init__(self, size: int = 3) -> None:
-        self.journal = Journal(10, 10)
         self.clock = Clock(running=False)
-        self.feed = Feed(self.journal, self.clock, size)
+        self.journal = Journal(10, 10, self.clock)
+        self.feed = self.journal.feed = Feed(self.clock, size)
 
 
 async def test_events_are_kept_by_their_places() -> None:
@@ -106,7 +106,7 @@ async def test_a_page_follows_what_is_not_taken(emulator: Emulator, caller: Call
         url = f"{emulator.page}_emulator/events"
         async with session.get(url) as response:
             await caller.request("POST", "Nothing", data=b"{")
-            journal.changes.tell(RowKind.ROW, 999)
+            journal.feed.put(RowKind.ROW, 999)
             async for line in response.content:
                 if line.startswith(b"data: ") and b'"kind":"not_taken"' in line:
                     assert b"No operation" in line

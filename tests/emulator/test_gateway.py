@@ -9,8 +9,7 @@ import pytest
 from esms_async import Credentials
 from esms_async.emulator import AccountSetup, AccountState, Check, Clock, DeliveryFault, Settings
 from esms_async.emulator.gateway import Gateway
-from esms_async.emulator.records import EmulatedAnswer
-from esms_async.emulator.wire import Fields
+from esms_async.emulator.records import EmulatedAnswer, Fields
 from tests.emulator.caller import CONTENT, PHONE, send_fields
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import attrs
 
-from esms_async.emulator import Event, EventKind, Operation, SeenRequest
+from esms_async.emulator import Clock, Event, EventKind, Operation, SeenRequest
 from esms_async.emulator.journal import Journal, Ring
 
 
@@ -44,7 +44,7 @@ def test_numbers_go_on_after_clearing() -> None:
 
 def test_every_listener_hears_of_every_event_until_it_ends() -> None:
     """Listeners hear in order; one may end its subscription while it is told."""
-    journal = Journal(10, 10)
+    journal = Journal(10, 10, Clock())
     heard: list[str] = []
 
     def once(_: Event) -> None:

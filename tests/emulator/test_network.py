@@ -343,6 +343,7 @@ async def test_clients_in_other_languages_send_every_operation(
         "form": "100",
         "brandname": "100",
         "zalo": "100",
+        "zalo_status": "100",
         "balance": "100",
         "status": "100",
         "receivers": "100",

@@ -3,6 +3,8 @@
 import asyncio
 import json
 import sys
+import urllib.error
+import urllib.request
 from collections.abc import Mapping
 from typing import Any
 
@@ -231,6 +233,25 @@ async def test_the_records_are_bounded(emulator: Emulator, caller: Caller) -> No
     assert [row["number"] for row in rows] == [1]
     counts = (await caller.request("GET", "../../_emulator/state")).json["counts"]
     assert (counts["all"], counts["not_taken"], counts["code"]) == (501, 500, 1)
+
+
+async def test_what_does_not_get_through_to_tls_is_told() -> None:
+    """Plain HTTP on the TLS port, and a client that does not trust the certificate."""
+    async with Emulator(tls="self-signed") as emulator:
+        noted = asyncio.Queue[str]()
+        emulator.subscribe(lambda event: noted.put_nowait(str(event.request and event.request.why)))
+        async with aiohttp.ClientSession() as session:
+            with pytest.raises(aiohttp.ClientError):
+                await session.post(emulator.url.replace("https:", "http:"), json=KEYS)
+        with pytest.raises(urllib.error.URLError, match="CERTIFICATE_VERIFY_FAILED"):
+            await asyncio.to_thread(urllib.request.urlopen, emulator.page)
+        told = [await asyncio.wait_for(noted.get(), 30) for _ in range(2)]
+        assert told == [
+            "The client spoke plain HTTP; this port speaks TLS.",
+            "The client does not trust the certificate of this emulator.",
+        ]
+        fixes = [request.fix or "" for request in emulator.not_taken]
+        assert ["https://" in fixes[0], "Have it trust the file" in fixes[1]] == [True, True]
 
 
 async def test_the_console_has_a_line_for_each() -> None:

@@ -104,15 +104,10 @@ def fitting(schema: Schema) -> st.SearchStrategy[Any]:  # noqa: PLR0911  # one f
 def description() -> Schema:
     """Return the description, from an emulator that does not run."""
     from esms_async.emulator.control import Control, describe  # noqa: PLC0415  # for this alone
-    from esms_async.emulator.journal import Feed  # noqa: PLC0415  # the same
 
     emulator = Emulator()
 
-    class NoFeed(Feed):
-        def __init__(self) -> None:
-            pass
-
-    control = Control(emulator, NoFeed(), cast("Any", None))
+    control = Control(emulator, cast("Any", None))
     return cast("Schema", json.loads(json.dumps(describe(control.operations, "1"))))
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+import pytest_asyncio
 from aiohttp import web
 from playwright.async_api import Browser, Locator, Page, ViewportSize, async_playwright, expect
 
@@ -38,18 +39,34 @@ CLOCK_AHEAD = timedelta(hours=20)
 pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on this machine"),
     pytest.mark.endurance,
+    pytest.mark.asyncio(loop_scope="module"),
 ]
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def browser() -> AsyncIterator[Browser]:
-    """A browser of its own."""
+    """A browser for all tests of the file; each has a context of its own in it."""
     async with async_playwright() as playwright:
         running = await playwright.chromium.launch(executable_path=CHROMIUM, args=OPTIONS)
         try:
             yield running
         finally:
             await running.close()
+
+
+# As in conftest.py, but on the loop that the browser is driven on.
+@pytest_asyncio.fixture(loop_scope="module")
+async def emulator() -> AsyncIterator[Emulator]:
+    """An emulator as it comes."""
+    async with Emulator() as running:
+        yield running
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def caller(emulator: Emulator) -> AsyncIterator[Caller]:
+    """Calls that emulator."""
+    async with Caller.to(emulator) as calling:
+        yield calling
 
 
 @asynccontextmanager

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from esms_async.emulator import AccountSetup, BrandnameSetup, Emulator, Route
+from esms_async.emulator import AccountSetup, BrandnameSetup, Clock, Emulator, Route
 from esms_async.emulator.gateway import TEST_BRANDNAME
 from tests.emulator.caller import KEYS, PHONE, Caller, send_fields
 
@@ -223,6 +223,58 @@ async def test_a_zalo_report_has_its_own_parameters(emulator: Emulator, caller: 
     assert report["error_info"] == ""
     failed = emulator.finish(message.sms_id, delivered=False)
     assert wire.report(failed, finished(failed))["error_info"].startswith("%7B%22error%22%3A-114")
+
+
+async def test_the_state_of_a_zalo_message() -> None:
+    """0 while it is on its way, 1 with the time when it is there, -1 for one that is not known."""
+    clock = Clock(running=False)
+    async with Emulator(clock=clock) as emulator, Caller.to(emulator) as caller:
+
+        async def ask(message_id: str) -> Any:
+            got = await caller.post("GetZaloMessageStatus", OAID=ZALO["OAID"], MessageId=message_id)
+            assert (got.code, got.json["ErrorMessage"]) == ("100", "success. ")
+            return got.json["Data"]
+
+        sms_id = (await caller.request("POST", ZALO_URL, json=ZALO)).json["SMSID"]
+        waiting = await ask(sms_id)
+        assert (waiting["status"], waiting["delivery_time"]) == (0, "")
+        clock.advance(60)
+        end = emulator.messages[0].delivery.finished_at or 0
+        assert await ask(sms_id) == {
+            "delivery_time": f"{end * 1000:.0f}",
+            "message": "The message was delivered to the user's phone",
+            "status": 1,
+        }
+        emulator.finish(sms_id, delivered=False)
+        assert (await ask(sms_id))["status"] == 0
+        assert (await ask("another"))["message"] == "The message does not exist"
+        sms = (await caller.send()).json["SMSID"]
+        assert (await ask(sms))["status"] == -1
+
+
+async def test_a_wrong_question_for_the_state_of_a_zalo_message() -> None:
+    """What is missing or not known has a code of its own, and so has the 31st in one second."""
+    account = AccountSetup(zalo={ZALO["OAID"]: ("358921",)})
+    clock = Clock(running=False)
+    async with (
+        Emulator(clock=clock, accounts=[account]) as emulator,
+        Caller.to(emulator) as caller,
+    ):
+        asked = [
+            ("791", {"MessageId": "1"}),
+            ("204", {"OAID": "1", "MessageId": "1"}),
+            ("851", {"OAID": ZALO["OAID"]}),
+            ("101", {"ApiKey": None}),
+        ]
+        for code, fields in asked:
+            got = await caller.post("GetZaloMessageStatus", **fields)
+            assert got.code == code
+        for _ in range(27):
+            got = await caller.post("GetZaloMessageStatus", OAID=ZALO["OAID"], MessageId="1")
+            assert got.code == "100"
+        assert (await caller.post("GetZaloMessageStatus", OAID="1", MessageId="1")).code == "160"
+        clock.advance(1)
+        assert (await caller.post("GetZaloMessageStatus", OAID="1", MessageId="1")).code == "204"
 
 
 async def test_the_sent_data_are_listed_by_type(emulator: Emulator, caller: Caller) -> None:

@@ -347,3 +347,18 @@ async def test_a_reset_ends_what_hangs(emulator: Emulator, caller: Caller) -> No
     with pytest.raises(aiohttp.ClientError):
         await sending
     assert (await caller.send()).code == "100"
+
+
+async def test_another_pattern_counts_codes_anew(emulator: Emulator, caller: Caller) -> None:
+    """Rows, counts and the filter go by the pattern that is set now, not by the one before."""
+    await caller.send(Content="Ma don hang: AB12")
+
+    async def codes() -> tuple[int, list[str]]:
+        got = (await caller.request("GET", "../../_emulator/inbox?filter=code")).json
+        return got["counts"]["code"], [row["code"] for row in got["rows"]]
+
+    assert await codes() == (0, [])
+    emulator.change({"otp_pattern": "hang: (AB..)"})
+    assert await codes() == (1, ["AB12"])
+    emulator.change({"otp_pattern": None})
+    assert await codes() == (0, [])

@@ -41,13 +41,13 @@ async def oversized_headers(exchange: Exchange) -> None:
 
 
 async def bad_content_length(exchange: Exchange) -> None:
-    """Answer with a length that is no number."""
+    """Answer with a length that is not a number."""
     exchange.send(b"HTTP/1.1 200 OK\r\nContent-Length: minus two\r\n\r\n{}")
     await exchange.close()
 
 
 async def bad_chunk(exchange: Exchange) -> None:
-    """Answer with a chunk size that is no number."""
+    """Answer with a chunk size that is not a number."""
     exchange.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nnot hexadecimal\r\n{}")
     await exchange.close()
 

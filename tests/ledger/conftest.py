@@ -11,6 +11,7 @@ import pytest
 from esms_async import new_request_id
 from esms_async.ledger import (
     Ledger,
+    LedgerAcceptances,
     LedgerFacts,
     LedgerReports,
     MemoryLedger,
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from tests.ledger.redis_server import RedisServer
 
 
-class FullLedger(Ledger, LedgerFacts, LedgerReports, Protocol):
+class FullLedger(Ledger, LedgerAcceptances, LedgerFacts, LedgerReports, Protocol):
     """What each ledger of the package offers."""
 
 

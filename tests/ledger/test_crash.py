@@ -21,10 +21,11 @@ from esms_async.emulator import Emulator
 from esms_async.ledger import Ledger, RedisLedger, SqliteLedger
 from tests.factories import CREDENTIALS, ONE_ATTEMPT, a_message
 from tests.ledger.redis_server import RedisServer
+from tests.limits import TIMES
 from tests.steps import end_of
 
 COUNT = 2000
-KILLS = 30
+KILLS = pytest.mark.parametrize("kills", [4, pytest.param(12 * TIMES, marks=pytest.mark.endurance)])
 FAULTS = [
     "reset,phase=after,p=0.1",
     "close,phase=before,p=0.05",
@@ -62,7 +63,7 @@ async def main():
         Credentials("key", "secret"), base_url=url, ledger=ledger, retry=retry
     ) as client:
         print("started", flush=True)
-        async with client.send_many(messages(), concurrency=64) as outcomes:
+        async with client.send_many(messages(), concurrency=16) as outcomes:
             async for outcome in outcomes:
                 ready += outcome.ok
     return 0 if ready == count else 1
@@ -89,23 +90,33 @@ async def start_job(gateway: Emulator, kind: str, place: str) -> asyncio.subproc
     return process
 
 
-async def run_until_done(gateway: Emulator, kind: str, place: str) -> int:
-    """Run the job again and again, killing it at random moments at first; count the kills."""
+async def run_until_done(
+    gateway: Emulator, kind: str, place: str, kills: int, server: RedisServer | None = None
+) -> None:
+    """Run the job again and again, killing it at first after some of its messages.
+
+    A server is killed and started again in every fourth of these lives, and in the first one that
+    is not killed itself.
+    """
     chance = random.Random(COUNT)  # noqa: S311  # moments, no secrets
-    kills = 0
-    for _ in range(KILLS + 20):
+    for life in range(kills + 20):
+        accepted = gateway.mark() + chance.randrange(20)
         process = await start_job(gateway, kind, place)
-        if kills < KILLS:
-            await asyncio.sleep(chance.uniform(0.0, 0.05))
+        while gateway.mark() < accepted and life <= kills:
+            assert process.returncode is None, (await process.communicate())[1].decode()
+            await asyncio.sleep(0)
+        if server is not None and life % 4 == 0 and life <= kills:
+            await asyncio.to_thread(server.kill)
+            await asyncio.to_thread(server.start)
+        if life < kills:
             if process.returncode is None:
                 process.kill()
-                kills += 1
             await process.communicate()
             continue
         _, errors = await process.communicate()
         assert b"Traceback" not in errors, errors.decode()
         if process.returncode == 0:
-            return kills
+            return
     pytest.fail("the job never ended well")
 
 
@@ -122,43 +133,26 @@ async def check_against(gateway: Emulator, ledger: Ledger) -> None:
         await ledger.aclose()
 
 
-async def test_a_job_killed_at_random_moments_sends_each_message_once(tmp_path: Path) -> None:
-    """Thirty kills over an SQLite ledger: exactly once, by the gateway's own count."""
+@KILLS
+async def test_a_job_killed_at_random_moments_sends_each_message_once(
+    tmp_path: Path, kills: int
+) -> None:
+    """Kills over an SQLite ledger: exactly once, by the gateway's own count."""
     path = tmp_path / "job.ledger"
     async with Emulator(faults=FAULTS, seed=1) as gateway:
-        assert await run_until_done(gateway, "sqlite", str(path)) >= KILLS
+        await run_until_done(gateway, "sqlite", str(path), kills)
         await check_against(gateway, SqliteLedger(path))
 
 
-async def test_a_job_and_its_redis_killed_at_random_moments_send_each_message_once() -> None:
-    """Thirty kills of the job, and several of the server with its log on disk: exactly once."""
+@KILLS
+async def test_a_job_and_its_redis_killed_at_random_moments_send_each_message_once(
+    kills: int,
+) -> None:
+    """Kills of the job, and some of the server with its log on disk: exactly once."""
     with RedisServer({"appendonly": "yes", "appendfsync": "always"}) as server:
         async with Emulator(faults=FAULTS, seed=2) as gateway:
-            stop = asyncio.Event()
-            killing = asyncio.create_task(_kill_now_and_then(server, stop))
-            try:
-                kills = await run_until_done(gateway, "redis", server.url)
-            finally:
-                stop.set()
-                server_kills = await killing
-            assert kills >= KILLS
-            assert server_kills >= 3
-            # What the last kill of the server left behind is brought to its end by one more run.
-            process = await start_job(gateway, "redis", server.url)
-            await process.communicate()
+            await run_until_done(gateway, "redis", server.url, kills, server)
             await check_against(gateway, RedisLedger(server.url))
-
-
-async def _kill_now_and_then(server: RedisServer, stop: asyncio.Event) -> int:
-    kills = 0
-    while not stop.is_set():
-        try:
-            await asyncio.wait_for(stop.wait(), timeout=1.5)
-        except TimeoutError:
-            await asyncio.to_thread(server.kill)
-            await asyncio.to_thread(server.start)
-            kills += 1
-    return kills
 
 
 async def test_two_processes_over_the_same_messages_send_each_once(

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -236,11 +236,12 @@ async def test_one_failing_operation_undoes_its_transaction(tmp_path: Path) -> N
 
         def block(_: sqlite3.Connection) -> None:
             busy.set()
-            blocked.wait(20)
+            blocked.wait(generous(20))
 
         waiting = ledger._opened().run(block)
-        await asyncio.to_thread(busy.wait, 20)
+        await asyncio.to_thread(busy.wait, generous(20))
         claiming = asyncio.create_task(ledger.claim(message, fingerprint(message, b"key")))
+        await asyncio.sleep(0)
         failing = ledger._opened().run(fail)
         await asyncio.sleep(0)
         blocked.set()
@@ -252,7 +253,7 @@ async def test_one_failing_operation_undoes_its_transaction(tmp_path: Path) -> N
 
 async def test_a_path_with_a_nul_is_a_ledger_error() -> None:
     """It is refused in words at once, and nobody waits for a thread that could not begin."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(generous(20)):
         with pytest.raises(LedgerError, match=r"'a\\x00b' .* NUL"):
             await SqliteLedger("a\0b").open()
 
@@ -267,7 +268,7 @@ async def test_whatever_keeps_the_file_from_opening_is_told(
         raise error
 
     monkeypatch.setattr(sqlite, "_connect", connect)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(generous(20)):
         with pytest.raises(LedgerError, match=str(error) or type(error).__name__):
             await SqliteLedger(tmp_path / "ledger.db").open()
 
@@ -278,7 +279,7 @@ async def test_work_that_exits_fails_its_callers(tmp_path: Path) -> None:
     def leave(_: sqlite3.Connection) -> None:
         sys.exit(3)
 
-    async with asyncio.timeout(20), SqliteLedger(tmp_path / "ledger.db") as ledger:
+    async with asyncio.timeout(generous(20)), SqliteLedger(tmp_path / "ledger.db") as ledger:
         with pytest.raises(LedgerError, match="can't be used: 3"):
             await ledger._opened().run(leave)
         assert await claim(ledger)
@@ -292,14 +293,14 @@ async def test_whatever_ends_the_thread_fails_all_who_wait(
 
     def commit(*_: object) -> None:
         entered.set()
-        go_on.wait(20)
+        go_on.wait(generous(20))
         raise SystemExit
 
-    async with asyncio.timeout(20), SqliteLedger(tmp_path / "ledger.db") as ledger:
+    async with asyncio.timeout(generous(20)), SqliteLedger(tmp_path / "ledger.db") as ledger:
         writer = ledger._opened()
         monkeypatch.setattr(writer, "_commit", commit)
         taken = asyncio.create_task(claim(ledger))
-        await asyncio.to_thread(entered.wait, 20)
+        await asyncio.to_thread(entered.wait, generous(20))
         behind = asyncio.create_task(claim(ledger))
         await asyncio.sleep(0)
         go_on.set()
@@ -319,7 +320,7 @@ ledger = SqliteLedger(sys.argv[1])
 
 async def claim():
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await ledger.claim(Message("0901888484", "686868"), b"fingerprint of the message")
         return "claimed"
     except LedgerError as error:
@@ -354,7 +355,7 @@ def test_a_forked_child_is_told_to_open_its_own(tmp_path: Path) -> None:
         [sys.executable, "-W", "ignore", "-c", FORKING, str(tmp_path / "ledger.db")],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=generous(60),
         check=True,
     )
     child, parent = shown.stdout.splitlines()
@@ -423,12 +424,23 @@ async def test_concurrent_claims_share_commits(tmp_path: Path) -> None:
         nonlocal commits
         commits += statement == "COMMIT"
 
+    entered, go_on = threading.Event(), threading.Event()
+
+    def begin(connection: sqlite3.Connection) -> None:
+        connection.set_trace_callback(count)
+        entered.set()
+        go_on.wait(generous(20))
+
     ledger = SqliteLedger(tmp_path / "ledger.db")
     async with ledger:
-        await ledger._opened().run(lambda connection: connection.set_trace_callback(count))
-        await asyncio.gather(*(claim(ledger) for _ in range(1000)))
+        busy = ledger._opened().run(begin)
+        await asyncio.to_thread(entered.wait, generous(20))
+        claims = [asyncio.create_task(claim(ledger)) for _ in range(1000)]
+        await asyncio.sleep(0)
+        go_on.set()
+        await asyncio.gather(busy, *claims)
         await ledger._opened().run(lambda connection: connection.set_trace_callback(None))
-    assert 0 < commits < 100
+    assert 0 < commits < 20
 
 
 async def test_an_opening_that_is_cancelled_leaves_the_file_free(tmp_path: Path) -> None:
@@ -512,12 +524,12 @@ def test_results_for_a_closed_event_loop_are_dropped(tmp_path: Path) -> None:
     path = tmp_path / "ledger.db"
     ledger = SqliteLedger(path)
     blocked = threading.Event()
-    writers: list[SqliteWriter] = []
+    writers: list[SqliteWriter[Any]] = []
 
     async def leave() -> None:
         await ledger.open()
         writers.append(ledger._opened())
-        writers[0].run(lambda _: blocked.wait(20)).cancel()
+        writers[0].run(lambda _: blocked.wait(generous(20))).cancel()
 
     asyncio.run(leave())
     blocked.set()
@@ -542,3 +554,44 @@ async def test_pruning_frees_what_is_old(tmp_path: Path) -> None:
         now[0] += 100
         assert await ledger.prune(10) == 1000
         assert await ledger.prune(10) == 0
+
+
+async def test_pruning_lets_claims_through(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A prune of many entries is made of slices, and a claim waits for one of them at most."""
+    monkeypatch.setattr(sqlite, "_SLICE", 10)
+    async with SqliteLedger(tmp_path / "ledger.db") as ledger:
+        ids = await asyncio.gather(*(claim(ledger) for _ in range(200)))
+        await asyncio.gather(*(ledger.settle(one, 1, ACCEPTED) for one in ids[:150]))
+        pruning = asyncio.create_task(ledger.prune(-1))
+        await asyncio.sleep(0)
+        late = await claim(ledger)
+        assert not pruning.done()
+        assert await pruning == 150
+        assert {entry.request_id async for entry in ledger.entries()} == {*ids[150:], late}
+
+
+@pytest.mark.parametrize(
+    ("statement", "plan"),
+    [
+        (
+            sqlite._paging("status = 'unknown'"),
+            "USING INDEX unsettled",
+        ),
+        (sqlite._accepting(2), "SEARCH sends USING PRIMARY KEY"),
+        (f"{sqlite._SELECT} WHERE request_id = ?", "SEARCH sends USING PRIMARY KEY"),
+    ],
+    ids=["unsettled", "accept", "find"],
+)
+async def test_nothing_goes_through_all_entries(tmp_path: Path, statement: str, plan: str) -> None:
+    """Unsettled entries are found by their index, and one entry by its key."""
+
+    def explain(connection: sqlite3.Connection) -> list[str]:
+        values = [None] * 20
+        count = 7 if "column" in statement else statement.count("?")
+        explained = connection.execute(f"EXPLAIN QUERY PLAN {statement}", values[:count])
+        return [str(row[3]) for row in explained]
+
+    async with SqliteLedger(tmp_path / "ledger.db") as ledger:
+        steps = await ledger._opened().run(explain)
+    assert any(plan in step for step in steps)
+    assert not any(step.startswith("SCAN sends") and plan not in step for step in steps)

@@ -1,6 +1,6 @@
 """The tables of the ledger, held against a model of the gateway and its clients."""
 
-import hmac
+import hashlib
 import itertools
 from typing import Final
 
@@ -22,9 +22,11 @@ from esms_async.ledger.transitions import (
     Knowledge,
     Reason,
     Settlement,
+    accept,
     claim,
     fingerprint,
     fingerprint_key,
+    key_id,
     new_entry,
     same_fingerprint,
     settle,
@@ -59,7 +61,7 @@ def test_the_tables_are_complete() -> None:
 
 @pytest.mark.parametrize("known", EVERYTHING)
 def test_an_acceptance_counts_and_never_goes_back(known: Knowledge) -> None:
-    """Whoever learns it, whatever was believed before, and whatever is learned later."""
+    """It holds whichever claim learns it, whatever was known before and is learned later."""
     assert SETTLEMENTS[known, ACCEPTED] == (ACCEPTED, ACCEPTED)
     assert SETTLEMENTS[ACCEPTED, known] == (ACCEPTED, ACCEPTED)
 
@@ -222,11 +224,34 @@ def test_a_fingerprint_tells_messages_apart() -> None:
 
 
 @pytest.mark.parametrize("key", [b"k", bytes(32), b"\xff" * 64], ids=len)
-def test_a_fingerprint_is_an_hmac(key: bytes) -> None:
-    """A fingerprint names its key, and is the HMAC-SHA-256 that the standard library computes."""
+def test_a_fingerprint_is_a_keyed_hash(key: bytes) -> None:
+    """A fingerprint names its key, and is the keyed BLAKE2 of RFC 7693 over phone and content."""
     text = f"{MESSAGE.phone}\n{MESSAGE.content}".encode()
-    named = hmac.digest(key, b"key id", "sha256")[:KEY_ID_LENGTH]
-    assert fingerprint(MESSAGE, key) == named + hmac.digest(key, text, "sha256")[:16]
+    named, mac = (
+        hashlib.blake2b(data, key=key, digest_size=16).digest() for data in (b"key id", text)
+    )
+    assert fingerprint(MESSAGE, key) == named[:KEY_ID_LENGTH] + mac
+    assert key_id(key) == named[:KEY_ID_LENGTH]
+
+
+@pytest.mark.parametrize("held", EVERYTHING)
+@pytest.mark.parametrize("sms_id", [None, "d8e0"])
+@pytest.mark.parametrize("known_id", [None, "r1"])
+def test_an_acceptance_is_what_its_settlement_is(
+    held: Knowledge, sms_id: str | None, known_id: str | None
+) -> None:
+    """`accept` and `settle` give one entry, whatever is held and whoever learns it."""
+    entry = attrs.evolve(
+        fresh(),
+        status=held[0],
+        reason=held[1],
+        sms_id=known_id,
+        code=None if held[0] is Status.ACCEPTED else "300",
+    )
+    settlement = Settlement(Status.ACCEPTED, sms_id=sms_id, deduplicated=sms_id is None)
+    accepted = accept(entry, sms_id, deduplicated=sms_id is None, now=77.0)
+    for generation in (0, entry.generation):
+        assert accepted == settle(entry, generation, settlement, now=77.0)
 
 
 def test_fingerprints_of_two_keys_tell_nothing() -> None:

@@ -270,8 +270,19 @@ def test_a_minted_id_tells_when_it_was_minted() -> None:
         "0" * 32,
         new_request_id()[:-1],
         f"{new_request_id()}0",
+        "ef3c5f4d19ab7c0a8b1d0e2f3a4b5c6d",
+        "00c5f4d19ab07c0a8b1d0e2f3a4b5c6d",
     ],
-    ids=["derived", "given", "another case", "no version", "too short", "too long"],
+    ids=[
+        "derived",
+        "given",
+        "another case",
+        "no version",
+        "too short",
+        "too long",
+        "a hash, from the year 10314",
+        "a hash, from the year 1996",
+    ],
 )
 def test_an_id_of_another_form_tells_no_time(request_id: str) -> None:
     """Only an id of this package's own form is read as a time."""

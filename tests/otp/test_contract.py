@@ -22,6 +22,7 @@ from esms_async import (
     RequestIdConflict,
     Status,
 )
+from esms_async._model.request_ids import minted_at
 from esms_async.otp import Guard, Otp, OtpRefused, OtpStore, Purpose, rules
 from tests.factories import a_message
 from tests.otp.conftest import MakeStore
@@ -1073,7 +1074,7 @@ async def test_a_real_start_does_not_join_a_decoy(
 
 
 async def test_wait_false_does_not_wait(store: OtpStore, sms: Gateway) -> None:
-    """The challenge comes before the gateway's answer, whose failure nobody is told of."""
+    """The challenge comes before the gateway's answer; a failure of the send is not reported."""
     otp = make_otp(sms, store)
     release = sms.hold()
     challenge = await otp.start(PHONE, wait=False)
@@ -1142,3 +1143,10 @@ async def test_a_bad_phone_is_an_error_that_masks_it(store: OtpStore, sms: Gatew
 def test_key_is_long_enough() -> None:
     """The key of these tests is the shortest that is taken."""
     assert len(KEY) == 32
+
+
+def test_a_request_id_is_never_taken_for_a_minted_one() -> None:
+    """It is a hash, and a hash in the form of a minted id would tell a false age to `resume`."""
+    ids = [rules.request_id_of(KEY, b"bind", b"gen", number) for number in range(1000)]
+    assert len(set(ids)) == 1000
+    assert {minted_at(request_id) for request_id in ids} == {None}

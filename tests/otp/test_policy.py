@@ -100,7 +100,7 @@ def test_bad_guards(options: dict[str, Any]) -> None:
 
 
 def test_caps_are_read() -> None:
-    """Seconds, minutes, hours, days, and several at once; None is none."""
+    """Seconds, minutes, hours, days, and several at once; None means no cap."""
     assert Guard(per_phone=" 3 / 10m , 10/1d ").caps("per_phone") == (
         Cap(3, 600_000),
         Cap(10, 86_400_000),

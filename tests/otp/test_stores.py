@@ -24,7 +24,7 @@ from esms_async.otp import (
 )
 from esms_async.otp.rules import Settling, next_time
 from esms_async.otp.stores import ProcessClock
-from tests.ledger.redis_server import RedisServer, free_port
+from tests.ledger.redis_server import RedisServer
 from tests.otp.conftest import MakeStore
 from tests.otp.support import (
     IP,
@@ -73,7 +73,7 @@ async def test_a_file_is_private_and_survives(tmp_path: Path) -> None:
 
 
 async def test_a_foreign_file_is_left_alone(tmp_path: Path) -> None:
-    """Another database, and a file that is none, are OtpStoreErrors that name the path."""
+    """Another database, and a file that is not one, are OtpStoreErrors that name the path."""
     other = tmp_path / "other.db"
     with contextlib.closing(sqlite3.connect(other)) as connection:
         connection.execute("CREATE TABLE mine (x)")
@@ -189,9 +189,9 @@ def test_a_loop_that_is_gone_is_no_trouble_for_the_thread(tmp_path: Path) -> Non
 # Redis.
 
 
-async def test_a_server_that_is_away(sms: Gateway) -> None:
+async def test_a_server_that_is_away(sms: Gateway, unused_tcp_port: int) -> None:
     """OtpStoreError when it is opened, and nothing is sent."""
-    otp = make_otp(sms, RedisOtpStore(f"redis://:pass@127.0.0.1:{free_port()}"))
+    otp = make_otp(sms, RedisOtpStore(f"redis://:pass@127.0.0.1:{unused_tcp_port}"))
     with pytest.raises(OtpStoreError, match="one-time codes on Redis 127") as caught:
         await otp.start(PHONE)
     assert "pass" not in str(caught.value)
@@ -259,7 +259,7 @@ def test_a_bad_url() -> None:
 
 
 async def test_a_server_that_has_lost_its_scripts(sms: Gateway, redis_server: RedisServer) -> None:
-    """They are loaded anew, and nothing is run twice."""
+    """They are loaded again, and nothing runs twice."""
     store = RedisOtpStore(redis_server.url, prefix=new_request_id())
     async with make_otp(sms, store) as otp:
         challenge = await otp.start(PHONE)

@@ -122,6 +122,10 @@ class Held(MemoryLedger):
         super().__init__()
         self.asked, self.allowed = asyncio.Event(), asyncio.Event()
 
+    def accept_soon(self, *_: object, **__: object) -> bool:
+        """Leave acceptances to `settle`."""
+        return False
+
     async def settle(
         self, request_id: str, generation: int, settlement: Settlement
     ) -> Entry | None:

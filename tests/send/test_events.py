@@ -236,7 +236,7 @@ ATTEMPT = Attempt(NOON, 0.1, Evidence.MAY_HAVE_ARRIVED)
 def test_the_level_of_an_outcome(
     everything: pytest.LogCaptureFixture, end: Receipt | EsmsError, attempts: int, level: str
 ) -> None:
-    """What the account's owner must mend is an error, what cost a message a warning."""
+    """A problem of the account is an error, a message that was not accepted a warning."""
     outcome = Outcome(MESSAGE, end) if isinstance(end, Receipt) else Outcome(MESSAGE, error=end)
     Events(()).ended(outcome, (ATTEMPT,) * attempts, 0.1, FIXED_NUMBER)
     (record,) = everything.records

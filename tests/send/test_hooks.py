@@ -1,4 +1,4 @@
-"""What a hook is told of real sends, and that nothing it does can harm one."""
+"""The events that a hook gets of real sends; nothing that it does can harm one."""
 
 import asyncio
 from collections.abc import Callable
@@ -28,7 +28,7 @@ from tests.steps import Notes, end_of, hang, no_balance, reset
 
 
 async def test_a_send_from_start_to_outcome(gateway: ScriptedGateway) -> None:
-    """A hook is told of the start, of each attempt and of the outcome, in this order."""
+    """A hook gets the start, each attempt and the outcome, in this order."""
     gateway.script.append(reset)
     notes, message = Notes(), a_message()
     async with EsmsClient(CREDENTIALS, base_url=gateway.url, retry=QUICK, hooks=[notes]) as client:
@@ -75,7 +75,7 @@ async def test_a_send_that_fails(
 
 
 async def test_a_cancelled_send_has_the_outcome_that_is_true(gateway: ScriptedGateway) -> None:
-    """What is told of a cancelled send is what its caller finds as the cause."""
+    """The outcome of a cancelled send is the cause that its caller finds."""
     gateway.script.append(hang)
     notes = Notes()
     async with EsmsClient(CREDENTIALS, base_url=gateway.url, hooks=[notes]) as client:
@@ -120,7 +120,7 @@ async def test_a_send_under_a_ledger(gateway: ScriptedGateway) -> None:
 
 
 async def test_a_message_that_the_client_remembers_is_no_send(gateway: ScriptedGateway) -> None:
-    """The same receipt comes back without a send that a hook could be told of."""
+    """The same receipt comes back without a send, so the hook gets no event."""
     notes, message = Notes(), a_message()
     async with EsmsClient(CREDENTIALS, base_url=gateway.url, hooks=[notes]) as client:
         assert await client.send(message) is await client.send(message)
@@ -143,7 +143,7 @@ async def test_a_ledger_that_fails() -> None:
 
 
 async def test_a_task_that_joins_is_no_send_of_its_own(gateway: ScriptedGateway) -> None:
-    """One logical send is told of once, however many wait for it."""
+    """One logical send is reported once, however many callers wait for it."""
     notes, message = Notes(), a_message()
     async with EsmsClient(CREDENTIALS, base_url=gateway.url, hooks=[notes]) as client:
         await asyncio.gather(*(client.send(message) for _ in range(5)))
@@ -151,7 +151,7 @@ async def test_a_task_that_joins_is_no_send_of_its_own(gateway: ScriptedGateway)
 
 
 async def test_a_stream_tells_of_every_send(gateway: ScriptedGateway) -> None:
-    """The sends of a stream are told of like any other."""
+    """The sends of a stream are reported like any other."""
     notes = Notes()
     messages = [a_message(f"09{number:08}") for number in range(30)]
     async with EsmsClient(CREDENTIALS, base_url=gateway.url, hooks=[notes]) as client:

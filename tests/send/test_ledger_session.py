@@ -34,6 +34,7 @@ from esms_async.ledger import Claim, Entry, MemoryLedger, Settlement, SqliteLedg
 from esms_async.ledger.transitions import WINDOW, Reason
 from tests.factories import CREDENTIALS, ONE_ATTEMPT, QUICK, a_message
 from tests.ledger.conftest import Clock
+from tests.limits import generous
 from tests.scripted_gateway import Exchange, ScriptedGateway, Step, accept
 from tests.steps import (
     Notes,
@@ -72,6 +73,10 @@ class FailingLedger(MemoryLedger):
             self.claims_to_fail -= 1
             raise LedgerError("the disk is full")
         return await super().claim(message, fingerprint, doubt_age=doubt_age)
+
+    def accept_soon(self, *_: object, **__: object) -> bool:
+        """Leave acceptances to `settle`."""
+        return False
 
     async def settle(
         self, request_id: str, generation: int, settlement: Settlement
@@ -169,6 +174,10 @@ class SlowToSettle(MemoryLedger):
     def __init__(self) -> None:
         super().__init__()
         self.settling = asyncio.Event()
+
+    def accept_soon(self, *_: object, **__: object) -> bool:
+        """Leave acceptances to `settle`."""
+        return False
 
     async def settle(
         self, request_id: str, generation: int, settlement: Settlement
@@ -333,7 +342,7 @@ async def test_an_unsettled_message_expires(
 async def test_a_rejected_message_stays_rejected(
     gateway: ScriptedGateway, a_client: MakeClient
 ) -> None:
-    """The stored rejection is raised again; renewed, the message is sent anew."""
+    """The stored rejection is raised again; a renewed message is sent."""
     message = a_message()
     body = b'{"CodeResult":"201","ErrorMessage":"the word is blocked","SMSID":"a1"}'
     gateway.script.append(answer(body))
@@ -356,7 +365,7 @@ async def test_a_rejected_message_stays_rejected(
 async def test_a_refusal_of_the_sender_is_not_held_against_the_message(
     gateway: ScriptedGateway, a_client: MakeClient, refusal: Step
 ) -> None:
-    """Once the account is mended, the same message is sent."""
+    """Once the account is put right, the same message is sent."""
     message = a_message()
     gateway.script.append(refusal)
     async with a_client() as client:
@@ -566,7 +575,7 @@ async def test_a_ledger_that_fails_after_the_send_still_gives_the_receipt(
         receipt = await client.send(message)
         assert receipt.sms_id == "d8e0"
         assert await status_of(failing, message) is Status.UNKNOWN
-        await asyncio.wait_for(failing.settled.wait(), timeout=20)
+        await asyncio.wait_for(failing.settled.wait(), timeout=generous(20))
         assert await status_of(failing, message) is Status.ACCEPTED
     assert "could not be recorded" in caplog.text
     assert caplog.records[0].levelno == logging.WARNING
@@ -753,7 +762,7 @@ async def test_equal_sends_share_one_claim(
 async def test_a_retry_after_nothing_left_asks_the_ledger_nothing(
     gateway: ScriptedGateway, ledger: MemoryLedger, a_client: MakeClient
 ) -> None:
-    """An attempt of which nothing left is no news for the ledger, and the next one is made."""
+    """An attempt that sent nothing changes nothing in the ledger, and the next one is made."""
     async with a_client() as client:
         await client.send(a_message())
         gateway.hang_up()

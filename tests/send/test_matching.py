@@ -21,7 +21,7 @@ SECOND = timedelta(seconds=1)
 
 
 def held(phone: str = PHONE, request_id: str = "login:7", reason: Reason = Reason.ATTEMPT) -> Entry:
-    """What a ledger holds of a send at noon, of which an attempt was made for ten seconds."""
+    """The ledger's entry of a send at noon that was tried for ten seconds."""
     at = AT.timestamp()
     return Entry(request_id, Status.UNKNOWN, reason, 1, b"", phone, None, at, at + 10)
 

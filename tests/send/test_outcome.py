@@ -138,7 +138,7 @@ def test_a_2xx_without_a_code(*, is_error_object: bool) -> None:
 )
 @pytest.mark.parametrize("code", [None, "100", "101", "108", "124"])
 def test_any_other_status_proves_nothing(status: int, code: str | None) -> None:
-    """1xx, 3xx, 408, 425, 429, 5xx and what is no status: whatever else the answer says."""
+    """1xx, 3xx, 408, 425, 429, 5xx and an invalid status: whatever else the answer says."""
     problem = None if code else "the answer holds no CodeResult"
     for is_error_object in (False, True):
         answer = Answer(status, code, problem=problem, is_error_object=is_error_object)

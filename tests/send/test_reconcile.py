@@ -33,7 +33,7 @@ LOST = "reset@send,phase=after"
 
 
 async def lose(client: EsmsClient, message: Message) -> None:
-    """Send a message of which the answer is lost."""
+    """Send a message whose answer is lost."""
     with pytest.raises(OutcomeUnknown):
         await client.send(message)
 
@@ -265,7 +265,7 @@ async def test_a_campaign_id_of_its_own_hides_a_message(line: dict[str, object])
 
 
 async def test_a_message_to_another_phone_is_not_that_send() -> None:
-    """The ledger holds its RequestId for another message, so nothing is told of this one."""
+    """The ledger holds its RequestId for another message, so nothing is said about this one."""
     message = a_message()
     other = Message("0912345678", message.content, request_id=message.request_id)
     (one,) = (await reconciled(message, sends=[other])).unknown

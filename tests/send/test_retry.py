@@ -38,7 +38,7 @@ T = TypeVar("T")
 
 
 def not_sent(*asked: float | None) -> NotSent:
-    """Make a failure of which nothing left, whose attempts were asked to wait."""
+    """Make a NotSent whose attempts were asked to wait."""
     return NotSent(MESSAGE, attempts(asked), "not sent")
 
 
@@ -363,7 +363,7 @@ async def test_concurrent_sends_do_not_mix(is_async: bool) -> None:
     ids=["0", "-1", "-0.1", "inf", "-inf", "nan", "str", "None", "bool", "complex", "huge"],
 )
 def test_bad_durations(field: str, value: object) -> None:
-    """A duration that is no finite number above 0 is refused by name."""
+    """A duration that is not a finite number above 0 is refused by name."""
     with pytest.raises(ConfigurationError, match=f"{field} must be a finite number above 0"):
         RetryPolicy(**{field: value})  # type: ignore[arg-type]  # the wrong types are the point
 
@@ -378,14 +378,14 @@ def test_a_deadline_beyond_the_window_is_refused(seconds: float) -> None:
 
 @pytest.mark.parametrize("value", [0, -1, 1.0, "5", None, True, math.inf], ids=repr)
 def test_bad_attempts(value: object) -> None:
-    """A count of attempts that is no int of at least 1 is refused by name."""
+    """A count of attempts that is not an int of at least 1 is refused by name."""
     with pytest.raises(ConfigurationError, match="attempts must be an int of at least 1"):
         RetryPolicy(attempts=value)  # type: ignore[arg-type]  # the wrong types are the point
 
 
 @pytest.mark.parametrize("value", [0, -1, 1.0, "5", True, math.inf], ids=repr)
 def test_bad_budgets(value: object) -> None:
-    """A budget that is no int of at least 1, and not None, is refused by name."""
+    """A budget that is not an int of at least 1, and not None, is refused by name."""
     with pytest.raises(ConfigurationError, match="budget must be an int of at least 1"):
         RetryPolicy(budget=value)  # type: ignore[arg-type]  # the wrong types are the point
     assert RetryPolicy(budget=None).budget is None

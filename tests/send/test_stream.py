@@ -87,7 +87,7 @@ async def settle() -> None:
 
 def stream(send: Send, source: object, *, concurrency: int = 4, ordered: bool = False) -> SendMany:
     """Make a stream over any send."""
-    return SendMany(send, source, concurrency=concurrency, ordered=ordered)  # type: ignore[arg-type]  # some tests pass what is no source
+    return SendMany(send, source, concurrency=concurrency, ordered=ordered)  # type: ignore[arg-type]  # some tests pass an invalid source
 
 
 async def collect(outcomes: AsyncIterator[Outcome]) -> list[Outcome]:
@@ -401,7 +401,7 @@ async def test_one_task_iterates_a_stream() -> None:
 
 @pytest.mark.parametrize("ordered", [False, True])
 async def test_an_unexpected_error_of_a_send_ends_the_stream(*, ordered: bool) -> None:
-    """An error that is none of this package's is raised once what is in flight is done."""
+    """A foreign error is raised once what is in flight is done."""
     source = Source(messages(10))
     sent = source.items
 
@@ -421,7 +421,7 @@ async def test_an_unexpected_error_of_a_send_ends_the_stream(*, ordered: bool) -
 
 
 async def test_a_task_cancelled_from_outside_ends_the_stream_without_losing_an_outcome() -> None:
-    """Whoever cancels the stream's tasks stops it; what they sent still has its outcome."""
+    """Cancelling the stream's tasks stops it; what they sent still has its outcome."""
     gate = Gate()
     outcomes = stream(gate.send, messages(10), concurrency=2)
     reading = asyncio.create_task(collect(outcomes))

@@ -1,13 +1,4 @@
-"""What several tests of the probe need: a free port, and the request of a delivery report."""
-
-import socket
-
-
-def free_port() -> int:
-    """A port that was free a moment ago."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
+"""What several tests of the probe need: the request of a delivery report."""
 
 
 def get(query: str) -> bytes:

@@ -10,7 +10,7 @@ from esms_async._http.transport import Transport
 from esms_async.emulator import Emulator
 from tests.factories import CREDENTIALS
 from tests.scripted_gateway import Exchange, ScriptedGateway, accept
-from tests.tools.support import free_port, get
+from tests.tools.support import get
 from tools.probe.findings import Findings, Point, Verdict
 from tools.probe.listener import Listener
 from tools.probe.probe import Probe
@@ -80,9 +80,11 @@ async def test_no_more_is_paid_than_was_agreed(*, sandbox: bool) -> None:
     assert found.accepted == len(paid) == (0 if sandbox else MOST_PAID)
 
 
-async def test_a_report_that_is_not_given_up_is_not_waited_for_for_ever() -> None:
+async def test_a_report_that_is_not_given_up_is_not_waited_for_for_ever(
+    unused_tcp_port: int,
+) -> None:
     """What the time did not show is not observed, and says how long that was."""
-    port = free_port()
+    port = unused_tcp_port
     reporting: list[asyncio.StreamWriter] = []
 
     async def report_early(exchange: Exchange) -> None:

@@ -36,7 +36,7 @@ def run(*options: str, extra: Mapping[str, str] = KEYS) -> subprocess.CompletedP
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=generous(60),
         env=environment(extra),
         check=False,
     )
@@ -56,19 +56,16 @@ async def verdicts(gateway: Emulator, *options: str) -> dict[str, tuple[str, str
     return {one["point"]: (one["verdict"], one["observed"]) for one in json.loads(out)["points"]}
 
 
-def reporting(wait: str = "20") -> list[str]:
-    """The options that have delivery reported to a port that was free a moment ago."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+def reporting(port: int, wait: str = "20") -> list[str]:
+    """The options that have delivery reported to a port."""
     url = f"http://127.0.0.1:{port}/reports"
     return ["--callback-url", url, "--listen", f"127.0.0.1:{port}", "--wait", wait]
 
 
-async def test_flipping_nothing_confirms_everything() -> None:
+async def test_flipping_nothing_confirms_everything(unused_tcp_port: int) -> None:
     """Every point is confirmed, one message is accepted, and the table tells no secret."""
     async with Emulator(settings=Settings(**QUICK)) as gateway:
-        code, out, err = await probe(gateway, "--yes", *reporting())
+        code, out, err = await probe(gateway, "--yes", *reporting(unused_tcp_port))
         rows = out.splitlines()[1:]
         assert code == 0
         assert [row for row in rows[2:] if not row.endswith("| confirmed |")] == []
@@ -123,11 +120,11 @@ async def test_a_flipped_setting_is_reported(
     ],
 )
 async def test_a_flipped_report_is_reported(
-    fault: str, settings: dict[str, Any], point: str
+    unused_tcp_port: int, fault: str, settings: dict[str, Any], point: str
 ) -> None:
     """What is unusual about the delivery report differs."""
     async with Emulator(faults=[fault], settings=Settings(**{**QUICK, **settings})) as gateway:
-        found = await verdicts(gateway, *reporting("4"))
+        found = await verdicts(gateway, *reporting(unused_tcp_port, "4"))
         assert found[point][0] == "different"
 
 
@@ -218,10 +215,10 @@ def test_a_gateway_that_is_away_is_one_line() -> None:
     assert len(done.stderr.splitlines()) == 1
 
 
-async def test_an_interrupt_leaves_what_was_found() -> None:
+async def test_an_interrupt_leaves_what_was_found(unused_tcp_port: int) -> None:
     """Ctrl-C while reports are waited for prints the table of what was found so far."""
     async with Emulator(faults=["dlr:never"]) as gateway:
-        running = await start_probe(gateway, "--yes", *reporting("600"))
+        running = await start_probe(gateway, "--yes", *reporting(unused_tcp_port, "600"))
         # All was sent: the balance, seven sends, and those at once.
         await gateway.wait_for_request(count=48, timeout=generous(30))
         running.send_signal(signal.SIGINT)

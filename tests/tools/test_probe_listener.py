@@ -7,16 +7,16 @@ import pytest
 
 from esms_async._model.errors import ConfigurationError
 from tests.limits import generous
-from tests.tools.support import free_port, get
+from tests.tools.support import get
 from tools.probe.listener import Listener
 
 REPORT = "SMSID=s1&SendStatus=5&SendSuccess=1&SendFailed=0&RequestId=probe-1"
 
 
 @pytest.fixture
-async def listener() -> AsyncIterator[Listener]:
+async def listener(unused_tcp_port: int) -> AsyncIterator[Listener]:
     """A listener that expects one message."""
-    async with Listener("127.0.0.1", free_port()) as running:
+    async with Listener("127.0.0.1", unused_tcp_port) as running:
         running.expect("probe-1")
         yield running
 
@@ -54,7 +54,7 @@ async def test_a_cut_head_is_no_report(listener: Listener) -> None:
 
 
 async def test_the_first_report_is_left_unanswered(listener: Listener) -> None:
-    """It has no answer until the gateway gives up; what comes again is answered."""
+    """It has no answer until the gateway gives up; the repeated report is answered."""
     await ask(listener, get(REPORT))
     assert (await ask(listener, get(REPORT))).startswith(b"HTTP/1.1 200 ")
     await asyncio.wait_for(listener.finish(), generous(5))

@@ -22,6 +22,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
+from tests.limits import generous
+
 # "Send fixed number with cheap price", field RequestId: blocked for 24 hours.
 MEMORY = 24 * 3600.0
 ZALO = "SendZaloMessage_V6"
@@ -213,7 +215,7 @@ class Gateway:
 
     async def until(self, condition: Callable[[], bool]) -> None:
         """Wait until something is true of the gateway, which it checks at each of its steps."""
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(generous(60)):
             while not condition():
                 self._change.clear()
                 await self._change.wait()

@@ -1,12 +1,21 @@
 """The ledgers that these tests run with, and one that fails as often as a test says."""
 
+import asyncio
 import inspect
 import time
 from collections.abc import Callable
 from typing import Any, cast
 
-from esms_async import LedgerError
-from esms_async.ledger import Ledger, MemoryLedger, RedisLedger, SqliteLedger
+from esms_async import LedgerError, Status
+from esms_async.ledger import (
+    Ledger,
+    LedgerAcceptances,
+    MemoryLedger,
+    RedisLedger,
+    Settlement,
+    SqliteLedger,
+)
+from esms_async.ledger.base import Unrecorded
 
 AnyLedger = MemoryLedger | SqliteLedger | RedisLedger
 KINDS = ("memory", "sqlite", "redis")
@@ -51,6 +60,26 @@ class Flaky:
         self._ledger = ledger
         self._fails = fails
         self._note = note
+
+    def accept_soon(
+        self, request_id: str, sms_id: str | None, *, deduplicated: bool, unrecorded: Unrecorded
+    ) -> bool:
+        """Queue an acceptance, or hand it back a turn later, with or without effect."""
+        how = self._fails("accept_soon")
+        if how is not None:
+            settlement = Settlement(Status.ACCEPTED, None, sms_id, deduplicated)
+            error = LedgerError("the disk is full")
+            asyncio.get_running_loop().call_soon(unrecorded, request_id, settlement, error)
+            self._note("accept_soon", request_id, True)  # noqa: FBT003  # as its type says
+        if how == "before":
+            return True
+        return cast("LedgerAcceptances", self._ledger).accept_soon(
+            request_id, sms_id, deduplicated=deduplicated, unrecorded=unrecorded
+        )
+
+    async def flush(self) -> None:
+        """Wait for what is queued."""
+        await cast("LedgerAcceptances", self._ledger).flush()
 
     def __getattr__(self, name: str) -> Any:
         attribute = getattr(self._ledger, name)

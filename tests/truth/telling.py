@@ -16,6 +16,7 @@ from esms_async import (
     Rejected,
     RetryPolicy,
 )
+from tests.limits import generous
 from tests.truth.gateway import Gateway
 
 KEYS: Final = ("KEYKEYKEYKEY", "SECRETSECRETSECRET")
@@ -57,7 +58,7 @@ async def give_up_when(condition: Callable[[], bool], gateway: Gateway, call: An
 
 
 async def _limited(call: Any, strikes: asyncio.Task[None]) -> None:
-    async with asyncio.timeout(60) as limit:
+    async with asyncio.timeout(generous(60)) as limit:
         strikes.add_done_callback(lambda _: limit.reschedule(0))
         await call
 

@@ -41,6 +41,7 @@ from esms_async import (
     derive_request_id,
     new_request_id,
 )
+from tests.limits import TIMES
 from tests.truth.clocks import HOUR, Clocks
 from tests.truth.conftest import TRANSPORTS, LedgerPlace, Tls, a_client, trust
 from tests.truth.gateway import (
@@ -69,12 +70,13 @@ from tests.truth.telling import TEXT
 
 SEED = int(os.environ.get("ESMS_TRUTH_SEED") or random.SystemRandom().randrange(10**9))
 FEW = 30
-MANY = 640
+MANY = 160 * TIMES
 AT_ONCE = 48
 ROUTES: list[Route] = [FixedNumber(), Brandname("Baotrixemay"), ZaloTemplate("4097", "207487")]
 SETTLING = {"108", "163", "201", "300"}
-POLICY = RetryPolicy(attempts=3, attempt_timeout=0.4, deadline=20, wait=wait_none(), budget=None)
-PATIENT = attrs.evolve(POLICY, attempt_timeout=60, deadline=180)
+POLICY = RetryPolicy(attempts=3, attempt_timeout=1, deadline=20, wait=wait_none(), budget=None)
+# Once nothing fails any more, a message has a certain end on the slowest machine, too.
+PATIENT = RetryPolicy(attempts=3, attempt_timeout=300, deadline=900, wait=wait_none(), budget=None)
 
 FAULTS: list[tuple[float, Plan]] = [
     (70, PLAIN),
@@ -373,10 +375,8 @@ class World:
         gateway = self.gateway
         gateway.draw = lambda: PLAIN
         self.ledger_fails = 0.0
-        # A busy machine must not look like a gateway that does not answer.
-        self.clients = {
-            tag: client.with_options(retry=PATIENT) for tag, client in self.clients.items()
-        }
+        for tag, client in self.clients.items():
+            self.clients[tag] = client.with_options(retry=PATIENT)
         places = asyncio.Semaphore(AT_ONCE)
 
         async def end(message: Message) -> None:
@@ -599,8 +599,8 @@ async def test_random_callers_are_never_lied_to(
 @LEDGERS
 @OVER
 @WORLDS
-async def test_twenty_thousand_random_messages_are_never_lied_about(
+async def test_thousands_of_random_messages_are_never_lied_about(
     make_world: Callable[..., Any], ledger: str, over: tuple[str, str], uses_up: bool
 ) -> None:
-    """The same, with 20,480 messages over all worlds."""
+    """The same in larger worlds: 5,120 messages over all of them, or `TIMES` as many."""
     await judge_one(make_world, MANY, ledger, over, uses_up)

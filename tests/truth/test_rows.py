@@ -6,6 +6,7 @@ has counted.
 
 import asyncio
 import copy
+import math
 import pickle
 import re
 from collections.abc import Awaitable, Callable
@@ -36,6 +37,7 @@ from esms_async import (
     Status,
     derive_request_id,
 )
+from tests.limits import generous
 from tests.truth.clocks import HOUR, Clocks
 from tests.truth.conftest import LedgerPlace, Wire, a_client
 from tests.truth.gateway import (
@@ -491,6 +493,30 @@ async def test_8_an_entry_from_the_future_counts_as_expired(
         assert gateway.requests[message.request_id] == 1
 
 
+async def test_8_a_clock_set_back_while_the_ledger_answers_is_expired(
+    clocks: Clocks, place: LedgerPlace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No infinite age is written into the ledger; the send ends, and the entry can be listed."""
+    message = a_message()
+    async with Gateway(clock=clocks.world) as gateway, place.ledger() as ledger:
+        hasty = RetryPolicy(deadline=0.1)
+        async with a_client(gateway, ledger=ledger, limiter=Barrier(), retry=hasty) as client:
+            assert isinstance(await told(client.send(message)), NotSent)
+        async with a_client(gateway, ledger=ledger) as client:
+            session = client._sender.ledger
+            assert session is not None
+            look_up = session.look_up
+
+            async def set_back(asked: Message) -> object:
+                clocks.set_wall(-2 * HOUR)
+                return await look_up(asked)
+
+            monkeypatch.setattr(session, "look_up", set_back)
+            assert isinstance(await told(client.resume(message)), RequestIdExpired)
+        assert gateway.total == 0
+        assert all([math.isfinite(one.in_doubt_since) async for one in ledger.unsettled()])
+
+
 @pytest.mark.parametrize("deadline", [23 * HOUR + 1, 172_800.0])
 def test_8_a_deadline_beyond_the_window_is_refused(deadline: float) -> None:
     """No policy can ask for a send that outlives the gateway's memory of it."""
@@ -504,7 +530,7 @@ async def test_8_a_retry_after_of_25_hours_ends_the_send(clocks: Clocks) -> None
     policy = RetryPolicy(attempts=3, deadline=22 * HOUR, wait=wait_none(), budget=None)
     async with timed(clocks, None, retry=policy) as (gateway, client):
         gateway.script.append(Plan(status=503, head="Retry-After: 90000\r\n"))
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(generous(60)):
             what = await told(client.send(message))
         expect_unknown(what)
         assert gateway.phones[PHONE] == 1
@@ -797,7 +823,7 @@ async def test_12_a_new_secret_key_of_the_same_account_goes_on(
 
 
 async def test_12_a_ledger_belongs_to_one_port(gateway: Gateway, place: LedgerPlace) -> None:
-    """What one emulator accepted is not told of another one."""
+    """What one emulator accepted says nothing about another one."""
     message = a_message()
     async with Gateway() as other, place.ledger() as ledger:
         async with a_client(gateway, ledger=ledger) as client:

@@ -32,6 +32,7 @@ from esms_async import (
     UsageError,
 )
 from esms_async.ledger import SqliteLedger
+from tests.limits import generous
 from tests.truth.conftest import Wire, a_client
 from tests.truth.gateway import RESET_AFTER, Gateway, Plan
 from tests.truth.telling import CREDENTIALS, a_message, told
@@ -57,7 +58,7 @@ async def alone(program: str, *arguments: str) -> Any:
         start_new_session=True,
     )
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(generous(60)):
             out, err = await process.communicate()
     except TimeoutError:
         os.killpg(process.pid, signal.SIGKILL)
@@ -122,7 +123,7 @@ async def parent():
     return ledger
 
 async def child(ledger):
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         async with EsmsClient(
             Credentials("key", "secret"), base_url=sys.argv[2], ledger=ledger
         ) as client:

@@ -179,7 +179,7 @@ def test_a_page_of_what_was_sent() -> None:
 @pytest.mark.parametrize("name", ["SentData", "ReceiverList"])
 @pytest.mark.parametrize("value", [7, {}, "none", [None], [[]], ["x"]])
 def test_a_list_that_is_none(name: str, value: object) -> None:
-    """Lines are never passed over in silence: what is no list of objects can't be read."""
+    """Lines are never passed over in silence: anything but a list of objects can't be read."""
     question: Question[object] = (
         ask_sent(NOON, NOON, 1) if name == "SentData" else ask_receivers("d8e0")
     )

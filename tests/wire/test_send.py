@@ -419,7 +419,7 @@ def reads(value: object) -> Loads:
 
 
 def read_form(body: bytes) -> object:
-    """Read what is no JSON at all."""
+    """Read a body that is not JSON."""
     return {name: values[0] for name, values in parse_qs(body.decode()).items()}
 
 

@@ -63,6 +63,7 @@ public class Client {
         answers.put("form", post("SendMultipleMessage_V4_post/", "application/x-www-form-urlencoded", form(sms)));
         answers.put("brandname", json("SendMultipleMessage_V4_post_json/", s + ",\"SmsType\":\"2\",\"Brandname\":\"Baotrixemay\""));
         answers.put("zalo", json("SendZaloMessage_V6/", k + ",\"OAID\":\"1\",\"TempID\":\"2\",\"Phone\":\"0901888484\",\"TempData\":{\"otp\":\"482913\"}"));
+        answers.put("zalo_status", json("GetZaloMessageStatus", k + ",\"OAID\":\"1\",\"MessageId\":\"1\""));
         answers.put("balance", json("GetBalance_json", k));
         answers.put("status", get("GetSendStatus", ref));
         answers.put("receivers", get("GetSmsReceiverStatus_get", ref));

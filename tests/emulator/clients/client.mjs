@@ -29,11 +29,11 @@ codes.form = code(
   ).json(),
 );
 codes.brandname = code(await post("SendMultipleMessage_V4_post_json/", brandname));
-codes.zalo = code(
-  await post("SendZaloMessage_V6/", {
-    ...keys, OAID: "1", Phone: "0901888484", TempID: "2", TempData: { otp: "482913" }, SendingMode: "1",
-  }),
-);
+const zalo = await post("SendZaloMessage_V6/", {
+  ...keys, OAID: "1", Phone: "0901888484", TempID: "2", TempData: { otp: "482913" }, SendingMode: "1",
+});
+codes.zalo = code(zalo);
+codes.zalo_status = code(await post("GetZaloMessageStatus", { ...keys, OAID: "1", MessageId: zalo.SMSID }));
 codes.balance = code(await post("GetBalance_json", keys));
 const ref = { ...keys, RefId: first.SMSID };
 codes.status = code(await get("GetSendStatus", ref));

@@ -24,6 +24,7 @@ my %codes = (
     form       => code(answer($http->post_form("${url}SendMultipleMessage_V4_post/", \%sms))),
     brandname  => code(post('SendMultipleMessage_V4_post_json/', %sms, SmsType => '2', Brandname => 'Baotrixemay')),
     zalo       => code(post('SendZaloMessage_V6/', %keys, OAID => '1', TempID => '2', Phone => '0901888484', TempData => { otp => '482913' })),
+    zalo_status => code(post('GetZaloMessageStatus', %keys, OAID => '1', MessageId => '1')),
     balance    => code(post('GetBalance_json', %keys)),
     status     => code(get('GetSendStatus', %ref)),
     receivers  => code(get('GetSmsReceiverStatus_get', %ref)),

@@ -19,6 +19,7 @@ field get "$(get SendMultipleMessage_V4_get "${whole[@]}" --data SmsType=8 | cod
 field form "$(curl -sS "${whole[@]}" --data SmsType=8 "${url}SendMultipleMessage_V4_post/" | code)"
 field brandname "$(json SendMultipleMessage_V4_post_json/ "$sms,\"SmsType\":\"2\",\"Brandname\":\"Baotrixemay\"" | code)"
 field zalo "$(json SendZaloMessage_V6/ "$keys,\"OAID\":\"1\",\"TempID\":\"2\",\"Phone\":\"0901888484\",\"TempData\":{\"otp\":\"482913\"}" | code)"
+field zalo_status "$(json GetZaloMessageStatus "$keys,\"OAID\":\"1\",\"MessageId\":\"1\"" | code)"
 field balance "$(json GetBalance_json "$keys" | code)"
 field status "$(get GetSendStatus "${query[@]}" --data "RefId=$id" | code)"
 field receivers "$(get GetSmsReceiverStatus_get "${query[@]}" --data "RefId=$id" | code)"
