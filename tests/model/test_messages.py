@@ -1,9 +1,11 @@
 """The values a caller meets: what they take, what they refuse and how, what they show."""
 
 import copy
+import json
 import pickle
 import unicodedata
 from datetime import UTC, date, datetime, timedelta, timezone, tzinfo
+from typing import cast
 
 import attrs
 import pytest
@@ -14,6 +16,7 @@ import esms_async._model.errors
 from esms_async import (
     AccountRejected,
     Attempt,
+    Brandname,
     ConfigurationError,
     Credentials,
     DuplicateRequestId,
@@ -37,6 +40,7 @@ from esms_async import (
     SendError,
     Status,
     UsageError,
+    ZaloTemplate,
 )
 from esms_async._model.messages import VIETNAM_TIME
 from esms_async.delivery import InvalidReport
