@@ -305,7 +305,7 @@ def test_ctrl_c_while_the_program_is_loaded_is_quiet(monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize(
     ("option", "looks_like"),
-    [("--ledger=redis://u:word@[bad", "redis://"), ("--broker=nats://u:word@[bad", "nats://")],
+    [("--ledger=redis://u:word@[bad", "redis://"), ("--queue=redis://u:word@[bad", "rediss://")],
 )
 def test_a_url_that_cannot_be_read_is_one_line(
     option: str, looks_like: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
