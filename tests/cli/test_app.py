@@ -315,4 +315,4 @@ def test_a_url_that_cannot_be_read_is_one_line(
     assert run_here(["bulk", path, option]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert looks_like in line
-    assert "word@" not in line
+    assert "u:word" not in line
