@@ -14,7 +14,7 @@ from rich.console import Console
 from benchmarks.bulk import measure_bulk
 from benchmarks.compare import CALM_KEY, SCENARIOS, Effort, compare
 from benchmarks.contestants import CONTESTANTS
-from benchmarks.distributed import WORKERS, measure_cost
+from benchmarks.distributed import measure_cost
 from benchmarks.machine import describe
 from benchmarks.parts import Thoroughness, measure_parts
 from benchmarks.picture import draw
@@ -147,16 +147,13 @@ def storm_command(*, seed: int, messages: int, quick: bool) -> None:
 @main.command("distributed")
 @_quick
 def distributed_command(*, quick: bool) -> None:
-    """Messages per second of workers on a queue, over those of one process by itself.
+    """Messages per second and CPU of workers on a queue, beside one process with that ledger.
 
-    It starts a NATS and a Redis server of its own.
+    It starts a Redis server of its own.
     """
     with _measuring() as tell:
-        cost = measure_cost(300 if quick else 10_000, choose_cores(), tell)
-    click.echo(
-        f"one process: {cost.local:.0f} messages/s; {WORKERS} workers on NATS and Redis: "
-        f"{cost.distributed:.0f} messages/s; ratio {cost.distributed / cost.local:.2f}"
-    )
+        costs = measure_cost(300 if quick else 10_000, choose_cores(), tell)
+    click.echo("\n".join(costs.lines()))
 
 
 @main.command("bulk")

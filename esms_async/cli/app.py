@@ -23,11 +23,11 @@ from esms_async.cli.options import (
     PATH,
     Command,
     brandname_option,
-    debug_option,
     gateway_options,
     read_params,
     read_route,
 )
+from esms_async.cli.queue_commands import queue_group, worker_command
 from esms_async.cli.queued import awaited_rows, bulk_by_queue
 from esms_async.cli.rate import Rate
 from esms_async.cli.reports import reports_group
@@ -42,7 +42,6 @@ from esms_async.cli.running import (
 from esms_async.cli.screen import Screen
 from esms_async.cli.send import OneMessage, send
 from esms_async.cli.spreadsheet import column_name, require_standard_input
-from esms_async.cli.worker import worker
 
 
 class _CommandGroup(click.Group):
@@ -131,7 +130,7 @@ def _group(ctx: click.Context) -> int:
 @click.option(
     "--results", type=PATH, metavar="OUT", help="Write every row to OUT.csv or OUT.jsonl."
 )
-@click.option("--broker", metavar="URL", help="Let the workers of a queue send.")
+@click.option("--queue", metavar="URL", help="Let the workers of a queue send.")
 @click.option("--dry-run", is_flag=True, help="Check and measure every row; send nothing.")
 @click.option("--yes", is_flag=True, help="Send without a question.")
 @click.option("--quiet", is_flag=True, help="Hide the plan, the progress and the reasons.")
@@ -157,7 +156,7 @@ def _bulk(
     allow_again: bool,
     stop_after: int,
     results: str | None,
-    broker: str | None,
+    queue: str | None,
     dry_run: bool,
     yes: bool,
     quiet: bool,
@@ -178,7 +177,7 @@ def _bulk(
         name = batch or default_batch(file)
         # A text without a field is what is sent, and a URL may hold a password.
         secret = (template is not None and not template.fields) or is_url(ledger or "")
-        secret = secret or "@" in (broker or "")
+        secret = secret or "@" in (queue or "")
         options = BulkOptions(
             file=file,
             template=template,
@@ -189,7 +188,7 @@ def _bulk(
             key=None if key is None else column_name(key),
             batch=name,
             batch_is_new=batch_is_new,
-            concurrency=concurrency if broker is None else awaited_rows(context),
+            concurrency=concurrency if queue is None else awaited_rows(context),
             rate=None if rate is None else Rate.parse(rate),
             ledger=choose_ledger(
                 file,
@@ -215,8 +214,8 @@ def _bulk(
         )
         if dry_run:
             return interruptible(check_rows(options, screen))
-        if broker is not None:
-            return bulk_by_queue(options, broker, screen)
+        if queue is not None:
+            return bulk_by_queue(options, queue, screen)
         return bulk(options, choice, screen)
 
     return run_job(job, as_json=as_json, debug=debug)
@@ -403,16 +402,8 @@ def _completion(*, shell: str) -> int:
     return ExitCode.ACCEPTED
 
 
-@_group.command("worker", cls=Command, short_help="Send the messages of a queue.")
-@debug_option
-def _worker(*, debug: bool) -> int:
-    """Send the messages of a queue until SIGTERM or Ctrl-C.
-
-    Environment variables configure it: ESMS_BROKER_URL, ESMS_LEDGER_URL, ESMS_API_KEY and
-    ESMS_SECRET_KEY; optionally ESMS_BASE_URL, ESMS_QUEUE, ESMS_QUEUE_KEY, ESMS_RATE,
-    ESMS_CONCURRENCY, ESMS_ATTEMPTS and ESMS_DEADLINE. Run one worker for each processor.
-    """
-    return run_job(worker, as_json=False, debug=debug)
+_group.add_command(worker_command)
+_group.add_command(queue_group)
 
 
 def _standard_input() -> str:

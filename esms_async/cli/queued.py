@@ -4,15 +4,13 @@ import asyncio
 import os
 from collections.abc import AsyncIterable, AsyncIterator, Callable
 from contextlib import AsyncExitStack, aclosing
-from typing import TYPE_CHECKING, Final, Protocol, Self
-from urllib.parse import urlsplit
+from typing import Final, Protocol, Self
 
 import attrs
 import click
 from click.core import ParameterSource
 
 from esms_async import (
-    ConfigurationError,
     EsmsError,
     FixedNumber,
     Message,
@@ -26,13 +24,10 @@ from esms_async.cli.bulk import BulkOptions, BulkRun, open_rows
 from esms_async.cli.errors import ExitCode, InputError
 from esms_async.cli.gateway import row_secret
 from esms_async.cli.interrupt import Stopping, on_interrupt
-from esms_async.cli.ledger_choice import LedgerChoice, ledger_at
+from esms_async.cli.ledger_choice import LedgerChoice
 from esms_async.cli.rows import RowIds
 from esms_async.cli.screen import Screen
 from esms_async.cli.words import text
-
-if TYPE_CHECKING:
-    from esms_async.workers import QueueSettings
 
 _AWAITED: Final = 1000
 # How the gateway is reached, and what is kept, is set where the workers run.
@@ -53,13 +48,13 @@ def awaited_rows(context: click.Context) -> int:
     """Return how many rows wait for their outcome at most; refuse options that workers decide.
 
     Raises:
-        InputError: An option has no meaning beside `--broker`; the error names it.
+        InputError: An option has no meaning beside `--queue`; the error names it.
     """
     for name in _OF_WORKERS:
         if _is_given(context, name):
             option = f"--{name.replace('_', '-')}"
             raise InputError(
-                f"--broker and {option} exclude each other: workers send, and are set by "
+                f"--queue and {option} exclude each other: workers send, and are set by "
                 "environment variables"
             )
     if not _is_given(context, "concurrency"):
@@ -72,12 +67,12 @@ def _is_given(context: click.Context, name: str) -> bool:
     return context.get_parameter_source(name) is ParameterSource.COMMANDLINE
 
 
-async def bulk_by_queue(options: BulkOptions, broker_url: str, screen: Screen) -> ExitCode:
+async def bulk_by_queue(options: BulkOptions, url: str, screen: Screen) -> ExitCode:
     """Have workers send every row of a file.
 
     Args:
         options: What to do. The ledger is that of the workers, whatever they say.
-        broker_url: Where the queue is.
+        url: Where the queue is; `ESMS_QUEUE_NAME` names it.
         screen: Where to report.
 
     Raises:
@@ -85,12 +80,13 @@ async def bulk_by_queue(options: BulkOptions, broker_url: str, screen: Screen) -
             be used, a library is missing, or a server can't be reached.
     """
     try:
-        from esms_async.workers import MessageQueue  # noqa: PLC0415  # it needs extras
+        from esms_async.ledger import RedisLedger  # noqa: PLC0415  # it needs the extra
+        from esms_async.queue import MessageQueue  # noqa: PLC0415  # the same
     except ImportError as error:
         raise InputError(str(error)) from None
-    settings = _settings(broker_url)
-    place = settings.ledger_url or ""
-    options = attrs.evolve(options, ledger=LedgerChoice.named(place), by_queue=True)
+    name = os.environ.get("ESMS_QUEUE_NAME") or "esms"
+    queue = MessageQueue(url, name=name)
+    options = attrs.evolve(options, ledger=LedgerChoice.named(url), by_queue=True)
     options.check()
     secret = _secret(options)
     stopping = Stopping(screen)
@@ -100,14 +96,15 @@ async def bulk_by_queue(options: BulkOptions, broker_url: str, screen: Screen) -
             async with AsyncExitStack() as stack:
                 rows = await open_rows(stack, options, FixedNumber())
                 # Opening it shows that the server is there before anything is put in.
-                ledger = AheadLedger(await stack.enter_async_context(aclosing(ledger_at(place))))
+                stored = RedisLedger(url, prefix=f"{name}:send:")
+                ledger = AheadLedger(await stack.enter_async_context(aclosing(stored)))
                 await ledger.open()
                 ids = RowIds(options.batch, secret)
                 keyed = options.key is not None
                 batch = Batch(ledger, options.batch, secret=secret, ids=ids, is_keyed=keyed)
                 await batch.check_secret()
-                queue = await stack.enter_async_context(MessageQueue(settings))
-                _announce(settings, screen)
+                await stack.enter_async_context(queue)
+                screen.say(text("workers_send", name=repr(name)))
                 stream = StreamSender(
                     lambda messages: queue.send_many(
                         messages, batch=options.batch, concurrency=options.concurrency
@@ -193,19 +190,6 @@ class StreamSender:
                     waiting.set_exception(error)
 
 
-def _settings(broker_url: str) -> "QueueSettings":
-    """Read how the workers are set, which holds for the queue and its outcomes too."""
-    from esms_async.workers import QueueSettings  # noqa: PLC0415  # it needs extras
-
-    try:
-        settings = QueueSettings.from_env({**os.environ, "ESMS_BROKER_URL": broker_url})
-    except ConfigurationError as error:
-        raise InputError(str(error).replace("ESMS_BROKER_URL", "--broker")) from None
-    if settings.scheme == "memory":
-        raise InputError("--broker memory:// has no workers; leave --broker out to send from here")
-    return settings
-
-
 def _secret(options: BulkOptions) -> str:
     """Return what the RequestIds of rows are derived with, the same as without a queue."""
     secret = row_secret(os.environ)
@@ -215,13 +199,3 @@ def _secret(options: BulkOptions) -> str:
             "apart: --key COLUMN"
         )
     return secret
-
-
-def _announce(settings: "QueueSettings", screen: Screen) -> None:
-    hosts = ", ".join(_host(url) for url in settings.broker_url.split(","))
-    screen.say(f"Workers of queue {settings.name!r} at {hosts} send")
-
-
-def _host(url: str) -> str:
-    """Return where a broker is, without the password that its URL may hold."""
-    return urlsplit(url).netloc.rpartition("@")[2]

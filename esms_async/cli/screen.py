@@ -134,6 +134,10 @@ class Screen:
 
     def put_json(self, value: Mapping[str, object]) -> None:
         """Print one object for a program on standard output."""
+        self.put_value(value)
+
+    def put_value(self, value: object) -> None:
+        """Print one value for a program on standard output."""
         self.put_line(json.dumps(value))
 
     def put_line(self, line: str) -> None:

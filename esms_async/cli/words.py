@@ -279,6 +279,7 @@ _ENGLISH: Final = {
     "ask": "Send {count} messages now? [y/N] ",
     "ask_all": "Send every row now? [y/N] ",
     "nothing_sent": "Interrupted: nothing was sent",
+    "workers_send": "The workers of queue {name} send",
     "nothing_sent_no": "Nothing was sent.",
     "dry_run": "Dry run: nothing was sent.",
     # The progress.
@@ -529,6 +530,7 @@ _VIETNAMESE: Final = {
     "ask": "Gửi {count} tin ngay bây giờ? [c/K] ",
     "ask_all": "Gửi mọi dòng ngay bây giờ? [c/K] ",
     "nothing_sent": "Đã dừng: chưa gửi gì",
+    "workers_send": "Các worker của hàng đợi {name} gửi",
     "nothing_sent_no": "Chưa gửi gì.",
     "dry_run": "Chạy thử: không gửi gì.",
     "done": "xong {count}",
