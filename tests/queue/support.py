@@ -37,6 +37,7 @@ class Gateway:
         routes: By SmsType: the code with which sends are refused.
         balance: What is on the account, in messages; None for enough.
         delay: Seconds before each answer.
+        answers: Sends are answered while it is set.
         under_way: How many requests of each RequestId are being answered now.
         most_at_once: The most of them at once.
     """
@@ -49,6 +50,8 @@ class Gateway:
         self.routes: dict[str, str] = {}
         self.balance: int | None = None
         self.delay = 0.0
+        self.answers = asyncio.Event()
+        self.answers.set()
         self.under_way: Counter[str] = Counter()
         self.most_at_once = 0
         self._runner: web.AppRunner | None = None
@@ -91,6 +94,7 @@ class Gateway:
         self.most_at_once = max(self.most_at_once, self.under_way[request_id])
         try:
             await asyncio.sleep(self.delay)
+            await self.answers.wait()
         finally:
             self.under_way[request_id] -= 1
         if self.accepted[request_id]:
