@@ -1,0 +1,227 @@
+"""Single steps of the queue: what settles, reports, serves and logs, where a race would hide it."""
+
+import asyncio
+import logging
+import sys
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing
+from typing import Any
+
+import attrs
+import pytest
+
+from esms_async import EsmsError, NotSent, Outcome, OutcomeUnknown, Receipt
+from esms_async._model.errors import ConfigurationError, LedgerError
+from esms_async.cli.health import ListenAddress, WorkerMetrics, serving
+from esms_async.cli.queue_views import look_at
+from esms_async.cli.queued import StreamSender
+from esms_async.cli.worker import JsonLines
+from esms_async.ledger import RedisLedger
+from esms_async.ledger.transitions import ONE_MORE_ATTEMPT
+from esms_async.queue import MessageQueue, QueueError
+from esms_async.queue.breakers import silence
+from esms_async.queue.ledger import LATER, QueueLedger
+from esms_async.queue.queue import _Run
+from esms_async.queue.streams import QueueDelivery, QueueStreams
+from esms_async.queue.worker import _Prepaid
+from tests.ledger.redis_server import RedisServer
+from tests.queue.support import PATIENCE, Gateway, environment, messages, until, working
+
+DELIVERY = QueueDelivery("esms:queue:otp", "1-1", {})
+
+
+async def test_a_place_that_was_paid_for_is_used_once() -> None:
+    """The first attempt has it, and the next one waits for its own."""
+    places = asyncio.Semaphore(2)
+    prepaid = _Prepaid(places)
+    await prepaid.prepay()
+    async with prepaid:
+        assert not places.locked()
+    async with prepaid:
+        assert places.locked()
+
+
+async def test_an_ending_that_nobody_waits_for_is_made_all_the_same(
+    redis: RedisServer, queue: MessageQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given up by its task, it disturbs no other; a failure reaches those who wait."""
+    failures: list[LedgerError] = []
+
+    async def patiently(call: Callable[[], Awaitable[Any]]) -> Any:
+        if failures:
+            raise failures.pop()
+        return await call()
+
+    async with aclosing(QueueLedger(redis.url, "esms:send:", "w", patiently)) as ledger:
+        await ledger.open()
+        for failure in ([], [LedgerError("away")]):
+            failures += failure
+            given_up = asyncio.create_task(ledger.finish(DELIVERY, LATER))
+            waits = asyncio.create_task(ledger.finish(DELIVERY, LATER))
+            await asyncio.sleep(0)
+            given_up.cancel()
+            await asyncio.wait([given_up, waits])
+            assert given_up.cancelled()
+            assert isinstance(waits.exception(), LedgerError) is bool(failure)
+
+        async def away(*_: object) -> None:
+            raise LedgerError("away")
+
+        monkeypatch.setattr(RedisLedger, "settle", away)
+        assert await ledger.settle("r", 1, ONE_MORE_ATTEMPT) is None
+
+
+async def test_reports_of_others_are_read_over(
+    redis: RedisServer, gateway: Gateway, queue: MessageQueue
+) -> None:
+    """Neither an earlier run's nor an unreadable one is taken for an outcome of this run."""
+    with redis.client() as client:
+        client.xadd("esms:queue:outcomes:b", {"report": "{}"})
+        async with queue.send_many(messages(2), batch="b", concurrency=2) as outcomes:
+            following = asyncio.create_task(anext(outcomes))
+
+            async def waits() -> bool:
+                return await queue.depth() == 2
+
+            await until(waits)
+            client.xadd("esms:queue:outcomes:b", {"report": "{}"})
+            async with working(redis.url, gateway.url):
+                assert (await following).ok
+                assert (await anext(outcomes)).ok
+    await queue.send_many([], batch="b").aclose()
+
+
+async def test_a_run_is_begun_once_and_its_end_reaches_all_who_wait(
+    redis: RedisServer, queue: MessageQueue
+) -> None:
+    """Two that begin together begin one run; one that has given up is passed over."""
+    run = _Run(queue._put, queue._streams, "bulk", "b")
+    sends = [asyncio.create_task(run.send(message)) for message in messages(2)]
+    await until(lambda: len(run._waiting) == 2)
+
+    async def are_there() -> bool:
+        return await queue.depth() == 2
+
+    await until(are_there)
+    assert (await queue._streams.latest_runs(["b"])) == {"b": 1}
+    first, _ = run._waiting.values()
+    first.cancel()
+    await queue._streams.begin_run("b")
+    await asyncio.wait(sends)
+    assert sends[0].cancelled()
+    assert "taken over" in str(sends[1].exception())
+    await run.aclose()
+
+
+async def test_metrics_name_open_breakers(redis: RedisServer, gateway: Gateway) -> None:
+    """Closed twice, a breaker is closed."""
+    async with working(redis.url, gateway.url) as running:
+        worker = running.worker
+        await until(lambda: worker.problems() == [])
+        worker.breakers.trip(silence("nobody listens"))
+        breaker = worker.breakers.open["no answer"]
+        text = (await WorkerMetrics().render(worker)).decode()
+        assert 'esms_queue_breaker_open{breaker="no answer"} 1.0' in text
+        await worker._close(breaker)
+        await worker._close(breaker)
+        assert not worker.breakers.open
+
+
+async def test_a_port_that_is_taken_is_named() -> None:
+    """So is an address that is none."""
+
+    async def nothing() -> bytes:
+        return b""
+
+    async with serving(ListenAddress.parse("127.0.0.1:0"), list, nothing) as port:
+        with pytest.raises(ConfigurationError, match=f"127.0.0.1:{port} can't be used"):
+            async with serving(ListenAddress("127.0.0.1", port), list, nothing):
+                pass
+    for text in ("127.0.0.1", ":80", "a:b", "a:99999", "a:123456"):
+        with pytest.raises(ConfigurationError, match="HOST:PORT"):
+            ListenAddress.parse(text)
+
+
+async def test_another_error_of_the_server_is_no_empty_queue(redis: RedisServer) -> None:
+    """A lane of another type is an error."""
+    async with aclosing(QueueStreams(redis.url, "esms")) as streams:
+        await look_at(streams)
+        with redis.client() as client:
+            client.set("esms:queue:otp", "x")
+        with pytest.raises(QueueError, match="WRONGTYPE"):
+            await look_at(streams)
+        with pytest.raises(QueueError, match="WRONGTYPE"):
+            await streams.make_group("esms:queue:otp")
+
+
+def test_the_log_names_an_error_and_not_its_words() -> None:
+    """They could hold anything."""
+    error = ValueError("686868")
+    record = logging.LogRecord(
+        "esms_async", logging.ERROR, "", 0, "failed", (), (ValueError, error, None)
+    )
+    line = JsonLines().format(record)
+    assert '"error": "ValueError"' in line
+    assert "686868" not in line
+
+
+async def test_a_log_for_a_person_is_text() -> None:
+    """`--log text` writes no JSON."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "esms_async", "worker", "--log", "text"),
+        env=environment("redis://127.0.0.1:1", "http://127.0.0.1:1/"),
+        stderr=asyncio.subprocess.PIPE,
+    )
+    assert process.stderr is not None
+    line = (await asyncio.wait_for(process.stderr.readline(), PATIENCE)).decode()
+    assert " ERROR the queue on Redis" in line
+    process.terminate()
+    await process.communicate()
+    assert process.returncode == 0
+
+
+@attrs.define
+class Stream:
+    """Outcomes that a test gives."""
+
+    outcomes: "asyncio.Queue[Outcome | EsmsError]" = attrs.field(factory=asyncio.Queue)
+
+    def __aiter__(self) -> "Stream":
+        return self
+
+    async def __anext__(self) -> Outcome:
+        outcome = await self.outcomes.get()
+        if isinstance(outcome, EsmsError):
+            raise outcome
+        return outcome
+
+    async def aclose(self, *, cancel: bool = False) -> None:
+        """End it."""
+        assert cancel
+        self.outcomes.put_nowait(EsmsError("closed"))
+
+
+async def test_a_sender_over_a_stream_gives_each_message_its_outcome() -> None:
+    """One that is given up is unknown, and the end of the stream reaches all who wait."""
+    stream = Stream()
+    one, other, late = messages(3)
+    async with StreamSender(lambda _: stream) as sender:
+        given_up = asyncio.create_task(sender.send(one))
+        refused = asyncio.create_task(sender.send(other))
+        await asyncio.sleep(0)
+        stream.outcomes.put_nowait(Outcome(other, error=NotSent(other, (), "refused")))
+        await asyncio.wait([refused])
+        assert isinstance(refused.exception(), NotSent)
+        given_up.cancel()
+        with pytest.raises(asyncio.CancelledError) as caught:
+            await given_up
+        assert isinstance(caught.value.__cause__, OutcomeUnknown)
+        stream.outcomes.put_nowait(Outcome(one, Receipt(one.request_id)))
+        waits, done = (asyncio.create_task(sender.send(each)) for each in (one, other))
+        await asyncio.sleep(0)
+        done.cancel()
+        stream.outcomes.put_nowait(EsmsError("taken over"))
+        await asyncio.wait([waits, done])
+        assert "taken over" in str(waits.exception())
+        with pytest.raises(NotSent, match="taken over"):
+            await sender.send(late)
