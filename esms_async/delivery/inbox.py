@@ -15,7 +15,7 @@ import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
-from types import MappingProxyType, TracebackType
+from types import MappingProxyType
 from typing import Final, Self
 
 import attrs
@@ -182,12 +182,7 @@ class ReportReceiver:
         self._taking = asyncio.create_task(self._take(), name="esms_async ReportReceiver")
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         """Take no more reports, and wait for the handlers under way.
 
         Cancelled meanwhile, it cancels them and gives their reports back.

@@ -6,7 +6,6 @@ import secrets
 import time
 from collections.abc import Coroutine, Mapping, Sequence
 from datetime import UTC, datetime
-from types import TracebackType
 from typing import Final, Self, TypeVar
 
 import attrs
@@ -407,12 +406,7 @@ class Otp:
         await self._open()
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.aclose()
 
     async def _open(self) -> None:
