@@ -1,4 +1,4 @@
-"""Vietnamese mobile numbers: the forms people write, the one kept, and the masked one shown."""
+"""Reads Vietnamese mobile numbers into one form, and masks them."""
 
 import re
 
@@ -11,7 +11,7 @@ _SEPARATORS = re.compile(r"[\s.\-\u2010-\u2015\u2212]+")
 
 
 def normalize_phone(written: str) -> str:
-    """Return a Vietnamese mobile number in the one form that is kept.
+    """Return a Vietnamese mobile number in one form.
 
     Args:
         written: `0…`, `84…`, `+84…` or `0084…`, with spaces, dots or dashes anywhere.
@@ -20,7 +20,7 @@ def normalize_phone(written: str) -> str:
         `0XXXXXXXXX`, ten ASCII digits.
 
     Raises:
-        ValueError: It is no Vietnamese mobile number. The text names the number only masked.
+        ValueError: It is not a Vietnamese mobile number. The text shows it masked.
     """
     if _KEPT.fullmatch(written):
         return written
@@ -34,15 +34,7 @@ def normalize_phone(written: str) -> str:
 
 
 def mask_phone(phone: str) -> str:
-    """Return a phone number with its middle hidden, fit for logs and error texts.
-
-    Args:
-        phone: A number in any form, or whatever stood in its place.
-
-    Returns:
-        For a kept number the first three and last three digits (`090****484`); for anything else
-        only how long it is.
-    """
+    """Return a phone number for logs and errors: `090****484`, or the length of any other text."""
     if _KEPT.fullmatch(phone):
         return f"{phone[:3]}****{phone[-3:]}"
     return f"<{len(phone)} characters>"

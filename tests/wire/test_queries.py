@@ -25,14 +25,14 @@ from esms_async._wire.queries import (
     Query,
     balance_query,
     brandnames_query,
+    check_period,
+    decode,
     price_query,
     receivers_query,
     sent_query,
     status_query,
     templates_query,
     zalo_status_query,
-    check_period,
-    decode,
 )
 from esms_async.codes import RouteKind
 from esms_async.queries import (
