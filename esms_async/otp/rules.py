@@ -517,7 +517,7 @@ def claim(tables: Tables, asked: CodeClaim, now: int) -> Claimed:  # noqa: C901,
 
 
 def settle(tables: Tables, settling: Settling, now: int) -> None:  # noqa: ARG001  # as the others
-    """Record the result of a send. Acceptance is final; other results count for their claim only."""
+    """Record the result of a send. Acceptance is final; the rest counts for its own claim."""
     flow = tables.get("c", settling.bind)
     if flow is None or flow["gid"] != settling.gid or flow["sends"] != settling.number:
         return

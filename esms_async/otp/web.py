@@ -1,7 +1,7 @@
 """Serves start, resend and verify over HTTP without a framework: JSON in, JSON or a problem out.
 
-`esms_async.otp.fastapi` and the aiohttp.web example in the docs use these endpoints. Problems are those of
-RFC 9457, in Vietnamese or English, with two members of their own: `reason` and `attempts_left`.
+`esms_async.otp.fastapi` and the aiohttp.web example in the docs use these endpoints. Problems are
+those of RFC 9457, in Vietnamese or English, with two more members: `reason` and `attempts_left`.
 
 | status | reason |
 |---|---|
@@ -293,7 +293,7 @@ def _phone(data: object) -> str:
 
 
 def _language(header: str | None) -> str:
-    """Return the language, `vi` or `en`, that an Accept-Language header prefers; by default `en`."""
+    """Return `vi` or `en`, as an Accept-Language header prefers; `en` without one."""
     best, chosen = 0.0, "en"
     for each in (header or "").split(","):
         tag, _, weight = each.partition(";")
