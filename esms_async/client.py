@@ -10,9 +10,9 @@ import aiohttp
 import attrs
 
 from esms_async._http.transport import DEFAULT_BASE_URL, Transport
-from esms_async._model.checks import check_count, check_type
+from esms_async._model.checks import check_callback_url, check_count, check_type
 from esms_async._model.errors import ConfigurationError, InvalidMessage, UsageError
-from esms_async._model.messages import Credentials, Message, Receipt, check_callback_url
+from esms_async._model.messages import Credentials, Message, Receipt
 from esms_async._model.results import (
     AccountBrandname,
     Balance,

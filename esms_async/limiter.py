@@ -10,9 +10,9 @@ import attrs
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from esms_async import ConfigurationError, UsageError
 from esms_async._model.backoff import backoff
 from esms_async._model.checks import check_seconds
-from esms_async._model.errors import ConfigurationError, UsageError
 from esms_async._redis import RedisAddress
 
 if TYPE_CHECKING:

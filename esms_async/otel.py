@@ -14,11 +14,17 @@ except ModuleNotFoundError as _error:
         "esms_async.otel needs OpenTelemetry's API: pip install 'esms_async[otel]'"
     ) from None
 
-from esms_async._model.codes import CODES
-from esms_async._model.errors import EsmsError, OutcomeUnknown, Rejected
-from esms_async._model.messages import Attempt, Message, Outcome
-from esms_async._model.version import __version__
-from esms_async._send.events import Hook
+from esms_async import (
+    Attempt,
+    EsmsError,
+    Hook,
+    Message,
+    Outcome,
+    OutcomeUnknown,
+    Rejected,
+    __version__,
+)
+from esms_async.codes import CODES
 
 _NAME: Final = "esms_async"
 # From one millisecond, an answer on this machine, to 30 seconds, the default deadline.

@@ -73,10 +73,6 @@ class InvalidMessage(EsmsError, ValueError):
         return f"{self.field}: {self.problem}"
 
 
-class InvalidReport(EsmsError, ValueError):
-    """A delivery report can't be read."""
-
-
 class SendError(EsmsError):
     """A message was not, or may not have been, accepted by the gateway.
 

@@ -6,10 +6,10 @@ import unicodedata
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta, timezone
 from typing import Final, cast
-from urllib.parse import urlsplit
 
 import attrs
 
+from esms_async._model.checks import check_callback_url
 from esms_async._model.errors import (
     ConfigurationError,
     EsmsError,
@@ -32,7 +32,6 @@ _MOST_PARTS = 255
 _SURELY_FITS = _MOST_PARTS * 33
 # "Send fixed number with cheap price", field campaignid.
 _LONGEST_CAMPAIGN_ID = 254
-_LONGEST_CALLBACK_URL = 2000
 # SendDate has four digits for the year.
 _FIRST_YEAR = 1000
 _LINE_BREAKS_AND_TABS = frozenset("\n\r\t\f")
@@ -132,23 +131,6 @@ def _check_campaign_id(value: str) -> None:
     if not 1 <= len(text) <= _LONGEST_CAMPAIGN_ID or not text.isprintable():
         raise InvalidMessage(
             "campaign_id", f"must be 1 to {_LONGEST_CAMPAIGN_ID} printable characters"
-        )
-
-
-def check_callback_url(value: str) -> None:
-    """Raise InvalidMessage unless a CallbackUrl is an absolute http(s) URL of legal length."""
-    url = _require_str("callback_url", value)
-    try:
-        parts = urlsplit(url)
-        usable = parts.scheme in ("http", "https") and bool(parts.hostname)
-        usable = usable and (parts.port is None or parts.port > 0)
-    except ValueError:
-        usable = False
-    if not usable or not url.isascii() or not url.isprintable() or " " in url:
-        raise InvalidMessage("callback_url", "must be an absolute http:// or https:// URL in ASCII")
-    if len(url) > _LONGEST_CALLBACK_URL:
-        raise InvalidMessage(
-            "callback_url", f"has {len(url)} characters; at most {_LONGEST_CALLBACK_URL} are sent"
         )
 
 

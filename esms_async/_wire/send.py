@@ -16,8 +16,9 @@ from typing import Final, cast
 
 import attrs
 
+from esms_async._model.checks import check_callback_url
 from esms_async._model.errors import InvalidMessage
-from esms_async._model.messages import VIETNAM_TIME, Credentials, Message, check_callback_url
+from esms_async._model.messages import VIETNAM_TIME, Credentials, Message
 from esms_async._model.routes import FIXED_NUMBER, Brandname, FixedNumber, Route, check_fits
 from esms_async._model.templates import Templates
 from esms_async._wire.fields import LONGEST_SMS_ID, as_code, as_sms_id, as_words, find

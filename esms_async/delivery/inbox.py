@@ -20,17 +20,21 @@ from typing import Final, Self
 
 import attrs
 
+from esms_async import LedgerError, Status, UsageError
 from esms_async._model.backoff import backoff
 from esms_async._model.checks import check_count, check_seconds, check_type
-from esms_async._model.errors import InvalidReport, LedgerError, UsageError
-from esms_async._model.messages import Status
-from esms_async._model.results import SmsStatus
 from esms_async._model.tracebacks import traceback_without_values
-from esms_async.delivery.reports import DeliveryReport, report_from_text, report_to_text
+from esms_async.delivery.reports import (
+    DeliveryReport,
+    InvalidReport,
+    report_from_text,
+    report_to_text,
+)
 from esms_async.delivery.signing import CallbackSigner
 from esms_async.ledger.base import Ledger, LedgerReports, UnreadableEntry
 from esms_async.ledger.memory import MemoryLedger
 from esms_async.ledger.transitions import Reason, Settlement, StoredReport
+from esms_async.queries import SmsStatus
 
 OnReport = Callable[[DeliveryReport], Awaitable[None]]
 """The application's handler of a report."""

@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl
 
 import attrs
 
-from esms_async._model.errors import InvalidReport
+from esms_async import EsmsError
 from esms_async._model.phone import mask_phone
 from esms_async._model.request_ids import REQUEST_ID
 
@@ -41,6 +41,10 @@ _OPERATORS: Final[Mapping[str, str]] = {
     "6": "Itel",
     "7": "Reddi",
 }
+
+
+class InvalidReport(EsmsError, ValueError):
+    """A delivery report can't be read."""
 
 
 class DeliveryState(enum.StrEnum):

@@ -11,9 +11,8 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from esms_async._model.checks import check_seconds
-from esms_async._model.errors import ConfigurationError, InvalidMessage
-from esms_async._model.messages import Message, check_callback_url
+from esms_async import ConfigurationError, InvalidMessage, Message
+from esms_async._model.checks import check_callback_url, check_seconds
 from esms_async._model.request_ids import REQUEST_ID
 
 _TWO_DAYS: Final = 48 * 3600.0

@@ -30,7 +30,7 @@ from typing import Any, Final, Literal, Protocol
 
 import attrs
 
-from esms_async._model.errors import EsmsError
+from esms_async import EsmsError
 
 LEASE: Final = 15_000
 """How long a send may take, with its deadline of 12 s, before another process resumes it."""
