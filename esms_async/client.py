@@ -31,7 +31,7 @@ from esms_async._send.retry import RetryBudget, RetryPolicy
 from esms_async._send.send import LedgerSession, Limiter, SendCall, Sender, ViewOptions
 from esms_async._send.stream import SendMany
 from esms_async._wire.queries import (
-    Query,
+    GatewayQuery,
     balance_query,
     brandnames_query,
     check_period,
@@ -507,7 +507,7 @@ class EsmsClient:
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
 
-    async def _query(self, query: Query[_T]) -> _T | None:
+    async def _query(self, query: GatewayQuery[_T]) -> _T | None:
         return await run_query(self._open_sender(), self._options.retry, query)
 
     def _open_sender(self) -> Sender:

@@ -34,7 +34,7 @@ from yarl import URL
 from esms_async._model.errors import ConfigurationError, UsageError
 from esms_async._model.messages import Credentials
 from esms_async._model.version import __version__
-from esms_async._wire.queries import Query, keys
+from esms_async._wire.queries import GatewayQuery, keys
 from esms_async._wire.send import retry_after
 
 _T = TypeVar("_T")
@@ -711,7 +711,7 @@ class Transport:
         )
 
     async def query(
-        self, query: Query[_T], credentials: Credentials, *, time_limit: float
+        self, query: GatewayQuery[_T], credentials: Credentials, *, time_limit: float
     ) -> HttpResponse:
         """Send a query, which changes nothing even if it fails; the time limit is as for `post`.
 

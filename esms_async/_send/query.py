@@ -12,7 +12,7 @@ from esms_async._model.errors import QueryUnanswered
 from esms_async._model.results import SentMessage
 from esms_async._send.retry import Retries, RetryPolicy
 from esms_async._send.send import Sender
-from esms_async._wire.queries import Query, decode, sent_query
+from esms_async._wire.queries import GatewayQuery, decode, sent_query
 
 T = TypeVar("T")
 
@@ -20,8 +20,8 @@ LONGEST_PERIOD: Final = timedelta(days=3)
 """The longest period that one query of the list took until 2024 ("Get the message status")."""
 
 
-async def run_query(sender: Sender, retry: RetryPolicy, query: Query[T]) -> T | None:
-    """Query the gateway until it answers, or the policy gives up.
+async def run_query(sender: Sender, retry: RetryPolicy, query: GatewayQuery[T]) -> T | None:
+    """GatewayQuery the gateway until it answers, or the policy gives up.
 
     The limiter and the retry budget apply to sends only.
 
@@ -59,7 +59,7 @@ async def run_query(sender: Sender, retry: RetryPolicy, query: Query[T]) -> T | 
         retries.next_attempt()
 
 
-async def answered(sender: Sender, retry: RetryPolicy, query: Query[T]) -> T:
+async def answered(sender: Sender, retry: RetryPolicy, query: GatewayQuery[T]) -> T:
     """Run a query for which "not known" is not an answer."""
     answer = await run_query(sender, retry, query)
     assert answer is not None  # noqa: S101  # only a query that may be unknown gets None

@@ -77,7 +77,7 @@ class _Unreadable(Exception):
 
 
 @attrs.frozen
-class Query(Generic[_T_co]):
+class GatewayQuery(Generic[_T_co]):
     """One query. It changes nothing, so it can be repeated at will.
 
     Attributes:
@@ -106,24 +106,24 @@ def keys(credentials: Credentials) -> dict[str, str]:
     return {"ApiKey": credentials.api_key, "SecretKey": credentials.secret_key}
 
 
-def balance_query() -> Query[Balance]:
+def balance_query() -> GatewayQuery[Balance]:
     """Return the query for the balance."""
-    return Query("GetBalance_json", {}, in_body=True, read=_read_balance)
+    return GatewayQuery("GetBalance_json", {}, in_body=True, read=_read_balance)
 
 
-def status_query(sms_id: str) -> Query[SmsStatus]:
+def status_query(sms_id: str) -> GatewayQuery[SmsStatus]:
     """Return the query for the status of an SMSID; raise ConfigurationError if it can't be one."""
 
     def read(answer: _Object) -> SmsStatus:
         return _read_status(answer, sms_id)
 
     fields = {"RefId": _checked(sms_id)}
-    return Query("GetSendStatus", fields, in_body=False, read=read, may_be_unknown=True)
+    return GatewayQuery("GetSendStatus", fields, in_body=False, read=read, may_be_unknown=True)
 
 
-def receivers_query(sms_id: str) -> Query[tuple[Receiver, ...]]:
+def receivers_query(sms_id: str) -> GatewayQuery[tuple[Receiver, ...]]:
     """Return the query for the receivers of an SMSID, checked as for `status_query`."""
-    return Query(
+    return GatewayQuery(
         "GetSmsReceiverStatus_get",
         {"RefId": _checked(sms_id)},
         in_body=False,
@@ -132,22 +132,24 @@ def receivers_query(sms_id: str) -> Query[tuple[Receiver, ...]]:
     )
 
 
-def brandnames_query() -> Query[tuple[AccountBrandname, ...]]:
+def brandnames_query() -> GatewayQuery[tuple[AccountBrandname, ...]]:
     """Return the query for the brandnames of the account."""
-    return Query("GetListBrandname", {}, in_body=False, read=_read_brandnames, keys_in_path=True)
+    return GatewayQuery(
+        "GetListBrandname", {}, in_body=False, read=_read_brandnames, keys_in_path=True
+    )
 
 
-def templates_query(brandname: str) -> Query[Templates]:
+def templates_query(brandname: str) -> GatewayQuery[Templates]:
     """Return the query for the templates of a brandname."""
 
     def read(answer: _Object) -> Templates:
         return Templates(brandname, map(_template, _rows(answer, "BrandnameTemplates")))
 
     fields = {"SmsType": _CUSTOMER_CARE, "Brandname": brandname}
-    return Query("GetTemplate/", fields, in_body=True, read=read)
+    return GatewayQuery("GetTemplate/", fields, in_body=True, read=read)
 
 
-def price_query(message: Message, default: Route) -> Query[Price]:
+def price_query(message: Message, default: Route) -> GatewayQuery[Price]:
     """Return the query for the price of a message; raise ConfigurationError if it has no brandname.
 
     `default` is the route of a message that names none.
@@ -164,22 +166,24 @@ def price_query(message: Message, default: Route) -> Query[Price]:
         "BrandName": route.name,
         "IsUnicode": "1" if message.unicode else "0",
     }
-    return Query("SummaryMultipleMessage_V4_get", fields, in_body=False, read=_read_price)
+    return GatewayQuery("SummaryMultipleMessage_V4_get", fields, in_body=False, read=_read_price)
 
 
-def zalo_status_query(oa_id: str, message_id: str) -> Query[ZaloStatus]:
+def zalo_status_query(oa_id: str, message_id: str) -> GatewayQuery[ZaloStatus]:
     """Return the query for Zalo's status of a message; raise ConfigurationError for a bad id."""
 
     def read(answer: _Object) -> ZaloStatus:
         return _read_zalo_status(answer, message_id)
 
     fields = {"OAID": _checked(oa_id, "oa_id"), "MessageId": _checked(message_id, "message_id")}
-    return Query("GetZaloMessageStatus", fields, in_body=True, read=read, may_be_unknown=True)
+    return GatewayQuery(
+        "GetZaloMessageStatus", fields, in_body=True, read=read, may_be_unknown=True
+    )
 
 
 def sent_query(
     since: datetime, until: datetime, page: int, kind: RouteKind = RouteKind.FIXED
-) -> Query[tuple[SentMessage, ...]]:
+) -> GatewayQuery[tuple[SentMessage, ...]]:
     """Return the query for one page, from 1, of the messages sent by one kind of route.
 
     Both times are aware; `since` is rounded down to a second, `until` up.
@@ -191,7 +195,7 @@ def sent_query(
         "Page": str(page),
         "PageSize": str(PAGE_SIZE),
     }
-    return Query("GetSmsSentData_V2", fields, in_body=True, read=_read_page)
+    return GatewayQuery("GetSmsSentData_V2", fields, in_body=True, read=_read_page)
 
 
 def check_period(since: datetime, until: datetime) -> None:
@@ -208,7 +212,7 @@ def check_period(since: datetime, until: datetime) -> None:
 
 
 def decode(
-    query: Query[T],
+    query: GatewayQuery[T],
     status: int,
     body: bytes,
     credentials: Credentials,
@@ -235,7 +239,7 @@ def decode(
 
 
 def _decode(
-    query: Query[T], status: int, body: bytes, credentials: Credentials, loads: Loads
+    query: GatewayQuery[T], status: int, body: bytes, credentials: Credentials, loads: Loads
 ) -> T | None:
     if is_refusal(status):
         raise QueryRejected(query.operation, code=None, status=status)

@@ -22,7 +22,7 @@ from esms_async import (
 from esms_async._model.messages import VIETNAM_TIME
 from esms_async._model.routes import FIXED_NUMBER
 from esms_async._wire.queries import (
-    Query,
+    GatewayQuery,
     balance_query,
     brandnames_query,
     check_period,
@@ -55,7 +55,7 @@ from tests.factories import API_KEY, CREDENTIALS, JSON_VALUES, SECRET_KEY
 NOON = datetime(2026, 5, 1, 12, tzinfo=VIETNAM_TIME)
 BRAND = Brandname("Baotrixemay")
 MESSAGE = Message("0901888484", "686868 la ma", unicode=True)
-QUERIES: list[Query[object]] = [
+QUERIES: list[GatewayQuery[object]] = [
     balance_query(),
     status_query("d8e0"),
     receivers_query("d8e0"),
@@ -67,7 +67,7 @@ QUERIES: list[Query[object]] = [
 ]
 
 
-def read(query: Query[object], answer: object, status: int = 200) -> object:
+def read(query: GatewayQuery[object], answer: object, status: int = 200) -> object:
     """Decode an answer."""
     return decode(query, status, json.dumps(answer).encode(), CREDENTIALS)
 
@@ -180,7 +180,7 @@ def test_a_page_of_what_was_sent() -> None:
 @pytest.mark.parametrize("value", [7, {}, "none", [None], [[]], ["x"]])
 def test_a_list_that_is_none(name: str, value: object) -> None:
     """Lines are never passed over in silence: anything but a list of objects can't be read."""
-    query: Query[object] = (
+    query: GatewayQuery[object] = (
         sent_query(NOON, NOON, 1) if name == "SentData" else receivers_query("d8e0")
     )
     with pytest.raises(QueryUnanswered, match=name):
@@ -298,7 +298,7 @@ def test_what_is_no_period(since: datetime, until: datetime, problem: str) -> No
 
 @settings(deadline=None)
 @given(st.sampled_from(QUERIES), st.integers(100, 999), st.binary() | JSON_VALUES)
-def test_no_answer_is_too_odd(query: Query[object], status: int, answer: object) -> None:
+def test_no_answer_is_too_odd(query: GatewayQuery[object], status: int, answer: object) -> None:
     """Any bytes and any JSON are read, or raise an error of this package."""
     body = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
     with suppress(QueryError):
@@ -321,7 +321,7 @@ CODES = st.sampled_from(["100", "100", "105", None])
 @settings(deadline=None)
 @given(st.sampled_from(QUERIES), CODES, st.dictionaries(NAMES, JSON_VALUES | ROWS, max_size=4))
 def test_no_field_is_too_odd(
-    query: Query[object], code: str | None, answer: dict[str, object]
+    query: GatewayQuery[object], code: str | None, answer: dict[str, object]
 ) -> None:
     """The same where the fields are those of the gateway, with anything in them."""
     with suppress(QueryError):
