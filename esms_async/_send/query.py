@@ -21,7 +21,7 @@ LONGEST_PERIOD: Final = timedelta(days=3)
 
 
 async def run_query(sender: Sender, retry: RetryPolicy, query: GatewayQuery[T]) -> T | None:
-    """GatewayQuery the gateway until it answers, or the policy gives up.
+    """Query the gateway until it answers, or the policy gives up.
 
     The limiter and the retry budget apply to sends only.
 
