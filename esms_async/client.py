@@ -384,7 +384,7 @@ class EsmsClient:
             brandname: The brandname; its case counts.
 
         Returns:
-            The templates. They can be iterated, `match` tells whether a text fits one, and
+            The templates. Iterate over them; `match` returns whether a text fits one, and
             `EsmsClient(templates=…)` takes them.
 
         Raises:

@@ -221,7 +221,7 @@ class Deadlines:
         return task
 
     def has_expired(self, task: "asyncio.Task[object]") -> bool:
-        """Tell whether a task was cancelled by its deadline."""
+        """Return True if its deadline has cancelled a task."""
         return task in self._expired
 
     def undo_cancellation(self, task: "asyncio.Task[object]", before: int) -> bool:

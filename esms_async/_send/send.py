@@ -455,7 +455,7 @@ class _Send:
 
     @property
     def _is_only_try(self) -> bool:
-        """True where nobody but this send can have tried the message."""
+        """True if only this send can have tried the message."""
         return self._is_fresh and getattr(self.message, "_untried_in", None) == -id(self)
 
     def _check_write(self) -> None:
@@ -984,9 +984,9 @@ class SendCall(Coroutine[Any, Any, Receipt]):
 
 
 def same_message(one: Message, its_default: Route, other: Message, others_default: Route) -> bool:
-    """Tell whether two Messages under one RequestId are the same logical send.
+    """Return True if two Messages with one RequestId are the same logical send.
 
-    Each comes with the route by which it travels if it names none itself.
+    Each comes with its default route.
     """
     if (one.route or its_default) != (other.route or others_default):
         return False

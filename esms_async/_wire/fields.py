@@ -112,5 +112,5 @@ _TRANSIENT_STATUSES: Final = frozenset({408, 425, 429})
 
 
 def is_refusal(status: int) -> bool:
-    """Tell whether an HTTP status refuses a request for good: any 4xx but 408, 425 and 429."""
+    """Return True if an HTTP status refuses a request: any 4xx except 408, 425 and 429."""
     return 400 <= status < 500 and status not in _TRANSIENT_STATUSES

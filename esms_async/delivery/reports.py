@@ -18,7 +18,7 @@ from esms_async import EsmsError
 from esms_async._model.phone import mask_phone
 from esms_async._model.request_ids import REQUEST_ID
 
-# The gateway's own are some 250 characters; those of Zalo, with an error text, may be longer.
+# The gateway's reports have some 250 characters; those for Zalo hold an error text too.
 _LONGEST_QUERY: Final = 8192
 _MOST_PARAMETERS: Final = 64
 _LONGEST_WORD: Final = 200

@@ -457,14 +457,18 @@ class _Pipeline:
     def _command(self, claims: list[_Waiting], acceptances: list[Acceptance]) -> tuple[str, ...]:
         prefix = self._prefix
         keys = [prefix + UNKNOWN_ONES]
-        told = ["" if self._clock is None else repr(self._clock()), self._keep, str(len(claims))]
+        arguments = [
+            "" if self._clock is None else repr(self._clock()),
+            self._keep,
+            str(len(claims)),
+        ]
         for needs, _ in claims:
             keys.append(prefix + needs[0])
-            told.append(needs[1])
+            arguments.append(needs[1])
         for request_id, sms_id, deduplicated, _ in acceptances:
             keys.append(prefix + request_id)
-            told.append(f"{int(deduplicated)}{sms_id or ''}")
-        return ("EVALSHA", script("turn").digest, str(len(keys)), *keys, *told)
+            arguments.append(f"{int(deduplicated)}{sms_id or ''}")
+        return ("EVALSHA", script("turn").digest, str(len(keys)), *keys, *arguments)
 
     def _arrive(
         self, claims: list[_Waiting], acceptances: list[Acceptance], reply: "asyncio.Future[str]"

@@ -505,8 +505,8 @@ def fingerprint(message: Message, key: bytes, default: Route = FIXED_NUMBER) -> 
         mac.update(f"{message.phone}\n{message.content}".encode())
     else:
         params = None if message.params is None else sorted(message.params.items())
-        told = (*attrs.astuple(route), message.phone, message.content, params)
-        mac.update(f"{route.kind}{json.dumps(told)}".encode())
+        sent = (*attrs.astuple(route), message.phone, message.content, params)
+        mac.update(f"{route.kind}{json.dumps(sent)}".encode())
     return name + mac.digest()
 
 
