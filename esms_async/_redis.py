@@ -41,7 +41,7 @@ _NOISE: Final = re.compile(r"user_script:\d+: | script: .*|, with args .*")
 _ABOUT_ONE_ENTRY: Final = re.compile(r"WRONGTYPE|user_script:\d+: |it holds an entry")
 
 _Reply = Any  # What redis-py makes of a reply depends on the command.
-_Job = tuple[tuple[str, ...], "asyncio.Future[_Reply]"]
+_Job = tuple[tuple[str | bytes, ...], "asyncio.Future[_Reply]"]
 
 
 @attrs.frozen
@@ -114,6 +114,7 @@ class RedisBatches:
         name: What the data are called in error texts.
         failure: The error to raise if the server can't be used.
         unreadable: The error to raise if one entry can't be used; None for `failure`.
+        decode: False leaves replies as bytes.
     """
 
     def __init__(
@@ -124,6 +125,7 @@ class RedisBatches:
         name: str = "ledger",
         failure: type[EsmsError] = LedgerError,
         unreadable: type[EsmsError] | None = None,
+        decode: bool = True,
     ) -> None:
         self._address = address
         self._scripts = scripts
@@ -131,14 +133,14 @@ class RedisBatches:
         self._failure = failure
         self._unreadable = failure if unreadable is None else unreadable
         # `_execute` has one time limit a batch; redis-py would make a timer for each reply.
-        self._pool = address.pool(socket_timeout=None)
+        self._pool = address.pool(socket_timeout=None, decode_responses=decode)
         self._client = Redis(connection_pool=self._pool)
         self._idle: list[Connection] = []
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[_Job] = deque()
         self._in_flight: set[asyncio.Task[None]] = set()
 
-    async def run(self, *command: str) -> _Reply:
+    async def run(self, *command: str | bytes) -> _Reply:
         """Run a command and return its reply. Cancelled, it may still take effect.
 
         Raises:
@@ -148,7 +150,7 @@ class RedisBatches:
         """
         return await self.submit(*command)
 
-    def submit(self, *command: str) -> "asyncio.Future[_Reply]":
+    def submit(self, *command: str | bytes) -> "asyncio.Future[_Reply]":
         """Run a command, and return the future of its reply, with the errors of `run`."""
         self.require_loop()
         done: asyncio.Future[_Reply] = self._loop.create_future()
@@ -167,12 +169,16 @@ class RedisBatches:
 
     async def load_scripts(self) -> None:
         """Load the scripts into the server; raise `failure` if it refuses."""
+        # Through the connections of the batches, which may be all that the pool allows.
+        jobs: list[_Job] = [
+            (("SCRIPT LOAD", script.text), self._loop.create_future()) for script in self._scripts
+        ]
         try:
             async with asyncio.timeout(self._address.timeout):
-                for script in self._scripts:
-                    await self._client.script_load(script.text)
+                await self._send(jobs)
         except Exception as error:  # noqa: BLE001  # whatever it is, the caller must learn it
             raise self.error(error) from None
+        await asyncio.gather(*(done for _, done in jobs))
 
     async def aclose(self) -> None:
         """Run the commands that wait, and close the connections."""

@@ -46,9 +46,7 @@ _GATEWAY_REMEMBERS: Final = timedelta(hours=24)
 _NO_CLAIM: Final = 0
 
 # The list also shows refused messages, and those that await approval may still be refused.
-_TAKEN: Final = frozenset(
-    {SendStatus.WAITING, SendStatus.SENDING, SendStatus.FINISHED, SendStatus.SENT}
-)
+_TAKEN: Final = frozenset({SendStatus.WAITING, SendStatus.FINISHED, SendStatus.SENT})
 
 
 class Finding(enum.StrEnum):
