@@ -32,7 +32,7 @@ _SIBLINGS = 8
 _COMMIT_DELAY = 0.001
 
 
-class Batch(Protocol[C_contra]):
+class BatchWork(Protocol[C_contra]):
     """Performs the work of one transaction, on the writer's thread."""
 
     def claim(
@@ -56,7 +56,7 @@ class SqliteWriter(Generic[C]):
     """
 
     def __init__(
-        self, path: Path, connect: Callable[[], sqlite3.Connection], batch: Batch[C]
+        self, path: Path, connect: Callable[[], sqlite3.Connection], batch: BatchWork[C]
     ) -> None:
         self._path = path
         self._connect = connect
