@@ -1,6 +1,7 @@
 """Connects to a Redis server, and sends commands that gather in one turn of the loop together."""
 
 import asyncio
+import functools
 import hashlib
 import re
 from collections import deque
@@ -147,7 +148,10 @@ class RedisBatches:
                 lost; `unreadable`: what is stored under the key can't be used.
             UsageError: This is another event loop than the one that made this object.
         """
-        return await self.submit(*command)
+        reply = self.submit(*command)
+        # Error trackers record the locals of every frame, and a phone number may stand in it.
+        del command
+        return await reply
 
     def submit(self, *command: str) -> "asyncio.Future[_Reply]":
         """Run a command, and return the future of its reply; `run` says what may be raised."""
@@ -168,12 +172,20 @@ class RedisBatches:
 
     async def load_scripts(self) -> None:
         """Have the server keep the scripts; raise `failure` if it does not."""
+        # Over a connection as any other command: the pool may have no further one.
+        jobs: list[_Job] = [
+            (("SCRIPT", "LOAD", script.text), self._loop.create_future())
+            for script in self._scripts
+        ]
         try:
             async with asyncio.timeout(self._address.timeout):
-                for script in self._scripts:
-                    await self._client.script_load(script.text)
+                await self._send(jobs)
         except Exception as error:  # noqa: BLE001  # whatever it is, the caller must learn it
             raise self.error(error) from None
+        finally:
+            refusals = [done.exception() for _, done in jobs if done.done()]
+        for refusal in filter(None, refusals):
+            raise refusal
 
     async def aclose(self) -> None:
         """Run the commands that wait, and close the connections."""
@@ -190,10 +202,13 @@ class RedisBatches:
             batch = [self._waiting.popleft() for _ in range(size)]
             task = self._loop.create_task(self._execute(batch))
             self._in_flight.add(task)
-            task.add_done_callback(self._make_room)
+            task.add_done_callback(functools.partial(self._make_room, batch))
 
-    def _make_room(self, ended: "asyncio.Task[None]") -> None:
+    def _make_room(self, batch: Sequence[_Job], ended: "asyncio.Task[None]") -> None:
         self._in_flight.discard(ended)
+        # A task that is cancelled before its first step never runs.
+        if ended.cancelled():
+            self._fail(batch, RedisError("the command was cancelled before it was sent"))
         self._dispatch()
 
     async def _execute(self, batch: Sequence[_Job]) -> None:
