@@ -22,12 +22,17 @@ from esms_async import (
     ConfigurationError,
     EsmsClient,
     EsmsError,
+    FixedNumber,
     Hook,
     InvalidMessage,
+    LedgerError,
     Message,
     Outcome,
     RetryPolicy,
+    ZaloTemplate,
 )
+from esms_async._model.routes import Route
+from esms_async.ledger import LedgerOptions, RedisLedger
 from esms_async.otel import OpenTelemetryHook
 from tests.factories import API_KEY, CREDENTIALS, SECRET_KEY, a_message
 from tests.http.failures import MAY_HAVE_ARRIVED, name_of
@@ -209,6 +214,41 @@ def test_nothing_secret_is_told_of_an_invalid_message(phone: str, content: str) 
     with pytest.raises(InvalidMessage) as caught:
         Message(phone, content)
     assert_secret(all_words_of(caught.value))
+
+
+@pytest.mark.parametrize(
+    ("message", "route"),
+    [
+        (Message(PHONE, f"{CODE} la ma"), ZaloTemplate("1", "2")),
+        (Message(PHONE, params={"otp": CODE}), FixedNumber()),
+    ],
+    ids=["content", "params"],
+)
+async def test_nothing_secret_is_told_of_a_message_that_does_not_fit_its_route(
+    message: Message, route: Route
+) -> None:
+    """No frame holds the text, which the client refuses because of its default route."""
+    async with EsmsClient(CREDENTIALS, route=route) as client:
+        with pytest.raises(InvalidMessage) as caught:
+            await client.send(message)
+    assert_secret(all_words_of(caught.value))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no Redis server for Windows")
+async def test_nothing_secret_is_told_of_a_claim_that_fails() -> None:
+    """No frame holds what a ledger was to store, also where that is the phone and the text."""
+    from tests.ledger.redis_server import RedisServer  # noqa: PLC0415  # not there on Windows
+
+    options = LedgerOptions(store_phone=True, store_content=True)
+    with RedisServer() as server:
+        url = f"{server.url}?socket_timeout=0.2"
+        async with RedisLedger(url, options=options) as ledger:
+            message = a_message(PHONE, CODE)
+            with server.hung():
+                for age in (None, 1.0):
+                    with pytest.raises(LedgerError) as caught:
+                        await ledger.claim(message, b"a fingerprint", doubt_age=age)
+                    assert_secret(all_words_of(caught.value))
 
 
 @pytest.mark.parametrize(

@@ -148,7 +148,11 @@ class SendEncoder:
                 f'"RequestId":"{message.request_id}"}}'
             ).encode()
         route = message.route or self.route
-        check_fits(route, message.content, message.params)
+        check_fits(
+            route,
+            has_content=message.content is not None,
+            has_params=message.params is not None,
+        )
         if self._templates and isinstance(route, Brandname):
             self._check_template(route, message)
         if self._dumps is None:
