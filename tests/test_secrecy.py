@@ -19,6 +19,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from esms_async import (
+    Brandname,
     ConfigurationError,
     EsmsClient,
     EsmsError,
@@ -28,12 +29,14 @@ from esms_async import (
     LedgerError,
     Message,
     Outcome,
+    QueryError,
     RetryPolicy,
     ZaloTemplate,
 )
 from esms_async._model.routes import Route
 from esms_async.ledger import LedgerOptions, RedisLedger
 from esms_async.otel import OpenTelemetryHook
+from tests.answering import Answering
 from tests.factories import API_KEY, CREDENTIALS, SECRET_KEY, a_message
 from tests.http.failures import MAY_HAVE_ARRIVED, name_of
 from tests.scripted_gateway import Exchange, ScriptedGateway, Step
@@ -231,6 +234,20 @@ async def test_nothing_secret_is_told_of_a_message_that_does_not_fit_its_route(
     async with EsmsClient(CREDENTIALS, route=route) as client:
         with pytest.raises(InvalidMessage) as caught:
             await client.send(message)
+    assert_secret(all_words_of(caught.value))
+
+
+@pytest.mark.parametrize(
+    "answer", [b"%s", b'{"CodeResult":"101","ErrorMessage":"%s"}'], ids=["garbage", "a refusal"]
+)
+async def test_nothing_secret_is_told_of_a_query_that_fails(answer: bytes) -> None:
+    """No frame holds an answer, which may echo what was asked: a phone and a text for a price."""
+    message = Message(PHONE, CODE, route=Brandname("Baotrixemay"))
+    async with Answering(answer % f"{PHONE} {CODE}".encode()) as gateway:
+        async with EsmsClient(CREDENTIALS, base_url=gateway.url, retry=ONE_TRY) as client:
+            with pytest.raises(QueryError) as caught:
+                await client.price(message)
+        assert gateway.asked[0][2]["Content"] == CODE
     assert_secret(all_words_of(caught.value))
 
 

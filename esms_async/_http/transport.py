@@ -727,10 +727,10 @@ class Transport:
     ) -> HttpResponse:
         """Put a question to the gateway, which changes nothing wherever it fails.
 
-        Some questions the gateway takes as GET alone, with the keys in the query. Those who watch
-        an application's requests (traces, instrumentation, the texts of aiohttp's errors) see the
-        URL that a session was asked for. So the keys are added behind that: by a middleware, to
-        the request that is about to leave.
+        Some questions the gateway takes as GET alone, with the keys in the query, and one with a
+        phone number and a text. Those who watch an application's requests (traces, instrumentation,
+        the texts of aiohttp's errors) see the URL that a session was asked for. So the fields are
+        added behind that: by a middleware, to the request that is about to leave.
 
         Args:
             question: The question.
@@ -752,8 +752,7 @@ class Transport:
         if question.in_body:
             body = aiohttp.BytesPayload(question.body(credentials), content_type="application/json")
         else:
-            url = url.with_query(question.fields)
-            middlewares = (*middlewares, _with_keys(credentials, in_path=question.keys_in_path))
+            middlewares = (*middlewares, _with_fields(question, credentials))
         try:
             async with (
                 asyncio.timeout(time_limit),
@@ -842,19 +841,21 @@ class Transport:
         return self._session_post
 
 
-def _with_keys(credentials: Credentials, *, in_path: bool) -> aiohttp.ClientMiddlewareType:
-    """Return a middleware that adds the account's keys to the URL of a request."""
+def _with_fields(
+    question: Question[object], credentials: Credentials
+) -> aiohttp.ClientMiddlewareType:
+    """Return a middleware that adds what is asked, and the account's keys, to a URL."""
     secrets = keys(credentials)
 
     async def add(
         request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
     ) -> aiohttp.ClientResponse:
-        if in_path:
+        if question.keys_in_path:
             written = "/".join(quote(secret, safe="") for secret in secrets.values())
             path = f"{request.url.raw_path}/{written}"
             request.url = request.url.with_path(path, encoded=True)
         else:
-            request.url = request.url.update_query(secrets)
+            request.url = request.url.update_query({**question.fields, **secrets})
         return await handler(request)
 
     return add
