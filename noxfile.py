@@ -131,6 +131,15 @@ def oldest(session: nox.Session) -> None:
     _run_tests(session, "--constraint", str(constraints), marked=FAST_AND_SLOW)
 
 
+@nox.session(python=PYTHONS[0], requires=["wheel"])
+@nox.parametrize("group", ["recipes", "recipe-arq"])
+def recipes(session: nox.Session, group: str) -> None:
+    """Run the recipes for other task queues with the libraries that they are for."""
+    (built,) = map(str, DIST.glob("*.whl"))
+    session.install(*_group("test"), *_group(group), f"{built}[{EXTRAS}]")
+    session.run("python", "-m", "pytest", "-q", "tests/recipes")
+
+
 @nox.session
 def coverage(session: nox.Session) -> None:
     """Combine the coverage of all test sessions, and require every line and branch."""
@@ -179,7 +188,9 @@ def fix(session: nox.Session) -> None:
 @nox.session(default=False, venv_backend="none")
 def dev(session: nox.Session) -> None:
     """Install the package, editable, and every tool into the environment of this nox."""
-    groups = chain.from_iterable(map(_group, PYPROJECT["dependency-groups"]))
+    # arq asks for another redis-py than the rest.
+    names = (name for name in PYPROJECT["dependency-groups"] if name != "recipe-arq")
+    groups = chain.from_iterable(map(_group, names))
     session.run(
         sys.executable, "-m", "pip", "install", "--quiet", "--editable", f".[{EXTRAS}]", *groups
     )

@@ -11,9 +11,10 @@ import attrs
 import click
 from rich.console import Console
 
+from benchmarks.bulk import measure_bulk
 from benchmarks.compare import CALM_KEY, SCENARIOS, Effort, compare
 from benchmarks.contestants import CONTESTANTS
-from benchmarks.distributed import WORKERS, measure_cost
+from benchmarks.distributed import measure_cost
 from benchmarks.machine import describe
 from benchmarks.parts import Thoroughness, measure_parts
 from benchmarks.picture import draw
@@ -146,16 +147,45 @@ def storm_command(*, seed: int, messages: int, quick: bool) -> None:
 @main.command("distributed")
 @_quick
 def distributed_command(*, quick: bool) -> None:
-    """Messages per second of workers on a queue, over those of one process by itself.
+    """Messages per second and CPU of workers on a queue, beside one process with that ledger.
 
-    It starts a NATS and a Redis server of its own.
+    It starts a Redis server of its own.
     """
     with _measuring() as tell:
-        cost = measure_cost(300 if quick else 10_000, choose_cores(), tell)
+        costs = measure_cost(300 if quick else 10_000, choose_cores(), tell)
+    click.echo("\n".join(costs.lines()))
+
+
+@main.command("bulk")
+@click.option("--rows", type=click.IntRange(1), default=50_000, show_default=True, help="Rows.")
+@click.option("--rounds", type=click.IntRange(1), default=5, show_default=True, help="Rounds.")
+@click.option(
+    "--memory",
+    type=click.IntRange(0),
+    default=0,
+    metavar="ROWS",
+    help="Measure the memory at so many rows beside that at 10,000 too, as at 1000000.",
+)
+@_quick
+def bulk_command(*, rows: int, rounds: int, memory: int, quick: bool) -> None:
+    """The command `bulk`, with plan, ledger and results, over a naive script with csv in and out.
+
+    Ratios are of processor time, which other work on the machine moves less than the clock.
+    """
+    with _measuring() as tell:
+        cost = measure_bulk(
+            500 if quick else rows, 1 if quick else rounds, memory, choose_cores(), tell
+        )
+    for name, each in (("naive", cost.naive), ("bulk", cost.bulk), ("rerun", cost.rerun)):
+        per_row = each.cpu / cost.rows * 1e6
+        click.echo(f"{name}: {per_row:.1f} µs of CPU a row, {each.seconds:.2f} s")
     click.echo(
-        f"one process: {cost.local:.0f} messages/s; {WORKERS} workers on NATS and Redis: "
-        f"{cost.distributed:.0f} messages/s; ratio {cost.distributed / cost.local:.2f}"
+        f"bulk over naive: {cost.ratio:.2f} by CPU, {cost.ratio_of_seconds:.2f} by the clock; "
+        f"rerun: {cost.rerun_rate:,.0f} rows/s of CPU beyond a start of {cost.start.cpu:.2f} s"
     )
+    if cost.few is not None and cost.many is not None:
+        grown = (cost.many - cost.few) / 1e6
+        click.echo(f"memory: {grown:.0f} MB more at {memory:,} rows than at 10,000")
 
 
 @main.command("reports")

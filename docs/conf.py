@@ -67,7 +67,7 @@ _OUTSIDE = "|".join(
 nitpick_ignore = [("std:option", "--secret-key")]
 nitpick_ignore_regex = [
     ("py:obj", ".*"),
-    ("py:.*", rf"({_OUTSIDE}|redis|starlette|taskiq|tenacity)(\..+)?"),
+    ("py:.*", rf"({_OUTSIDE}|redis|starlette|tenacity)(\..+)?"),
     ("py:.*", "|".join(dir(builtins))),
 ]
 

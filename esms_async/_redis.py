@@ -42,7 +42,7 @@ _NOISE: Final = re.compile(r"user_script:\d+: | script: .*|, with args .*")
 _ABOUT_ONE_ENTRY: Final = re.compile(r"WRONGTYPE|user_script:\d+: |it holds an entry")
 
 _Reply = Any  # What redis-py makes of a reply depends on the command.
-_Job = tuple[tuple[str, ...], "asyncio.Future[_Reply]"]
+_Job = tuple[tuple[str | bytes, ...], "asyncio.Future[_Reply]"]
 
 
 @attrs.frozen
@@ -115,6 +115,7 @@ class RedisBatches:
         name: What is kept there, for error texts.
         failure: The error to raise when the server can't be used.
         unreadable: The error to raise when one entry can't be used; None for `failure`.
+        decode: False leaves replies as bytes.
     """
 
     def __init__(
@@ -125,6 +126,7 @@ class RedisBatches:
         name: str = "ledger",
         failure: type[EsmsError] = LedgerError,
         unreadable: type[EsmsError] | None = None,
+        decode: bool = True,
     ) -> None:
         self._address = address
         self._scripts = scripts
@@ -133,14 +135,14 @@ class RedisBatches:
         self._unreadable = failure if unreadable is None else unreadable
         # One limit for a whole batch: redis-py makes a task for the writing, and a timer for each
         # reply.
-        self._pool = address.pool(socket_timeout=None)
+        self._pool = address.pool(socket_timeout=None, decode_responses=decode)
         self._client = Redis(connection_pool=self._pool)
         self._idle: list[Connection] = []
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[_Job] = deque()
         self._in_flight: set[asyncio.Task[None]] = set()
 
-    async def run(self, *command: str) -> _Reply:
+    async def run(self, *command: str | bytes) -> _Reply:
         """Run a command and return its reply. Cancelled, it may still take effect.
 
         Raises:
@@ -153,7 +155,7 @@ class RedisBatches:
         del command
         return await reply
 
-    def submit(self, *command: str) -> "asyncio.Future[_Reply]":
+    def submit(self, *command: str | bytes) -> "asyncio.Future[_Reply]":
         """Run a command, and return the future of its reply; `run` says what may be raised."""
         self.require_loop()
         done: asyncio.Future[_Reply] = self._loop.create_future()
@@ -172,20 +174,16 @@ class RedisBatches:
 
     async def load_scripts(self) -> None:
         """Have the server keep the scripts; raise `failure` if it does not."""
-        # Over a connection as any other command: the pool may have no further one.
+        # By the connections of the batches: they may hold all that the pool allows.
         jobs: list[_Job] = [
-            (("SCRIPT", "LOAD", script.text), self._loop.create_future())
-            for script in self._scripts
+            (("SCRIPT LOAD", script.text), self._loop.create_future()) for script in self._scripts
         ]
         try:
             async with asyncio.timeout(self._address.timeout):
                 await self._send(jobs)
         except Exception as error:  # noqa: BLE001  # whatever it is, the caller must learn it
             raise self.error(error) from None
-        finally:
-            refusals = [done.exception() for _, done in jobs if done.done()]
-        for refusal in filter(None, refusals):
-            raise refusal
+        await asyncio.gather(*(done for _, done in jobs))
 
     async def aclose(self) -> None:
         """Run the commands that wait, and close the connections."""

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import time
 from collections import deque
+from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, cast
 
@@ -18,25 +19,48 @@ from esms_async._redis import RedisAddress
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
+    from contextlib import AbstractAsyncContextManager
 
 _logger = logging.getLogger("esms_async")
 
 _FIRST_PAUSE: Final = 0.05
 _LONGEST_PAUSE: Final = 1.0
 _DEFAULT_BURST_SECONDS: Final = 0.1
+# Those behind reserve no place further ahead than so many µs, and get one place in so many at
+# least.
+_HORIZON: Final = "100000"
+_ONE_IN: Final = "10"
 
-# The generic cell rate algorithm without credit for idle time: the key holds when the next place
-# is due, in µs of the server's clock. The answer is how far ahead the first of the places is.
+# The generic cell rate algorithm without credit for idle time: the first key holds when the next
+# place is due, in µs of the server's clock. The answer is how many places were given, and how far
+# ahead the first of them is. Those behind get no place beyond a horizon; in a row that stays
+# full they get one place in so many, for which the second key holds when it is due.
 _RESERVE: Final = """
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
+local count, interval = tonumber(ARGV[1]), tonumber(ARGV[2])
 local first = math.max(tonumber(redis.call('GET', KEYS[1]) or '0'), now)
-local following = first + ARGV[1] * ARGV[2]
+if KEYS[2] then
+  local horizon, one_in = tonumber(ARGV[3]), tonumber(ARGV[4])
+  local room = math.floor((now + horizon - first) / interval) + 1
+  if room < 1 then
+    local due = tonumber(redis.call('GET', KEYS[2]) or '0')
+    if due > now then
+      return {0, string.format('%.0f', math.min(first - horizon, due) - now)}
+    end
+    room = 1
+  end
+  count = math.min(count, room)
+  local due = now + interval * one_in
+  local kept = math.ceil(interval * one_in / 1000) + 1000
+  redis.call('SET', KEYS[2], string.format('%.0f', due), 'PX', string.format('%.0f', kept))
+end
+local following = first + count * interval
 redis.call(
   'SET', KEYS[1], string.format('%.0f', following),
   'PX', string.format('%.0f', math.ceil((following - now) / 1000) + 1000)
 )
-return string.format('%.0f', first - now)
+return {count, string.format('%.0f', first - now)}
 """
 
 
@@ -69,6 +93,10 @@ class RedisLimiter:
     NotSent. A server that forgets the row when it restarts gives out again the places that
     processes still hold, `burst` of each process at most.
 
+    `behind` is a second limiter in the same row, for what may wait: it takes no place further
+    than 0.1 seconds ahead, so what waits in front finds one soon. One place in ten is always its
+    own.
+
     Give it to `EsmsClient(limiter=...)` of any number of clients in one event loop. It connects
     when it is first waited for; whoever made it closes it, as `contextlib.aclosing` does.
 
@@ -93,16 +121,80 @@ class RedisLimiter:
         if not key:
             raise ConfigurationError("key must not be empty")
         self._address = RedisAddress(url)
-        self._interval = 1 / rate
-        self._tolerance = burst / rate
+        self._server: Redis | None = None
+        self._front = _Row(self._reserve, 1 / rate, burst, (key,))
+        self._behind = _Row(self._reserve, 1 / rate, burst, (key, f"{key}:behind"))
+
+    @property
+    def behind(self) -> "AbstractAsyncContextManager[None]":
+        """The limiter for what may wait; it closes with this one."""
+        return self._behind
+
+    async def __aenter__(self) -> None:
+        await self._front.__aenter__()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Leave at once: a place is used up by what begins in it."""
+
+    async def aclose(self) -> None:
+        """Close the connection; those who still wait get UsageError."""
+        for row in (self._front, self._behind):
+            await row.aclose()
+        server, self._server = self._server, None
+        if server is not None:
+            await server.connection_pool.disconnect()
+
+    async def _reserve(
+        self, count: int, interval: float, keys: tuple[str, ...]
+    ) -> tuple[int, float]:
+        """Reserve places in a row; return how many, and in how many seconds the first is due.
+
+        Raises:
+            _Away: The server can't be used.
+        """
+        if self._server is None:
+            self._server = Redis(connection_pool=self._address.pool())
+        more = (_HORIZON, _ONE_IN) if len(keys) > 1 else ()
+        reply = self._server.eval(
+            _RESERVE, len(keys), *keys, str(count), repr(interval * 1e6), *more
+        )
+        try:
+            given, ahead = await cast("Awaitable[tuple[int, str]]", reply)
+        except (RedisError, OSError) as error:
+            raise _Away(
+                f"on Redis {self._address} can't be used ({type(error).__name__})"
+            ) from None
+        return int(given), int(ahead) / 1e6
+
+
+class _Away(Exception):
+    """The server can't be used now."""
+
+
+_Reserve = Callable[[int, float, tuple[str, ...]], "Awaitable[tuple[int, float]]"]
+
+
+class _Row:
+    """Those of this process who wait for a place, and the places that are reserved for them."""
+
+    def __init__(
+        self, reserve: _Reserve, interval: float, burst: float, keys: tuple[str, ...]
+    ) -> None:
+        self._ask = reserve
+        self._closed = False
+        self._interval = interval
+        self._tolerance = burst * interval
         self._most_at_once = max(1, int(burst))
-        self._key = key
+        self._keys = keys
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._places: deque[_Place] = deque()
         self._clerk: asyncio.Task[None] | None = None
-        self._server: Redis | None = None
         self._failures = 0
-        self._closed = False
 
     async def __aenter__(self) -> None:
         if self._closed:
@@ -123,7 +215,7 @@ class RedisLimiter:
         """Do nothing: a place is used up when the attempt begins."""
 
     async def aclose(self) -> None:
-        """Close the connection; those who still wait get UsageError."""
+        """Give no more places; those who still wait get UsageError."""
         self._closed = True
         if self._clerk is not None:
             self._clerk.cancel()
@@ -131,9 +223,6 @@ class RedisLimiter:
         for turn in self._waiting:
             if not turn.done():
                 turn.set_exception(UsageError("the RedisLimiter was closed"))
-        server, self._server = self._server, None
-        if server is not None:
-            await server.connection_pool.disconnect()
 
     async def _serve(self) -> None:
         """Give a place to each who waits, in turn, until nobody does."""
@@ -170,26 +259,18 @@ class RedisLimiter:
         count = min(len(self._waiting), self._most_at_once)
         asked = time.monotonic()
         try:
-            ahead = await self._ask(count)
-        except (RedisError, OSError) as error:
-            _logger.warning(
-                "the limiter on Redis %s can't be used (%s); sends wait for it",
-                self._address,
-                type(error).__name__,
-            )
+            given, ahead = await self._ask(count, self._interval, self._keys)
+        except _Away as error:
+            if not self._failures:
+                _logger.warning("the limiter %s; sends wait for it", error)
             self._failures += 1
             pause = backoff(self._failures, first=_FIRST_PAUSE, longest=_LONGEST_PAUSE)
             await asyncio.sleep(pause)
             return
         told = time.monotonic()
         self._failures = 0
-        offsets = (ahead + number * self._interval for number in range(count))
+        if not given:
+            # The row in front is full for so long.
+            await asyncio.sleep(max(ahead, self._interval))
+        offsets = (ahead + number * self._interval for number in range(given))
         self._places.extend(_Place(told + offset, asked + offset) for offset in offsets)
-
-    async def _ask(self, count: int) -> float:
-        """Ask the server for some places; return in how many seconds the first is due."""
-        if self._server is None:
-            self._server = Redis(connection_pool=self._address.pool())
-        interval = repr(self._interval * 1e6)
-        reply = self._server.eval(_RESERVE, 1, self._key, str(count), interval)
-        return int(await cast("Awaitable[str]", reply)) / 1e6

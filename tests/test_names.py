@@ -8,7 +8,7 @@ from pathlib import Path
 import esms_async
 
 _PACKAGE = Path(esms_async.__file__).parent
-# These names are also held by cli/, workers/ or ledger/handover.py, which their owners rework.
+# These names are also held by cli/ or ledger/handover.py, which their owners rework.
 _STILL_TWICE = frozenset({"Answer", "Outcomes"})
 
 

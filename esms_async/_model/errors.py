@@ -284,7 +284,8 @@ def _rejection_reason(
     words = f"rejected with code {code}: {row.meaning}"
     if kind is not None and row.routes and kind not in row.routes:
         words += f" (no page lists it for the route {kind}, only for {', '.join(row.routes)})"
-    return f"{words}; the gateway says {detail!r}" if detail else words
+    is_said = not detail or detail.strip().rstrip(".").casefold() == row.meaning.casefold()
+    return words if is_said else f"{words}; the gateway says {detail!r}"
 
 
 def _restore(kind: type[_E], args: tuple[Any, ...], state: dict[str, Any]) -> _E:

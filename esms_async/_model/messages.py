@@ -19,7 +19,7 @@ from esms_async._model.errors import (
 )
 from esms_async._model.phone import mask_phone, normalize_phone
 from esms_async._model.request_ids import REQUEST_ID, new_request_id
-from esms_async._model.routes import Params, Route, check_fits, check_route
+from esms_async._model.routes import Params, Route, check_fits, check_route, parse_route
 from esms_async._model.text import foreign_characters, measure, needs_unicode, normalize_text
 
 VIETNAM_TIME: Final = timezone(timedelta(hours=7), "Vietnam")
@@ -180,6 +180,48 @@ def _check_time(field: str, value: object) -> None:
         raise InvalidMessage(field, f"lies outside the years {_FIRST_YEAR} to 9999 in Vietnam")
 
 
+# The form that `Message.to_dict` writes. A reader takes it and every earlier one.
+_DICT_VERSION: Final = 1
+_TIMES: Final = ("send_at", "expires_at")
+_REQUIRED: Final = ("phone", "request_id")
+_OPTIONAL: Final = (
+    *("content", "unicode", "params", "route", "campaign_id", "callback_url"),
+    *_TIMES,
+)
+
+
+def _checked_fields(fields: object) -> dict[str, object]:
+    """Return the arguments of a Message that was written down; refuse what is not one."""
+    if not isinstance(fields, Mapping):
+        raise InvalidMessage("message", f"must be a mapping, not {type(fields).__name__}")
+    given = dict(cast("Mapping[str, object]", fields))
+    version = given.pop("version", None)
+    if version != _DICT_VERSION or isinstance(version, bool):
+        raise InvalidMessage(
+            "version", f"must be {_DICT_VERSION}; a later release of esms_async wrote it, or none"
+        )
+    if missing := [name for name in _REQUIRED if given.get(name) is None]:
+        raise InvalidMessage(missing[0], "is missing")
+    if given.keys() - {*_REQUIRED, *_OPTIONAL}:
+        raise InvalidMessage("message", "holds a field that this release of esms_async lacks")
+    if (route := given.get("route")) is not None:
+        try:
+            given["route"] = parse_route(_require_str("route", route))
+        except ConfigurationError:
+            raise InvalidMessage("route", "is not a route, as str(route) writes it") from None
+    for name in _TIMES:
+        if given.get(name) is not None:
+            given[name] = _read_time(name, given[name])
+    return given
+
+
+def _read_time(field: str, value: object) -> datetime:
+    try:
+        return datetime.fromisoformat(cast("str", value))
+    except (TypeError, ValueError):
+        raise InvalidMessage(field, "is not a time in ISO 8601") from None
+
+
 class _Mark:
     """A place for a mark that no copy, pickle or JSON of a Message carries."""
 
@@ -286,6 +328,50 @@ class Message(_Mark):
     def __repr__(self) -> str:
         route = "" if self.route is None else f", route={self.route!r}"
         return f"Message(phone={mask_phone(self.phone)!r}, request_id={self.request_id!r}{route})"
+
+    def to_dict(self) -> dict[str, object]:
+        """Return the message as values that JSON takes, for a queue or a task of your own.
+
+        It holds the phone and the text. `from_dict` makes the same Message of it, in this release
+        and later ones.
+        """
+        fields: dict[str, object] = {
+            "version": _DICT_VERSION,
+            "request_id": self.request_id,
+            "phone": self.phone,
+        }
+        if self.params is None:
+            fields |= {"content": self.content, "unicode": self.unicode}
+        else:
+            fields["params"] = dict(self.params)
+        if self.route is not None:
+            fields["route"] = str(self.route)
+        for name in ("campaign_id", "callback_url"):
+            if (value := getattr(self, name)) is not None:
+                fields[name] = value
+        for name in _TIMES:
+            if (moment := getattr(self, name)) is not None:
+                fields[name] = moment.isoformat()
+        return fields
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, object]) -> "Message":
+        """Return the message that `to_dict` gave, with every field checked.
+
+        Args:
+            fields: What `to_dict` gave, as JSON carried it.
+
+        Raises:
+            InvalidMessage: It is something else, or a later release wrote it; the error names the
+                field.
+        """
+        given = _checked_fields(fields)
+        try:
+            return cls(cast("str", given.pop("phone")), **given)  # type: ignore[arg-type]  # checked there
+        except InvalidMessage as error:
+            # Error trackers record the locals of every frame.
+            del fields, given
+            raise error.with_traceback(None) from None
 
     def renewed(self) -> "Message":
         """Return the same text to the same phone as a new logical send.

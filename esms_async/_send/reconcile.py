@@ -47,9 +47,7 @@ _GATEWAY_REMEMBERS: Final = timedelta(hours=24)
 _NO_CLAIM: Final = 0
 
 # A refused message may be listed too, and one that is composed or awaits approval may still be.
-_TAKEN: Final = frozenset(
-    {SendStatus.WAITING, SendStatus.SENDING, SendStatus.FINISHED, SendStatus.SENT}
-)
+_TAKEN: Final = frozenset({SendStatus.WAITING, SendStatus.FINISHED, SendStatus.SENT})
 
 
 class Finding(enum.StrEnum):

@@ -113,7 +113,6 @@ class SendEncoder:
         # A message of such an encoder that sets nothing of its own is written in one piece.
         self._is_bare = (
             self._callback_url is None
-            and not self._trackable
             and self._dumps is None
             and not route.takes_params
             and not (isinstance(route, Brandname) and route.name in self._templates)
@@ -142,10 +141,12 @@ class SendEncoder:
             and (content := message.content) is not None
         ):
             # What nearly every message holds; only the content can need an escape.
+            request_id = message.request_id
+            campaign = f',"campaignid":"{request_id}"' if self._trackable else ""
             return (
                 f'{self._head}{message.phone}","Content":{_quote(content)},'
                 f'"IsUnicode":"{"1" if message.unicode else "0"}",'
-                f'"RequestId":"{message.request_id}"}}'
+                f'"RequestId":"{request_id}"{campaign}}}'
             ).encode()
         route = message.route or self.route
         check_fits(

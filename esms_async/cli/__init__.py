@@ -1,5 +1,6 @@
 """The command `esms-async`, which needs the extra `cli`."""
 
+import gc
 import sys
 
 _EXTRA = {"aiolimiter", "click", "rich"}
@@ -17,4 +18,6 @@ def main() -> int:
         return 2
     except KeyboardInterrupt:
         return 130
+    # What was imported stays to the end: the collector need not go through it again and again.
+    gc.freeze()
     return run(sys.argv[1:])

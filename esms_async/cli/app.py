@@ -11,29 +11,27 @@ from esms_async._model.version import __version__
 from esms_async.cli import account, brandname
 from esms_async.cli.again import command_line
 from esms_async.cli.brandname import check as check_texts
-from esms_async.cli.bulk import bulk
+from esms_async.cli.bulk import BulkOptions, bulk, default_batch
+from esms_async.cli.bulk import dry_run as check_rows
 from esms_async.cli.completion import completion_script
-from esms_async.cli.dry_run import dry_run as check_rows
-from esms_async.cli.emulator import emulator_options, serve
 from esms_async.cli.errors import ExitCode, InputError
 from esms_async.cli.gateway import GatewayChoice
 from esms_async.cli.interrupt import interruptible
-from esms_async.cli.job import BulkOptions, default_batch
 from esms_async.cli.ledger_choice import choose_ledger, is_url
 from esms_async.cli.ledger_commands import ledger_group
-from esms_async.cli.lines import require_standard_input
 from esms_async.cli.options import (
     PATH,
     Command,
     brandname_option,
-    debug_option,
     gateway_options,
     read_params,
     read_route,
 )
+from esms_async.cli.queue_commands import queue_group, worker_command
 from esms_async.cli.queued import awaited_rows, bulk_by_queue
 from esms_async.cli.rate import Rate
 from esms_async.cli.reports import reports_group
+from esms_async.cli.rows import Template
 from esms_async.cli.running import (
     NAME,
     check_standard_streams,
@@ -42,13 +40,32 @@ from esms_async.cli.running import (
     standard_output_failed,
 )
 from esms_async.cli.screen import Screen
-from esms_async.cli.send import SendOptions, send
-from esms_async.cli.template import Template, column_name
-from esms_async.cli.worker import worker
+from esms_async.cli.send import OneMessage, send
+from esms_async.cli.spreadsheet import column_name, require_standard_input
+
+
+class _CommandGroup(click.Group):
+    """The commands; the one that runs an emulator is imported when it is asked for.
+
+    Importing the emulator takes as long as everything else.
+    """
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return a command by its name."""
+        if cmd_name == "emulator":
+            from esms_async.cli.emulator import emulator_command  # noqa: PLC0415  # see above
+
+            return emulator_command
+        return super().get_command(ctx, cmd_name)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of the commands."""
+        return sorted([*super().list_commands(ctx), "emulator"])
 
 
 @click.group(
     name=NAME,
+    cls=_CommandGroup,
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -60,7 +77,7 @@ def _group(ctx: click.Context) -> int:
     Set the keys in ESMS_API_KEY and ESMS_SECRET_KEY; --emulator needs none.
 
     Exit codes: 0 all accepted, 1 some not, 2 wrong use or unreadable input, 3 the gateway refuses
-    the account, 130 interrupted.
+    the account, 4 the gateway can't be reached, 130 interrupted.
     """
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help(), err=True)
@@ -69,11 +86,22 @@ def _group(ctx: click.Context) -> int:
 
 @_group.command("bulk", cls=Command, short_help="Send a message to every row of a file.")
 @click.argument("file", type=PATH)
+@click.option("--content", metavar="TEXT", help="Text, like '{code} is it' [default: a column].")
+@click.option("--phone-column", metavar="COLUMN", help="Column of the phone [default: found].")
+@click.option("--content-column", metavar="COLUMN", help="Column of the text [default: found].")
+@click.option("--brandname", metavar="NAME", help="Send by this brandname.")
 @click.option(
-    "--content", metavar="TEXT", help="Text, like '{code} is it' [default: column content]."
+    "--route", "route_text", metavar="ROUTE", help="Route [default: ESMS_ROUTE, or fixed]."
+)
+@click.option(
+    "--param",
+    "params",
+    multiple=True,
+    metavar="NAME=COLUMN",
+    help="Parameter of a Zalo template; repeatable [default: every column].",
 )
 @click.option("--batch", metavar="NAME", help="Name of the batch [default: name of FILE].")
-@click.option("--key", metavar="COLUMN", help="Column that identifies a row.")
+@click.option("--key", metavar="COLUMN", help="Column that identifies a row [default: the phone].")
 @click.option(
     "--concurrency",
     type=click.IntRange(1, 500),
@@ -84,19 +112,38 @@ def _group(ctx: click.Context) -> int:
 )
 @click.option("--rate", metavar="N", help="Most requests a second, or a minute: 600/m.")
 @click.option("--ledger", type=PATH, metavar="PATH", help="Ledger [default: FILE.ledger].")
-@click.option("--no-ledger", is_flag=True, help="Keep no ledger; a later run sends all again.")
+@click.option(
+    "--no-ledger", is_flag=True, help="Keep no ledger; a later run sends every row again."
+)
 @click.option("--retry-rejected", is_flag=True, help="Send rows again that were rejected.")
+@click.option("--template-changed", is_flag=True, help="Send a new text to rows that nobody got.")
+@click.option("--allow-duplicates", is_flag=True, help="Send rows that repeat phone and text.")
+@click.option("--allow-again", is_flag=True, help="Send a phone further texts of the batch.")
+@click.option(
+    "--stop-after",
+    type=click.IntRange(0),
+    default=50,
+    metavar="N",
+    show_default=True,
+    help="Stop after N rows in a row that could not leave; 0 never stops.",
+)
 @click.option(
     "--results", type=PATH, metavar="OUT", help="Write every row to OUT.csv or OUT.jsonl."
 )
-@click.option("--broker", metavar="URL", help="Let the workers of a queue send.")
+@click.option("--queue", metavar="URL", help="Let the workers of a queue send.")
 @click.option("--dry-run", is_flag=True, help="Check and measure every row; send nothing.")
-@click.option("--quiet", is_flag=True, help="Hide progress and refused rows.")
+@click.option("--yes", is_flag=True, help="Send without a question.")
+@click.option("--quiet", is_flag=True, help="Hide the plan, the progress and the reasons.")
 @gateway_options
 def _bulk(
     *,
     file: str,
     content: str | None,
+    phone_column: str | None,
+    content_column: str | None,
+    brandname: str | None,
+    route_text: str | None,
+    params: tuple[str, ...],
     batch: str | None,
     key: str | None,
     concurrency: int,
@@ -104,15 +151,23 @@ def _bulk(
     ledger: str | None,
     no_ledger: bool,
     retry_rejected: bool,
+    template_changed: bool,
+    allow_duplicates: bool,
+    allow_again: bool,
+    stop_after: int,
     results: str | None,
-    broker: str | None,
+    queue: str | None,
     dry_run: bool,
+    yes: bool,
     quiet: bool,
     choice: GatewayChoice,
     as_json: bool,
     debug: bool,
 ) -> int:
-    """Send to every row of FILE, CSV or JSON Lines; - is standard input."""
+    """Send a message to every row of FILE: CSV, TSV, JSON Lines or .xlsx; - is standard input.
+
+    At a terminal it shows the plan and asks before it sends.
+    """
     context = click.get_current_context()
 
     def job(screen: Screen) -> Coroutine[object, object, ExitCode]:
@@ -122,14 +177,18 @@ def _bulk(
         name = batch or default_batch(file)
         # A text without a field is what is sent, and a URL may hold a password.
         secret = (template is not None and not template.fields) or is_url(ledger or "")
-        secret = secret or "@" in (broker or "")
+        secret = secret or "@" in (queue or "")
         options = BulkOptions(
             file=file,
             template=template,
+            phone_column=phone_column,
+            content_column=content_column,
+            route=read_route(route_text, brandname),
+            params=params,
             key=None if key is None else column_name(key),
             batch=name,
             batch_is_new=batch_is_new,
-            concurrency=concurrency if broker is None else awaited_rows(context),
+            concurrency=concurrency if queue is None else awaited_rows(context),
             rate=None if rate is None else Rate.parse(rate),
             ledger=choose_ledger(
                 file,
@@ -139,9 +198,14 @@ def _bulk(
                 emulator=choice.emulator,
             ),
             retry_rejected=retry_rejected,
+            template_changed=template_changed,
+            allow_duplicates=allow_duplicates,
+            allow_again=allow_again,
+            stop_after=stop_after,
             sandbox=choice.asks_for_sandbox(),
             dry_run=dry_run,
             results=results,
+            yes=yes,
             json=as_json,
             quiet=quiet,
             again=None
@@ -150,8 +214,8 @@ def _bulk(
         )
         if dry_run:
             return interruptible(check_rows(options, screen))
-        if broker is not None:
-            return bulk_by_queue(options, broker, screen)
+        if queue is not None:
+            return bulk_by_queue(options, queue, screen)
         return bulk(options, choice, screen)
 
     return run_job(job, as_json=as_json, debug=debug)
@@ -194,7 +258,7 @@ def _send(
         text = _standard_input() if content == "-" else content
         if text is None and not params:
             raise InputError("give the CONTENT to send, or --param for a Zalo template")
-        options = SendOptions(
+        options = OneMessage(
             phone,
             text,
             read_route(route, brandname),
@@ -338,32 +402,8 @@ def _completion(*, shell: str) -> int:
     return ExitCode.ACCEPTED
 
 
-@_group.command(
-    "emulator",
-    cls=Command,
-    short_help="Run a gateway that sends no SMS.",
-)
-@emulator_options
-@debug_option
-def _emulator(*, debug: bool, **options: object) -> int:
-    """Run a gateway on this machine, from which no SMS leaves, until Ctrl-C.
-
-    The first line is its URL, for ESMS_BASE_URL. Others can read keys on a command line, but not
-    in ESMS_EMULATOR_API_KEY, _SECRET_KEY and _TOKEN.
-    """
-    return run_job(lambda screen: serve(options, screen), as_json=True, debug=debug)
-
-
-@_group.command("worker", cls=Command, short_help="Send the messages of a queue.")
-@debug_option
-def _worker(*, debug: bool) -> int:
-    """Send the messages of a queue until SIGTERM or Ctrl-C.
-
-    Environment variables configure it: ESMS_BROKER_URL, ESMS_LEDGER_URL, ESMS_API_KEY and
-    ESMS_SECRET_KEY; optionally ESMS_BASE_URL, ESMS_QUEUE, ESMS_QUEUE_KEY, ESMS_RATE,
-    ESMS_CONCURRENCY, ESMS_ATTEMPTS and ESMS_DEADLINE. Run one worker for each processor.
-    """
-    return run_job(worker, as_json=False, debug=debug)
+_group.add_command(worker_command)
+_group.add_command(queue_group)
 
 
 def _standard_input() -> str:

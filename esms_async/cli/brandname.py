@@ -18,9 +18,9 @@ from esms_async._model.templates import TemplateMatch
 from esms_async.cli.account import ask_gateway, number
 from esms_async.cli.errors import ExitCode, InputError
 from esms_async.cli.gateway import GatewayChoice
-from esms_async.cli.lines import require_standard_input
+from esms_async.cli.rows import Template
 from esms_async.cli.screen import Screen
-from esms_async.cli.template import Template, column_name
+from esms_async.cli.spreadsheet import column_name, require_standard_input
 from esms_async.client import EsmsClient
 
 _COLUMN: Final = "content"
@@ -228,4 +228,8 @@ def _text(row: int, values: Mapping[str, object], template: Template | None) -> 
         if not isinstance(values.get(field), str | int) or values[field] == "":
             return -row, f"{field} is missing"
     found = {field: str(values[field]) for field in fields}
-    return row, found[_COLUMN] if template is None else template.render(found)
+    return row, (
+        found[_COLUMN]
+        if template is None
+        else template.fill([found[field] for field in template.fields])
+    )

@@ -8,6 +8,8 @@ from typing import Any
 import click
 
 from esms_async.cli.errors import ExitCode
+from esms_async.cli.options import Command, debug_option
+from esms_async.cli.running import run_job
 from esms_async.cli.screen import Screen
 from esms_async.cli.signals import on_signal
 from esms_async.emulator.command import OPTIONS, Option, build
@@ -54,3 +56,15 @@ async def serve(options: Mapping[str, object], screen: Screen) -> ExitCode:
     with on_signal(stopped.set_result, times=1):
         number = await serve_emulator(emulator, stopped, screen.put_line, screen.warn)
     return ExitCode.INTERRUPTED if number == signal.SIGINT else ExitCode.ACCEPTED
+
+
+@click.command("emulator", cls=Command, short_help="Run a gateway that sends no SMS.")
+@emulator_options
+@debug_option
+def emulator_command(*, debug: bool, **options: object) -> int:
+    """Run a gateway on this machine, from which no SMS leaves, until Ctrl-C.
+
+    The first line is its URL, for ESMS_BASE_URL. Others can read keys on a command line, but not
+    in ESMS_EMULATOR_API_KEY, _SECRET_KEY and _TOKEN.
+    """
+    return run_job(lambda screen: serve(options, screen), as_json=True, debug=debug)

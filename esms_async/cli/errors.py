@@ -1,8 +1,9 @@
-"""What ends a command, or refuses one row of its input, and the exit codes."""
+"""What ends a command, and the exit codes."""
 
 import enum
 
-from esms_async._model.errors import EsmsError
+from esms_async import EsmsError
+from esms_async.cli.words import Text
 
 
 class ExitCode(enum.IntEnum):
@@ -16,26 +17,19 @@ class ExitCode(enum.IntEnum):
     """Wrong use, or input that can't be read."""
     ACCOUNT_REJECTED = 3
     """The gateway refused the account, which stopped the job."""
+    UNREACHABLE = 4
+    """The gateway could not be reached, which stopped the job."""
     INTERRUPTED = 130
     """A person, or the system, asked to stop."""
 
 
 class InputError(EsmsError):
-    """A command is used wrongly, or its input can't be read at all."""
-
-
-class InvalidField(EsmsError):
-    """A field of a row does not hold what is needed.
+    """A command is used wrongly, or its input can't be read at all.
 
     Attributes:
-        field: The name of the field.
-        problem: What is wrong with it, without its content.
+        words: What is wrong, in every language of the command; None if it is English alone.
     """
 
-    def __init__(self, field: str, problem: str) -> None:
-        super().__init__(field, problem)
-        self.field = field
-        self.problem = problem
-
-    def __str__(self) -> str:
-        return f"{self.field}: {self.problem}"
+    def __init__(self, problem: str | Text) -> None:
+        super().__init__(str(problem))
+        self.words: Text | None = problem if isinstance(problem, Text) else None

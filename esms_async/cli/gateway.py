@@ -1,24 +1,24 @@
 """The gateway that a command sends to: the real one, another address, or an emulator asked for."""
 
 import os
-from collections import Counter
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import attrs
 
+from esms_async import Route
 from esms_async._http.transport import DEFAULT_BASE_URL
 from esms_async._model.messages import Credentials
 from esms_async._send.retry import RetryPolicy
 from esms_async.cli.errors import InputError
-from esms_async.cli.identity import row_secret
 from esms_async.cli.rate import Rate, Turnstile
-from esms_async.cli.report import GatewayCount
-from esms_async.client import ClientOptions, EsmsClient, route_from_env
-from esms_async.emulator import Emulator, Event
+from esms_async.cli.words import text
+from esms_async.client import ClientOptions, EsmsClient, credentials_from_env, route_from_env
 from esms_async.ledger import Ledger
-from esms_async.testing import EmulatedClient
+
+if TYPE_CHECKING:
+    from esms_async.emulator import Emulator, Event
 
 # The emulator takes any keys, and is never shown those of a real account.
 _EMULATED: Final = Credentials("emulator", "emulator")
@@ -54,9 +54,9 @@ class GatewayChoice:
             InputError: They don't; the error says which.
         """
         if self.emulator and self.base_url is not None:
-            raise InputError("--emulator and --base-url exclude each other")
+            raise InputError(text("emulator_or_url"))
         if not self.emulator and (self.faults or self.seed is not None):
-            raise InputError("--fault and --seed are for --emulator; add it")
+            raise InputError(text("faults_need_emulator"))
 
     def asks_for_sandbox(self, environ: Mapping[str, str] = os.environ) -> bool:
         """Tell whether messages are to be checked and not sent.
@@ -78,6 +78,7 @@ class Connection:
         client: The client.
         url: Where it sends to.
         secret: What the RequestIds of rows without a key are derived with.
+        account_secret: The account's secret key.
         seed: What makes the faults of the emulated gateway repeatable, or None.
         witness: What the emulated gateway saw, or None.
         turnstile: What holds the sends to a rate, or None.
@@ -86,42 +87,46 @@ class Connection:
     client: EsmsClient
     url: str
     secret: str = attrs.field(repr=False)
+    account_secret: str = attrs.field(repr=False)
     seed: int | None = None
     witness: "Witness | None" = None
     turnstile: Turnstile | None = None
 
 
 class Witness:
-    """Counts at the emulated gateway what was accepted, and how much of it should not have been."""
+    """Counts at an emulated gateway what it accepted, and which phones got one text twice.
 
-    def __init__(self, emulator: Emulator) -> None:
-        self._emulator = emulator
+    Attributes:
+        accepted: How many messages it accepted.
+        twice: How many of them reached a phone that had the same text already.
+    """
+
+    def __init__(self, emulator: "Emulator") -> None:
+        self.accepted: int = 0
+        self.twice: int = 0
+        self._seen: set[int] = set()
         self._newest = 0
-        # Acceptances less messages, by RequestId; what has become even is taken out.
-        self._surplus: Counter[str | None] = Counter()
         emulator.subscribe(self._see)
 
-    def expect(self, request_id: str) -> None:
-        """Note that one message with a RequestId is to be sent."""
-        self._count(request_id, -1)
-
-    @property
-    def count(self) -> GatewayCount:
-        """What was accepted so far."""
-        twice = sum(surplus for surplus in self._surplus.values() if surplus > 0)
-        return GatewayCount(self._emulator.mark(), twice)
-
-    def _see(self, event: Event) -> None:
+    def _see(self, event: "Event") -> None:
         message = event.message
-        # A message is told of again when its delivery changes.
-        if message is not None and message.number > self._newest:
-            self._newest = message.number
-            self._count(message.request_id, 1)
+        # An event comes again when the delivery of its message changes.
+        if message is None or message.number <= self._newest:
+            return
+        self._newest = message.number
+        self.accepted += 1
+        got = hash((message.phone, message.content))
+        self.twice += got in self._seen
+        self._seen.add(got)
 
-    def _count(self, request_id: str | None, change: int) -> None:
-        self._surplus[request_id] += change
-        if not self._surplus[request_id]:
-            del self._surplus[request_id]
+
+def row_secret(environ: Mapping[str, str]) -> str:
+    """Return the secret that the RequestIds of rows are derived with.
+
+    Returns:
+        What `ESMS_ROW_SECRET` holds, else the account's secret key; an empty string for neither.
+    """
+    return environ.get("ESMS_ROW_SECRET") or environ.get("ESMS_SECRET_KEY", "")
 
 
 @asynccontextmanager
@@ -131,6 +136,7 @@ async def connect(
     max_connections: int = 1,
     rate: Rate | None = None,
     ledger: Ledger | None = None,
+    route: Route | None = None,
     environ: Mapping[str, str] = os.environ,
 ) -> AsyncGenerator[Connection]:
     """Make a client for the gateway that was chosen, and start an emulator where one was.
@@ -140,6 +146,7 @@ async def connect(
         max_connections: How many connections the client opens, and sends there are, at most.
         rate: How fast it sends, or None for as fast as it can.
         ledger: The client's ledger, or None.
+        route: How messages travel, or None for what ESMS_ROUTE says.
         environ: Where the account's keys are.
 
     Yields:
@@ -158,10 +165,16 @@ async def connect(
     if rate is not None:
         options["limiter"] = turnstile = rate.limiter()
         options["retry"] = rate.allow_for(_PATIENT, max_connections)
+    if route is not None:
+        options["route"] = route
     if choice.sandbox:
         options["sandbox"] = True
     if choice.emulator:
-        options["route"] = route_from_env(environ)
+        options.setdefault("route", route_from_env(environ))
+        # Importing it takes as long as the rest of the command.
+        from esms_async.emulator import Emulator  # noqa: PLC0415
+        from esms_async.testing import EmulatedClient  # noqa: PLC0415
+
         async with (
             Emulator(
                 faults=choice.faults, seed=choice.seed, balance=_ENOUGH_FOR_ANY_FILE
@@ -172,6 +185,7 @@ async def connect(
                 client,
                 emulator.url,
                 _EMULATED.secret_key,
+                _EMULATED.secret_key,
                 emulator.seed,
                 Witness(emulator),
                 turnstile,
@@ -180,4 +194,5 @@ async def connect(
     url = choice.base_url or environ.get("ESMS_BASE_URL") or DEFAULT_BASE_URL
     options["base_url"] = url
     async with EsmsClient.from_env(environ, **options) as client:
-        yield Connection(client, url, row_secret(environ), turnstile=turnstile)
+        account_secret = credentials_from_env(environ).secret_key
+        yield Connection(client, url, row_secret(environ), account_secret, turnstile=turnstile)

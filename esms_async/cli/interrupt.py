@@ -4,16 +4,21 @@ import asyncio
 import itertools
 from collections.abc import Callable, Coroutine, Generator
 from contextlib import contextmanager
-from typing import cast
+from typing import Protocol, cast
 
-from esms_async.cli.delivery import Outcomes
 from esms_async.cli.errors import ExitCode
 from esms_async.cli.running import complain
 from esms_async.cli.screen import Screen
 from esms_async.cli.signals import on_signal
+from esms_async.cli.words import Text, text
 
-_STOPPING = "Stopping: waiting for what is in flight; interrupt again to stop now"
-_STOPPING_NOW = "Stopping now"
+
+class Stop(Protocol):
+    """Ends a stream of sends."""
+
+    def __call__(self, *, cancel: bool = False) -> None:
+        """Begin nothing more; with `cancel` also give up what is in flight."""
+        ...
 
 
 @contextmanager
@@ -51,12 +56,12 @@ async def interruptible(job: Coroutine[object, object, ExitCode]) -> ExitCode:
 
 
 class Stopping:
-    """What an interrupt does to a job: it ends it, or once something is sent halts its stream.
+    """Ends a job at an interrupt, or once something is sent, the stream of its sends.
 
     Attributes:
-        requested: True once there was one.
-        ended_job: True where the job was ended, before anything was sent.
-        on_halt: Called when the stream is halted.
+        requested: True once there was an interrupt.
+        ended_job: True if the job was ended before anything was sent.
+        on_halt: Called when the stream is ended.
     """
 
     def __init__(self, screen: Screen) -> None:
@@ -66,40 +71,32 @@ class Stopping:
         self._screen = screen
         self._silent = False
         self._loop = asyncio.get_running_loop()
-        # It is made inside the job, so that there is one.
+        # It is made inside the job, so there is one.
         self._job = cast("asyncio.Task[object]", asyncio.current_task())
-        self._stream: Outcomes | None = None
-        self._halting: set[asyncio.Task[None]] = set()
+        self._stop: Stop | None = None
 
-    def guard(self, stream: Outcomes) -> None:
-        """Halt a stream from now on, instead of ending the job."""
-        self._stream = stream
+    def guard(self, stop: Stop) -> None:
+        """End a stream from now on, instead of the job."""
+        self._stop = stop
 
     def interrupt(self, count: int) -> None:
         """Stop: the first time once what is in flight has its outcome, the second time now."""
         self.requested = True
-        self.halt(cancel=count > 1)
-        # Last, for where the terminal has gone the words meet nobody.
-        if self._stream is not None:
-            self.say(_STOPPING if count == 1 else _STOPPING_NOW)
-
-    def halt(self, *, cancel: bool = False) -> None:
-        """Have the stream pull nothing more, and with `cancel` give up what is in flight."""
-        if self._stream is None:
+        if self._stop is None:
             self.ended_job = True
             self._job.cancel()
             return
-        halting = asyncio.ensure_future(self._stream.aclose(cancel=cancel))
-        self._halting.add(halting)
-        halting.add_done_callback(self._halting.discard)
+        self._stop(cancel=count > 1)
         self.on_halt()
+        # Last, because nobody may read it any more.
+        self.say(text("stopping" if count == 1 else "stopping_now"))
 
     def break_off(self) -> None:
-        """Stop without a word, for nobody reads it any more. Any thread may call this."""
+        """Stop without a word, because nobody reads it any more. Any thread may call this."""
         self._silent = True
         self._loop.call_soon_threadsafe(self.interrupt, 1)
 
-    def say(self, line: str) -> None:
+    def say(self, line: Text) -> None:
         """Tell the person who interrupted."""
         if not self._silent:
             self._screen.warn(line)

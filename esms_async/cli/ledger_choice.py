@@ -7,12 +7,9 @@ from urllib.parse import urlsplit
 import attrs
 
 from esms_async.cli.errors import InputError
+from esms_async.cli.words import Text, text
 from esms_async.ledger import Ledger, SqliteLedger
 
-_NOT_KEPT = (
-    "No ledger: for 24 hours the gateway refuses (code 124) what it has accepted of this batch; "
-    "run after that, it sends every row anew"
-)
 _REDIS = ("redis://", "rediss://", "unix://")
 
 
@@ -22,22 +19,20 @@ class LedgerChoice:
 
     Attributes:
         place: Its file, or the URL of one on Redis; None where none is kept.
-        line: What is said of it before anything is sent, free of a password; it may be empty.
+        line: What is said of it before anything is sent, free of a password; or None.
     """
 
     place: str | None = attrs.field(default=None, repr=False)
-    line: str = ""
+    line: Text | None = None
 
     @classmethod
     def named(cls, place: str) -> Self:
         """Return the choice of the ledger at a place; an InputError says that there is none."""
         try:
-            return cls(place, f"Ledger: {_without_password(place)}")
+            return cls(place, text("ledger", place=_without_password(place)))
         except ValueError:
             # Not a word of it: it may hold a password.
-            raise InputError(
-                "the ledger's URL can't be read; write it as redis://host:6379/0"
-            ) from None
+            raise InputError(text("ledger_url")) from None
 
     @classmethod
     def beside(cls, path: str) -> Self:
@@ -48,8 +43,8 @@ class LedgerChoice:
         """
         if Path(path).is_file():
             return cls.named(f"{path}.ledger")
-        name = "standard input" if path == "-" else path
-        return cls(None, f"No ledger: {name} is no file to keep one beside; --ledger names one")
+        name = text("standard_input") if path == "-" else path
+        return cls(None, text("no_ledger_for", file=name))
 
     def make(self) -> Ledger | None:
         """Return the ledger, which is still to be opened, or None where none is kept."""
@@ -76,14 +71,16 @@ def choose_ledger(
     """
     if named is None:
         if sandbox:
-            return LedgerChoice(None, "No ledger: the sandbox sends nothing")
+            return LedgerChoice(None, text("no_ledger_sandbox"))
         if emulator:
             return LedgerChoice()
-        return LedgerChoice(None, _NOT_KEPT) if refused else LedgerChoice.beside(path)
+        return (
+            LedgerChoice(None, text("no_ledger_wanted")) if refused else LedgerChoice.beside(path)
+        )
     if refused:
-        raise InputError("--ledger and --no-ledger exclude each other")
+        raise InputError(text("ledger_or_none"))
     if sandbox:
-        raise InputError("the sandbox sends nothing that a ledger could hold; leave --ledger out")
+        raise InputError(text("ledger_in_sandbox"))
     return LedgerChoice.named(named)
 
 

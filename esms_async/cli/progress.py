@@ -6,13 +6,16 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 
 import attrs
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
-from rich.text import Text
+from rich.text import Text as Line
 
-from esms_async.cli.results import RowStatus, Tally
+from esms_async.cli.results import Tally
+from esms_async.cli.rows import RowStatus
+from esms_async.cli.screen import Screen
+from esms_async.cli.words import Language, text
 
 _SECONDS_BETWEEN_LINES = 5.0
 
@@ -23,14 +26,12 @@ class Pace:
 
     Args:
         tally: The counts, which go on.
-        fraction: Tells which fraction of the input has been read, or None.
-        pulled: Tells how many rows have been read.
+        expected: How many rows there are, or None if nobody knows.
         clock: The time in seconds.
     """
 
     tally: Tally
-    fraction: Callable[[], float | None]
-    pulled: Callable[[], int]
+    expected: int | None
     clock: Callable[[], float] = time.monotonic
     _started: float = attrs.field(
         default=attrs.Factory(lambda self: self.clock(), takes_self=True), init=False
@@ -47,33 +48,23 @@ class Pace:
         return self.tally.sent / self.seconds if self.seconds > 0 else 0.0
 
     @property
-    def expected(self) -> int | None:
-        """How many rows there will be, as far as what was read tells; exact once all is read."""
-        fraction = self.fraction()
-        return round(self.pulled() / fraction) if fraction else None
-
-    @property
-    def exact(self) -> bool:
-        """True where `expected` is no estimate."""
-        return self.fraction() == 1
-
-    @property
     def seconds_left(self) -> float | None:
-        """How long the rest will take at this pace, or None where nobody knows."""
-        done, expected = self.tally.total, self.expected
+        """How long the rest will take at this pace, or None if nobody knows."""
+        done = self.tally.total
         # What earlier runs have done goes by so fast that it tells nothing of the rest.
         done_now = done - self.tally[RowStatus.ALREADY_DONE]
-        if not done_now or expected is None:
+        if not done_now or self.expected is None:
             return None
-        return self.seconds * max(0, expected - done) / done_now
+        return self.seconds * max(0, self.expected - done) / done_now
 
 
 @asynccontextmanager
-async def shown(pace: Pace, console: Console) -> AsyncGenerator[None]:
+async def shown(pace: Pace, screen: Screen) -> AsyncGenerator[None]:
     """Show the progress of a job for as long as the context lasts."""
+    console, language = screen.progress, screen.language
     if console.file.isatty() and not console.is_dumb_terminal:
         with Live(
-            get_renderable=lambda: live_lines(pace),
+            get_renderable=lambda: live_lines(pace, language),
             console=console,
             refresh_per_second=8,
             transient=True,
@@ -82,7 +73,7 @@ async def shown(pace: Pace, console: Console) -> AsyncGenerator[None]:
         ):
             yield
         return
-    printing = asyncio.create_task(_print_lines(pace, console))
+    printing = asyncio.create_task(_print_lines(pace, screen))
     try:
         yield
     finally:
@@ -90,73 +81,73 @@ async def shown(pace: Pace, console: Console) -> AsyncGenerator[None]:
         await asyncio.wait([printing])
 
 
-async def _print_lines(pace: Pace, console: Console) -> None:
+async def _print_lines(pace: Pace, screen: Screen) -> None:
     while True:
         await asyncio.sleep(_SECONDS_BETWEEN_LINES)
-        console.print(plain_line(pace), soft_wrap=True)
+        screen.progress.print(plain_line(pace, screen.language), soft_wrap=True)
 
 
-def plain_line(pace: Pace) -> str:
+def plain_line(pace: Pace, language: Language) -> str:
     """Return the progress in one line."""
-    left = _left(pace)
+    left = _left(pace, language)
+    counts = (f"{word} {count}" for word, count in _counts(pace.tally, language))
     return ", ".join(
-        [
-            f"{_done(pace)} done",
-            f"{pace.rate:,.0f}/s",
-            *(f"{word} {count:,}" for word, count in _counts(pace.tally)),
-            *([left] if left else []),
-        ]
+        [_done(pace, language), _rate(pace, language), *counts, *([left] if left else [])]
     )
 
 
-def live_lines(pace: Pace) -> RenderableType:
+def live_lines(pace: Pace, language: Language) -> RenderableType:
     """Return the progress in two lines that fit a terminal of 80 columns."""
-    expected = pace.expected
     bar = ProgressBar(
-        total=expected,
+        total=pace.expected,
         completed=pace.tally.total,
-        pulse=expected is None,
+        pulse=pace.expected is None,
         animation_time=pace.seconds,
     )
     first = Table.grid(padding=(0, 2), expand=True)
     first.add_column(ratio=1)
     for _ in range(3):
         first.add_column(no_wrap=True)
-    first.add_row(bar, f"{_done(pace)} done", f"{pace.rate:,.0f}/s", _left(pace))
-    second = Text(
-        "  ".join(f"{word} {count:,}" for word, count in _counts(pace.tally)),
+    first.add_row(bar, _done(pace, language), _rate(pace, language), _left(pace, language))
+    second = Line(
+        "  ".join(f"{word} {count}" for word, count in _counts(pace.tally, language)),
         no_wrap=True,
         overflow="ellipsis",
     )
     return Group(first, second)
 
 
-def _done(pace: Pace) -> str:
-    expected = pace.expected
-    if expected is None:
-        return f"{pace.tally.total:,}"
-    return f"{pace.tally.total:,} of {'' if pace.exact else 'about '}{expected:,}"
+def _done(pace: Pace, language: Language) -> str:
+    if pace.expected is None:
+        return text("done", count=pace.tally.total).said(language)
+    return text("done_of", count=pace.tally.total, expected=pace.expected).said(language)
 
 
-def _left(pace: Pace) -> str:
+def _rate(pace: Pace, language: Language) -> str:
+    return text("rate_now", rate=round(pace.rate)).said(language)
+
+
+def _left(pace: Pace, language: Language) -> str:
     seconds = pace.seconds_left
     if seconds is None:
         return ""
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds:02} left"
+    return text("left", time=f"{hours}:{minutes:02}:{seconds:02}").said(language)
 
 
-def _counts(tally: Tally) -> list[tuple[str, int]]:
+def _counts(tally: Tally, language: Language) -> list[tuple[str, str]]:
     always = [
-        ("accepted", tally[RowStatus.ACCEPTED]),
+        ("label_accepted", tally[RowStatus.ACCEPTED]),
         ("retried", tally.retried),
-        ("rejected", tally[RowStatus.REJECTED]),
-        ("unknown", tally[RowStatus.UNKNOWN]),
+        ("label_rejected", tally[RowStatus.REJECTED]),
+        ("label_unknown", tally[RowStatus.UNKNOWN]),
     ]
     seldom = [
-        ("already done", tally[RowStatus.ALREADY_DONE]),
-        ("not sent", tally[RowStatus.NOT_SENT]),
-        ("invalid", tally[RowStatus.INVALID]),
+        ("label_already_done", tally[RowStatus.ALREADY_DONE]),
+        ("label_not_sent", tally[RowStatus.NOT_SENT]),
+        ("label_held_back", tally[RowStatus.HELD_BACK]),
+        ("label_invalid", tally[RowStatus.INVALID]),
     ]
-    return [*always, *((word, count) for word, count in seldom if count)]
+    counted = [*always, *((key, count) for key, count in seldom if count)]
+    return [(text(key).said(language), language.number(count)) for key, count in counted]

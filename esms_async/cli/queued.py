@@ -2,25 +2,32 @@
 
 import asyncio
 import os
-from contextlib import aclosing
-from typing import TYPE_CHECKING, Final
-from urllib.parse import urlsplit
+from collections.abc import AsyncIterable, AsyncIterator, Callable
+from contextlib import AsyncExitStack, aclosing
+from typing import Final, Protocol, Self
 
 import attrs
 import click
 from click.core import ParameterSource
 
-from esms_async._model.errors import ConfigurationError
-from esms_async.cli.bulk import Job
+from esms_async import (
+    EsmsError,
+    FixedNumber,
+    Message,
+    NotSent,
+    Outcome,
+    OutcomeUnknown,
+    Receipt,
+)
+from esms_async.cli.batch import AheadLedger, Batch
+from esms_async.cli.bulk import BulkOptions, BulkRun, open_rows
 from esms_async.cli.errors import ExitCode, InputError
-from esms_async.cli.identity import row_secret
+from esms_async.cli.gateway import row_secret
 from esms_async.cli.interrupt import Stopping, on_interrupt
-from esms_async.cli.job import BulkOptions, open_rows
-from esms_async.cli.ledger_choice import LedgerChoice, ledger_at
+from esms_async.cli.ledger_choice import LedgerChoice
+from esms_async.cli.rows import RowIds
 from esms_async.cli.screen import Screen
-
-if TYPE_CHECKING:
-    from esms_async.workers import QueueSettings
+from esms_async.cli.words import text
 
 _AWAITED: Final = 1000
 # How the gateway is reached, and what is kept, is set where the workers run.
@@ -41,13 +48,13 @@ def awaited_rows(context: click.Context) -> int:
     """Return how many rows wait for their outcome at most; refuse options that workers decide.
 
     Raises:
-        InputError: An option has no meaning beside `--broker`; the error names it.
+        InputError: An option has no meaning beside `--queue`; the error names it.
     """
     for name in _OF_WORKERS:
         if _is_given(context, name):
             option = f"--{name.replace('_', '-')}"
             raise InputError(
-                f"--broker and {option} exclude each other: workers send, and are set by "
+                f"--queue and {option} exclude each other: workers send, and are set by "
                 "environment variables"
             )
     if not _is_given(context, "concurrency"):
@@ -60,12 +67,12 @@ def _is_given(context: click.Context, name: str) -> bool:
     return context.get_parameter_source(name) is ParameterSource.COMMANDLINE
 
 
-async def bulk_by_queue(options: BulkOptions, broker_url: str, screen: Screen) -> ExitCode:
+async def bulk_by_queue(options: BulkOptions, url: str, screen: Screen) -> ExitCode:
     """Have workers send every row of a file.
 
     Args:
         options: What to do. The ledger is that of the workers, whatever they say.
-        broker_url: Where the queue is.
+        url: Where the queue is; `ESMS_QUEUE_NAME` names it.
         screen: Where to report.
 
     Raises:
@@ -73,53 +80,114 @@ async def bulk_by_queue(options: BulkOptions, broker_url: str, screen: Screen) -
             be used, a library is missing, or a server can't be reached.
     """
     try:
-        from esms_async.workers import MessageQueue  # noqa: PLC0415  # it needs extras
+        from esms_async.ledger import RedisLedger  # noqa: PLC0415  # it needs the extra
+        from esms_async.queue import MessageQueue  # noqa: PLC0415  # the same
     except ImportError as error:
         raise InputError(str(error)) from None
-    settings = _settings(broker_url)
-    place = settings.ledger_url or ""
-    options = attrs.evolve(options, ledger=LedgerChoice.named(place), by_queue=True)
+    name = os.environ.get("ESMS_QUEUE_NAME") or "esms"
+    queue = MessageQueue(url, name=name)
+    options = attrs.evolve(options, ledger=LedgerChoice.named(url), by_queue=True)
     options.check()
     secret = _secret(options)
     stopping = Stopping(screen)
     screen.on_break(stopping.break_off)
     try:
         with on_interrupt(stopping.interrupt):
-            async with (
+            async with AsyncExitStack() as stack:
+                rows = await open_rows(stack, options, FixedNumber())
                 # Opening it shows that the server is there before anything is put in.
-                aclosing(ledger_at(place)) as ledger,
-                open_rows(options, secret, stopping.halt, ledger) as rows,
-                MessageQueue(settings) as queue,
-            ):
-                _announce(options, settings, screen)
-                job = Job(
-                    options,
+                stored = RedisLedger(url, prefix=f"{name}:send:")
+                ledger = AheadLedger(await stack.enter_async_context(aclosing(stored)))
+                await ledger.open()
+                ids = RowIds(options.batch, secret)
+                keyed = options.key is not None
+                batch = Batch(ledger, options.batch, secret=secret, ids=ids, is_keyed=keyed)
+                await batch.check_secret()
+                await stack.enter_async_context(queue)
+                screen.say(text("workers_send", name=repr(name)))
+                stream = StreamSender(
                     lambda messages: queue.send_many(
                         messages, batch=options.batch, concurrency=options.concurrency
-                    ),
-                    rows,
-                    stopping,
-                    screen,
+                    )
                 )
-                return await job.run(lambda: None)
+                await stack.enter_async_context(stream)
+                run = BulkRun(options, rows, ids, batch, stopping, screen, None)
+                return await run.run(stack, stream.send, concurrency=options.concurrency)
     except asyncio.CancelledError:
         if not stopping.ended_job:
             raise
-        stopping.say("Interrupted: nothing was sent")
+        stopping.say(text("nothing_sent"))
         return ExitCode.INTERRUPTED
 
 
-def _settings(broker_url: str) -> "QueueSettings":
-    """Read how the workers are set, which holds for the queue and its outcomes too."""
-    from esms_async.workers import QueueSettings  # noqa: PLC0415  # it needs extras
+class OutcomeStream(Protocol):
+    """The outcomes of a stream of messages, in any order."""
 
-    try:
-        settings = QueueSettings.from_env({**os.environ, "ESMS_BROKER_URL": broker_url})
-    except ConfigurationError as error:
-        raise InputError(str(error).replace("ESMS_BROKER_URL", "--broker")) from None
-    if settings.scheme == "memory":
-        raise InputError("--broker memory:// has no workers; leave --broker out to send from here")
-    return settings
+    def __aiter__(self) -> AsyncIterator[Outcome]:
+        """Iterate over them."""
+        ...
+
+    async def aclose(self, *, cancel: bool = False) -> None:
+        """Take no more messages, and bring what is in flight to its outcome or give it up."""
+        ...
+
+
+class StreamSender:
+    """Sends single messages by way of a function that gives outcomes for a stream of them.
+
+    Use it with `async with`.
+    """
+
+    def __init__(self, deliver: Callable[[AsyncIterable[Message]], OutcomeStream]) -> None:
+        self._messages: asyncio.Queue[Message | None] = asyncio.Queue()
+        self._waiting: dict[str, asyncio.Future[Outcome]] = {}
+        self._stream = deliver(self._source())
+        self._failure: EsmsError | None = None
+        self._task: asyncio.Task[None]
+
+    async def send(self, message: Message) -> Receipt:
+        """Put a message into the stream and wait for its outcome."""
+        if self._failure is not None:
+            raise NotSent(message, (), str(self._failure)) from self._failure
+        done = self._waiting[message.request_id] = asyncio.get_running_loop().create_future()
+        self._messages.put_nowait(message)
+        try:
+            outcome = await done
+        except asyncio.CancelledError as cancelled:
+            cancelled.__cause__ = OutcomeUnknown(message, (), "a worker may send it yet")
+            raise
+        finally:
+            self._waiting.pop(message.request_id, None)
+        if outcome.error is not None:
+            raise outcome.error
+        receipt: Receipt | None = outcome.receipt
+        assert receipt is not None  # noqa: S101  # an Outcome holds one or the other
+        return receipt
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.get_running_loop().create_task(self._receive())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._messages.put_nowait(None)
+        await self._stream.aclose(cancel=True)
+        await asyncio.wait([self._task])
+
+    async def _source(self) -> AsyncIterator[Message]:
+        while (message := await self._messages.get()) is not None:
+            yield message
+
+    async def _receive(self) -> None:
+        try:
+            async for outcome in self._stream:
+                waiting = self._waiting.get(outcome.message.request_id)
+                if waiting is not None and not waiting.done():
+                    waiting.set_result(outcome)
+        except EsmsError as error:
+            self._failure = error
+            for waiting in self._waiting.values():
+                if not waiting.done():
+                    waiting.set_exception(error)
 
 
 def _secret(options: BulkOptions) -> str:
@@ -131,16 +199,3 @@ def _secret(options: BulkOptions) -> str:
             "apart: --key COLUMN"
         )
     return secret
-
-
-def _announce(options: BulkOptions, settings: "QueueSettings", screen: Screen) -> None:
-    screen.say(options.ledger.line)
-    hosts = ", ".join(_host(url) for url in settings.broker_url.split(","))
-    screen.say(f"Workers of queue {settings.name!r} at {hosts} send")
-    source = "standard input" if options.file == "-" else options.file
-    screen.say(f"Sending {source} as batch {options.batch!r}")
-
-
-def _host(url: str) -> str:
-    """Return where a broker is, without the password that its URL may hold."""
-    return urlsplit(url).netloc.rpartition("@")[2]

@@ -8,8 +8,9 @@ from typing import Final, Self, cast
 import attrs
 from aiolimiter import AsyncLimiter
 
-from esms_async._send.retry import RetryPolicy
+from esms_async import RetryPolicy
 from esms_async.cli.errors import InputError
+from esms_async.cli.words import text
 
 _WRITTEN = re.compile(r"([0-9]{1,6}(?:\.[0-9]{1,3})?)(?:/([smh]))?")
 _SECONDS: Final = {None: 1, "s": 1, "m": 60, "h": 3600}
@@ -21,34 +22,52 @@ _LONGEST_QUEUE = 10.0
 
 
 class Turnstile:
-    """A limiter that can send away those who wait for their turn."""
+    """A limiter whose turn can be taken before there is anything to send, and which can be closed.
+
+    `turn` is for the first attempt of a row, before the row is taken; the client's own attempt in
+    the same task then passes at once, and only further attempts wait.
+    """
 
     def __init__(self, limiter: AsyncLimiter) -> None:
         self._limiter = limiter
         self._waiting: set[asyncio.Task[object]] = set()
+        self._with_turn: set[asyncio.Task[object]] = set()
         self._closed = False
 
     def close(self) -> None:
-        """Cancel the tasks that wait, of which nothing is in flight, and let none wait again."""
+        """Cancel the tasks that wait, which have nothing in flight, and let none wait again."""
         self._closed = True
         for task in self._waiting:
             task.cancel()
 
+    async def turn(self) -> None:
+        """Wait for a turn, which the next attempt of this task takes."""
+        task = cast("asyncio.Task[object]", asyncio.current_task())
+        if task not in self._with_turn:
+            await self._wait(task)
+            self._with_turn.add(task)
+
     async def __aenter__(self) -> None:
+        task = cast("asyncio.Task[object]", asyncio.current_task())
+        if task in self._with_turn:
+            self._with_turn.discard(task)
+        else:
+            await self._wait(task)
+
+    async def __aexit__(self, *_: object) -> None:
+        """Leave; a turn that was taken is not given back."""
+
+    async def _wait(self, task: "asyncio.Task[object]") -> None:
         if self._limiter.has_capacity():
             await self._limiter.acquire()
             return
         if self._closed:
             raise asyncio.CancelledError
-        task = cast("asyncio.Task[object]", asyncio.current_task())
         self._waiting.add(task)
         try:
             await self._limiter.acquire()
         finally:
             self._waiting.discard(task)
-
-    async def __aexit__(self, *_: object) -> None:
-        """Leave; a turn that was taken is not given back."""
 
 
 @attrs.frozen
@@ -73,7 +92,7 @@ class Rate:
         """
         match = _WRITTEN.fullmatch(written)
         if match is None or (number := float(match[1])) == 0:
-            raise InputError("--rate takes a number, and /s, /m or /h, as in 50/s or 600/m")
+            raise InputError(text("rate"))
         return cls(number / _SECONDS[match[2]])
 
     def limiter(self) -> "Turnstile":

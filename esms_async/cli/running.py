@@ -2,15 +2,18 @@
 
 import asyncio
 import contextlib
+import logging
 import os
 import sys
-from collections.abc import Callable, Coroutine
+from collections import Counter
+from collections.abc import Callable, Coroutine, Generator
 from typing import Final
 
-from esms_async._model.errors import EsmsError
+from esms_async import EsmsError
 from esms_async._model.tracebacks import traceback_without_values
 from esms_async.cli.errors import ExitCode, InputError
 from esms_async.cli.screen import Screen, printable, silence
+from esms_async.cli.words import Language, text
 
 NAME: Final = "esms-async"
 """The name of the program."""
@@ -28,19 +31,70 @@ def run_job(
     """
     screen = Screen(for_program=as_json)
     try:
-        code: int = asyncio.run(job(screen))
+        with _log_once(screen):
+            code: int = asyncio.run(job(screen))
     except Exception as error:  # noqa: BLE001  # a person gets one line, whatever it is
         if debug:
             sys.stderr.write(traceback_without_values(error))
         if isinstance(error, EsmsError):
-            complain(str(error))
+            words = error.words if isinstance(error, InputError) else None
+            complain(screen.say_word(words or text("error", problem=str(error))))
             return ExitCode.MISUSED
         if isinstance(error, OSError) and error.strerror:
-            return standard_output_failed(error)
+            return standard_output_failed(error, screen.language)
         # Its own words could hold anything, a one-time code too.
-        complain(f"an error of this program ({type(error).__name__}); --debug shows where")
+        complain(screen.say_word(text("own_error", type=type(error).__name__)))
         return ExitCode.REFUSED
-    return code if screen.failure is None else standard_output_failed(screen.failure)
+    if screen.failure is not None:
+        return standard_output_failed(screen.failure, screen.language)
+    return code
+
+
+@contextlib.contextmanager
+def _log_once(screen: Screen) -> Generator[None]:
+    """Print the warnings of the package on standard error, each fact once."""
+    logger = logging.getLogger("esms_async")
+    handler = _OncePerFact(screen)
+    propagates = logger.propagate
+    # A program that has set up logging of its own keeps it.
+    if logging.getLogger().handlers or logger.handlers:
+        yield
+        return
+    logger.addHandler(handler)
+    logger.propagate = False
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.propagate = propagates
+        handler.tell_the_rest()
+
+
+class _OncePerFact(logging.Handler):
+    """Prints the first record of each kind, and in the end how many more there were."""
+
+    def __init__(self, screen: Screen) -> None:
+        super().__init__(logging.WARNING)
+        self._screen = screen
+        self._first: dict[str, str] = {}
+        self._more: Counter[str] = Counter()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print a record, unless one of its kind was printed."""
+        kind = str(record.msg)
+        # The outcome of each row stands in the report.
+        if record.name == "esms_async.outcomes":
+            return
+        if kind in self._first:
+            self._more[kind] += 1
+            return
+        self._first[kind] = record.getMessage()
+        self._screen.warn(self._first[kind])
+
+    def tell_the_rest(self) -> None:
+        """Print how many more there were of each kind."""
+        for kind, count in self._more.items():
+            self._screen.warn(text("more_like_this", line=self._first[kind], count=count))
 
 
 def check_standard_streams() -> None:
@@ -56,10 +110,10 @@ def check_standard_streams() -> None:
         raise InputError("standard output is closed; lead it to a file, or to /dev/null")
 
 
-def standard_output_failed(error: OSError) -> int:
+def standard_output_failed(error: OSError, language: Language = Language.ENGLISH) -> int:
     """Tell that a standard stream can't be written; any file of a job has an error of its own."""
     silence(sys.stdout)
-    complain(f"cannot write: {error.strerror}")
+    complain(text("cannot_write", problem=error.strerror).said(language))
     return ExitCode.MISUSED
 
 

@@ -8,15 +8,15 @@ from collections.abc import Callable, Mapping
 from typing import Final, TextIO
 
 from rich.console import Console
-from rich.text import Text
+from rich.text import Text as Line
 
-EMULATED: Final = "EMULATOR: NO SMS LEAVES THIS MACHINE"
+from esms_async.cli.words import Language, Text, text
 
 # What a pipe says whose reader has gone, and a terminal that was closed.
 _GONE: Final = frozenset({errno.EPIPE, errno.EIO})
 
 
-class Outlet:
+class OutputStream:
     """A stream that may break off, as `| head` does; what is written then is lost quietly.
 
     Where nobody is to be told of that, an error that is no absence of a reader is raised once.
@@ -76,11 +76,15 @@ class Screen:
         human: Where a person reads: standard output, or standard error where standard output is
             for a program.
         progress: Where progress shows: standard error.
+        language: The language of what a person reads.
     """
 
-    def __init__(self, *, for_program: bool = False) -> None:
-        self._out = Outlet(sys.stdout)
-        self._err = Outlet(sys.stderr)
+    def __init__(
+        self, *, for_program: bool = False, environ: Mapping[str, str] = os.environ
+    ) -> None:
+        self.language: Language = Language.of(environ)
+        self._out = OutputStream(sys.stdout)
+        self._err = OutputStream(sys.stderr)
         self.progress: Console = _console(self._err)
         self.human: Console = self.progress if for_program else _console(self._out)
 
@@ -89,17 +93,31 @@ class Screen:
         """Why one of the streams can't be written, unless nobody is there to read it."""
         return self._out.failure or self._err.failure
 
-    def say(self, line: str, style: str = "") -> None:
+    @property
+    def can_ask(self) -> bool:
+        """Whether a person sits at a terminal who reads a question and can answer it."""
+        return sys.stdin is not None and sys.stdin.isatty() and self.human.file.isatty()
+
+    def ask(self, question: Text) -> None:
+        """Print a question; the answer follows on its line."""
+        self.human.print(Line(self.say_word(question)), end="", soft_wrap=True)
+        self.human.file.flush()
+
+    def say_word(self, word: str | Text) -> str:
+        """Return a text in the language of the screen."""
+        return word if isinstance(word, str) else word.said(self.language)
+
+    def say(self, line: str | Text, style: str = "") -> None:
         """Print one line for a person."""
-        _print(self.human, Text(printable(line), style))
+        _print(self.human, Line(printable(self.say_word(line)), style))
 
     def say_command(self, line: str) -> None:
         """Print a command line for a person, to be copied: only the terminal itself breaks it."""
-        self.human.print(Text(f"  {printable(line)}"), soft_wrap=True)
+        self.human.print(Line(f"  {printable(line)}"), soft_wrap=True)
 
-    def warn(self, line: str) -> None:
+    def warn(self, line: str | Text) -> None:
         """Print one line on standard error."""
-        _print(self.progress, Text(printable(line)))
+        _print(self.progress, Line(printable(self.say_word(line))))
 
     def banner(self, url: str, seed: int | None) -> None:
         """Say where messages go, before any does.
@@ -109,13 +127,17 @@ class Screen:
             seed: The seed of an emulator, which must not be overlooked; None for no emulator.
         """
         if seed is None:
-            self.say(f"Gateway: {url}")
+            self.say(text("gateway", url=url))
         else:
-            self.say(EMULATED, "bold white on red")
-            self.say(f"Gateway: {url} (seed {seed})")
+            self.say(text("emulator"), "bold white on red")
+            self.say(text("gateway_seed", url=url, seed=str(seed)))
 
     def put_json(self, value: Mapping[str, object]) -> None:
         """Print one object for a program on standard output."""
+        self.put_value(value)
+
+    def put_value(self, value: object) -> None:
+        """Print one value for a program on standard output."""
         self.put_line(json.dumps(value))
 
     def put_line(self, line: str) -> None:
@@ -146,11 +168,11 @@ def silence(stream: TextIO) -> None:
     os.close(nowhere)
 
 
-def _print(console: Console, text: Text) -> None:
+def _print(console: Console, line: Line) -> None:
     # A terminal breaks a long line between words; in a file it stays one line.
-    console.print(text, soft_wrap=not console.file.isatty())
+    console.print(line, soft_wrap=not console.file.isatty())
 
 
-def _console(outlet: Outlet) -> Console:
+def _console(outlet: OutputStream) -> Console:
     # What is printed is data: no markup in it, and nothing to be coloured by its looks.
     return Console(file=outlet, markup=False, highlight=False, emoji=False)  # type: ignore[arg-type]  # it has all that a console calls

@@ -13,20 +13,23 @@ from esms_async._model.errors import (
     OutcomeUnknown,
     Rejected,
     RequestIdExpired,
+    SendError,
 )
 from esms_async._model.messages import Message, Outcome
+from esms_async._model.phone import mask_phone
 from esms_async._model.request_ids import new_request_id
 from esms_async._model.routes import Route
 from esms_async.cli.errors import ExitCode, InputError
 from esms_async.cli.gateway import GatewayChoice, connect
 from esms_async.cli.interrupt import on_interrupt
-from esms_async.cli.results import RowResult
+from esms_async.cli.results import accept, refuse
+from esms_async.cli.rows import BulkRow
 from esms_async.cli.screen import Screen
 from esms_async.client import EsmsClient
 
 
 @attrs.frozen
-class SendOptions:
+class OneMessage:
     """What the command was asked to do.
 
     Attributes:
@@ -48,7 +51,7 @@ class SendOptions:
     json: bool = False
 
 
-async def send(options: SendOptions, choice: GatewayChoice, screen: Screen) -> ExitCode:
+async def send(options: OneMessage, choice: GatewayChoice, screen: Screen) -> ExitCode:
     """Send one message.
 
     Raises:
@@ -109,25 +112,43 @@ async def _send(client: EsmsClient, message: Message, *, resume: bool) -> Outcom
     return Outcome(message, receipt)
 
 
-def _report(outcome: Outcome, options: SendOptions, screen: Screen, *, sandbox: bool) -> None:
-    result = RowResult.of_outcome(0, outcome)
-    word: str = result.status
+def _report(outcome: Outcome, options: OneMessage, screen: Screen, *, sandbox: bool) -> None:
+    row, receipt, error = BulkRow(0, None), outcome.receipt, outcome.error
+    row.request_id = outcome.message.request_id
+    deduplicated = receipt is not None and receipt.deduplicated
+    if receipt is not None:
+        accept(row, receipt)
+        reason = ""
+    else:
+        assert error is not None  # noqa: S101  # an Outcome holds one or the other
+        refuse(row, error, is_keyed=False)
+        reason = error.reason if isinstance(error, SendError) else str(error)
+    phone = mask_phone(outcome.message.phone)
+    word: str = row.status or ""
     if sandbox and outcome.ok:
         word = "checked, not sent (sandbox)"
-    attempts = f"{result.attempts} attempt{'' if result.attempts == 1 else 's'}"
-    parts = [f"request id {result.request_id}", attempts]
-    if result.sms_id:
-        parts.insert(0, f"SMSID {result.sms_id}")
-    if result.deduplicated:
+    attempts = f"{row.attempts} attempt{'' if row.attempts == 1 else 's'}"
+    parts = [f"request id {row.request_id}", attempts]
+    if row.sms_id:
+        parts.insert(0, f"SMSID {row.sms_id}")
+    if deduplicated:
         parts.append("learned from code 124; the SMSID comes with the delivery report")
-    reason = f": {result.reason}" if result.reason else ""
-    screen.say(f"{word} {result.phone}{reason} ({', '.join(parts)})")
-    if isinstance(outcome.error, OutcomeUnknown):
-        screen.say(_advice(outcome.error))
+    screen.say(f"{word} {phone}{f': {reason}' if reason else ''} ({', '.join(parts)})")
+    if isinstance(error, OutcomeUnknown):
+        screen.say(_advice(error))
     if options.json:
-        shown = attrs.asdict(result)
-        del shown["row"]
-        screen.put_json(shown)
+        screen.put_json(
+            {
+                "phone": phone,
+                "request_id": row.request_id,
+                "status": row.status,
+                "sms_id": row.sms_id,
+                "code": row.code,
+                "attempts": row.attempts,
+                "reason": reason,
+                "deduplicated": deduplicated,
+            }
+        )
 
 
 def _advice(error: OutcomeUnknown) -> str:

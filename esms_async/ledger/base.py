@@ -114,6 +114,26 @@ class LedgerFacts(Protocol):
 
 
 @runtime_checkable
+class LedgerBatches(Protocol):
+    """Claims and looks up many sends in one step. Optional."""
+
+    async def claim_batch(self, claims: Sequence[tuple[Message, bytes]]) -> list[Claim]:
+        """Ask to send messages, of which no attempt is known to the caller.
+
+        Args:
+            claims: Each message with its fingerprint; no RequestId comes twice.
+
+        Returns:
+            The decisions, as `claim` makes them.
+        """
+        ...
+
+    async def look_up_batch(self, request_ids: Sequence[str]) -> list[Entry | None]:
+        """Return the entry of each RequestId, or None."""
+        ...
+
+
+@runtime_checkable
 class LedgerReports(Protocol):
     """Stores delivery reports until the application has taken them. Optional.
 

@@ -13,7 +13,7 @@ from esms_async._model.checks import check_seconds
 from esms_async._model.errors import ConfigurationError, LedgerError, UsageError
 from esms_async._model.messages import Message, Status
 from esms_async._model.phone import mask_phone
-from esms_async._redis import RedisAddress, RedisBatches
+from esms_async._redis import RedisAddress, RedisBatches, Script
 from esms_async.ledger.base import LedgerBase, LedgerOptions, UnreadableEntry, Unrecorded
 from esms_async.ledger.gather import Acceptance, Gathered, Gatherer
 from esms_async.ledger.redis_scripts import FIELDS, UNKNOWN_ONES, as_text, script, scripts
@@ -112,7 +112,7 @@ class RedisLedger(LedgerBase):
         """
         if self._trips is not None:
             raise UsageError(f"the ledger on Redis {self._address} is open already")
-        batches = RedisBatches(self._address, scripts(), unreadable=UnreadableEntry)
+        batches = RedisBatches(self._address, self._scripts(), unreadable=UnreadableEntry)
         try:
             await batches.run("PING")
             await batches.load_scripts()
@@ -182,15 +182,24 @@ class RedisLedger(LedgerBase):
     async def _settle_on(
         self, batches: RedisBatches, request_id: str, generation: int, settlement: Settlement
     ) -> Entry | None:
-        command = self._command(
+        reply = await batches.run(*self._settle_command(request_id, generation, settlement))
+        return None if reply is None else _entry(request_id, json.loads(reply))
+
+    def _settle_command(
+        self, request_id: str, generation: int, settlement: Settlement
+    ) -> tuple[str, ...]:
+        """Return the command that settles; a queue runs it inside a script of its own."""
+        return self._command(
             "settle",
             request_id,
             learned=as_text((settlement.status, settlement.reason)),
             generation=str(generation),
             fields=_texts(settlement, FIELDS),
         )
-        reply = await batches.run(*command)
-        return None if reply is None else _entry(request_id, json.loads(reply))
+
+    def _scripts(self) -> tuple[Script, ...]:
+        """Return the scripts that the server must know."""
+        return scripts()
 
     def accept_soon(
         self, request_id: str, sms_id: str | None, *, deduplicated: bool, unrecorded: Unrecorded

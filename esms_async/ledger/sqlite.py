@@ -172,6 +172,25 @@ class SqliteLedger(LedgerBase):
         """Ask to send a message; the claim is on disk."""
         return await self._opened().claim((message, fingerprint, doubt_age))
 
+    async def claim_batch(self, claims: Sequence[tuple[Message, bytes]]) -> list[Claim]:
+        """Ask to send messages, in one transaction."""
+        needs = [(message, mark, None) for message, mark in claims]
+        return await self._opened().run(lambda connection: self._batch.claim(connection, needs))
+
+    async def look_up_batch(self, request_ids: Sequence[str]) -> list[Entry | None]:
+        """Return the entry of each RequestId, or None."""
+
+        def operation(connection: sqlite3.Connection) -> list[Entry | None]:
+            found: dict[str, Entry] = {}
+            for start in range(0, len(request_ids), _MOST_ROWS):
+                keys = [_key(one) for one in request_ids[start : start + _MOST_ROWS]]
+                for row in connection.execute(_finding(len(keys)), keys):
+                    entry = _read(row)
+                    found[entry.request_id] = entry
+            return [found.get(request_id) for request_id in request_ids]
+
+        return await self._opened().run(operation)
+
     async def settle(
         self, request_id: str, generation: int, settlement: Settlement
     ) -> Entry | None:
@@ -544,6 +563,11 @@ def _inserting(rows: int) -> str:
         "INSERT INTO sends "  # noqa: S608  # no outside text in it
         f"(request_id, fingerprint, phone, content, in_doubt_since, updated_at) VALUES {values}"
     )
+
+
+@functools.cache
+def _finding(rows: int) -> str:
+    return f"{_SELECT} WHERE request_id IN ({', '.join('?' * rows)})"
 
 
 # The plus keeps SQLite from going through all unsettled entries by their index.

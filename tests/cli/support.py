@@ -103,7 +103,7 @@ def write_recipients(path: Path, count: int) -> str:
 
 def listed_in(path: Path) -> list[dict[str, str]]:
     """The rows of a file of results."""
-    with path.open(encoding="utf-8", newline="") as file:
+    with path.open(encoding="utf-8-sig", newline="") as file:
         return [*csv.DictReader(file)]
 
 

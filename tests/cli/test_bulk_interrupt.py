@@ -11,13 +11,20 @@ from pathlib import Path
 
 import pytest
 
-from esms_async.cli.bulk import bulk
+from esms_async.cli.bulk import BulkOptions, bulk
 from esms_async.cli.errors import ExitCode
 from esms_async.cli.gateway import GatewayChoice
-from esms_async.cli.job import BulkOptions
 from esms_async.cli.screen import Screen
 from esms_async.emulator import Emulator
-from tests.cli.support import environment, finish, listed_in, start, words, write_recipients
+from tests.cli.support import (
+    environment,
+    finish,
+    listed_in,
+    phones,
+    start,
+    words,
+    write_recipients,
+)
 from tests.limits import generous
 
 pytestmark = pytest.mark.slow  # processes that are interrupted half-way
@@ -45,14 +52,15 @@ async def test_an_interrupt_finishes_what_is_in_flight(
     # How many is a matter of the machine; that no more is pulled, test_interrupt.py shows exactly.
     assert 6 <= len(rows) == emulator.mark() < 1000
     told = " ".join(words(out))
-    assert f"Interrupted. This run sent nothing after row {len(rows) + 1}. To go on, run" in told
+    assert "Interrupted. This run sent nothing after row " in told
+    assert "To go on, run" in told
     emulator.clear_faults()
     resumed = await start(*shlex.split(out.splitlines()[-1])[1:], "--json")
     counts = json.loads((await finish(resumed))[0])
     assert resumed.returncode == 0
     assert (counts["already_done"], counts["accepted"]) == (len(rows), 1000 - len(rows))
     rows = listed_in(listed)
-    assert sorted(int(row["row"]) for row in rows) == [*range(2, 1002)]
+    assert [row["phone"] for row in rows] == phones(1000)
     assert Counter(row["status"] for row in rows) == {
         "already done": counts["already_done"],
         "accepted": counts["accepted"],

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from esms_async.cli.app import run
-from tests.cli.support import start, write_csv
+from tests.cli.support import listed_in, start, write_csv
 from tests.limits import generous
 
 
@@ -17,14 +17,14 @@ def test_every_row_is_checked_and_measured(
     """Without keys and without a gateway, the parts are counted and the bad rows listed."""
     monkeypatch.delenv("ESMS_API_KEY", raising=False)
     listed = tmp_path / "out.csv"
-    rows = ["0901888484,ma", "0901888484,mã", f"0901888485,{'ã' * 71}", "028,ma"]
+    rows = ["0901888484,ma", "0901888486,mã", f"0901888485,{'ã' * 71}", "028,ma"]
     path = write_csv(tmp_path / "a.csv", rows)
     assert run(["bulk", path, "--dry-run", "--results", str(listed)]) == 1
     out = " ".join(capsys.readouterr().out.split())
-    assert "can be sent 3 of these with diacritics 2 message parts in all 4 invalid 1" in out
-    assert "row 5 invalid phone: <3 characters>" in out
-    outcomes = [line.split(",")[3] for line in listed.read_text(encoding="utf-8").splitlines()]
-    assert outcomes == ["status", "checked", "checked", "checked", "invalid"]
+    assert "can be sent 3 of these with diacritics 2 SMS parts 4 invalid 1" in out
+    assert "1 invalid: the phone is not a Vietnamese mobile number" in out
+    outcomes = [row["status"] for row in listed_in(listed)]
+    assert outcomes == ["checked", "checked", "checked", "invalid"]
 
 
 def test_a_good_file_is_zero(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -75,6 +75,10 @@ class _Sending:
         self._under_way = 0
         self.stream = SendMany(self._send, self._messages(), concurrency=3, ordered=False)
 
+    def stop(self, *, cancel: bool = False) -> None:
+        """End the stream beside what interrupts it."""
+        self._stopping = asyncio.ensure_future(self.stream.aclose(cancel=cancel))
+
     async def _messages(self) -> AsyncIterator[Message]:
         while True:
             yield Message("0901888484", "686868")
@@ -90,7 +94,7 @@ class _Sending:
 async def _under_way() -> tuple[_Sending, Stopping, "asyncio.Task[list[Status]]"]:
     """Give a stream with three sends in flight, what stops it, and what collects its outcomes."""
     sending, stopping = _Sending(), Stopping(Screen())
-    stopping.guard(sending.stream)
+    stopping.guard(sending.stop)
     outcomes = asyncio.create_task(_collect(sending.stream))
     await sending.full.wait()
     return sending, stopping, outcomes

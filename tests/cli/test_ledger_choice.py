@@ -7,6 +7,7 @@ import pytest
 import esms_async.ledger
 from esms_async.cli.errors import InputError
 from esms_async.cli.ledger_choice import LedgerChoice, choose_ledger, ledger_at
+from esms_async.cli.words import text
 from esms_async.ledger import RedisLedger, SqliteLedger
 
 
@@ -25,21 +26,27 @@ def test_a_ledger_stands_beside_its_input(tmp_path: Path) -> None:
     """A file has one without being asked; a pipe has no place for one, and the line says so."""
     path = tmp_path / "a.csv"
     path.touch()
-    assert _choose(str(path)) == LedgerChoice(f"{path}.ledger", f"Ledger: {path}.ledger")
+    assert _choose(str(path)) == LedgerChoice(
+        f"{path}.ledger", text("ledger", place=f"{path}.ledger")
+    )
     assert _choose("-").place is None
-    assert _choose("-").line.startswith("No ledger: standard input is no file to keep one beside")
-    assert _choose("/dev/null").line.startswith("No ledger: /dev/null is no file")
+    assert str(_choose("-").line).startswith(
+        "No ledger: standard input is no file to keep one beside"
+    )
+    assert str(_choose("/dev/null").line).startswith("No ledger: /dev/null is no file")
 
 
 def test_what_reaches_no_phone_keeps_no_ledger(tmp_path: Path) -> None:
     """A ledger of what the sandbox took would keep the rows from being sent for real."""
     path = tmp_path / "a.csv"
     path.touch()
-    assert _choose(str(path), sandbox=True).line == "No ledger: the sandbox sends nothing"
+    assert str(_choose(str(path), sandbox=True).line) == "No ledger: the sandbox sends nothing"
     assert _choose(str(path), emulator=True) == LedgerChoice()
     assert _choose(str(path), "b.ledger", emulator=True).place == "b.ledger"
     assert _choose(str(path), refused=True, emulator=True) == LedgerChoice()
-    assert "for 24 hours the gateway refuses (code 124)" in _choose(str(path), refused=True).line
+    assert "for 24 hours the gateway refuses (code 124)" in str(
+        _choose(str(path), refused=True).line
+    )
     for sandbox in (False, True):
         with pytest.raises(InputError, match="ledger"):
             _choose(str(path), "b.ledger", refused=not sandbox, sandbox=sandbox)
@@ -48,7 +55,7 @@ def test_what_reaches_no_phone_keeps_no_ledger(tmp_path: Path) -> None:
 def test_a_password_does_not_show() -> None:
     """The URL of a ledger on Redis is told of without what opens it."""
     choice = _choose(named="rediss://user:word@redis.example:6380/2?password=word")
-    assert choice.line == "Ledger: rediss://redis.example:6380/2"
+    assert str(choice.line) == "Ledger: rediss://redis.example:6380/2"
     assert "word" not in repr(choice)
 
 

@@ -1,4 +1,4 @@
-"""The command `bulk --broker`, as far as it goes without a worker."""
+"""The command `bulk --queue`, as far as it goes without a worker."""
 
 import asyncio
 import os
@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from esms_async.cli.app import run as run_here
+from esms_async.cli.batch import AheadLedger, Batch, Manifest
+from esms_async.cli.bulk import BulkOptions
 from esms_async.cli.errors import ExitCode
-from esms_async.cli.identity import hold_to_secret
-from esms_async.cli.job import BulkOptions
 from esms_async.cli.queued import bulk_by_queue
+from esms_async.cli.rows import RowIds
 from esms_async.cli.screen import Screen
 from esms_async.ledger import RedisLedger
 from tests.cli.support import write_recipients
@@ -20,8 +21,11 @@ from tests.ledger.redis_server import RedisServer
 
 
 async def _hold(url: str, batch: str, secret: str) -> None:
-    async with RedisLedger(url) as ledger:
-        await hold_to_secret(ledger, batch, secret)
+    async with RedisLedger(url, prefix="esms:send:") as ledger:
+        begun = Batch(AheadLedger(ledger), batch, secret=secret, ids=RowIds(batch, secret))
+        await begun.begin(
+            Manifest.of(secret, "column content", key=None, route="fixed", columns=())
+        )
 
 
 def test_a_new_secret_key_puts_no_row_into_the_queue(
@@ -35,12 +39,12 @@ def test_a_new_secret_key_puts_no_row_into_the_queue(
     ):
         asyncio.run(_hold(server.url, "a", "former"))
         for name, value in {
-            "ESMS_LEDGER_URL": server.url,
+            "ESMS_QUEUE_CLEAR": "1",
             "ESMS_SECRET_KEY": "new",
             "ESMS_ROW_SECRET": "",
         }.items():
             patch.setenv(name, value)
-        assert run_here(["bulk", path, "--broker", "nats://127.0.0.1:1"]) == 2
+        assert run_here(["bulk", path, "--queue", server.url]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert "rows of batch 'a' were sent under another secret key" in line
 
@@ -50,12 +54,12 @@ async def test_an_interrupt_before_the_first_row_ends_the_job(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], interrupted: bool
 ) -> None:
     """While the header is waited for nothing was sent; a cancellation stays a cancellation."""
-    monkeypatch.setenv("ESMS_LEDGER_URL", "redis://127.0.0.1:1")
+    monkeypatch.setenv("ESMS_QUEUE_CLEAR", "1")
     monkeypatch.setenv("ESMS_SECRET_KEY", "secret")
     reader, writer = os.pipe()
     before = signal.getsignal(signal.SIGTERM)
     options = BulkOptions(f"/dev/fd/{reader}")
-    job = asyncio.ensure_future(bulk_by_queue(options, "nats://127.0.0.1:1", Screen()))
+    job = asyncio.ensure_future(bulk_by_queue(options, "redis://127.0.0.1:1", Screen()))
     while signal.getsignal(signal.SIGTERM) is before:  # noqa: ASYNC110  # nothing tells of it
         await asyncio.sleep(0)
     if interrupted:
@@ -74,7 +78,7 @@ def test_a_missing_extra_is_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Without the libraries of the workers nothing is begun."""
-    monkeypatch.setitem(sys.modules, "esms_async.workers", None)
-    assert run_here(["bulk", "a.csv", "--broker", "nats://127.0.0.1:1"]) == 2
+    monkeypatch.setitem(sys.modules, "esms_async.queue", None)
+    assert run_here(["bulk", "a.csv", "--queue", "redis://127.0.0.1:1"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert "esms_async.workers" in line
+    assert "esms_async.queue" in line

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from esms_async.cli.screen import Outlet, Screen, printable
+from esms_async.cli.screen import OutputStream, Screen, printable
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def broken() -> Iterator[io.TextIOWrapper]:
 def test_a_reader_that_has_gone_is_told_of_once(broken: io.TextIOWrapper) -> None:
     """What is written to nobody is lost quietly, at once and when the stream is closed."""
     told: list[str] = []
-    outlet = Outlet(broken)
+    outlet = OutputStream(broken)
     outlet.on_break = lambda: told.append("gone")
     outlet.write("some words")
     outlet.flush()
@@ -35,7 +35,7 @@ def test_a_reader_that_has_gone_is_told_of_once(broken: io.TextIOWrapper) -> Non
 def test_nobody_need_be_told(broken: io.TextIOWrapper) -> None:
     """A write that is larger than the buffer meets the broken pipe itself."""
     text = "x" * 1_000_000
-    assert Outlet(broken).write(text) == len(text)
+    assert OutputStream(broken).write(text) == len(text)
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def full() -> Iterator[io.TextIOWrapper]:
 def test_a_disk_that_is_full_is_told_of(full: io.TextIOWrapper) -> None:
     """Who is told of a stream that breaks off finds out why; the rest is lost quietly."""
     told: list[str] = []
-    outlet = Outlet(full)
+    outlet = OutputStream(full)
     outlet.on_break = lambda: told.append("full")
     outlet.write("some words")
     outlet.flush()
@@ -61,7 +61,7 @@ def test_a_disk_that_is_full_is_told_of(full: io.TextIOWrapper) -> None:
 
 def test_a_full_disk_that_nobody_is_told_of_is_an_error(full: io.TextIOWrapper) -> None:
     """It ends what prints, for nothing else would tell of it."""
-    outlet = Outlet(full)
+    outlet = OutputStream(full)
     outlet.write("some words")
     with pytest.raises(OSError, match="No space left"):
         outlet.flush()
@@ -72,7 +72,7 @@ def test_a_terminal_that_was_closed_is_a_reader_that_has_gone() -> None:
     terminal, side = os.openpty()
     with os.fdopen(side, "w", encoding="utf-8") as stream:
         os.close(terminal)
-        outlet = Outlet(stream)
+        outlet = OutputStream(stream)
         outlet.write("some words")
         outlet.flush()
         assert outlet.failure is None
@@ -80,7 +80,7 @@ def test_a_terminal_that_was_closed_is_a_reader_that_has_gone() -> None:
 
 def test_an_outlet_is_like_its_stream(broken: io.TextIOWrapper) -> None:
     """What rich asks a stream about is answered by the stream."""
-    outlet = Outlet(broken)
+    outlet = OutputStream(broken)
     assert (outlet.encoding, outlet.fileno(), outlet.isatty()) == (
         broken.encoding,
         broken.fileno(),

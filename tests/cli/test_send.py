@@ -10,7 +10,7 @@ from esms_async import EsmsClient, Receipt
 from esms_async.cli.app import run as run_here
 from esms_async.cli.gateway import GatewayChoice
 from esms_async.cli.screen import Screen
-from esms_async.cli.send import SendOptions, send
+from esms_async.cli.send import OneMessage, send
 from esms_async.emulator import Emulator
 from tests.cli.support import KEYS, finish, run, start
 from tests.limits import generous
@@ -117,7 +117,7 @@ async def test_a_cancellation_that_tells_nothing_is_passed_on(
         raise asyncio.CancelledError
 
     monkeypatch.setattr(EsmsClient, "send", cancelled)
-    options = SendOptions("0901888484", "686868")
+    options = OneMessage("0901888484", "686868")
     with pytest.raises(asyncio.CancelledError):
         await send(options, GatewayChoice(emulator=True), Screen())
 

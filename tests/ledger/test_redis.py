@@ -548,6 +548,20 @@ async def test_an_acceptance_of_what_cannot_be_read_comes_back(
     assert unrecorded.told == [odd.request_id]
 
 
+async def test_scripts_come_back_to_a_restarted_server_on_connections_in_use(
+    own_server: RedisServer, prefix: str
+) -> None:
+    """The batches may hold every connection that the pool allows."""
+    async with RedisLedger(own_server.url, prefix=prefix) as ledger:
+        messages = [a_message() for _ in range(1000)]
+        await asyncio.gather(*(ledger.look_up(message.request_id) for message in messages))
+        own_server.kill()
+        await asyncio.to_thread(own_server.start)
+        looked_up = (ledger.look_up(message.request_id) for message in messages)
+        await asyncio.gather(*looked_up, return_exceptions=True)
+        assert (await claimed(ledger, messages[0])).decision is Decision.SEND
+
+
 async def test_a_cancelled_caller_whose_trip_fails_disturbs_nobody(
     redis_server: RedisServer, prefix: str
 ) -> None:

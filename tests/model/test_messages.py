@@ -1,9 +1,11 @@
 """The values a caller meets: what they take, what they refuse and how, what they show."""
 
 import copy
+import json
 import pickle
 import unicodedata
 from datetime import UTC, date, datetime, timedelta, timezone, tzinfo
+from typing import cast
 
 import attrs
 import pytest
@@ -14,6 +16,7 @@ import esms_async._model.errors
 from esms_async import (
     AccountRejected,
     Attempt,
+    Brandname,
     ConfigurationError,
     Credentials,
     DuplicateRequestId,
@@ -37,6 +40,7 @@ from esms_async import (
     SendError,
     Status,
     UsageError,
+    ZaloTemplate,
 )
 from esms_async._model.messages import VIETNAM_TIME
 from esms_async.delivery import InvalidReport
@@ -449,3 +453,47 @@ def test_an_outcome_is_a_receipt_or_an_error() -> None:
         Outcome(message)
     with pytest.raises(ValueError, match="not both"):
         Outcome(message, receipt, NotSent(message, (), "not sent"))
+
+
+WRITTEN = Message(
+    "0901888484",
+    "Mã 686868",
+    request_id="r",
+    route=Brandname("Shop: A"),
+    campaign_id="c",
+    callback_url="https://a.example/",
+    send_at=datetime(2030, 1, 1, tzinfo=UTC),
+    expires_at=datetime(2030, 1, 2, tzinfo=UTC),
+)
+ZALO = Message("0901888484", params={"otp": "1"}, route=ZaloTemplate("1", "2"), request_id="r")
+
+
+@pytest.mark.parametrize("message", [WRITTEN, ZALO, Message("0901888484", "text")])
+def test_a_message_survives_json(message: Message) -> None:
+    """`from_dict` makes the same Message of what `to_dict` gave, through JSON."""
+    assert Message.from_dict(json.loads(json.dumps(message.to_dict()))) == message
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"version": 2}, "version"),
+        ({"version": True}, "version"),
+        ({"phone": None}, "phone"),
+        ({"phone": 1}, "phone"),
+        ({"request_id": None}, "request_id"),
+        ({"later": 1}, "message"),
+        ({"route": "pigeon"}, "route"),
+        ({"route": 1}, "route"),
+        ({"send_at": "soon"}, "send_at"),
+        ({"send_at": 5}, "send_at"),
+        ({"content": 5}, "content"),
+    ],
+)
+def test_what_is_no_written_message_is_refused(change: dict[str, object], field: str) -> None:
+    """The error names the field, and shows no value."""
+    with pytest.raises(InvalidMessage) as caught:
+        Message.from_dict(WRITTEN.to_dict() | change)
+    assert caught.value.field == field
+    with pytest.raises(InvalidMessage, match="must be a mapping"):
+        Message.from_dict(cast("dict[str, object]", []))

@@ -61,8 +61,7 @@ def like(**changes: object) -> SentMessage:
         ([like(send_status=SendStatus.COMPOSING)], Finding.UNDECIDED),
         ([like(send_status=SendStatus.AWAITING_APPROVAL)], Finding.UNDECIDED),
         ([like(send_status=SendStatus.REFUSED)], Finding.UNDECIDED),
-        ([like(send_status=6)], Finding.UNDECIDED),
-        ([like(send_status=3)], Finding.FOUND),
+        ([like(send_status=3)], Finding.UNDECIDED),
         ([like(send_status=None)], Finding.UNDECIDED),
         ([OWN, like(send_status=SendStatus.REFUSED)], Finding.UNDECIDED),
         # Several could be it.

@@ -15,6 +15,7 @@ from esms_async import (
     OutcomeUnknown,
     Rejected,
     RequestIdConflict,
+    RetryPolicy,
     Route,
     ZaloTemplate,
 )
@@ -71,6 +72,7 @@ async def test_a_view_has_another_default(request: pytest.FixtureRequest) -> Non
         view = client.with_options(route=BRAND)
         assert (client.route, view.route) == (FIXED_NUMBER, BRAND)
         assert view.with_options(callback_url=None).route == BRAND
+        assert view.retry == client.retry == RetryPolicy()
         await view.send(Message(PHONE, TEXT))
         await view.send(Message(PHONE, TEXT, route=FixedNumber()))
         assert [seen.route for seen in client.emulator.messages] == ["brandname", "fixed"]

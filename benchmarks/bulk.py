@@ -1,0 +1,167 @@
+"""Measures `esms-async bulk` beside the naive script, rows and reruns, on one core.
+
+The command reads the list twice (plan and send), keeps a ledger and writes results; the script
+does neither plan nor ledger. Both are whole processes, started anew each time.
+"""
+
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final
+
+import attrs
+
+from benchmarks.processes import Cores, server_process
+from benchmarks.server import CALM
+
+_CONCURRENCY: Final = 64
+_SEND: Final = "SendMultipleMessage_V4_post_json/"
+_ENVIRON: Final = {"ESMS_API_KEY": "key", "ESMS_SECRET_KEY": "secret"}
+_FEW: Final = 10_000
+
+
+@attrs.frozen
+class Cost:
+    """What one process took.
+
+    Attributes:
+        seconds: From its start to its end.
+        cpu: Its processor time in seconds.
+        peak: The most memory it took, in bytes.
+    """
+
+    seconds: float
+    cpu: float
+    peak: int
+
+
+@attrs.frozen
+class BulkResult:
+    """The medians of some rounds.
+
+    Attributes:
+        rows: How many rows were sent.
+        naive: The naive script.
+        bulk: The command with a ledger, results and the plan.
+        rerun: The command again: every row is done.
+        start: The command over a list of one row that is done.
+        few: The rerun's memory at 10,000 rows, in bytes; None if it was not measured.
+        many: The same at `many_rows`.
+        many_rows: How many rows that were.
+    """
+
+    rows: int
+    naive: Cost
+    bulk: Cost
+    rerun: Cost
+    start: Cost
+    few: int | None = None
+    many: int | None = None
+    many_rows: int = 0
+
+    @property
+    def ratio(self) -> float:
+        """How many times as fast as the script the command is, by processor time."""
+        return self.naive.cpu / self.bulk.cpu
+
+    @property
+    def ratio_of_seconds(self) -> float:
+        """The same by the clock."""
+        return self.naive.seconds / self.bulk.seconds
+
+    @property
+    def rerun_rate(self) -> float:
+        """Rows that are done a second, beyond the start, by processor time."""
+        return self.rows / max(1e-9, self.rerun.cpu - self.start.cpu)
+
+
+def measure_bulk(
+    rows: int, rounds: int, many: int, cores: Cores, tell: Callable[[str], None]
+) -> BulkResult:
+    """Measure the command and the script in turns.
+
+    Args:
+        rows: How many rows are sent.
+        rounds: How often; the medians count.
+        many: At how many rows the memory is measured beside that at 10,000; 0 for not at all.
+        cores: Where the processes run.
+        tell: Is told what is measured.
+    """
+    costs: dict[str, list[Cost]] = {"naive": [], "bulk": [], "rerun": [], "start": []}
+    with tempfile.TemporaryDirectory() as folder, server_process(cores) as server:
+        place, url = Path(folder), server.url(CALM)
+        source, single = place / "list.csv", place / "single.csv"
+        _write(source, rows)
+        _write(single, 1)
+        _run(_command(single, url), cores.client)
+        for number in range(rounds):
+            tell(f"bulk, round {number + 1}")
+            script = [sys.executable, "-m", "benchmarks.naive_bulk", f"{url}{_SEND}"]
+            script += [str(source), str(place / "naive.csv"), str(_CONCURRENCY)]
+            costs["naive"].append(_run(script, cores.client))
+            for left in place.glob("list.csv.ledger*"):
+                left.unlink()
+            costs["bulk"].append(_run(_command(source, url), cores.client))
+            costs["rerun"].append(_run(_command(source, url), cores.client))
+            costs["start"].append(_run(_command(single, url), cores.client))
+        few = many_peak = None
+        if many:
+            tell("bulk, memory")
+            few, many_peak = (_peak(place, url, count, cores) for count in (_FEW, many))
+    medians = {name: _median(each) for name, each in costs.items()}
+    return BulkResult(rows, **medians, few=few, many=many_peak, many_rows=many)
+
+
+def _peak(place: Path, url: str, rows: int, cores: Cores) -> int:
+    source = place / f"memory{rows}.csv"
+    _write(source, rows)
+    return _run(_command(source, url), cores.client).peak
+
+
+def _command(source: Path, url: str) -> list[str]:
+    results = source.with_suffix(".results.csv")
+    words = [sys.executable, "-m", "esms_async", "bulk", str(source), "--base-url", url]
+    return [*words, "--results", str(results), "--concurrency", str(_CONCURRENCY), "--quiet"]
+
+
+def _write(path: Path, rows: int) -> None:
+    with path.open("w", encoding="utf-8") as file:
+        file.write("phone,content\n")
+        file.writelines(
+            f"0{900_000_000 + number * 89 % 100_000_000},{number % 1_000_000:06d} la ma xac minh\n"
+            for number in range(rows)
+        )
+
+
+def _run(command: list[str], core: int | None) -> Cost:
+    def pin() -> None:
+        if core is not None:
+            os.sched_setaffinity(0, {core})
+
+    environ: Mapping[str, str] = {**os.environ, **_ENVIRON}
+    started = time.perf_counter()
+    with subprocess.Popen(  # noqa: S603  # commands of this module
+        command,
+        env=environ,
+        stdout=subprocess.DEVNULL,
+        preexec_fn=pin,  # noqa: PLW1509  # no threads yet
+    ) as process:
+        _, status, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode != 0:
+        raise RuntimeError(f"{' '.join(command[2:5])} ended with {process.returncode}")
+    peak = used.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return Cost(time.perf_counter() - started, used.ru_utime + used.ru_stime, peak)
+
+
+def _median(costs: list[Cost]) -> Cost:
+    return Cost(
+        statistics.median(cost.seconds for cost in costs),
+        statistics.median(cost.cpu for cost in costs),
+        max(cost.peak for cost in costs),
+    )

@@ -1,0 +1,590 @@
+"""Says what the command says in English and in Vietnamese, from one catalogue.
+
+`ESMS_LANG` chooses the language, and by default the locale does. A `Text` is a sentence that has
+not been said yet: it names its entry and holds the values, so equal reasons can be counted.
+"""
+
+import enum
+import re
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final, Self
+
+import attrs
+
+from esms_async.codes import lookup
+
+
+class Language(enum.Enum):
+    """A language of the command."""
+
+    ENGLISH = "en"
+    VIETNAMESE = "vi"
+
+    @classmethod
+    def of(cls, environ: Mapping[str, str]) -> Self:
+        """Return the language that the environment asks for; English if it asks for neither."""
+        locale = environ.get("LC_ALL") or environ.get("LC_MESSAGES") or environ.get("LANG", "")
+        asked = environ.get("ESMS_LANG") or locale
+        return cls("vi" if re.match(r"(?i)vi(?![a-z])", asked) else "en")
+
+    def number(self, value: int) -> str:
+        """Write a whole number with its thousands apart."""
+        written = f"{value:,}"
+        return written if self is Language.ENGLISH else written.replace(",", ".")
+
+
+@attrs.frozen
+class Text:
+    """A sentence of the catalogue with its values, in no language yet.
+
+    Attributes:
+        key: Its entry.
+        values: What is put into it.
+    """
+
+    key: str
+    values: tuple[tuple[str, object], ...] = ()
+
+    def said(self, language: Language) -> str:
+        """Return the sentence in a language."""
+        values: dict[str, object] = {}
+        for name, value in self.values:
+            if isinstance(value, Text):
+                values[name] = value.said(language)
+            elif isinstance(value, int) and not isinstance(value, bool):
+                values[name] = language.number(value)
+            else:
+                values[name] = value
+            if name == "code":
+                code = lookup(str(value))
+                is_english = language is Language.ENGLISH
+                values["meaning"] = code.meaning if is_english else code.meaning_vi
+        return CATALOGUES[language][self.key].format_map(values)
+
+    def __str__(self) -> str:
+        return self.said(Language.ENGLISH)
+
+
+def text(key: str, **values: object) -> Text:
+    """Return a sentence of the catalogue."""
+    return Text(key, tuple(values.items()))
+
+
+def advice_on(code: str, language: Language) -> str:
+    """Return what to do about a code."""
+    known = lookup(code)
+    return known.advice if language is Language.ENGLISH else known.advice_vi
+
+
+_ENGLISH: Final = {
+    # The list.
+    "standard_input": "standard input",
+    "standard_input_closed": "standard input is closed; lead a file into it, or /dev/null",
+    "file_empty": "{file} is empty",
+    "file_unreadable": "cannot read {file}: {problem}",
+    "file_changed": "{file} was written while it was read; run the command again",
+    "file_compressed": "{file} is compressed; save it as CSV in UTF-8, or as .xlsx",
+    "json_array": "{file} is a JSON array; write one object a line (JSON Lines)",
+    "header_too_long": "the first line of {file} is longer than {longest} characters",
+    "header_not_utf8": (
+        "the header of {file} is not UTF-8; save the file as 'CSV UTF-8', or as .xlsx"
+    ),
+    "header_not_csv": "the header of {file} is not well-formed CSV",
+    "no_header": (
+        "the first row of {file} holds a phone number; the first row must name the columns"
+    ),
+    "no_rows": "{file} has a header and no rows; nothing can be sent",
+    "excel_missing": (
+        "{file} is a workbook; install esms_async[excel] to read it, or save it as CSV UTF-8"
+    ),
+    "workbook_from_pipe": "a workbook can't be read from a pipe; give the name of its file",
+    "workbook_password": "{file} is protected by a password; save it without one",
+    "workbook_unreadable": "{file} can't be read as a workbook ({problem}); save it as .xlsx again",
+    "no_phone_column": (
+        "the header of {file} has no column 'phone', and no other column is known to hold phone "
+        "numbers; the first row must name the columns, and --phone-column NAME says which"
+    ),
+    "many_phone_columns": (
+        "more than one column of {file} could hold the phone: {columns}; "
+        "choose one with --phone-column NAME"
+    ),
+    "no_content_column": (
+        "the header of {file} has no column 'content' (columns: {columns}); name the column with "
+        "--content-column NAME, or give --content TEMPLATE"
+    ),
+    "many_content_columns": (
+        "more than one column of {file} could hold the text: {columns}; "
+        "choose one with --content-column NAME"
+    ),
+    "column_missing": (
+        "the header of {file} has no column {column!r}, which {option} names (columns: {columns})"
+    ),
+    "column_twice": (
+        "the header of {file} has more than one column {column!r}, which {option} names; rename one"
+    ),
+    "template_empty": "the template is empty; give the text to send",
+    "template_brace": (
+        "the template has a brace at position {position} that names no column; write {{column}}, "
+        "or {{{{ and }}}} for braces"
+    ),
+    # The options.
+    "retry_needs_ledger": "--retry-rejected needs the ledger that knows what was rejected",
+    "changed_needs_ledger": "--template-changed needs the ledger that knows what was sent",
+    "two_contents": "--content and --content-column exclude each other",
+    "batch_needed": (
+        "--ledger needs --batch NAME with standard input: by it the rows are known again"
+    ),
+    "rate": "--rate takes a number, and /s, /m or /h, as in 50/s or 600/m",
+    "emulator_or_url": "--emulator and --base-url exclude each other",
+    "faults_need_emulator": "--fault and --seed are for --emulator; add it",
+    "ledger_url": "the ledger's URL can't be read; write it as redis://host:6379/0",
+    "ledger_or_none": "--ledger and --no-ledger exclude each other",
+    "ledger_in_sandbox": "the sandbox sends nothing that a ledger could hold; leave --ledger out",
+    # The batch.
+    "other_template": (
+        "batch {batch!r} was begun with another text, which may have reached people; for a new "
+        "message use --batch NEW; to correct a mistake add --template-changed: the new text goes "
+        "only to rows that nobody got"
+    ),
+    "other_route": (
+        "batch {batch!r} was begun by the route {route}; use --batch NEW to send by another"
+    ),
+    "other_key": (
+        "batch {batch!r} was begun with --key {column}; give it again, or use --batch NEW"
+    ),
+    "other_key_none": "batch {batch!r} was begun without --key; leave it out, or use --batch NEW",
+    "other_secret": (
+        "the rows of batch {batch!r} were sent under another secret key, and under this one "
+        "each would be sent again; set ESMS_ROW_SECRET to the former secret key, which makes "
+        "the same ids again (if no row was accepted yet, another --batch does too)"
+    ),
+    "no_facts": "a {ledger} keeps no facts, so it can't hold a batch; use another ledger",
+    # Why a row gives no message.
+    "line_too_long": "is longer than {longest} characters",
+    "quote_open": "opens a quote that is not closed",
+    "stray_quote": "holds a quote inside quotes; double it",
+    "stray_return": "holds a carriage return outside quotes; end lines with LF or CRLF",
+    "too_few_fields": "has fewer fields ({count}) than the header ({width})",
+    "too_many_fields": (
+        "has more fields ({count}) than the header ({width}); put quotes around a field that holds "
+        "the delimiter"
+    ),
+    "not_json": "is not JSON",
+    "not_an_object": "is not a JSON object",
+    "two_keys_of_one_name": "has two keys of one name; rename one",
+    "value_missing": "{column}: is missing",
+    "value_empty": "{column}: is empty",
+    "value_type": "{column}: is of type {type}; write it as a string",
+    "not_utf8": "the row is not UTF-8; save the file as 'CSV UTF-8', or as .xlsx",
+    "control_character": "the text holds the control character {code_point}; remove it",
+    "content_too_long": "the text takes more than {most} SMS parts",
+    "message_invalid": "{problem}",
+    "phone_rounded": "Excel rounded the phone number; format the column as text",
+    "phone_invalid": (
+        "the phone is not a Vietnamese mobile number (0 and nine digits, the first of them 3, 5, "
+        "7, 8 or 9)"
+    ),
+    # Why a row is held back, or not sent under its key.
+    "repeated": "repeats the phone and the text of an earlier row; --allow-duplicates sends it",
+    "other_text": "an earlier row has another text for this phone; --allow-again sends both",
+    "other_text_sent": (
+        "this batch has sent another text to this phone; --batch NEW begins a new batch, "
+        "--allow-again sends this text too"
+    ),
+    "other_text_in_doubt": (
+        "this batch may have sent another text to this phone; --batch NEW begins a new batch, "
+        "--allow-again sends this text too"
+    ),
+    "done_with_other_text": "the phone got the earlier text",
+    "in_doubt_with_other_text": (
+        "the earlier text may have been accepted; run the earlier command, or reconcile, to find "
+        "out"
+    ),
+    "key_repeated": "{column}: an earlier row has this key, and goes first",
+    "key_used": (
+        "this key was used for another phone or text; give the row another one to send this too"
+    ),
+    "key_used_and_refused": (
+        "this key was used for another phone or text, which was refused; add --retry-rejected to "
+        "send this one"
+    ),
+    # What became of a row.
+    "code": "code {code}: {meaning}",
+    "code_and_words": "code {code}: {meaning}; the gateway says '{words}'",
+    "code_124": (
+        "code 124: the gateway has had this message before, and nothing here tells what became of "
+        "it"
+    ),
+    "http_refusal": "refused with HTTP status {status}",
+    "expired": "it may have been accepted too long ago to be sent again",
+    "unknown": "it may have been accepted: {problem}",
+    "not_sent": "nothing left this machine: {problem}",
+    "failed": "{problem}",
+    "other_reasons": "other reasons; the results list them all",
+    # What was repaired.
+    "repaired_lost_zero": "numbers had lost their zero: repaired",
+    "repaired_decimal": "numbers had become decimals (….0, E+10): repaired",
+    "repaired_country_code": "numbers had brackets, or a zero after the country code: repaired",
+    # The plan.
+    "emulator": "EMULATOR: NO SMS LEAVES THIS MACHINE",
+    "gateway": "Gateway: {url}",
+    "gateway_seed": "Gateway: {url} (seed {seed})",
+    "ledger": "Ledger: {place}",
+    "no_ledger_for": "No ledger: {file} is no file to keep one beside; --ledger names one",
+    "no_ledger_sandbox": "No ledger: the sandbox sends nothing",
+    "no_ledger_wanted": (
+        "No ledger: for 24 hours the gateway refuses (code 124) what it has accepted of this "
+        "batch; run after that, it sends every row again"
+    ),
+    "sending": "Sending {file} as batch {batch!r}",
+    "sheet": "Sheet: {title}",
+    "columns": "Columns: phone {phone}, text {content}",
+    "columns_guessed": (
+        "Columns: phone {phone} (found by its name or content; --phone-column sets it), "
+        "text {content}"
+    ),
+    "columns_template": "Columns: phone {phone}; the text is the template's",
+    "columns_template_guessed": (
+        "Columns: phone {phone} (found by its name or content; --phone-column sets it); "
+        "the text is the template's"
+    ),
+    "route": "Route: {route}",
+    "route_fixed": "fixed number",
+    "no_plan": "A pipe is sent as it is read, so there is no plan of it.",
+    "label_rows": "rows",
+    "label_to_send": "to send",
+    "label_checked": "can be sent",
+    "label_unicode": "of these with diacritics",
+    "label_parts": "SMS parts",
+    "label_cost": "estimated cost in dong",
+    "label_accepted": "accepted",
+    "label_retried": "of these retried",
+    "label_deduplicated": "of these deduplicated",
+    "label_already_done": "already done",
+    "label_rejected": "rejected",
+    "label_not_sent": "not sent",
+    "label_unknown": "unknown",
+    "label_duplicates": "of these code 124",
+    "label_held_back": "held back",
+    "label_invalid": "invalid",
+    "label_repaired": "phones repaired",
+    "label_total": "total",
+    "one_row": "row {row}",
+    "some_rows": "rows {rows}",
+    "first_rows": "rows {rows}, …",
+    "more_reasons": "and {count} more reasons",
+    "listed_in": "Every row with its reason: {file}",
+    "list_with": "--results OUT.csv lists every row with its reason.",
+    "ask": "Send {count} messages now? [y/N] ",
+    "ask_all": "Send every row now? [y/N] ",
+    "nothing_sent": "Interrupted: nothing was sent",
+    "workers_send": "The workers of queue {name} send",
+    "nothing_sent_no": "Nothing was sent.",
+    "dry_run": "Dry run: nothing was sent.",
+    # The progress.
+    "done": "{count} done",
+    "done_of": "{count} of {expected} done",
+    "rate_now": "{rate}/s",
+    "left": "{time} left",
+    "retried": "retried",
+    "more_like_this": "{line} (and {count} more like this)",
+    # The end.
+    "seconds": "{seconds} s, {rate} msgs/s",
+    "emulated_count": (
+        "By the gateway's own count: {accepted} accepted, {twice} reached a phone twice"
+    ),
+    "sandbox": "Sandbox: what was accepted was checked, not sent.",
+    "stopping": "Stopping: waiting for what is in flight; interrupt again to stop now",
+    "stopping_now": "Stopping now",
+    "stopped_account": "Stopped because the account can't send: rejected with {reason}.",
+    "stopped_everybody": "Stopped because every row would be refused: {reason}.",
+    "stopped_unreachable": (
+        "Stopped because the gateway can't be reached: {count} rows in a row never left this "
+        "machine. --stop-after sets how many; 0 goes on."
+    ),
+    "interrupted": "Interrupted.",
+    "nothing_after": "This run sent nothing after row {row}.",
+    "duplicates": (
+        "{count} of the unknown rows have code 124: the gateway has had these messages before, and "
+        "nothing here tells what became of them. Do not send them as new messages: wait for their "
+        "delivery reports."
+    ),
+    "duplicates_reconcile": (
+        "{count} of the unknown rows have code 124: the gateway has had these messages before, and "
+        "nothing here tells what became of them. Do not send them as new messages: wait for their "
+        "delivery reports, or look for them in the gateway's list with:"
+    ),
+    "go_on": "To go on, run {again}; it sends only what is not settled.",
+    "go_on_soon": "To go on, run {again} within 23 hours; it sends only what is not settled.",
+    "go_on_emulator": "To go on, run {again}; a new emulator has accepted nothing yet.",
+    "go_on_without_ledger": (
+        "To go on, run {again} within 23 hours: the gateway refuses (code 124) what it has "
+        "accepted already, so no phone gets a message twice."
+    ),
+    "same_command": "the same command again",
+    "same_command_batch": "it again with --batch {batch}",
+    "retry_hint": "With --retry-rejected, the same command sends the rejected rows again.",
+    # The file of results.
+    "results_suffix": "--results {file} must end in .csv or .jsonl",
+    "results_are_input": "--results {file} is the input or the ledger; name another file",
+    "results_in_use": "--results {file} is being written by another run; name another file",
+    "results_not_empty": (
+        "--results {file} is not empty, and a dry run writes over nothing; name another file, or "
+        "remove it"
+    ),
+    "results_removed": "--results {file} was removed or replaced while it was written",
+    "results_unwritable": "cannot write {file}: {problem}",
+    # Errors from below.
+    "error": "{problem}",
+    "own_error": "an error of this program ({type}); --debug shows where",
+    "cannot_write": "cannot write: {problem}",
+}
+
+_VIETNAMESE: Final = {
+    "standard_input": "đầu vào chuẩn",
+    "standard_input_closed": "đầu vào chuẩn đã đóng; hãy nối một tệp vào, hoặc /dev/null",
+    "file_empty": "{file} không có gì",
+    "file_unreadable": "không đọc được {file}: {problem}",
+    "file_changed": "{file} bị ghi lại trong lúc đang đọc; hãy chạy lại lệnh",
+    "file_compressed": "{file} là tệp nén; hãy lưu thành CSV UTF-8 hoặc .xlsx",
+    "json_array": "{file} là một mảng JSON; hãy ghi mỗi dòng một đối tượng (JSON Lines)",
+    "header_too_long": "dòng đầu của {file} dài hơn {longest} ký tự",
+    "header_not_utf8": (
+        "dòng tiêu đề của {file} không phải UTF-8; hãy lưu tệp dạng 'CSV UTF-8' hoặc .xlsx"
+    ),
+    "header_not_csv": "dòng tiêu đề của {file} không đúng dạng CSV",
+    "no_header": "dòng đầu của {file} chứa số điện thoại; dòng đầu phải là tên các cột",
+    "no_rows": "{file} chỉ có dòng tiêu đề, không có dòng nào để gửi",
+    "excel_missing": (
+        "{file} là bảng tính Excel; hãy cài esms_async[excel] để đọc, hoặc lưu thành CSV UTF-8"
+    ),
+    "workbook_from_pipe": "không đọc được bảng tính qua ống dẫn; hãy cho biết tên tệp",
+    "workbook_password": "{file} có mật khẩu; hãy lưu lại không có mật khẩu",
+    "workbook_unreadable": (
+        "không đọc được {file} như một bảng tính ({problem}); hãy lưu lại thành .xlsx"
+    ),
+    "no_phone_column": (
+        "tiêu đề của {file} không có cột 'phone', và không rõ cột nào chứa số điện thoại; dòng đầu "
+        "phải là tên các cột, --phone-column TÊN chỉ ra cột đó"
+    ),
+    "many_phone_columns": (
+        "có hơn một cột của {file} có thể là số điện thoại: {columns}; "
+        "hãy chọn bằng --phone-column TÊN"
+    ),
+    "no_content_column": (
+        "tiêu đề của {file} không có cột 'content' (các cột: {columns}); hãy chỉ ra cột bằng "
+        "--content-column TÊN, hoặc dùng --content MẪU"
+    ),
+    "many_content_columns": (
+        "có hơn một cột của {file} có thể là nội dung: {columns}; "
+        "hãy chọn bằng --content-column TÊN"
+    ),
+    "column_missing": (
+        "tiêu đề của {file} không có cột {column!r} mà {option} nêu (các cột: {columns})"
+    ),
+    "column_twice": (
+        "tiêu đề của {file} có hơn một cột {column!r} mà {option} nêu; hãy đổi tên một cột"
+    ),
+    "template_empty": "mẫu tin để trống; hãy cho nội dung cần gửi",
+    "template_brace": (
+        "dấu ngoặc nhọn ở vị trí {position} của mẫu tin không nêu cột nào; hãy viết {{cột}}, hoặc "
+        "{{{{ và }}}} nếu cần dấu ngoặc"
+    ),
+    "retry_needs_ledger": "--retry-rejected cần sổ ghi biết tin nào đã bị từ chối",
+    "changed_needs_ledger": "--template-changed cần sổ ghi biết tin nào đã gửi",
+    "two_contents": "không dùng --content và --content-column cùng lúc",
+    "batch_needed": (
+        "với đầu vào chuẩn, --ledger cần thêm --batch TÊN để lần sau nhận ra các dòng"
+    ),
+    "rate": "--rate là một số, có thể thêm /s, /m hoặc /h, ví dụ 50/s hoặc 600/m",
+    "emulator_or_url": "không dùng --emulator và --base-url cùng lúc",
+    "faults_need_emulator": "--fault và --seed chỉ dùng với --emulator; hãy thêm vào",
+    "ledger_url": "không đọc được URL của sổ ghi; hãy viết như redis://host:6379/0",
+    "ledger_or_none": "không dùng --ledger và --no-ledger cùng lúc",
+    "ledger_in_sandbox": "sandbox không gửi gì để ghi sổ; hãy bỏ --ledger",
+    "other_template": (
+        "đợt {batch!r} đã bắt đầu với nội dung khác, có thể đã đến người nhận; nếu là tin mới, hãy "
+        "dùng --batch TÊN_MỚI; nếu sửa lỗi, hãy thêm --template-changed: nội dung mới chỉ gửi cho "
+        "những dòng chưa ai nhận được"
+    ),
+    "other_route": (
+        "đợt {batch!r} đã bắt đầu qua đường gửi {route}; hãy dùng --batch TÊN_MỚI để gửi đường khác"
+    ),
+    "other_key": (
+        "đợt {batch!r} đã bắt đầu với --key {column}; hãy dùng lại, hoặc dùng --batch TÊN_MỚI"
+    ),
+    "other_key_none": (
+        "đợt {batch!r} đã bắt đầu không có --key; hãy bỏ ra, hoặc dùng --batch TÊN_MỚI"
+    ),
+    "other_secret": (
+        "các dòng của đợt {batch!r} đã gửi với secret key khác, dùng khóa này thì mỗi dòng sẽ bị "
+        "gửi lại; hãy đặt ESMS_ROW_SECRET bằng secret key cũ (nếu chưa dòng nào được nhận, đặt "
+        "--batch khác cũng được)"
+    ),
+    "no_facts": "{ledger} không lưu được thông tin của đợt gửi; hãy dùng sổ ghi khác",
+    "line_too_long": "dài hơn {longest} ký tự",
+    "quote_open": "mở dấu nháy kép mà không đóng",
+    "stray_quote": "có dấu nháy kép bên trong dấu nháy; hãy viết đôi",
+    "stray_return": "có ký tự xuống dòng (CR) ngoài dấu nháy; hãy kết thúc dòng bằng LF hoặc CRLF",
+    "too_few_fields": "có ít ô ({count}) hơn dòng tiêu đề ({width})",
+    "too_many_fields": (
+        "có nhiều ô ({count}) hơn dòng tiêu đề ({width}); hãy đặt ô chứa dấu phân cách trong dấu "
+        "nháy"
+    ),
+    "not_json": "không phải JSON",
+    "not_an_object": "không phải đối tượng JSON",
+    "two_keys_of_one_name": "có hai khóa cùng tên; hãy đổi tên một khóa",
+    "value_missing": "{column}: thiếu",
+    "value_empty": "{column}: để trống",
+    "value_type": "{column}: kiểu {type}; hãy viết thành chuỗi",
+    "not_utf8": "dòng này không phải UTF-8; hãy lưu tệp dạng 'CSV UTF-8' hoặc .xlsx",
+    "control_character": "nội dung có ký tự điều khiển {code_point}; hãy xóa đi",
+    "content_too_long": "nội dung dài hơn {most} phần tin",
+    "message_invalid": "tin không hợp lệ: {problem}",
+    "phone_rounded": "Excel đã làm tròn số điện thoại; hãy định dạng cột thành văn bản (Text)",
+    "phone_invalid": (
+        "không phải số di động Việt Nam (0 và chín chữ số, chữ số đầu là 3, 5, 7, 8 hoặc 9)"
+    ),
+    "repeated": "trùng số điện thoại và nội dung với dòng trước; --allow-duplicates thì vẫn gửi",
+    "other_text": "dòng trước có nội dung khác cho số này; --allow-again thì gửi cả hai",
+    "other_text_sent": (
+        "đợt này đã gửi nội dung khác cho số này; --batch TÊN_MỚI mở đợt mới, --allow-again thì "
+        "gửi thêm nội dung này"
+    ),
+    "other_text_in_doubt": (
+        "đợt này có thể đã gửi nội dung khác cho số này; --batch TÊN_MỚI mở đợt mới, --allow-again "
+        "thì gửi thêm nội dung này"
+    ),
+    "done_with_other_text": "số này đã nhận nội dung cũ",
+    "in_doubt_with_other_text": (
+        "nội dung cũ có thể đã được nhận; hãy chạy lệnh cũ, hoặc reconcile, để biết"
+    ),
+    "key_repeated": "{column}: dòng trước đã có khóa này và được gửi trước",
+    "key_used": "khóa này đã dùng cho số hoặc nội dung khác; hãy đổi khóa nếu muốn gửi thêm",
+    "key_used_and_refused": (
+        "khóa này đã dùng cho số hoặc nội dung khác và bị từ chối; thêm --retry-rejected để gửi "
+        "dòng này"
+    ),
+    "code": "mã {code}: {meaning}",
+    "code_and_words": "mã {code}: {meaning}; cổng báo '{words}'",
+    "code_124": "mã 124: cổng đã từng nhận tin này, ở đây không biết kết quả ra sao",
+    "http_refusal": "bị từ chối với mã HTTP {status}",
+    "expired": "có thể đã được nhận từ quá lâu, không gửi lại được nữa",
+    "unknown": "có thể đã được nhận: {problem}",
+    "not_sent": "chưa có gì rời máy này: {problem}",
+    "failed": "không gửi được: {problem}",
+    "other_reasons": "lý do khác; tệp kết quả ghi đủ",
+    "repaired_lost_zero": "số bị mất số 0 ở đầu: đã sửa",
+    "repaired_decimal": "số bị đổi thành số thập phân (….0, E+10): đã sửa",
+    "repaired_country_code": "số có dấu ngoặc hoặc số 0 sau mã nước: đã sửa",
+    "emulator": "BỘ GIẢ LẬP: KHÔNG TIN NÀO RỜI MÁY NÀY",
+    "gateway": "Cổng: {url}",
+    "gateway_seed": "Cổng: {url} (seed {seed})",
+    "ledger": "Sổ ghi: {place}",
+    "no_ledger_for": "Không có sổ ghi: {file} không phải tệp để đặt sổ bên cạnh; dùng --ledger",
+    "no_ledger_sandbox": "Không có sổ ghi: sandbox không gửi gì",
+    "no_ledger_wanted": (
+        "Không có sổ ghi: trong 24 giờ cổng từ chối (mã 124) tin đã nhận của đợt này; chạy sau đó "
+        "thì mọi dòng bị gửi lại"
+    ),
+    "sending": "Gửi {file}, đợt {batch!r}",
+    "sheet": "Trang tính: {title}",
+    "columns": "Các cột: số điện thoại {phone}, nội dung {content}",
+    "columns_guessed": (
+        "Các cột: số điện thoại {phone} (đoán theo tên hoặc dữ liệu; --phone-column để chọn), "
+        "nội dung {content}"
+    ),
+    "columns_template": "Các cột: số điện thoại {phone}; nội dung theo mẫu",
+    "columns_template_guessed": (
+        "Các cột: số điện thoại {phone} (đoán theo tên hoặc dữ liệu; --phone-column để chọn); "
+        "nội dung theo mẫu"
+    ),
+    "route": "Đường gửi: {route}",
+    "route_fixed": "đầu số cố định",
+    "no_plan": "Ống dẫn được gửi ngay khi đọc, nên không có kế hoạch trước.",
+    "label_rows": "số dòng",
+    "label_to_send": "sẽ gửi",
+    "label_checked": "gửi được",
+    "label_unicode": "trong đó có dấu",
+    "label_parts": "số phần tin",
+    "label_cost": "chi phí ước tính (đồng)",
+    "label_accepted": "đã được nhận",
+    "label_retried": "trong đó phải thử lại",
+    "label_deduplicated": "trong đó xác nhận qua mã 124",
+    "label_already_done": "đã xong từ trước",
+    "label_rejected": "bị từ chối",
+    "label_not_sent": "chưa gửi",
+    "label_unknown": "chưa rõ",
+    "label_duplicates": "trong đó mã 124",
+    "label_held_back": "giữ lại",
+    "label_invalid": "không hợp lệ",
+    "label_repaired": "số đã sửa",
+    "label_total": "tổng cộng",
+    "one_row": "dòng {row}",
+    "some_rows": "dòng {rows}",
+    "first_rows": "dòng {rows}, …",
+    "more_reasons": "và {count} lý do khác",
+    "listed_in": "Từng dòng và lý do: {file}",
+    "list_with": "--results OUT.csv ghi lại từng dòng và lý do.",
+    "ask": "Gửi {count} tin ngay bây giờ? [c/K] ",
+    "ask_all": "Gửi mọi dòng ngay bây giờ? [c/K] ",
+    "nothing_sent": "Đã dừng: chưa gửi gì",
+    "workers_send": "Các worker của hàng đợi {name} gửi",
+    "nothing_sent_no": "Chưa gửi gì.",
+    "dry_run": "Chạy thử: không gửi gì.",
+    "done": "xong {count}",
+    "done_of": "xong {count} trên {expected}",
+    "rate_now": "{rate}/giây",
+    "left": "còn {time}",
+    "retried": "thử lại",
+    "more_like_this": "{line} (và {count} lần nữa)",
+    "seconds": "{seconds} giây, {rate} tin/giây",
+    "emulated_count": "Theo cổng đếm: {accepted} tin được nhận, {twice} tin đến một máy hai lần",
+    "sandbox": "Sandbox: tin được nhận chỉ là kiểm tra, không gửi.",
+    "stopping": "Đang dừng: chờ những tin đang gửi; ngắt lần nữa để dừng ngay",
+    "stopping_now": "Dừng ngay",
+    "stopped_account": "Đã dừng vì tài khoản không gửi được: {reason}.",
+    "stopped_everybody": "Đã dừng vì mọi dòng đều sẽ bị từ chối: {reason}.",
+    "stopped_unreachable": (
+        "Đã dừng vì không kết nối được tới cổng: {count} dòng liên tiếp chưa rời máy này. "
+        "--stop-after đổi con số này; 0 là không dừng."
+    ),
+    "interrupted": "Đã ngắt.",
+    "nothing_after": "Lần chạy này không gửi gì sau dòng {row}.",
+    "duplicates": (
+        "{count} dòng chưa rõ có mã 124: cổng đã từng nhận các tin này, ở đây không biết kết quả. "
+        "Đừng gửi chúng như tin mới: hãy chờ báo cáo gửi tin."
+    ),
+    "duplicates_reconcile": (
+        "{count} dòng chưa rõ có mã 124: cổng đã từng nhận các tin này, ở đây không biết kết quả. "
+        "Đừng gửi chúng như tin mới: hãy chờ báo cáo gửi tin, hoặc tìm trong danh sách của cổng:"
+    ),
+    "go_on": "Để tiếp tục, hãy chạy {again}; chỉ những dòng chưa xong mới được gửi.",
+    "go_on_soon": (
+        "Để tiếp tục, hãy chạy {again} trong vòng 23 giờ; chỉ những dòng chưa xong mới được gửi."
+    ),
+    "go_on_emulator": "Để tiếp tục, hãy chạy {again}; bộ giả lập mới chưa nhận tin nào.",
+    "go_on_without_ledger": (
+        "Để tiếp tục, hãy chạy {again} trong vòng 23 giờ: cổng từ chối (mã 124) tin đã nhận, nên "
+        "không máy nào nhận một tin hai lần."
+    ),
+    "same_command": "lại lệnh này",
+    "same_command_batch": "lại với --batch {batch}",
+    "retry_hint": "Thêm --retry-rejected, lệnh này sẽ gửi lại các dòng bị từ chối.",
+    "results_suffix": "--results {file} phải có đuôi .csv hoặc .jsonl",
+    "results_are_input": "--results {file} chính là tệp vào hoặc sổ ghi; hãy chọn tệp khác",
+    "results_in_use": "--results {file} đang được một lần chạy khác ghi; hãy chọn tệp khác",
+    "results_not_empty": (
+        "--results {file} đã có nội dung, chạy thử không ghi đè; hãy chọn tệp khác, hoặc xóa tệp đó"
+    ),
+    "results_removed": "--results {file} bị xóa hoặc thay trong lúc đang ghi",
+    "results_unwritable": "không ghi được {file}: {problem}",
+    "error": "lỗi: {problem}",
+    "own_error": "lỗi của chương trình ({type}); --debug cho biết ở đâu",
+    "cannot_write": "không ghi được: {problem}",
+}
+
+CATALOGUES: Final[Mapping[Language, Mapping[str, str]]] = MappingProxyType(
+    {Language.ENGLISH: _ENGLISH, Language.VIETNAMESE: _VIETNAMESE}
+)

@@ -1,0 +1,151 @@
+"""Writes down what became of a queued message, and reads it back as an outcome.
+
+A report is JSON: the RequestId, the run of its batch, the kind (the class of the error, or
+`accepted`), the fields of the receipt or the error, and the attempts. It holds neither phone nor
+content.
+"""
+
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Final
+
+import attrs
+
+from esms_async._model import errors
+from esms_async._model.messages import Attempt, Evidence, Message, Outcome, Receipt
+
+ACCEPTED: Final = "accepted"
+UNREADABLE: Final = "InvalidMessage"
+UNKNOWN: Final = "OutcomeUnknown"
+# The first one that an error is an instance of is its kind.
+_KINDS: Final[dict[str, type[errors.SendError]]] = {
+    kind.__name__: kind
+    for kind in (
+        errors.RequestIdExpired,
+        errors.DuplicateRequestId,
+        errors.RequestIdConflict,
+        errors.AccountRejected,
+        errors.Rejected,
+        errors.OutcomeUnknown,
+        errors.NotSent,
+    )
+}
+# The fields of an Attempt, which stand in a list without their names.
+_ATTEMPT: Final = tuple(field.name for field in attrs.fields(Attempt))
+
+
+@attrs.frozen
+class QueueReport:
+    """What a worker says of one queued message.
+
+    Attributes:
+        request_id: The RequestId of the message.
+        kind: What became of it.
+        run: Which run of its batch had it sent.
+        fields: What else the receipt or the error holds.
+    """
+
+    request_id: str
+    kind: str
+    run: int = 0
+    fields: Mapping[str, Any] = attrs.field(factory=dict[str, Any], repr=False)
+
+    def dump(self) -> str:
+        """Write the report down."""
+        told = {"id": self.request_id, "kind": self.kind, "run": self.run, **self.fields}
+        return json.dumps(told, ensure_ascii=False, separators=(",", ":"), default=_plain)
+
+    def receipt(self, *, attempts: bool = True) -> Receipt | None:
+        """Return the receipt of an accepted message, with or without the attempts."""
+        if self.kind != ACCEPTED:
+            return None
+        made = _attempts(self.fields) if attempts else ()
+        sms_id, deduplicated = self.fields.get("sms_id"), self.fields.get("deduplicated", False)
+        return Receipt(self.request_id, sms_id, deduplicated, made)
+
+    def outcome(self, message: Message) -> Outcome:
+        """Return the outcome that a send in this process would have had."""
+        if (receipt := self.receipt()) is not None:
+            return Outcome(message, receipt)
+        kind = _KINDS.get(self.kind)
+        if kind is None:
+            problem = f"no worker could read it: {self.fields.get('reason')}"
+            return Outcome(message, error=errors.InvalidMessage("message", problem))
+        return Outcome(message, error=_restored(kind, message, self.fields))
+
+
+def report_of(outcome: Outcome, run: int) -> QueueReport:
+    """Return the report of a message that a worker has sent, or tried to."""
+    request_id, receipt, error = outcome.message.request_id, outcome.receipt, outcome.error
+    if receipt is None:
+        return QueueReport(request_id, _kind(error), run, _fields(error))
+    fields: dict[str, Any] = {"attempts": _flat(receipt.attempts)}
+    if receipt.sms_id is not None:
+        fields["sms_id"] = receipt.sms_id
+    if receipt.deduplicated:
+        fields["deduplicated"] = True
+    return QueueReport(request_id, ACCEPTED, run, fields)
+
+
+def load_report(text: str) -> QueueReport:
+    """Read a report that was written down.
+
+    One that can't be read says "unknown", of the RequestId in it if there is one: it stops nobody
+    who reads on.
+    """
+    fields: dict[str, Any] = {}
+    try:
+        fields = dict(json.loads(text))
+        report = QueueReport(fields.pop("id"), fields.pop("kind"), fields.pop("run"), fields)
+        _attempts(fields)
+    except (KeyError, TypeError, ValueError):
+        fields = {"reason": "the report of the worker can't be read", "attempts": ()}
+        return QueueReport("", UNKNOWN, 0, fields)
+    return report
+
+
+def _kind(error: errors.EsmsError | None) -> str:
+    return next((name for name, kind in _KINDS.items() if isinstance(error, kind)), UNKNOWN)
+
+
+def _fields(error: errors.EsmsError | None) -> dict[str, Any]:
+    if not isinstance(error, errors.SendError):
+        return {"reason": str(error)}
+    fields = {name: value for name, value in vars(error).items() if name != "message"}
+    fields["attempts"] = _flat(error.attempts)
+    if (rejection := fields.pop("rejection", None)) is not None:
+        fields["rejection"] = _fields(rejection) | {"kind": _kind(rejection), "attempts": ()}
+    return fields
+
+
+def _restored(
+    kind: type[errors.SendError], message: Message, fields: Mapping[str, Any]
+) -> errors.SendError:
+    """Return an error that was taken apart, as unpickling does it: without its constructor."""
+    values: dict[str, Any] = {"reason": "", **fields}
+    values |= {"message": message, "attempts": _attempts(values)}
+    if issubclass(kind, errors.OutcomeUnknown):
+        rejection = values.get("rejection")
+        values["rejection"] = rejection and _restored(_KINDS[rejection["kind"]], message, rejection)
+    if "since" in values:
+        values["since"] = datetime.fromisoformat(values["since"])
+    error = kind.__new__(kind, values["reason"])
+    error.args = (values["reason"],)
+    vars(error).update(values)
+    return error
+
+
+def _flat(attempts: tuple[Attempt, ...]) -> list[list[object]]:
+    return [[getattr(attempt, name) for name in _ATTEMPT] for attempt in attempts]
+
+
+def _attempts(fields: Mapping[str, Any]) -> tuple[Attempt, ...]:
+    return tuple(
+        Attempt(datetime.fromisoformat(began), duration, Evidence(evidence), *rest)
+        for began, duration, evidence, *rest in fields.get("attempts", ())
+    )
+
+
+def _plain(value: object) -> str:
+    return value.isoformat() if isinstance(value, datetime) else str(value)

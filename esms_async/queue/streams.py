@@ -1,0 +1,364 @@
+"""Keeps a queue on a Redis server: its keys, its scripts, and the commands on them."""
+
+import asyncio
+import functools
+import re
+from collections.abc import Iterable, Sequence
+from importlib.resources import files
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import attrs
+
+from esms_async._model.errors import ConfigurationError, EsmsError
+from esms_async._model.request_ids import REQUEST_ID
+from esms_async._redis import RedisAddress, RedisBatches, Script
+from esms_async.ledger.redis_scripts import script as ledger_script
+
+LANES: Final = ("otp", "bulk")
+"""The lanes, the first one first."""
+
+GROUP: Final = "workers"
+FREE: Final = "free"
+"""Stands as the holder of a message that its worker gave back."""
+
+LEASE: Final = 5.0
+"""Seconds after which others take over what a worker does not renew."""
+
+KEPT: Final = 7 * 24 * 3600
+"""Seconds for which the outcomes of a batch are kept after the last one."""
+
+MILLISECONDS: Final = str(int(LEASE * 1000))
+_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,50}")
+_BLOCK: Final = "1000"
+_PAGE: Final = 500
+
+Fields = dict[bytes, bytes]
+
+
+class QueueError(EsmsError, ConnectionError):
+    """The queue's Redis server can't be used; a message that was put in may or may not be there."""
+
+
+def _batch(delivery: "QueueDelivery") -> str | None:
+    value = delivery.fields.get(b"b")
+    return None if value is None else value.decode("ascii", "replace")
+
+
+@attrs.frozen
+class QueueDelivery:
+    """A message that this worker holds.
+
+    Attributes:
+        stream: The key of its stream.
+        id: Its id there.
+        fields: Its fields, as they came.
+        deaths: How many workers died while they had it.
+        batch: The batch that follows its outcome, or None.
+    """
+
+    stream: str
+    id: str
+    fields: Fields = attrs.field(repr=False)
+    deaths: int = 0
+    batch: str | None = attrs.field(init=False, default=attrs.Factory(_batch, takes_self=True))
+
+    @property
+    def run(self) -> int:
+        """Which run of the batch put it in, or 0."""
+        run = self._text(b"n") or ""
+        return int(run) if run.isdecimal() and len(run) < 19 else 0
+
+    @property
+    def request_id(self) -> str:
+        """Its RequestId, as far as it can be read."""
+        return self._text(b"r") or ""
+
+    @property
+    def written(self) -> bytes:
+        """The message, as `MessageCipher` wrote it."""
+        return self.fields.get(b"m", b"")
+
+    @property
+    def trace(self) -> dict[str, str]:
+        """The trace context that it carries."""
+        return {
+            name: value
+            for name in ("traceparent", "tracestate")
+            if (value := self._text(name.encode()))
+        }
+
+    def _text(self, name: bytes) -> str | None:
+        value = self.fields.get(name)
+        return None if value is None else value.decode("ascii", "replace")
+
+
+@attrs.frozen
+class SharedState:
+    """What the workers of a queue share.
+
+    Attributes:
+        breakers: The open breakers that hold for all of them, each with its remedy.
+        parked: The streams of messages whose route waits.
+        facts: Other facts: `form`, the form in which messages are written now, and `paused`.
+    """
+
+    breakers: dict[str, str] = attrs.field(factory=dict[str, str])
+    parked: frozenset[str] = frozenset()
+    facts: dict[str, str] = attrs.field(factory=dict[str, str])
+
+
+class QueueStreams:
+    """The Redis side of one queue, from one event loop.
+
+    Args:
+        url: `redis://`, `rediss://` or `unix://`.
+        name: The name of the queue.
+
+    Raises:
+        ConfigurationError: One of them can't be used.
+    """
+
+    def __init__(self, url: str, name: str) -> None:
+        if not _NAME.fullmatch(name):
+            raise ConfigurationError(
+                f"the name of a queue must be 1 to 50 letters, digits, _ or -, not {name!r}"
+            )
+        _refuse_cluster(url)
+        self.address = RedisAddress(url)
+        self.name = name
+        self.prefix = f"{name}:queue:"
+        self._open: dict[str, RedisBatches] = {}
+
+    def key(self, *parts: str) -> str:
+        """Return a key of the queue."""
+        return self.prefix + ":".join(parts)
+
+    @property
+    def lanes(self) -> list[str]:
+        """The keys of the lanes."""
+        return [self.key(lane) for lane in LANES]
+
+    async def run(self, *command: str | bytes, channel: str = "") -> Any:  # noqa: ANN401  # what redis-py makes of a reply
+        """Run a command. Replies are bytes. A command that waits needs a channel of its own.
+
+        Raises:
+            QueueError: The server can't be used.
+        """
+        batches = self._open.get(channel)
+        if batches is None:
+            batches = self._open[channel] = RedisBatches(
+                self.address, scripts(), name="queue", failure=QueueError, decode=False
+            )
+        return await batches.run(*command)
+
+    async def script(self, name: str, keys: Sequence[str], *arguments: str | bytes) -> Any:  # noqa: ANN401  # the same
+        """Run a script."""
+        return await self.run("EVALSHA", script(name).digest, str(len(keys)), *keys, *arguments)
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        while self._open:
+            _, batches = self._open.popitem()
+            await batches.aclose()
+
+    async def check(self) -> None:
+        """See that the server can carry the queue, and make what is missing.
+
+        Raises:
+            QueueError: It can't be used now; the error says why.
+            ConfigurationError: It is a node of a Redis Cluster.
+        """
+        memory = await self.run("INFO", "memory")
+        if (await self.run("INFO", "cluster")).get("cluster_enabled"):
+            raise _cluster_error()
+        policy = memory.get("maxmemory_policy", "noeviction")
+        if policy != "noeviction":
+            raise QueueError(
+                f"Redis {self.address} has maxmemory-policy {policy}: when its memory is full it "
+                "forgets messages and what was sent; run: CONFIG SET maxmemory-policy noeviction"
+            )
+        for lane in self.lanes:
+            await self.make_group(lane)
+
+    async def make_group(self, stream: str) -> None:
+        """Make the group of workers of a stream, unless it is there."""
+        try:
+            await self.run("XGROUP", "CREATE", stream, GROUP, "0", "MKSTREAM")
+        except QueueError as error:
+            if "BUSYGROUP" not in str(error):
+                raise
+
+    async def put(
+        self, lane: str, request_id: str, written: bytes, more: Iterable[tuple[str, str]]
+    ) -> None:
+        """Add a message to a lane."""
+        fields = [part for pair in more for part in pair]
+        await self.run("XADD", self.key(lane), "*", "r", request_id, "m", written, *fields)
+
+    async def take(
+        self, stream: str, worker: str, count: int, batches: Sequence[str], *, wait: bool
+    ) -> tuple[list[QueueDelivery], dict[str, int]]:
+        """Take messages out of a stream; `wait` waits a second for some.
+
+        Returns:
+            The messages, and the number of the latest run of each batch asked for.
+        """
+        block = ("BLOCK", _BLOCK) if wait else ()
+        # Started in this order in one turn of the loop, they travel together: the runs are as
+        # new as the messages.
+        reply, runs = await asyncio.gather(
+            self.run(
+                *("XREADGROUP", "GROUP", GROUP, worker, "COUNT", str(count), *block),
+                *("STREAMS", stream, ">"),
+                channel=stream,
+            ),
+            self.latest_runs(batches, channel=stream),
+        )
+        entries = reply[0][1] if reply else ()
+        return [QueueDelivery(stream, key.decode(), fields) for key, fields in entries], runs
+
+    async def latest_runs(self, batches: Sequence[str], *, channel: str = "") -> dict[str, int]:
+        """Return the number of the latest run of each batch; 0 where there is none."""
+        if not batches:
+            return {}
+        numbers = await self.run(
+            "MGET", *(self.key("run", each) for each in batches), channel=channel
+        )
+        return {batch: int(run or 0) for batch, run in zip(batches, numbers, strict=True)}
+
+    async def begin_run(self, batch: str) -> int:
+        """Begin a run of a batch, which makes void what earlier runs have still in the queue."""
+        key = self.key("run", batch)
+        run = int(await self.run("INCR", key))
+        await self.run("EXPIRE", key, str(KEPT))
+        return run
+
+    async def reports(self, batch: str, after: str, *, wait: bool) -> list[tuple[str, str]]:
+        """Read the reports of a batch after a position, each with its position."""
+        block, key = ("BLOCK", _BLOCK) if wait else (), self.key("outcomes", batch)
+        reply = await self.run(
+            *("XREAD", "COUNT", str(_PAGE), *block, "STREAMS", key, after), channel=key
+        )
+        entries = reply[0][1] if reply else ()
+        return [
+            (key.decode(), fields.get(b"report", b"").decode("utf-8", "replace"))
+            for key, fields in entries
+        ]
+
+    async def reclaim(self, stream: str, worker: str, count: int) -> list[QueueDelivery]:
+        """Take over messages that their workers have not renewed."""
+        keys = [stream, f"{stream}:deaths", self.key("workers")]
+        reply = await self.script("reclaim", keys, GROUP, worker, MILLISECONDS, str(count))
+        return [
+            QueueDelivery(
+                stream, key.decode(), dict(zip(flat[::2], flat[1::2], strict=True)), deaths
+            )
+            for key, flat, deaths in reply
+        ]
+
+    async def renew(self, worker: str, held: Iterable[QueueDelivery]) -> SharedState:
+        """Say that a worker lives, renew what it holds, and return what the workers share."""
+        ids: dict[str, list[str]] = {lane: [] for lane in self.lanes}
+        for delivery in held:
+            ids.setdefault(delivery.stream, []).append(delivery.id)
+        keys = [self.key(each) for each in ("workers", "breakers", "parked", "facts")]
+        counted = [part for each in ids.values() for part in (str(len(each)), *each)]
+        breakers, parked, facts = await self.script("renew", [*keys, *ids], GROUP, worker, *counted)
+        return SharedState(
+            _pairs(breakers), frozenset(each.decode() for each in parked), _pairs(facts)
+        )
+
+    async def leave(self, worker: str) -> None:
+        """Say that a worker ended in good order; it holds nothing any more."""
+        await self.run("ZREM", self.key("workers"), worker)
+        for lane in self.lanes:
+            if not await self.run("XPENDING", lane, GROUP, "-", "+", "1", worker):
+                await self.run("XGROUP", "DELCONSUMER", lane, GROUP, worker)
+
+    async def move(
+        self, delivery: QueueDelivery, stream: str, *, why: str = "", report: str = ""
+    ) -> None:
+        """Move a message to another stream: the dead ones, with a reason, or a parked one."""
+        batch = delivery.batch if report else None
+        keys = [
+            delivery.stream,
+            f"{delivery.stream}:deaths",
+            stream,
+            self.key("parked"),
+            "" if batch is None else self.key("outcomes", batch),
+        ]
+        lane = delivery.stream.removeprefix(self.prefix)
+        fields = [part for pair in delivery.fields.items() for part in pair]
+        await self.script("move", keys, GROUP, delivery.id, lane, why, report, str(KEPT), *fields)
+
+    async def release(self, stream: str, *ids: str) -> int:
+        """Move messages back to their lanes: those with the ids, or else all; return how many."""
+        keys, count = [stream, self.key("parked")], 0
+        while moved := await self.script("release", keys, self.prefix, str(_PAGE), *ids):
+            count += int(moved)
+            if ids:
+                break
+        return count
+
+    async def set_fact(self, name: str, value: str | None, *, of: str = "facts") -> None:
+        """Set what the workers share, or take it away."""
+        command = (
+            ("HDEL", self.key(of), name) if value is None else ("HSET", self.key(of), name, value)
+        )
+        await self.run(*command)
+
+    async def depth(self) -> dict[str, int]:
+        """Return how many messages wait or are under way, by lane; `parked` wait for a route."""
+        parked = sorted(await self.run("SMEMBERS", self.key("parked")))
+        streams = [*self.lanes, *(each.decode() for each in parked)]
+        lengths = [
+            int(each) for each in await asyncio.gather(*(self.run("XLEN", key) for key in streams))
+        ]
+        return dict(zip(LANES, lengths, strict=False)) | {"parked": sum(lengths[len(LANES) :])}
+
+
+def redact_id(request_id: str) -> str:
+    """Return a RequestId as it may be shown; what has another form could be anything."""
+    return request_id if REQUEST_ID.fullmatch(request_id) else ""
+
+
+def _pairs(flat: Sequence[bytes]) -> dict[str, str]:
+    return texts(dict(zip(flat[::2], flat[1::2], strict=True)))
+
+
+def texts(fields: Fields) -> dict[str, str]:
+    """Return fields as texts."""
+    return {
+        name.decode("utf-8", "replace"): value.decode("utf-8", "replace")
+        for name, value in fields.items()
+    }
+
+
+@functools.cache
+def script(name: str) -> Script:
+    """Return a script of the queue."""
+    text = files("esms_async.queue").joinpath(f"{name}.lua").read_text("utf-8")
+    return Script.of(text.replace("$SETTLE", ledger_script("settle").text))
+
+
+@functools.cache
+def scripts() -> tuple[Script, ...]:
+    """Return all scripts of the queue."""
+    return tuple(map(script, ("finish", "move", "reclaim", "release", "renew")))
+
+
+def _refuse_cluster(url: str) -> None:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return  # RedisAddress says what is wrong with it
+    if "cluster" in parts.scheme or "," in parts.netloc:
+        raise _cluster_error()
+
+
+def _cluster_error() -> ConfigurationError:
+    return ConfigurationError(
+        "the queue does not run on a Redis Cluster, because one script reads several keys; give "
+        "the URL of one primary, and use several queues where one server is not enough"
+    )

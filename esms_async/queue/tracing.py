@@ -1,0 +1,71 @@
+"""Carries a trace through the queue, where OpenTelemetry runs; the API alone, and only if set up.
+
+Names and kinds follow the semantic conventions for messaging: `send esms` (producer) where a
+message is put in, `process esms` (consumer) where a worker sends it. No span holds a phone or a
+text.
+"""
+
+import sys
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from typing import Final
+
+from esms_async._model.version import __version__
+from esms_async._send.events import Hook
+
+_CARRIED: Final = ("traceparent", "tracestate")
+
+
+def is_traced() -> bool:
+    """Tell whether spans go anywhere: `opentelemetry-instrument` or the program set that up."""
+    # Asked once for each message, so not of OpenTelemetry, which looks into the environment.
+    trace = sys.modules.get("opentelemetry.trace")
+    return getattr(trace, "_TRACER_PROVIDER", None) is not None
+
+
+@contextmanager
+def span(
+    operation: str, queue: str, request_id: str, carried: Mapping[str, str] | None = None
+) -> Generator[list[tuple[str, str]]]:
+    """Make a span the current one, where spans go anywhere.
+
+    Args:
+        operation: `send` or `process`.
+        queue: The name of the queue.
+        request_id: The RequestId of the message.
+        carried: The trace context that came with a message.
+
+    Yields:
+        The trace context to send with a message.
+    """
+    if not is_traced():
+        yield []
+        return
+    from opentelemetry import propagate, trace  # noqa: PLC0415  # it needs the extra `otel`
+
+    kind = trace.SpanKind.PRODUCER if carried is None else trace.SpanKind.CONSUMER
+    parent = propagate.extract(carried) if carried else None
+    with trace.get_tracer("esms_async", __version__).start_as_current_span(
+        f"{operation} {queue}",
+        context=parent,
+        kind=kind,
+        attributes={
+            "messaging.system": "redis",
+            "messaging.destination.name": queue,
+            "messaging.operation.name": operation,
+            "messaging.operation.type": operation,
+            "messaging.message.id": request_id,
+        },
+    ):
+        carrier: dict[str, str] = {}
+        propagate.inject(carrier)
+        yield [(name, carrier[name]) for name in _CARRIED if name in carrier]
+
+
+def hooks() -> list[Hook]:
+    """Return the hook that makes a span of each send, where spans go anywhere."""
+    if not is_traced():
+        return []
+    from esms_async.otel import OpenTelemetryHook  # noqa: PLC0415  # it needs the extra `otel`
+
+    return [OpenTelemetryHook()]

@@ -1,0 +1,607 @@
+"""The worker: takes messages out of the queue, sends each, and says what became of it.
+
+One message passes three steps on the Redis server: it is taken with others, it is claimed in the
+ledger, and one script settles, reports and acknowledges it. A worker takes no more messages than
+it has places; `otp` has some of its own, and goes first where the rate is short. Every third of a
+lease the worker renews what it holds, takes over what a dead worker held, and learns what all
+workers share.
+"""
+
+import asyncio
+import contextlib
+import hashlib
+import logging
+import os
+import socket
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from functools import partial
+from typing import Final, TypeVar
+
+import attrs
+
+from esms_async._model import errors
+from esms_async._model.backoff import backoff
+from esms_async._model.messages import Message, Outcome
+from esms_async._send.retry import RetryPolicy
+from esms_async.client import EsmsClient
+from esms_async.ledger.base import UnreadableEntry
+from esms_async.limiter import RedisLimiter
+from esms_async.queue import breakers as faults
+from esms_async.queue.breakers import Breakers, OpenBreaker, Reach, WorkerFault
+from esms_async.queue.cipher import MessageCipher, Unreadable
+from esms_async.queue.ledger import AT_ONCE, DONE, FAILED, LATER, QueueLedger
+from esms_async.queue.reports import UNKNOWN, UNREADABLE, QueueReport, report_of
+from esms_async.queue.streams import (
+    LANES,
+    LEASE,
+    QueueDelivery,
+    QueueError,
+    QueueStreams,
+    SharedState,
+    redact_id,
+)
+from esms_async.queue.tracing import hooks, span
+
+T = TypeVar("T")
+Counted = Callable[[str, str, float], None]
+
+_logger = logging.getLogger("esms_async.queue")
+
+MOST_DEATHS: Final = 5
+"""A message on which so many workers died goes to the dead stream."""
+
+_ATTEMPTS: Final = 8
+_MOST_BATCHES: Final = 32
+_FIRST_PAUSE: Final = 0.1
+_LONGEST_PAUSE: Final = 2.0
+# Places that become free within this time are filled together.
+_GATHER: Final = 0.004
+_IDLE: Final = 0.05
+_PROBE: Final = RetryPolicy(attempts=1, deadline=5.0)
+
+
+@attrs.frozen
+class WorkerSettings:
+    """How a worker runs.
+
+    Attributes:
+        url: The Redis server that holds queue and ledger.
+        name: The name of the queue.
+        keys: The keys of the queue; empty for messages in clear.
+        rate: Attempts a second of all workers of the account together, or None.
+        concurrency: How many sends it has under way at most.
+        deadline: Seconds for one try to send a message, with its retries.
+        account: The variables that the client reads: keys, base URL, sandbox, route.
+    """
+
+    url: str = attrs.field(repr=False)
+    name: str = "esms"
+    keys: str = attrs.field(repr=False, default="")
+    rate: float | None = None
+    concurrency: int = 64
+    deadline: float = 30.0
+    account: Mapping[str, str] = attrs.field(factory=dict[str, str], repr=False)
+
+
+class QueueWorker:
+    """One worker of one queue.
+
+    Args:
+        settings: How it runs.
+        stopping: Set once it is to stop; what is in flight is finished then.
+        count: Gets the lane, what became of a message, and how long that took in seconds.
+
+    Raises:
+        ConfigurationError: A setting can't work.
+    """
+
+    def __init__(self, settings: WorkerSettings, stopping: asyncio.Event, count: Counted) -> None:
+        self.streams: QueueStreams = QueueStreams(settings.url, settings.name)
+        self.breakers: Breakers = Breakers()
+        self._settings = settings
+        self._stopping = stopping
+        self._count = count
+        self._cipher = MessageCipher(settings.name, settings.keys)
+        self._name = f"{socket.gethostname()}-{os.getpid()}-{os.urandom(4).hex()}"
+        self._shared = SharedState()
+        self._announced: set[str] = set()
+        self._runs: dict[str, int] = {}
+        self._held: dict[asyncio.Task[None], QueueDelivery] = {}
+        self._waiting: set[asyncio.Task[None]] = set()
+        self._reserved: dict[str, int] = dict.fromkeys(LANES, 0)
+        self._wake: dict[str, asyncio.Event] = {lane: asyncio.Event() for lane in LANES}
+        self._problem: str | None = "it is starting"
+        self._away: str | None = None
+        self._connected_at = time.monotonic()
+        prefix = f"{settings.name}:send:"
+        self._ledger = QueueLedger(settings.url, prefix, self._name, self._patiently)
+        self._client = EsmsClient.from_env(
+            settings.account,
+            retry=RetryPolicy(_ATTEMPTS, settings.deadline),
+            ledger=self._ledger,
+            max_connections=settings.concurrency,
+            trackable=True,
+            hooks=hooks(),
+        )
+        self._limiter: RedisLimiter | None = None
+        self._rows: dict[str, _Prepaid] = {}
+        self._views: dict[str, EsmsClient] = dict.fromkeys(LANES, self._client)
+        if settings.rate is not None:
+            account = hashlib.sha256(settings.account.get("ESMS_API_KEY", "").encode()).hexdigest()
+            key = f"esms:rate:{account[:16]}"
+            self._limiter = limiter = RedisLimiter(settings.url, settings.rate, key=key)
+            rows = zip(LANES, (limiter, limiter.behind), strict=True)
+            self._rows = {lane: _Prepaid(row) for lane, row in rows}
+            for lane, row in self._rows.items():
+                self._views[lane] = self._client.with_options(limiter=row)
+
+    @property
+    def held(self) -> int:
+        """How many messages it holds."""
+        return len(self._held)
+
+    def problems(self) -> list[str]:
+        """Return why the worker is not ready."""
+        found = [each for each in (self._problem, self._away) if each is not None]
+        found += [
+            f"breaker {breaker.fault.name}: {breaker.fault.remedy}"
+            for breaker in self.breakers.stopping
+            if not breaker.is_half_open
+        ]
+        return found + (["it is stopping"] if self._stopping.is_set() else [])
+
+    # The life of the worker.
+
+    async def run(self) -> None:
+        """Run until it is asked to stop.
+
+        Raises:
+            ConfigurationError: The Redis server can't carry a queue.
+            ForeignLedger: The ledger belongs to another destination or account.
+        """
+        try:
+            with contextlib.suppress(_Stopped):
+                await self._prepare()
+                async with asyncio.TaskGroup() as group:
+                    beats = [group.create_task(each()) for each in (self._tick, self._probe)]
+                    pulls = [group.create_task(self._pull(lane)) for lane in LANES]
+                    await self._stopping.wait()
+                    self._wake_all()
+                    await asyncio.wait(pulls)
+                    self._recall()
+                    while self._held:
+                        await asyncio.wait(self._held)
+                    for beat in beats:
+                        beat.cancel()
+                with contextlib.suppress(QueueError):
+                    await self.streams.leave(self._name)
+        finally:
+            await self._client.aclose()
+            if self._limiter is not None:
+                await self._limiter.aclose()
+            await self.streams.aclose()
+
+    async def _prepare(self) -> None:
+        """Wait for each dependency, and name the one that is missing."""
+        await self._patiently(self.streams.check)
+        await self._patiently(self._renew)
+        # It looks for no send; it says whether the ledger may take these.
+        await self._patiently(lambda: self._client.reconcile(()))
+        if (fault := await self._gateway_fault()) is not None:
+            await self._trip(fault)
+        self._problem = None
+        settings, rate = self._settings, self._settings.rate
+        _logger.info(
+            "worker %s sends from queue %r on Redis %s: %d at a time, %s",
+            self._name,
+            settings.name,
+            self.streams.address,
+            settings.concurrency,
+            "no rate" if rate is None else f"{rate:g} a second of all workers",
+        )
+
+    async def _patiently(self, call: Callable[[], Awaitable[T]]) -> T:
+        """Call something until the Redis server answers; log each outage once, and its end.
+
+        Raises:
+            _Stopped: The server is away, and the worker is to stop.
+            UnreadableEntry: One entry can't be read, now or later.
+        """
+        attempt = 0
+        while True:
+            try:
+                result = await call()
+            except (UnreadableEntry, errors.ForeignLedger, _Stopped):
+                raise
+            except (errors.LedgerError, QueueError) as error:
+                problem = str(error)
+            else:
+                if self._away is not None:
+                    _logger.info("Redis %s is back", self.streams.address)
+                    self._away = None
+                return result
+            self._connected_at = time.monotonic()
+            if self._away is None:
+                _logger.error("%s; waiting for it", problem)
+                self._away = problem
+            if self._stopping.is_set():
+                raise _Stopped
+            attempt += 1
+            with contextlib.suppress(TimeoutError):
+                pause = backoff(attempt, first=_FIRST_PAUSE, longest=_LONGEST_PAUSE)
+                await asyncio.wait_for(self._stopping.wait(), pause)
+            if "NOGROUP" in problem:
+                # The server has forgotten the queue.
+                with contextlib.suppress(QueueError):
+                    await self.streams.check()
+
+    def _wake_all(self) -> None:
+        for event in self._wake.values():
+            event.set()
+
+    def _recall(self) -> None:
+        """Have what waits for the rate go back to the queue."""
+        for task in self._waiting:
+            task.cancel()
+
+    # Taking messages.
+
+    def _free(self, lane: str) -> int:
+        """Return how many messages of a lane may be taken."""
+        if "paused" in self._shared.facts or not self.breakers.may_pull:
+            return 0
+        # While a breaker is half open, one message at a time tries the gateway.
+        places = 1 if self.breakers.stopping else self._settings.concurrency
+        first, second = self._reserved.values()
+        free = places - len(self._held) - first - second
+        # The first lane has places of its own, and waits for messages in one of them.
+        kept = 0 if lane == LANES[0] or places == 1 else max(1, places // 8)
+        return free - max(0, kept - first)
+
+    async def _pull(self, lane: str) -> None:
+        """Take messages of a lane as places become free."""
+        stream, wake = self.streams.key(lane), self._wake[lane]
+        drained = False
+        while not self._stopping.is_set():
+            wake.clear()
+            if (free := self._free(lane)) < 1:
+                await wake.wait()
+                continue
+            if lane != LANES[0] and free < self._settings.concurrency // 4:
+                await asyncio.sleep(_GATHER)
+                free = max(1, self._free(lane))
+            # A take that waits holds one place, so that no other lane waits for it.
+            waits = drained and free > 1
+            count = 1 if waits else free
+            self._reserved[lane] += count
+            try:
+                taken = await self._take(stream, count, wait=waits)
+            except _Stopped:
+                return
+            finally:
+                self._reserved[lane] -= count
+            drained = len(taken) < count
+            for delivery in taken:
+                self._begin(delivery, lane)
+            if drained and free == 1:
+                await asyncio.sleep(_IDLE)
+
+    async def _take(self, stream: str, count: int, *, wait: bool = False) -> list[QueueDelivery]:
+        known = list(self._runs)
+        take = partial(self.streams.take, stream, self._name, count, known, wait=wait)
+        taken, runs = await self._patiently(take)
+        self._runs.update(runs)
+        await self._learn_runs(taken)
+        return taken
+
+    async def _learn_runs(self, taken: list[QueueDelivery]) -> None:
+        """Learn the latest run of batches that this worker meets for the first time."""
+        new = {each.batch for each in taken if each.batch is not None} - self._runs.keys()
+        if new:
+            # Which batches are being sent changes, and each one costs a little.
+            if len(self._runs) > _MOST_BATCHES:
+                self._runs.clear()
+            self._runs |= await self._patiently(lambda: self.streams.latest_runs(sorted(new)))
+
+    def _begin(self, delivery: QueueDelivery, lane: str, trying: OpenBreaker | None = None) -> None:
+        """Deliver a message in a task of its own."""
+        task = asyncio.get_running_loop().create_task(self._deliver(delivery, lane, trying))
+        self._held[task] = delivery
+        task.add_done_callback(self._end)
+
+    def _end(self, task: "asyncio.Task[None]") -> None:
+        self._held.pop(task, None)
+        self._wake_all()
+
+    # Sending one message.
+
+    async def _deliver(
+        self, delivery: QueueDelivery, lane: str, trying: OpenBreaker | None
+    ) -> None:
+        """Send one message, and end its delivery."""
+        began = time.monotonic()
+        with contextlib.suppress(_Stopped):
+            try:
+                status = await self._handle(delivery, lane, trying)
+            except UnreadableEntry as error:
+                status = await self._bury(delivery, str(error))
+            except _Stopped:
+                raise
+            except Exception as error:
+                request_id = redact_id(delivery.request_id)
+                _logger.exception("the worker failed on request id %s", request_id, exc_info=error)
+                await self._ledger.finish(delivery, FAILED)
+                return
+            if status is not None:
+                self._count(lane, status, time.monotonic() - began)
+
+    async def _handle(  # noqa: PLR0911  # one for each way in which a delivery ends
+        self, delivery: QueueDelivery, lane: str, trying: OpenBreaker | None
+    ) -> str | None:
+        """Send a message; return what became of it, or None where it comes again."""
+        if delivery.batch is not None and delivery.run < self._runs.get(delivery.batch, 0):
+            await self._ledger.finish(delivery, DONE)
+            return "void"
+        if delivery.deaths >= MOST_DEATHS:
+            return await self._bury(delivery, f"{delivery.deaths} workers died while they had it")
+        try:
+            message = self._cipher.read(delivery.written, delivery.request_id)
+        except Unreadable as error:
+            if not error.form or error.form != self._shared.facts.get("form"):
+                return await self._bury(delivery, str(error), kind=UNREADABLE)
+            await self._trip(self._form_fault(error.form))
+            await self._ledger.finish(delivery, AT_ONCE)
+            return None
+        route = str(message.route or self._client.route)
+        if trying is None and (breaker := self.breakers.holds(route)) is not None:
+            parked = self.streams.key("parked", breaker.fault.name)
+            await self._patiently(lambda: self.streams.move(delivery, parked))
+            return None
+        if not await self._may_begin(lane):
+            await self._ledger.finish(delivery, AT_ONCE)
+            return None
+        with span("process", self._settings.name, message.request_id, delivery.trace):
+            return await self._send(delivery, message, lane, trying)
+
+    async def _may_begin(self, lane: str) -> bool:
+        """Wait for the rate; False where the message is to go back to the queue."""
+        task = asyncio.current_task()
+        if self._limiter is not None and task is not None:
+            self._waiting.add(task)
+            try:
+                await self._rows[lane].prepay()
+            except asyncio.CancelledError:
+                task.uncancel()
+                return False
+            finally:
+                self._waiting.discard(task)
+        return self.breakers.may_pull and not self._stopping.is_set()
+
+    async def _send(
+        self, delivery: QueueDelivery, message: Message, lane: str, trying: OpenBreaker | None
+    ) -> str | None:
+        while True:
+            try:
+                outcome = Outcome(message, await self._views[lane].send(message))
+            except errors.EsmsError as error:
+                cause = error if isinstance(error, errors.LedgerError) else error.__cause__
+                if isinstance(cause, UnreadableEntry | _Stopped):
+                    raise cause from None
+                outcome = Outcome(message, error=error)
+            ending = await self._judge(outcome, trying)
+            told = ending == DONE and delivery.batch is not None
+            report = report_of(outcome, delivery.run).dump() if told else ""
+            if await self._ledger.finish(delivery, ending, outcome, report):
+                break
+            # Another process knows more of the message. Sent again, it learns that.
+        if ending != DONE:
+            return None
+        status = outcome.status.value
+        if not outcome.ok:
+            words, reason = status.replace("_", " "), str(outcome.error).partition(" (phone")[0]
+            told_of = {"esms_request_id": message.request_id, "esms_outcome": status}
+            _logger.warning(
+                "request id %s is %s: %s", message.request_id, words, reason, extra=told_of
+            )
+        return status
+
+    async def _judge(self, outcome: Outcome, trying: OpenBreaker | None) -> str:
+        """Return how a delivery ends, and open or close breakers by what it shows."""
+        message, is_open_end = outcome.message, faults.is_open_end(outcome.error)
+        end = message.expires_at
+        if is_open_end and end is not None and end <= datetime.now(UTC):
+            return DONE
+        fault = self.breakers.judge(outcome, str(message.route or self._client.route))
+        if fault is not None:
+            await self._trip(fault)
+            return AT_ONCE
+        if is_open_end:
+            return LATER
+        for breaker in self.breakers.stopping:
+            if breaker.is_half_open:
+                await self._close(breaker)
+        if trying is not None:
+            await self._close(trying)
+        return DONE
+
+    async def _bury(self, delivery: QueueDelivery, why: str, *, kind: str = UNKNOWN) -> str:
+        """Move a message to the dead stream."""
+        request_id = redact_id(delivery.request_id)
+        _logger.error("request id %s goes to the dead stream: %s", request_id or "unknown", why)
+        report = QueueReport(delivery.request_id, kind, delivery.run, {"reason": why}).dump()
+        dead = self.streams.key("dead")
+        await self._patiently(lambda: self.streams.move(delivery, dead, why=why, report=report))
+        return "dead"
+
+    # Breakers.
+
+    def _form_fault(self, form: str) -> WorkerFault:
+        return WorkerFault(
+            faults.FORM,
+            Reach.WORKER,
+            f"messages in queue {self._settings.name!r} are written in form {form}, which this "
+            "worker can't read; give it the same ESMS_QUEUE_KEY, and the same release",
+        )
+
+    async def _trip(self, fault: WorkerFault, *, announce: bool = True) -> None:
+        """Open a breaker, and say so once."""
+        if self.breakers.trip(fault):
+            _logger.error(
+                "breaker %s opens, for %s: %s. Messages wait; sending goes on once it is mended",
+                fault.name,
+                fault.reach.value,
+                fault.remedy.rstrip("."),
+                extra={"esms_breaker": fault.name},
+            )
+            if fault.reach is not Reach.ROUTE:
+                self._recall()
+        if announce and fault.reach is not Reach.WORKER and fault.name not in self._announced:
+            say = partial(self.streams.set_fact, fault.name, fault.remedy, of="breakers")
+            await self._patiently(say)
+            self._announced.add(fault.name)
+
+    async def _close(self, breaker: OpenBreaker, *, announce: bool = True) -> None:
+        """Close a breaker, and say so."""
+        fault = breaker.fault
+        if self.breakers.open.pop(fault.name, None) is None:
+            return
+        seconds = time.monotonic() - breaker.since
+        _logger.info("breaker %s closes after %.0f s", fault.name, seconds)
+        self._announced.discard(fault.name)
+        if announce and fault.reach is not Reach.WORKER:
+            await self._patiently(partial(self.streams.set_fact, fault.name, None, of="breakers"))
+        self._wake_all()
+
+    async def _probe(self) -> None:
+        """Try now and then whether the faults of open breakers are mended."""
+        while True:
+            await asyncio.sleep(_IDLE)
+            for breaker in list(self.breakers.open.values()):
+                if breaker.is_due and not self._stopping.is_set():
+                    breaker.wait()
+                    with contextlib.suppress(_Stopped, errors.ForeignLedger):
+                        await self._try(breaker)
+
+    async def _try(self, breaker: OpenBreaker) -> None:
+        fault = breaker.fault
+        if fault.name == faults.FORM:
+            return  # the next renewal tells
+        if fault.name == faults.FOREIGN:
+            await self._patiently(lambda: self._client.reconcile(()))
+            await self._close(breaker)
+        elif fault.reach is Reach.ROUTE:
+            # One message of those that wait for the route.
+            stream = self.streams.key("parked", fault.name)
+            await self._patiently(lambda: self.streams.make_group(stream))
+            taken = await self._patiently(lambda: self.streams.reclaim(stream, self._name, 1))
+            taken = taken or await self._take(stream, 1)
+            if not taken:
+                await self._close(breaker)
+            for delivery in taken:
+                self._begin(delivery, LANES[1], breaker)
+        else:
+            found = await self._gateway_fault()
+            # A gateway that leaves the question unanswered may take a message all the same.
+            if found is None or found.name == faults.SILENT:
+                breaker.is_half_open = True
+                self._wake_all()
+
+    async def _gateway_fault(self) -> WorkerFault | None:
+        """Query the balance; return the fault that keeps the gateway from answering."""
+        try:
+            await self._client.with_options(retry=_PROBE).balance()
+        except errors.QueryUnanswered as error:
+            return faults.silence(error.reason)
+        except errors.QueryRejected as error:
+            return faults.fault_of_query(error)
+        return None
+
+    # The beat.
+
+    async def _tick(self) -> None:
+        """Renew what is held, and take over what nobody renews, every third of a lease."""
+        while True:
+            started = time.monotonic()
+            with contextlib.suppress(_Stopped):
+                await self._patiently(self._renew)
+                await self._reclaim()
+            await asyncio.sleep(max(0.0, started + LEASE / 3 - time.monotonic()))
+
+    async def _renew(self) -> None:
+        known = set(self._announced)
+        shared = await self.streams.renew(self._name, list(self._held.values()))
+        if shared.facts.get("paused") != self._shared.facts.get("paused"):
+            _logger.info("the queue is %s", "paused" if "paused" in shared.facts else "resumed")
+        self._shared = shared
+        form, breaker = shared.facts.get("form"), self.breakers.open.get(faults.FORM)
+        if form is not None and not self._cipher.reads(form):
+            await self._trip(self._form_fault(form))
+        elif breaker is not None:
+            await self._close(breaker)
+        for name in shared.breakers.keys() - self.breakers.open.keys():
+            reach = faults.reach_of(name) or Reach.ACCOUNT
+            self._announced.add(name)
+            await self._trip(WorkerFault(name, reach, shared.breakers[name]), announce=False)
+        for name in known - shared.breakers.keys():
+            if (breaker := self.breakers.open.get(name)) is not None:
+                await self._close(breaker, announce=False)
+        self._wake_all()
+
+    async def _reclaim(self) -> None:
+        # After an outage the others need a moment to renew what they hold.
+        if time.monotonic() - self._connected_at < LEASE or self._stopping.is_set():
+            return
+        for parked in self._shared.parked:
+            if parked.removeprefix(self.streams.key("parked", "")) not in self.breakers.open:
+                await self._patiently(partial(self.streams.release, parked))
+        held = {(each.stream, each.id) for each in self._held.values()}
+        for lane in LANES:
+            if (free := self._free(lane)) < 1:
+                continue
+            self._reserved[lane] += free
+            try:
+                stream = self.streams.key(lane)
+                taken = await self._patiently(
+                    partial(self.streams.reclaim, stream, self._name, free)
+                )
+                await self._learn_runs(taken)
+            finally:
+                self._reserved[lane] -= free
+            for delivery in taken:
+                if (delivery.stream, delivery.id) not in held:
+                    self._begin(delivery, lane)
+
+
+class _Stopped(errors.LedgerError):
+    """The Redis server is away, and the worker is to stop."""
+
+
+_is_prepaid: ContextVar[bool] = ContextVar("is_prepaid", default=False)
+
+
+class _Prepaid:
+    """A limiter whose first place a send has before it begins.
+
+    So its deadline does not run while it waits for the rate.
+    """
+
+    def __init__(self, limiter: AbstractAsyncContextManager[object]) -> None:
+        self._limiter = limiter
+
+    async def prepay(self) -> None:
+        """Wait for a place, which the next attempt of this task has."""
+        await self._limiter.__aenter__()
+        _is_prepaid.set(True)
+
+    async def __aenter__(self) -> None:
+        if _is_prepaid.get():
+            _is_prepaid.set(False)
+        else:
+            await self._limiter.__aenter__()
+
+    async def __aexit__(self, *_: object) -> None:
+        """Leave at once."""

@@ -1,0 +1,267 @@
+"""Lists as Excel and people leave them."""
+
+import asyncio
+import codecs
+import csv
+import datetime as dt
+import json
+import sys
+import unicodedata
+from pathlib import Path
+
+import openpyxl
+import pytest
+
+from esms_async.cli.app import run
+from esms_async.cli.errors import InputError
+from esms_async.cli.spreadsheet import SheetRow, open_sheet
+from esms_async.cli.words import Text
+from tests.cli.support import listed_in
+
+
+async def _rows(path: Path, size: int = 3) -> list[SheetRow]:
+    sheet = await open_sheet(str(path))
+    try:
+        first = [row async for chunk in sheet.chunks(size) for row in chunk]
+        again = [row async for chunk in sheet.chunks(size) for row in chunk]
+    finally:
+        sheet.close()
+    assert first == again
+    return first
+
+
+def _fields(rows: list[SheetRow]) -> list[object]:
+    return [str(fields) if isinstance(fields, Text) else fields for _, fields, _ in rows]
+
+
+_TEXT = "Số điện thoại;Nội dung\r\n0901888484;mã 1\r\n\r\n0901888485;mã 2\r\n"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        _TEXT.encode(),
+        codecs.BOM_UTF8 + _TEXT.encode(),
+        _TEXT.encode("utf-16"),
+        codecs.BOM_UTF16_BE + _TEXT.encode("utf-16-be"),
+        _TEXT.encode("utf-16-le"),
+        _TEXT.encode("utf-16-be"),
+        b"sep=;\r\n" + _TEXT.encode(),
+        _TEXT.replace(";", "\t").encode(),
+        _TEXT.replace("\r\n", "\r").encode(),
+        _TEXT.replace("0901888485;mã 2", '"0901888485";"mã 2"').encode(),
+    ],
+)
+async def test_every_form_of_csv_gives_the_same_rows(tmp_path: Path, content: bytes) -> None:
+    """UTF-8 and UTF-16, with and without a mark, `sep=`, tabs, quotes and old line ends."""
+    path = tmp_path / "a.csv"
+    path.write_bytes(content)
+    rows = await _rows(path)
+    assert _fields(rows) == [["0901888484", "mã 1"], ["0901888485", "mã 2"]]
+    assert [number for number, _, _ in rows] == [2, 4]
+
+
+async def test_a_workbook_gives_texts_as_stored_and_numbers_exactly(tmp_path: Path) -> None:
+    """Numbers have every digit, dates are as in Vietnam, and a title above is no header."""
+    book = openpyxl.Workbook()
+    sheet = book.active
+    assert sheet is not None
+    sheet["B2"] = "DANH SÁCH"
+    for row in (
+        ["", "Số điện thoại", "Nội dung", "Ngày", "Giờ"],
+        ["", 84901888484, "a", dt.date(2026, 1, 2), dt.time(8, 30)],
+        [],
+        ["", "0901888485", 0.5, dt.datetime(2026, 1, 2, 8, 30), True],  # noqa: DTZ001  # as Excel keeps it
+    ):
+        sheet.append(row)
+    path = tmp_path / "a.xlsx"
+    book.save(path)
+    rows = await _rows(path)
+    assert [number for number, _, _ in rows] == [4, 6]
+    assert [row[-4:] for row in _fields(rows)] == [  # type: ignore[index]  # they are lists
+        ["84901888484", "a", "02/01/2026", "08:30"],
+        ["0901888485", "0.5", "02/01/2026 08:30", "TRUE"],
+    ]
+
+
+async def test_the_sheet_that_holds_rows_is_read_and_named(tmp_path: Path) -> None:
+    """An empty sheet in front is passed over."""
+    book = openpyxl.Workbook()
+    book.create_sheet("Danh sách").append(["phone", "content"])
+    book["Danh sách"].append(["0901888484", "a"])
+    path = tmp_path / "a.xlsx"
+    book.save(path)
+    sheet = await open_sheet(str(path))
+    sheet.close()
+    assert (sheet.title, sheet.columns) == ("Danh sách", ["phone", "content"])
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "problem"),
+    [
+        ("a.csv", b"", "is empty"),
+        ("a.csv", b"\n \n", "is empty"),
+        ("a.csv", b"\x1f\x8b\x08\x00", "is compressed"),
+        ("a.xlsx", b"PK\x03\x04 no workbook", "can't be read as a workbook"),
+        ("a.json", b'[{"phone": 1}]', "is a JSON array"),
+        ("a.csv", b"x" * 200_000, "longer than 131,072 characters"),
+        ("a.csv", b"\xe9phone,content\n", "is not UTF-8"),
+        ("a.csv", b'"phone"x,content\n', "is not well-formed CSV"),
+    ],
+)
+async def test_what_can_t_be_read_says_why(
+    tmp_path: Path, name: str, content: bytes, problem: str
+) -> None:
+    """The error names the file and what to do."""
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=problem):
+        await open_sheet(str(path))
+
+
+async def test_a_workbook_without_the_extra_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error names the extra, and the way without it."""
+    path = tmp_path / "a.xlsx"
+    openpyxl.Workbook().save(path)
+    with pytest.raises(InputError, match="is empty"):
+        await open_sheet(str(path))
+    monkeypatch.setitem(sys.modules, "python_calamine", None)
+    with pytest.raises(InputError, match=r"install esms_async\[excel\] .* or save it as CSV UTF-8"):
+        await open_sheet(str(path))
+
+
+async def test_json_lines_name_their_columns_as_they_come(tmp_path: Path) -> None:
+    """A row may have keys that no row before had; two of one name are refused."""
+    path = tmp_path / "a.jsonl"
+    rows = ['{"phone": 1, "a": "x"}', "[1]", "{", '{"b": 2}', '{"b": 1, "B": 2}', ""]
+    path.write_text("\n".join(rows), encoding="utf-8")
+    sheet = await open_sheet(str(path))
+    read = [row async for chunk in sheet.chunks(9) for row in chunk]
+    sheet.close()
+    assert sheet.columns == ["phone", "a", "b"]
+    assert _fields(read) == [
+        [1, "x"],
+        "is not a JSON object",
+        "is not JSON",
+        [None, None, 2],
+        "has two keys of one name; rename one",
+    ]
+
+
+async def test_stray_quotes_and_endless_lines_harm_no_other_row(tmp_path: Path) -> None:
+    """A record that can't be read costs its first line alone."""
+    path = tmp_path / "a.csv"
+    long = "x" * 200_000
+    lines = ["phone,content", '1,"open', "2,b", f"3,{long}", '4,"a"b', '5,"two', 'lines"', "6\rx,c"]
+    path.write_text("\n".join([*lines, '7,"']), encoding="utf-8", newline="")
+    assert _fields(await _rows(path)) == [
+        "opens a quote that is not closed",
+        ["2", "b"],
+        "is longer than 131,072 characters",
+        "holds a quote inside quotes; double it",
+        ["5", "two\nlines"],
+        "holds a carriage return outside quotes; end lines with LF or CRLF",
+        "opens a quote that is not closed",
+    ]
+
+
+async def test_a_file_that_changes_between_the_passes_is_refused(tmp_path: Path) -> None:
+    """The plan must be that of what is sent."""
+    path = tmp_path / "a.csv"
+    path.write_text("phone,content\n0901888484,a\n", encoding="utf-8")
+    sheet = await open_sheet(str(path))
+    _ = [chunk async for chunk in sheet.chunks(9)]
+    await asyncio.sleep(0.01)
+    path.write_text("phone,content\n0901888484,b\n0901888485,b\n", encoding="utf-8")
+    with pytest.raises(InputError, match="was written while it was read"):
+        _ = [chunk async for chunk in sheet.chunks(9)]
+    sheet.close()
+
+
+@pytest.mark.parametrize(
+    ("header", "row", "options"),
+    [
+        ("Số điện thoại,Nội dung", "0901888484,a", ()),
+        (unicodedata.normalize("NFD", "Số điện thoại,Nội dung"), "0901888484,a", ()),
+        ("SĐT,content", "901888484,a", ()),
+        ("Tên,Điện thoại khách,Tin nhắn", "X,0901888484,a", ()),
+        ("ten,lien he,text", "X,0901888484,a", ()),
+        ("Điện thoại 1,Điện thoại 2,content", ",0901888484,a", ()),
+        ("a,b", "0901888484,a", ("--phone-column", "A", "--content-column", "b")),
+        ("phone,tên", "0901888484,a", ("--content", "{Tên}")),
+        (unicodedata.normalize("NFD", "phone,tên"), "0901888484,a", ("--content", "{tên}")),
+    ],
+)
+def test_columns_are_found_by_name_or_content(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    header: str,
+    row: str,
+    options: tuple[str, ...],
+) -> None:
+    """Vietnamese names, NFD, and a column that only its content gives away."""
+    path = tmp_path / "a.csv"
+    path.write_text(f"{header}\n{row}\n", encoding="utf-8")
+    assert run(["bulk", str(path), "--dry-run", "--json", *options]) == 0
+    assert json.loads(capsys.readouterr().out)["checked"] == 1
+
+
+@pytest.mark.parametrize(
+    ("header", "row", "options", "problem"),
+    [
+        ("a,content", "x,y", (), "--phone-column NAME says which"),
+        ("0901888484,content", "x,y", (), "the first row must name the columns"),
+        ("mobile,sdt,content", "0901888484,0901888485,a", (), "more than one column"),
+        ("phone,name", "0901888484,y", (), "--content-column NAME, or give --content TEMPLATE"),
+        ("phone,text,message", "0901888484,y,z", (), "choose one with --content-column"),
+        ("phone,a,a", "0901888484,y,z", ("--content", "{a}"), "more than one column 'a'"),
+        ("phone,a", "0901888484,y", ("--content", "{b}"), "no column 'b', which --content names"),
+        ("phone,a", "0901888484,y", ("--content", "{"), "a brace at position 1"),
+        ("phone,a", "0901888484,y", ("--content", " "), "the template is empty"),
+    ],
+)
+def test_a_column_that_is_not_certain_is_asked_for(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    header: str,
+    row: str,
+    options: tuple[str, ...],
+    problem: str,
+) -> None:
+    """Nothing is guessed that could send the wrong thing; the error names the option."""
+    path = tmp_path / "a.csv"
+    path.write_text(f"{header}\n{row}\n", encoding="utf-8")
+    assert run(["bulk", str(path), "--dry-run", *options]) == 2
+    err = capsys.readouterr().err
+    assert problem in err
+    assert "0901888484" not in err
+
+
+def test_the_results_are_the_list_and_ours(tmp_path: Path) -> None:
+    """Own columns come first and unaltered, also one that has a name of ours; Excel reads it."""
+    path, listed = tmp_path / "a.csv", tmp_path / "out.csv"
+    path.write_text('Tên,phone,content,status\n"A, B",901888484,a,old\n,1,"b",x\n', "utf-8")
+    assert run(["bulk", str(path), "--emulator", "--results", str(listed)]) == 1
+    assert listed.read_bytes().startswith(codecs.BOM_UTF8)
+    with listed.open(encoding="utf-8-sig", newline="") as file:
+        header, first, second = csv.reader(file)
+    ours = ["status", "request_id", "sms_id", "code", "reason", "attempts"]
+    assert header == ["Tên", "phone", "content", "status", *ours]
+    assert first[:5] == ["A, B", "901888484", "a", "old", "accepted"]
+    assert second[:5] == ["", "1", "b", "x", "invalid"]
+    listed = tmp_path / "out.jsonl"
+    assert run(["bulk", str(path), "--emulator", "--results", str(listed)]) == 1
+    row = json.loads(listed.read_text(encoding="utf-8").splitlines()[0])
+    assert (row["status"], row["esms_status"], row["phone"]) == ("old", "accepted", "901888484")
+
+
+def test_json_lines_become_csv(tmp_path: Path) -> None:
+    """Columns are those of all rows; what is no text is written as JSON."""
+    path, listed = tmp_path / "a.jsonl", tmp_path / "out.csv"
+    path.write_text('{"phone": 901888484, "content": "a"}\n{"phone": "x", "tags": [1]}\n', "utf-8")
+    assert run(["bulk", str(path), "--emulator", "--results", str(listed)]) == 1
+    first, second = listed_in(listed)
+    assert (first["phone"], first["tags"], first["status"]) == ("901888484", "", "accepted")
+    assert (second["tags"], second["status"]) == ("[1]", "invalid")

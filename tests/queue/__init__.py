@@ -1,0 +1,1 @@
+"""Tests of the queue and its workers, on a real server."""

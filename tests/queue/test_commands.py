@@ -1,0 +1,118 @@
+"""The commands `queue` and `bulk --queue`, on a real server."""
+
+import asyncio
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from esms_async.cli.app import run
+from esms_async.queue import MessageQueue
+from tests.ledger.redis_server import RedisServer, free_port
+from tests.queue.support import PATIENCE, Gateway, environment, messages, until, working
+
+
+async def command(*arguments: str, environ: dict[str, str] | None = None) -> tuple[int, str, str]:
+    """Run a command in a process of its own; return its exit code and what it wrote."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "esms_async", *arguments),
+        env=environ or environment("", "http://127.0.0.1:1/"),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, err = await asyncio.wait_for(process.communicate(), PATIENCE)
+    assert process.returncode is not None
+    return process.returncode, out.decode(), err.decode()
+
+
+async def test_dead_messages_are_listed_and_put_back(
+    redis: RedisServer,
+    gateway: Gateway,
+    queue: MessageQueue,
+) -> None:
+    """`dead --json` is a list with reasons; `requeue` has them tried again."""
+    at = ("--queue", redis.url)
+    assert json.loads((await command("queue", "dead", *at, "--json"))[1]) == []
+    with redis.client() as client:
+        for _ in range(3):
+            client.xadd("esms:queue:bulk", {"r": "r1", "m": "?"})
+    async with working(redis.url, gateway.url) as running:
+        await until(lambda: running.statuses["dead"] == 3)
+    found: list[dict[str, Any]] = json.loads((await command("queue", "dead", *at, "--json"))[1])
+    assert [(each["request_id"], each["lane"]) for each in found] == [("r1", "bulk")] * 3
+    assert all(each["reason"] and each["at"] for each in found)
+    assert "r1: it is not a message" in (await command("queue", "dead", *at))[1]
+    assert (await command("queue", "requeue", *at))[0] == 2
+    assert (await command("queue", "requeue", found[0]["id"], "0-1", *at))[0] == 1
+    code, out, _ = await command("queue", "requeue", "--all", "--json", *at)
+    assert (code, json.loads(out)) == (0, {"requeued": 2})
+    assert await queue.depth() == 3
+
+
+async def test_status_pause_and_drain(
+    redis: RedisServer,
+    gateway: Gateway,
+    queue: MessageQueue,
+) -> None:
+    """Status counts by lane; a paused queue is not drained, a resumed one is."""
+    at = ("--queue", redis.url)
+    assert (await command("queue", "pause", *at))[0] == 0
+    await queue.put(messages(1)[0])
+    with redis.client() as client:
+        client.hset("esms:queue:breakers", "103", "top it up")
+    async with working(redis.url, gateway.url):
+        assert (await command("queue", "drain", "--timeout", "0.3", *at))[0] == 1
+        status = json.loads((await command("queue", "status", *at, "--json"))[1])
+        assert status["lanes"]["otp"]["waiting"] == status["depth"] == 1
+        assert status["paused"] is True
+        assert status["breakers"] == {"103": "top it up"}
+        words = (await command("queue", "status", *at))[1]
+        assert "otp: 1 waiting" in words
+        assert "breaker 103 is open: top it up" in words
+        assert (await command("queue", "resume", *at, "--json"))[0] == 0
+        assert (await command("queue", "drain", "--timeout", str(PATIENCE), *at))[0] == 0
+    assert gateway.accepted.total() == 1
+
+
+async def test_a_queue_that_is_not_there_is_one_line(redis: RedisServer) -> None:
+    """No URL, and no server; a queue that no worker has seen is empty."""
+    for options in ((), ("--queue", f"redis://127.0.0.1:{free_port()}")):
+        code, _, err = await command("queue", "status", *options)
+        assert (code, len(err.splitlines())) == (2, 1)
+    code, out, _ = await command("queue", "status", "--queue", redis.url, "--json")
+    assert json.loads(out)["depth"] == code == 0
+
+
+@pytest.mark.parametrize("arguments", [["queue", "status"], ["worker"], ["bulk", "a.csv"]])
+def test_a_missing_library_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str]
+) -> None:
+    """The line says what to install."""
+    for name in ("streams", "queue", "worker"):
+        monkeypatch.setitem(sys.modules, f"esms_async.queue.{name}", None)
+    monkeypatch.delitem(sys.modules, "esms_async.cli.health", raising=False)
+    assert run([*arguments, "--queue", "redis://127.0.0.1:1"]) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+async def test_a_file_through_the_queue(
+    redis: RedisServer,
+    gateway: Gateway,
+    tmp_path: Path,
+) -> None:
+    """Every row is sent by the workers, once, and reported as a local run does."""
+    path = tmp_path / "a.csv"
+    rows = "".join(f"091100000{number},{number} la ma\n" for number in range(5))
+    path.write_text(f"phone,content\n{rows}", encoding="utf-8")
+    arguments = ("bulk", str(path), "--queue", redis.url, "--json", "--quiet")
+    environ = environment(redis.url, gateway.url)
+    async with working(redis.url, gateway.url):
+        code, out, _ = await command(*arguments, environ=environ)
+    assert code == 0
+    assert json.loads(out)["accepted"] == 5
+    assert set(gateway.accepted.values()) == {1}
+    code, _, err = await command(*arguments, "--rate", "5", environ=environ)
+    assert code == 2
+    assert "--queue and --rate exclude each other" in err

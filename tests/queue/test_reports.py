@@ -1,0 +1,90 @@
+"""What a worker says of a message, and what its follower makes of it."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from esms_async import (
+    AccountRejected,
+    Attempt,
+    DuplicateRequestId,
+    EsmsError,
+    InvalidMessage,
+    Message,
+    NotSent,
+    Outcome,
+    OutcomeUnknown,
+    Receipt,
+    Rejected,
+    RequestIdConflict,
+    RequestIdExpired,
+)
+from esms_async._model.messages import Evidence
+from esms_async.queue.reports import UNREADABLE, QueueReport, load_report, report_of
+
+MESSAGE = Message("0901888484", "686868 la ma", request_id="r")
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+TRIES = (
+    Attempt(NOW, 0.5, Evidence.MAY_HAVE_ARRIVED, error="reset"),
+    Attempt(NOW, 0.1, Evidence.REFUSED, 200, "103", None, 2.0),
+)
+REJECTED = Rejected(MESSAGE, TRIES, code="108", status=200, sms_id="s", detail="no")
+ACCOUNT = AccountRejected(MESSAGE, TRIES, code="103", status=200)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        REJECTED,
+        ACCOUNT,
+        NotSent(MESSAGE, TRIES, "not sent: refused"),
+        RequestIdConflict(MESSAGE, (), "another message"),
+        DuplicateRequestId(MESSAGE, TRIES, "124"),
+        RequestIdExpired(MESSAGE, (), "too late", NOW),
+        OutcomeUnknown(MESSAGE, TRIES, "reset"),
+        OutcomeUnknown(MESSAGE, TRIES, "reset, then 103", ACCOUNT),
+    ],
+)
+def test_an_error_comes_out_as_it_was(error: EsmsError) -> None:
+    """Its class, its words, its fields and its attempts are the same."""
+    text = report_of(Outcome(MESSAGE, error=error), 3).dump()
+    assert "0901888484" not in text
+    assert "686868" not in text
+    report = load_report(text)
+    assert (report.request_id, report.run) == ("r", 3)
+    back = report.outcome(MESSAGE).error
+    assert type(back) is type(error)
+    assert str(back) == str(error)
+    ours, theirs = vars(back), vars(error)
+    for name in theirs.keys() - {"rejection"}:
+        assert ours[name] == theirs[name], name
+    if theirs.get("rejection") is not None:
+        assert ours["rejection"].code == "103"
+
+
+@pytest.mark.parametrize(
+    "receipt", [Receipt("r", "s", attempts=TRIES), Receipt("r", deduplicated=True)]
+)
+def test_a_receipt_comes_out_as_it_was(receipt: Receipt) -> None:
+    """With or without an SMSID, and without attempts where an earlier run had it."""
+    report = load_report(report_of(Outcome(MESSAGE, receipt), 1).dump())
+    assert report.outcome(MESSAGE).receipt == receipt
+    earlier = report.receipt(attempts=False)
+    assert earlier is not None
+    assert (earlier.sms_id, earlier.attempts) == (receipt.sms_id, ())
+
+
+def test_what_no_worker_could_read_was_not_sent() -> None:
+    """The outcome says why."""
+    report = load_report(QueueReport("r", UNREADABLE, 1, {"reason": "it is not JSON"}).dump())
+    error = report.outcome(MESSAGE).error
+    assert isinstance(error, InvalidMessage)
+    assert "it is not JSON" in str(error)
+
+
+def test_another_error_is_unknown_and_so_is_an_unreadable_report() -> None:
+    """Nobody is told something that is not so."""
+    report = report_of(Outcome(MESSAGE, error=EsmsError("odd")), 1)
+    assert isinstance(report.outcome(MESSAGE).error, OutcomeUnknown)
+    for text in ("", "[]", "{}", '{"id": "r", "kind": "accepted", "run": 1, "attempts": [1]}'):
+        assert isinstance(load_report(text).outcome(MESSAGE).error, OutcomeUnknown)

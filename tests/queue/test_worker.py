@@ -1,0 +1,282 @@
+"""A worker: leases, lanes, what it can't read, and how it ends."""
+
+import asyncio
+import json
+import time
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from redis import Redis
+
+from esms_async import EsmsClient, Message, Status
+from esms_async.ledger import RedisLedger
+from esms_async.queue import MessageQueue
+from esms_async.queue.cipher import MessageCipher
+from tests.factories import CREDENTIALS
+from tests.ledger.redis_server import RedisServer
+from tests.queue.support import KEY, Gateway, messages, until, working
+
+CIPHER = MessageCipher("esms", KEY)
+
+
+def raw_client(server: RedisServer) -> Redis:
+    """Return a client that leaves replies as bytes."""
+    return Redis(port=server.port)
+
+
+async def test_a_message_is_settled_and_leaves_the_queue(
+    redis: RedisServer, gateway: Gateway, queue: MessageQueue
+) -> None:
+    """It is accepted once, the ledger has it, and nothing is left; so with a second copy."""
+    message = Message("0901888484", "686868 la ma")
+    async with working(redis.url, gateway.url) as running:
+        for _ in range(2):
+            await queue.put(message)
+            await until(lambda: running.statuses["accepted"] == 1)
+
+            async def is_empty() -> bool:
+                return await queue.depth() == 0
+
+            await until(is_empty)
+            running.statuses.clear()
+    assert gateway.requests == [message.request_id]
+    async with RedisLedger(redis.url) as ledger:
+        entry = await ledger.look_up(message.request_id)
+        assert entry is not None
+        assert entry.status is Status.ACCEPTED
+        assert [each async for each in ledger.unsettled()] == []
+
+
+async def test_a_slow_send_is_never_on_two_workers(
+    redis: RedisServer, gateway: Gateway, queue: MessageQueue
+) -> None:
+    """A send that takes longer than a lease is renewed, and nobody else takes it."""
+    gateway.delay = 8.0
+    async with (
+        working(redis.url, gateway.url, deadline=30),
+        working(redis.url, gateway.url, deadline=30),
+        queue.send_many(messages(4)) as outcomes,
+    ):
+        assert [outcome.ok async for outcome in outcomes] == [True] * 4
+    assert gateway.most_at_once == 1
+    assert len(gateway.requests) == 4
+
+
+async def test_a_worker_takes_no_more_than_it_has_places(
+    redis: RedisServer, gateway: Gateway, queue: MessageQueue
+) -> None:
+    """What is under way never exceeds the concurrency, and one place is kept for otp."""
+    gateway.delay = 0.05
+    most = 0
+    async with working(redis.url, gateway.url, concurrency=8):
+        for message in messages(60):
+            await queue.put(message, lane="bulk")
+        with redis.client() as client:
+            while gateway.accepted.total() < 60:
+                most = max(most, client.xpending("esms:queue:bulk", "workers")["pending"])
+                await asyncio.sleep(0.01)
+    assert 1 <= most <= 7
+
+
+async def test_an_otp_goes_ahead_of_a_campaign(
+    redis: RedisServer, gateway: Gateway, queue: MessageQueue
+) -> None:
+    """With a campaign that fills the rate, a one-time code does not wait behind it."""
+    async with working(redis.url, gateway.url, rate=50):
+        for message in messages(400):
+            await queue.put(message, lane="bulk")
+        await until(lambda: gateway.accepted.total() >= 30)
+        code = Message("0901888484", "686868 la ma")
+        before = gateway.accepted.total()
+        await queue.put(code)
+        await until(lambda: code.request_id in gateway.at)
+        # The queue in front of it held hundreds.
+        assert gateway.accepted.total() - before < 60
+        with redis.client() as client:
+            client.flushall()
+
+
+async def test_what_waited_too_long_is_not_sent(
+    redis: RedisServer, gateway: Gateway, queue: MessageQueue
+) -> None:
+    """A message past its end ends as not sent; without one, otp has ten minutes."""
+    past = Message("0901888484", "1 la ma", expires_at=datetime.now(UTC) - timedelta(seconds=1))
+    async with working(redis.url, gateway.url) as running:
+        async with queue.send_many([past], "otp") as outcomes:
+            (outcome,) = [each async for each in outcomes]
+        assert outcome.status is Status.NOT_SENT
+        assert running.statuses == {"not_sent": 1}
+    assert gateway.requests == []
+    await queue.put(Message("0901888484", "2 la ma"))
+    with raw_client(redis) as client:
+        ((_, fields),) = client.xrange("esms:queue:otp")
+    message = CIPHER.read(fields[b"m"], fields[b"r"].decode())
+    assert message.expires_at is not None
+    left = message.expires_at - datetime.now(UTC)
+    assert timedelta(minutes=9) < left <= timedelta(minutes=10)
+
+
+def _poison() -> dict[str, dict[Any, Any]]:
+    good = Message("0901888484", "686868 la ma", request_id="poison")
+    fields = good.to_dict()
+
+    def written(value: Any) -> bytes:
+        return CIPHER.write(value, "poison")
+
+    sealed = bytearray(written(fields))
+    sealed[-1] ^= 1
+    deep = "[" * 100_000
+    return {
+        "no message": {"x": "y"},
+        "no bytes": {"r": "poison", "m": ""},
+        "another form": {"r": "poison", "m": b"\x09abcd{}"},
+        "changed": {"r": "poison", "m": bytes(sealed)},
+        "another id": {"r": "other", "m": written(fields)},
+        "not text": {b"\xff": b"\xfe", "r": b"\xff\xfe", "m": b"\xff" * 40},
+        "no object": {"r": "poison", "m": written([1, 2])},
+        "a later version": {"r": "poison", "m": written({**fields, "version": 99})},
+        "a phone that is none": {"r": "poison", "m": written({**fields, "phone": "1"})},
+        "half a surrogate pair": {
+            "r": "poison",
+            "m": _raw(json.dumps({**fields, "content": "\ud800"})),
+        },
+        "nested deeply": {"r": "poison", "m": _raw(deep)},
+        "a huge number": {"r": "poison", "m": _raw('{"version": ' + "9" * 10_000 + "}")},
+        "too large": {"r": "poison", "m": written({**fields, "content": "a" * 300_000})},
+        "a batch of bytes": {"r": "poison", "m": b"", "b": b"\xff", "n": b"\xff"},
+    }
+
+
+def _raw(text: str) -> bytes:
+    """Seal a text as it is."""
+    cipher = MessageCipher("esms", KEY)
+    header = b"\x01" + cipher._key_id
+    sealed = cipher._ciphers[cipher._key_id].encrypt(
+        bytes(12), text.encode(), cipher._bound(header, "poison")
+    )
+    return header + bytes(12) + sealed
+
+
+async def test_poison_goes_to_the_dead_stream_and_takes_no_place(
+    redis: RedisServer, gateway: Gateway, queue: MessageQueue
+) -> None:
+    """Whatever can't be read is dead at once, with a reason, and all else is sent."""
+    poison = _poison()
+    with redis.client() as client:
+        for fields in poison.values():
+            client.xadd("esms:queue:bulk", fields)
+    async with working(redis.url, gateway.url, concurrency=2) as running:
+        async with queue.send_many(messages(10)) as outcomes:
+            assert [outcome.ok async for outcome in outcomes] == [True] * 10
+        await until(lambda: running.statuses["dead"] == len(poison))
+        assert await queue.depth() == 0
+    with raw_client(redis) as client:
+        dead = client.xrange("esms:queue:dead")
+    assert len(dead) == len(poison)
+    assert all(fields[b"why"] for _, fields in dead)
+
+
+async def test_a_dead_message_of_a_batch_has_an_outcome(
+    redis: RedisServer, gateway: Gateway, queue: MessageQueue
+) -> None:
+    """Who follows a message that no worker can read is told so."""
+    (message,) = messages(1)
+    with redis.client() as client:
+        client.set("esms:queue:run:b", 0)
+    sends = queue.send_many([message], batch="b")
+    following = asyncio.create_task(anext(aiter(sends)))
+
+    async def is_there() -> bool:
+        return await queue.depth() == 1
+
+    await until(is_there)
+    with redis.client() as client:
+        client.delete("esms:queue:bulk")
+        client.xadd("esms:queue:bulk", {"r": message.request_id, "m": "?", "b": "b", "n": "1"})
+    async with working(redis.url, gateway.url):
+        outcome = await following
+    assert "no worker could read it" in str(outcome.error)
+    await sends.aclose()
+
+
+async def test_a_message_on_which_workers_die_is_dead_in_the_end(
+    redis: RedisServer, gateway: Gateway, queue: MessageQueue
+) -> None:
+    """Deaths are counted where the holder is gone, and only there."""
+    await queue.put(messages(1)[0])
+    with raw_client(redis) as client:
+        ((_, ((key, _),)),) = client.xreadgroup("workers", "gone", {"esms:queue:otp": ">"})
+        client.hset("esms:queue:otp:deaths", key, 4)
+    async with working(redis.url, gateway.url) as running:
+        await until(lambda: running.statuses["dead"] == 1)
+    with raw_client(redis) as client:
+        ((_, fields),) = client.xrange("esms:queue:dead")
+    assert fields[b"why"] == b"5 workers died while they had it"
+    assert gateway.requests == []
+
+
+async def test_what_a_dead_worker_held_is_sent_by_another(
+    redis: RedisServer, gateway: Gateway, queue: MessageQueue
+) -> None:
+    """Its lease runs out, and the next worker takes the message over."""
+    await queue.put(messages(1)[0])
+    with raw_client(redis) as client:
+        client.xreadgroup("workers", "gone", {"esms:queue:otp": ">"}, count=1)
+    async with working(redis.url, gateway.url):
+        await until(lambda: gateway.accepted.total() == 1)
+
+
+async def test_a_worker_that_stops_gives_back_what_waits_for_the_rate(
+    redis: RedisServer, gateway: Gateway, queue: MessageQueue
+) -> None:
+    """It finishes what is under way and holds up nobody with the rest."""
+    for message in messages(30):
+        await queue.put(message, lane="bulk")
+    started = time.monotonic()
+    async with working(redis.url, gateway.url, rate=1):
+        await until(lambda: gateway.accepted.total() >= 1)
+    assert time.monotonic() - started < 25
+    async with working(redis.url, gateway.url):
+        await until(lambda: gateway.accepted.total() == 30)
+    assert set(gateway.accepted.values()) == {1}
+
+
+async def test_what_another_process_knows_wins(
+    redis: RedisServer, gateway: Gateway, queue: MessageQueue
+) -> None:
+    """A message that was accepted elsewhere meanwhile is accepted, whatever this try brought."""
+    (message,) = messages(1)
+    gateway.delay = 1.0
+    async with working(redis.url, gateway.url):
+        sending = asyncio.create_task(_only(queue, message))
+        await until(lambda: len(gateway.requests) == 1)
+        async with EsmsClient(
+            CREDENTIALS, base_url=gateway.url, ledger=RedisLedger(redis.url)
+        ) as client:
+            receipt = await client.send(message)
+        assert receipt.request_id == message.request_id
+        assert (await sending).ok
+    assert gateway.accepted == {message.request_id: 1}
+
+
+async def _only(queue: MessageQueue, message: Message) -> Any:
+    async with queue.send_many([message]) as outcomes:
+        (outcome,) = [each async for each in outcomes]
+    return outcome
+
+
+@pytest.mark.parametrize("word", ["paused"])
+async def test_a_paused_queue_takes_nothing(
+    redis: RedisServer, gateway: Gateway, queue: MessageQueue, word: str
+) -> None:
+    """Workers finish what they hold, and go on when the pause ends."""
+    with redis.client() as client:
+        client.hset("esms:queue:facts", word, "1")
+        async with working(redis.url, gateway.url) as running:
+            await until(lambda: running.worker.problems() == [])
+            await queue.put(messages(1)[0])
+            await asyncio.sleep(1.5)
+            assert gateway.requests == []
+            client.hdel("esms:queue:facts", word)
+            await until(lambda: gateway.accepted.total() == 1)

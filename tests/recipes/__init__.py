@@ -1,0 +1,1 @@
+"""Tests of the recipes for other task queues, with the real libraries."""
