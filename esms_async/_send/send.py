@@ -652,6 +652,8 @@ class _Send:
         if isinstance(known, Receipt):
             if entry is None or entry.status is not Status.ACCEPTED:
                 return known
+            if not ledger.holds(entry, self.message, self.default_route):
+                return known  # another message has taken the id since
             return attrs.evolve(known, sms_id=entry.sms_id)
         if entry is None or CLAIMS[entry.status, entry.reason] is Decision.SEND:
             raise copy.copy(known)

@@ -39,6 +39,22 @@ async def test_the_ledger_adds_the_smsid_to_what_is_known(
         assert again.attempts == receipt.attempts
 
 
+async def test_an_smsid_of_another_message_is_not_taken_for_its_own(
+    gateway: Gateway, place: LedgerPlace
+) -> None:
+    """Where the entry was lost, somebody may have given the id to another message."""
+    message = a_message()
+    other = Message("0987654321", TEXT, request_id=message.request_id)
+    async with place.ledger() as ledger, a_client(gateway, ledger=ledger, retry=TWICE) as client:
+        gateway.script.append(RESET_AFTER)
+        receipt = await client.send(message)
+        assert await ledger.prune(-1) == 1
+        async with a_client(gateway, ledger=ledger) as careless:
+            assert isinstance(await told(careless.send(other)), DuplicateRequestId)
+        await ledger.settle(message.request_id, 0, Settlement(Status.ACCEPTED, sms_id="d8e0"))
+        assert await client.send(message) == receipt
+
+
 async def test_a_doubt_by_124_whose_entry_is_lost_stays_a_doubt(
     gateway: Gateway, place: LedgerPlace
 ) -> None:
