@@ -1,6 +1,7 @@
 """Connects to a Redis server, and sends the commands of one turn of the event loop together."""
 
 import asyncio
+import functools
 import hashlib
 import re
 from collections import deque
@@ -148,7 +149,10 @@ class RedisBatches:
                 is lost; `unreadable`: the value of the key can't be used.
             UsageError: This is another event loop than the one that made this object.
         """
-        return await self.submit(*command)
+        reply = self.submit(*command)
+        # Error trackers record the locals of every frame, and a phone number may stand in it.
+        del command
+        return await reply
 
     def submit(self, *command: str | bytes) -> "asyncio.Future[_Reply]":
         """Run a command, and return the future of its reply, with the errors of `run`."""
@@ -195,10 +199,13 @@ class RedisBatches:
             batch = [self._waiting.popleft() for _ in range(size)]
             task = self._loop.create_task(self._execute(batch))
             self._in_flight.add(task)
-            task.add_done_callback(self._make_room)
+            task.add_done_callback(functools.partial(self._make_room, batch))
 
-    def _make_room(self, ended: "asyncio.Task[None]") -> None:
+    def _make_room(self, batch: Sequence[_Job], ended: "asyncio.Task[None]") -> None:
         self._in_flight.discard(ended)
+        # A task that is cancelled before its first step never runs.
+        if ended.cancelled():
+            self._fail(batch, RedisError("the command was cancelled before it was sent"))
         self._dispatch()
 
     async def _execute(self, batch: Sequence[_Job]) -> None:

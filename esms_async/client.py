@@ -275,6 +275,7 @@ class EsmsClient:
             RequestIdConflict: Another message has the same RequestId, or the same message was sent
                 by another route; nothing was sent.
             LedgerError: The ledger can't be used; nothing was sent.
+            UsageError: The client or its ledger is open on another event loop; nothing was sent.
             asyncio.CancelledError: The caller was cancelled; `__cause__` says what is true of the
                 message: NotSent, OutcomeUnknown, or the Rejected that had come.
         """

@@ -715,9 +715,10 @@ class Transport:
     ) -> HttpResponse:
         """Send a query, which changes nothing even if it fails; the time limit is as for `post`.
 
-        The gateway takes some queries only as GET, with the keys in the URL. Traces,
-        instrumentation and aiohttp's errors show the URL that a session was called with, so a
-        middleware adds the keys later, to the request that is about to leave.
+        The gateway takes some queries only as GET, with the keys in the URL, and one with a phone
+        number and a text. Traces, instrumentation and aiohttp's errors show the URL that a session
+        was called with, so a middleware adds the fields later, to the request that is about to
+        leave.
 
         Raises:
             TransportFailure: No complete answer came.
@@ -734,8 +735,7 @@ class Transport:
         if query.in_body:
             body = aiohttp.BytesPayload(query.body(credentials), content_type="application/json")
         else:
-            url = url.with_query(query.fields)
-            middlewares = (*middlewares, _with_keys(credentials, in_path=query.keys_in_path))
+            middlewares = (*middlewares, _with_fields(query, credentials))
         try:
             async with (
                 asyncio.timeout(time_limit),
@@ -824,19 +824,21 @@ class Transport:
         return self._session_post
 
 
-def _with_keys(credentials: Credentials, *, in_path: bool) -> aiohttp.ClientMiddlewareType:
-    """Return a middleware that adds the account's keys to the URL of a request."""
+def _with_fields(
+    query: GatewayQuery[object], credentials: Credentials
+) -> aiohttp.ClientMiddlewareType:
+    """Return a middleware that adds the fields of a query and the account's keys to a URL."""
     secrets = keys(credentials)
 
     async def add(
         request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
     ) -> aiohttp.ClientResponse:
-        if in_path:
+        if query.keys_in_path:
             written = "/".join(quote(secret, safe="") for secret in secrets.values())
             path = f"{request.url.raw_path}/{written}"
             request.url = request.url.with_path(path, encoded=True)
         else:
-            request.url = request.url.update_query(secrets)
+            request.url = request.url.update_query({**query.fields, **secrets})
         return await handler(request)
 
     return add

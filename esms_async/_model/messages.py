@@ -123,7 +123,7 @@ def _check_route(route: Route, content: object, params: object) -> None:
         check_route(route)
     except ConfigurationError as error:
         raise InvalidMessage("route", str(error).removeprefix("route ")) from None
-    check_fits(route, content, params)
+    check_fits(route, has_content=content is not None, has_params=params is not None)
 
 
 def _check_campaign_id(value: str) -> None:

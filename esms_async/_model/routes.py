@@ -136,13 +136,16 @@ def check_route(value: object) -> None:
         )
 
 
-def check_fits(route: Route, content: object, params: object) -> None:
-    """Raise InvalidMessage unless a message has what its route takes: content or params."""
-    if route.takes_params and params is None:
-        if content is None:
+def check_fits(route: Route, *, has_content: bool, has_params: bool) -> None:
+    """Raise InvalidMessage unless a message has what its route takes: content or params.
+
+    It gets neither of them, because error trackers record the locals of every frame.
+    """
+    if route.takes_params and not has_params:
+        if not has_content:
             raise InvalidMessage("params", f"are missing; the route {route} takes them")
         raise InvalidMessage("content", f"can't be sent; the route {route} takes params instead")
-    if params is not None and not route.takes_params:
+    if has_params and not route.takes_params:
         raise InvalidMessage("params", f"can't be sent; the route {route} takes content instead")
 
 

@@ -8,7 +8,7 @@ from typing import Final, TypeVar
 
 from esms_async._http.transport import TransportFailure
 from esms_async._model.codes import RouteKind
-from esms_async._model.errors import QueryUnanswered
+from esms_async._model.errors import QueryError, QueryUnanswered
 from esms_async._model.results import SentMessage
 from esms_async._send.retry import Retries, RetryPolicy
 from esms_async._send.send import Sender
@@ -48,7 +48,11 @@ async def run_query(sender: Sender, retry: RetryPolicy, query: GatewayQuery[T]) 
             )
         except TransportFailure as error:
             failure = QueryUnanswered(query.operation, error.problem)
-        except QueryUnanswered as error:
+        except QueryError as error:
+            # Error trackers record the locals of every frame, and here they hold the answer.
+            error.with_traceback(None).__context__ = None
+            if not isinstance(error, QueryUnanswered):
+                raise
             failure = error
         pause = await retries.pause_after(
             failure, asked=failure.retry_after or 0.0, give_up_at=give_up_at

@@ -68,6 +68,7 @@ from esms_async._wire.send import (
 from esms_async.ledger.base import Ledger, LedgerAcceptances
 from esms_async.ledger.binding import bind
 from esms_async.ledger.transitions import (
+    CLAIMS,
     ONE_MORE_ATTEMPT,
     WINDOW,
     Claim,
@@ -146,7 +147,7 @@ class Sender:
             if known is not None:
                 return known
         if self.closed:
-            raise send.open_outcome("the client is closed")
+            raise send.closed_outcome()
         self._under_way[key] = send
         try:
             receipt = await send.run()
@@ -257,11 +258,11 @@ class _Send:
     _deadline = _give_up_at = 0.0
     _body = b""
     _operation = SEND_OPERATION
-    _accepted: Receipt | None = None
     _claimed: Entry | None = None
     _failure: SendError | None = None
     _invalid: InvalidMessage | None = None
     _is_fresh = False
+    _known: Receipt | EsmsError | None = None
     _request: SendRequest | None = None
     _result: Receipt | SendError | None = None
     _retries: Retries | None = None
@@ -298,13 +299,14 @@ class _Send:
                     if not has_ledger or result.sms_id is not None:
                         return result
                     # A delivery report may have brought the ledger the SMSID meanwhile.
-                    self._accepted = result
+                    self._known = result
                 case Decision.ALREADY_REJECTED:
                     raise copy.copy(_as_error(result))
                 case Decision.DUPLICATE:
                     # A delivery report may have brought the ledger the outcome.
                     if not has_ledger:
                         raise copy.copy(_as_error(result))
+                    self._known = result
                 case Decision.RESUME:
                     self.since = remembered.since
                 case _:
@@ -565,7 +567,9 @@ class _Send:
 
         Returns the receipt if the ledger or the client knows that the message was accepted.
         """
-        message = self.message
+        message, known = self.message, self._known
+        if known is not None and (receipt := await self._recall(ledger, known)):
+            return receipt
         try:
             if self.since is not None and await ledger.look_up(message) is None:
                 self.since = self._since_minted()
@@ -581,8 +585,6 @@ class _Send:
             raise
         except LedgerError as error:
             self.is_memorable = False
-            if self._accepted is not None:
-                return self._accepted
             if self._is_only_try and self.since is None:
                 raise
             raise OutcomeUnknown(
@@ -613,6 +615,30 @@ class _Send:
                     message, (), "the ledger holds this request id for another message"
                 )
         self._claimed = entry
+        return None
+
+    async def _recall(self, ledger: "LedgerSession", known: Receipt | EsmsError) -> Receipt | None:
+        """Ask the ledger what it has learned since of a message whose end this client knows.
+
+        Where the ledger has lost the entry, or can't be used, what the client knows still holds.
+
+        Returns:
+            The receipt, where the message was accepted; None where it may be claimed.
+
+        Raises:
+            EsmsError: It is in doubt by 124 alone, and the ledger knows no more of it.
+        """
+        entry = None
+        with contextlib.suppress(LedgerError):
+            entry = await ledger.look_up(self.message)
+        if isinstance(known, Receipt):
+            if entry is None or entry.status is not Status.ACCEPTED:
+                return known
+            if not ledger.holds(entry, self.message, self.default_route):
+                return known  # another message has taken the id since
+            return attrs.evolve(known, sms_id=entry.sms_id)
+        if entry is None or CLAIMS[entry.status, entry.reason] is Decision.SEND:
+            raise copy.copy(known)
         return None
 
     async def _settle(self, ledger: "LedgerSession", result: Receipt | SendError) -> Receipt:
@@ -726,6 +752,17 @@ class _Send:
                 self.message, self.attempts, f"it may have been accepted: {problem}"
             )
         return NotSent(self.message, self.attempts, f"not sent: {problem}")
+
+    def closed_outcome(self) -> SendError:
+        """Return the error that is true where the client is closed, and asks its ledger no more."""
+        has_ledger = self._sender.ledger is not None
+        if self.since is None and has_ledger and not _is_untried(self.message):
+            return OutcomeUnknown(
+                self.message,
+                (),
+                "the client is closed, so its ledger could not say whether it was sent before",
+            )
+        return self.open_outcome("the client is closed")
 
     def report(self, result: Receipt | EsmsError) -> None:
         """Report the end of the send to the log and the hooks."""

@@ -149,7 +149,11 @@ class SendEncoder:
                 f'"RequestId":"{request_id}"{campaign}}}'
             ).encode()
         route = message.route or self.route
-        check_fits(route, message.content, message.params)
+        check_fits(
+            route,
+            has_content=message.content is not None,
+            has_params=message.params is not None,
+        )
         if self._templates and isinstance(route, Brandname):
             self._check_template(route, message)
         if self._dumps is None:

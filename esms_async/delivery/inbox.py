@@ -165,7 +165,7 @@ class ReportReceiver:
         self._held = 0
         self._counts = Counter[Result]()
         self._places = 0  # taken by reports in hand, and by those that are being claimed
-        self._in_hand = set[asyncio.Task[None]]()
+        self._in_hand = dict[asyncio.Task[None], str]()  # with the keys of their reports
         self._more = False  # true while reports may wait in the ledger for a place
         self._wake = asyncio.Event()
         self._taking: asyncio.Task[None] | None = None
@@ -323,9 +323,12 @@ class ReportReceiver:
             self._places += room
             taken = 0
             try:
-                for report in await self._reports.take_reports(room, self._lease):
-                    self._begin(report)
-                    taken += 1
+                due = await self._reports.take_reports(room, self._lease)
+                for report in due:
+                    # The lease of what waits to be recorded may run out, and is renewed by this.
+                    if report.key not in self._in_hand.values():
+                        self._begin(report)
+                        taken += 1
             except Exception as error:  # noqa: BLE001  # if this loop ended, nobody would notice
                 failures += 1
                 if failures == 1:
@@ -335,7 +338,7 @@ class ReportReceiver:
                 pause = backoff(failures, first=_FIRST_LEDGER_PAUSE, longest=self._poll)
             else:
                 failures = 0
-                self._more |= taken == room
+                self._more |= len(due) == room
                 pause = self._poll
             finally:
                 self._places -= room - taken
@@ -348,11 +351,11 @@ class ReportReceiver:
     def _begin(self, report: StoredReport) -> None:
         """Start a task that hands a claimed report on; it has its place already."""
         task = asyncio.create_task(self._hand_on(report))
-        self._in_hand.add(task)
+        self._in_hand[task] = report.key
         task.add_done_callback(self._make_room)
 
     def _make_room(self, ended: "asyncio.Task[None]") -> None:
-        self._in_hand.discard(ended)
+        del self._in_hand[ended]
         self._places -= 1
         if self._more:
             self._wake.set()

@@ -136,19 +136,19 @@ class RedisLedger(LedgerBase):
         pipeline, options, request_id = self._opened_pipeline(), self._options, message.request_id
         if request_id in pipeline.accepting:
             await pipeline.flush()
-        phone = message.phone if options.store_phone else mask_phone(message.phone)
-        content = message.content if options.store_content else None
         if doubt_age is None:
-            needs = request_id, f"{fingerprint.hex()}\n{phone}\n{content or ''}"
-            if (now := await pipeline.gatherer.claim(needs)) is not None:
+            claimed = pipeline.gatherer.claim(
+                (request_id, _lean_needs(message, fingerprint, options))
+            )
+            if (now := await claimed) is not None:
                 entry = Entry(
                     request_id,
                     Status.UNKNOWN,
                     Reason.ATTEMPT,
                     1,
                     fingerprint,
-                    phone,
-                    content,
+                    message.phone if options.store_phone else mask_phone(message.phone),
+                    message.content if options.store_content else None,
                     now,
                     now,
                 )
@@ -161,14 +161,16 @@ class RedisLedger(LedgerBase):
             phone=options.store_phone,
             content=options.store_content,
         )
-        command = self._command(
-            "claim",
-            request_id,
-            window=options.window,
-            **({} if doubt_age is None else {"doubt_age": doubt_age}),
-            fresh=_texts(fresh, _FRESH),
+        reply = pipeline.batches.submit(
+            *self._command(
+                "claim",
+                request_id,
+                window=options.window,
+                **({} if doubt_age is None else {"doubt_age": doubt_age}),
+                fresh=_texts(fresh, _FRESH),
+            )
         )
-        decision, fields = json.loads(await pipeline.batches.run(*command))
+        decision, fields = json.loads(await reply)
         return Claim(Decision(decision), _entry(request_id, fields))
 
     async def settle(
@@ -434,9 +436,12 @@ class _Pipeline:
 
     async def flush(self) -> None:
         """Wait until each acceptance queued so far is stored or was handed back."""
-        self.gatherer.flush()
         before = set(self.accepting)
-        while not self.accepting.isdisjoint(before):
+        while True:
+            # Each time: two clients may accept one message, one after the other.
+            self.gatherer.flush()
+            if self.accepting.isdisjoint(before):
+                return
             await asyncio.wait(self._under_way, return_when=asyncio.FIRST_COMPLETED)
 
     async def aclose(self) -> None:
@@ -571,6 +576,13 @@ def _stored_report(key: str, fields: Mapping[str, str]) -> StoredReport:
         fields.get("text"),
         fields.get("detail"),
     )
+
+
+def _lean_needs(message: Message, fingerprint: bytes, options: LedgerOptions) -> str:
+    """Return the argument of `turn.lua`, which no frame of a claim that fails shall hold."""
+    phone = message.phone if options.store_phone else mask_phone(message.phone)
+    content = message.content if options.store_content else None
+    return f"{fingerprint.hex()}\n{phone}\n{content or ''}"
 
 
 # The scripts put in the time.
