@@ -228,6 +228,8 @@ class HostGuard:
         self._hosts = _LOOPBACK | {host.lower().strip("[]") for host in hosts}
         self._token = token
         self._scheme = scheme
+        # The host that was let in last: most requests name the same.
+        self._passed: str | None = None
 
     def check(self, request: web.Request) -> None:
         """Raise Refused where a request may not come in."""
@@ -235,15 +237,9 @@ class HostGuard:
             return
         # RFC 9112, section 3.2.2: a host in the request line counts in place of the header.
         host = request.host.lower() if "Host" in request.headers else ""
-        name, _, port = host.rpartition(":")
-        if not port.isdigit():
-            name = host
-        if name.removeprefix("[").removesuffix("]") not in self._hosts or name.count("[") > 1:
-            raise Refused(
-                f"The Host header names {name[:80] or 'nobody'!r}; "
-                f"this emulator answers to {', '.join(sorted(self._hosts))} only.",
-                f"Start it with --allow-host {name[:80] or 'NAME'}, if that is its name.",
-            )
+        if host != self._passed:
+            self._check_host(host)
+            self._passed = host
         if self._is_cross_origin(request, host) and not _is_link_to_the_page(request):
             raise Refused(
                 "The request comes from a page of another site; "
@@ -255,6 +251,17 @@ class HostGuard:
                 "The token is missing or wrong; page and control interface ask for it.",
                 "Send Authorization: Bearer TOKEN, or open /?token=TOKEN once.",
                 status=401,
+            )
+
+    def _check_host(self, host: str) -> None:
+        name, _, port = host.rpartition(":")
+        if not port.isdigit():
+            name = host
+        if name.removeprefix("[").removesuffix("]") not in self._hosts or name.count("[") > 1:
+            raise Refused(
+                f"The Host header names {name[:80] or 'nobody'!r}; "
+                f"this emulator answers to {', '.join(sorted(self._hosts))} only.",
+                f"Start it with --allow-host {name[:80] or 'NAME'}, if that is its name.",
             )
 
     def login(self, request: web.Request) -> web.Response | None:

@@ -218,7 +218,7 @@ def _callback_problem(send: Send) -> str | None:
 def _look(
     send: Send, now: float, pattern: re.Pattern[str] | None
 ) -> tuple[str, Route, _Text, State]:
-    """Return phone, route, text and state of a send, and note what its row counts as."""
+    """Return phone, route, text and state of a send."""
     message = send.message
     if message is not None:
         phone, route = message.phone, message.route
@@ -232,14 +232,13 @@ def _look(
         unicode = _field(fields, "isunicode") == "1"
     text = _text_of(send, content, unicode=unicode, pattern=pattern)
     state = state_of(send, now, lossy=text.lossy and route is not Route.ZALO)
-    send.flags = (text.code is not None) + 2 * state.is_trouble
     return phone, route, text, state
 
 
-def note_flags(send: Send, now: float, pattern: re.Pattern[str] | None) -> int:
-    """Note the flags of a send, and return them."""
-    _look(send, now, pattern)
-    return send.flags or 0
+def flags_of(send: Send, now: float, pattern: re.Pattern[str] | None) -> int:
+    """Return the flags of a send."""
+    _, _, text, state = _look(send, now, pattern)
+    return (text.code is not None) + 2 * state.is_trouble
 
 
 def view_row(send: Send, now: float, pattern: re.Pattern[str] | None = None) -> View:
