@@ -56,6 +56,8 @@ _MOST_FORCING = 8
 # Far more than a phone takes; a longer text is shown and measured as far as this.
 _LONGEST_TEXT = 4096
 _SHOWN_BODY = 4096
+# A shorter value in place of a key stands in every other word: only the whole word is masked.
+_SHORT_KEY = 4
 _MOST_REQUESTS = 50
 _DROPPED_HEADERS = frozenset({b"cookie", b"authorization", b"proxy-authorization"})
 _NAMES: Final = frozenset(
@@ -862,7 +864,10 @@ def _masked(text: str, raw: RawRequest | None) -> str:
             quote_plus(secret),
             json.dumps(secret)[1:-1],
         }:
-            text = text.replace(spelled, MASK)
+            if len(secret) < _SHORT_KEY:
+                text = re.sub(rf"(?<!\w){re.escape(spelled)}(?!\w)", MASK, text)
+            else:
+                text = text.replace(spelled, MASK)
     return text
 
 
