@@ -69,6 +69,7 @@ def worker_command(  # noqa: PLR0917  # click gives them by name
         lambda _: worker(given, listen=listen, as_text=log == "text"),
         as_json=True,
         debug=debug,
+        own_log=True,
     )
 
 
