@@ -32,7 +32,7 @@ _SIBLINGS = 8
 _COMMIT_DELAY = 0.001
 
 
-class Batch(Protocol[C_contra]):
+class _Batch(Protocol[C_contra]):
     """Performs what shares a transaction. All of it is called on the writer's thread."""
 
     def claim(
@@ -56,7 +56,7 @@ class SqliteWriter(Generic[C]):
     """
 
     def __init__(
-        self, path: Path, connect: Callable[[], sqlite3.Connection], batch: Batch[C]
+        self, path: Path, connect: Callable[[], sqlite3.Connection], batch: _Batch[C]
     ) -> None:
         self._path = path
         self._connect = connect
