@@ -488,11 +488,9 @@ class RowJudge:
             content = text_of(None, params)
         elif rules.template is None:
             content = self._value(fields, columns.content[0])
-        elif columns.content:
+        else:
             values = [self._value(fields, place) for place in columns.content]
             content = rules.template.fill(values)
-        else:
-            content = rules.template.fill(())
         if not content.isascii():
             content = unicodedata.normalize("NFC", content)
         if not params and not content.isprintable():
