@@ -46,7 +46,7 @@ class Gathered(Generic[T, A]):
     __slots__ = ("acceptances", "claims", "loop")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.loop = loop
+        self.loop: asyncio.AbstractEventLoop = loop
         self.claims: list[tuple[T, asyncio.Future[A]]] = []
         self.acceptances: list[Acceptance] = []
 
@@ -62,7 +62,7 @@ class Gatherer(Generic[T, A]):
     """
 
     def __init__(self, submit: Callable[[Gathered[T, A]], None]) -> None:
-        self.loop = asyncio.get_running_loop()
+        self.loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
         self._submit = submit
         self._gathered: Gathered[T, A] = Gathered(self.loop)
         self._timer: asyncio.TimerHandle | None = None

@@ -48,7 +48,7 @@ def test_the_package_imports_what_it_needs_when_a_name_is_used(
 ) -> None:
     """A library that is missing names the extra; a name that is not there is an AttributeError."""
     with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
-        _ = esms_async.queue.Nothing  # type: ignore[attr-defined]  # it is not there
+        _ = esms_async.queue.Nothing
     for name in ("queue", "cipher"):
         monkeypatch.delitem(sys.modules, f"esms_async.queue.{name}", raising=False)
     monkeypatch.setitem(sys.modules, "cryptography.exceptions", None)
