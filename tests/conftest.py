@@ -8,9 +8,14 @@ from typing import Any
 import aiohttp
 import aioresponses.core
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.ports import hold_port
 from tests.scripted_gateway import ScriptedGateway
+
+# How fast a machine under load draws values says nothing about the code.
+settings.register_profile("loaded", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("loaded")
 
 # What a test module imports if it needs more than Python: a server, a browser.
 _SERVERS = {"NatsServer", "PostgresServer", "RabbitServer", "RedisServer", "async_playwright"}

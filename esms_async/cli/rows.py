@@ -105,18 +105,18 @@ class BulkRow:
     )
 
     def __init__(self, number: int, source: object) -> None:
-        self.number = number
-        self.source = source
+        self.number: int = number
+        self.source: object = source
         self.message: Message | None = None
         self.status: RowStatus | None = None
         self.reason: Text | None = None
         self.repair: PhoneRepair | None = None
-        self.is_again = False
+        self.is_again: bool = False
         self.chain: tuple[str, int] | None = None
-        self.request_id = ""
-        self.sms_id = ""
-        self.code = ""
-        self.attempts = 0
+        self.request_id: str = ""
+        self.sms_id: str = ""
+        self.code: str = ""
+        self.attempts: int = 0
 
     def end(self, status: RowStatus, reason: Text | None = None) -> Self:
         """Settle the row."""
@@ -488,11 +488,9 @@ class RowJudge:
             content = text_of(None, params)
         elif rules.template is None:
             content = self._value(fields, columns.content[0])
-        elif columns.content:
+        else:
             values = [self._value(fields, place) for place in columns.content]
             content = rules.template.fill(values)
-        else:
-            content = rules.template.fill(())
         if not content.isascii():
             content = unicodedata.normalize("NFC", content)
         if not params and not content.isprintable():

@@ -132,9 +132,8 @@ class _Source:
         """Read from the beginning; a second time only where it is a file."""
         if self.is_file:
             os.lseek(self._descriptor, 0, os.SEEK_SET)
-        elif self._start:
+        else:
             yield self._start
-            self._start = b""
         while block := await self._read():
             yield block
 

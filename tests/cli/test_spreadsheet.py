@@ -5,6 +5,8 @@ import codecs
 import csv
 import datetime as dt
 import json
+import os
+import struct
 import sys
 import unicodedata
 from pathlib import Path
@@ -12,6 +14,7 @@ from pathlib import Path
 import openpyxl
 import pytest
 
+from esms_async.cli import spreadsheet
 from esms_async.cli.app import run
 from esms_async.cli.errors import InputError
 from esms_async.cli.spreadsheet import SheetRow, open_sheet
@@ -165,6 +168,120 @@ async def test_stray_quotes_and_endless_lines_harm_no_other_row(tmp_path: Path) 
         "holds a carriage return outside quotes; end lines with LF or CRLF",
         "opens a quote that is not closed",
     ]
+
+
+async def test_a_line_that_is_too_long_ends_a_quote(tmp_path: Path) -> None:
+    """Lines that a block completes, and those that no block holds, are refused alike."""
+    path = tmp_path / "a.csv"
+    longer = spreadsheet.LONGEST_LINE + 1
+    lines = ["phone,content", f"1,{'x' * (longer - 2)}", '2,"open', "3,c", "x" * 300_000, "4,d"]
+    path.write_text("\n".join([*lines, "x" * 300_000]), encoding="utf-8")
+    assert _fields(await _rows(path)) == [
+        "is longer than 131,072 characters",
+        "opens a quote that is not closed",
+        ["3", "c"],
+        "is longer than 131,072 characters",
+        ["4", "d"],
+        "is longer than 131,072 characters",
+    ]
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"phone": "1"}\n\n' + "x" * 300_000 + "\n", encoding="utf-8")
+    assert _fields(await _rows(path)) == [["1"], "is longer than 131,072 characters"]
+
+
+async def test_records_that_are_empty_short_long_or_endless(tmp_path: Path) -> None:
+    """Empty ones are passed over; the others say what is wrong."""
+    path = tmp_path / "a.csv"
+    lines = ["", '"phone",content', " , ", '"",""', "1", "1,2,3", '1,"2",3', '"a"\rb,c', '5,"x']
+    lines += ["1,2"] * 120
+    path.write_text("\n".join([*lines, '6,"two', 'lines"x']), encoding="utf-8", newline="")
+    fields = _fields(await _rows(path, 1000))
+    many = (
+        "has more fields (3) than the header (2); put quotes around a field that holds the "
+        "delimiter"
+    )
+    assert fields[:5] == [
+        "has fewer fields (1) than the header (2)",
+        many,
+        many,
+        "holds a carriage return outside quotes; end lines with LF or CRLF",
+        "opens a quote that is not closed",
+    ]
+    assert fields[5:125] == [["1", "2"]] * 120
+    assert fields[125:] == [
+        "opens a quote that is not closed",
+        "has fewer fields (1) than the header (2)",
+    ]
+
+
+async def test_a_header_may_stand_alone_or_hold_quotes(tmp_path: Path) -> None:
+    """The delimiter is the first outside quotes; one column needs none."""
+    path = tmp_path / "a.csv"
+    for written, columns in (("phone", ["phone"]), ('"a,b";c', ["a,b", "c"])):
+        path.write_text(written, encoding="utf-8")
+        sheet = await open_sheet(str(path))
+        assert [chunk async for chunk in sheet.chunks(9)] == []
+        sheet.close()
+        assert sheet.columns == columns
+
+
+async def test_a_folder_and_a_file_that_is_not_there_say_why(tmp_path: Path) -> None:
+    """The error has the system's own words."""
+    with pytest.raises(InputError, match="Is a directory"):
+        await open_sheet(str(tmp_path))
+    with pytest.raises(InputError, match="No such file"):
+        await open_sheet(str(tmp_path / "none.csv"))
+
+
+async def test_a_pipe_is_read_once_and_holds_no_workbook(tmp_path: Path) -> None:
+    """Its first bytes say what it is; a workbook must be a file."""
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    writing = asyncio.to_thread(path.write_bytes, b"phone,content\n0901888484,a\n")
+    sheet, _ = await asyncio.gather(open_sheet(str(path)), writing)
+    assert not sheet.can_repeat
+    assert [fields async for chunk in sheet.chunks(9) for _, fields, _ in chunk] == [
+        ["0901888484", "a"]
+    ]
+    sheet.close()
+    writing = asyncio.to_thread(path.write_bytes, b"PK\x03\x04")
+    opened, _ = await asyncio.gather(open_sheet(str(path)), writing, return_exceptions=True)
+    assert isinstance(opened, InputError)
+    assert "save" in str(opened) or "file" in str(opened)
+
+
+async def test_a_workbook_with_a_password_says_so(tmp_path: Path) -> None:
+    """Excel keeps an encrypted workbook in a container with a stream EncryptedPackage."""
+    end, free = 0xFFFF_FFFE, 0xFFFF_FFFF
+    magic = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+    start = struct.pack("<8s16s5H6s", magic, b"", 0x3E, 3, 0xFFFE, 9, 6, b"")
+    start += struct.pack("<9I", 0, 1, 1, 0, 4096, end, 0, end, 0)
+    start += struct.pack("<109I", 0, *[free] * 108)
+    sectors = struct.pack("<128I", 0xFFFF_FFFD, end, *[free] * 126)
+
+    def entry(name: str, kind: int, child: int) -> bytes:
+        written = name.encode("utf-16-le")
+        tail = struct.pack("<H2B3I", len(written) + 2, kind, 1, free, free, child)
+        return written.ljust(64, b"\0") + tail + bytes(36) + struct.pack("<IQ", end, 0)
+
+    entries = entry("Root Entry", 5, 1) + entry("EncryptedPackage", 2, free)
+    path = tmp_path / "a.xlsx"
+    path.write_bytes(start + sectors + entries.ljust(512, b"\0"))
+    with pytest.raises(InputError, match="password"):
+        await open_sheet(str(path))
+
+
+async def test_a_title_far_above_is_the_header(tmp_path: Path) -> None:
+    """A sheet of one column has its header in its first row."""
+    book = openpyxl.Workbook()
+    sheet = book.active
+    assert sheet is not None
+    for value in ("phone", *range(901888400, 901888416)):
+        sheet.append([value])
+    path = tmp_path / "a.xlsx"
+    book.save(path)
+    rows = await _rows(path, 8)
+    assert [number for number, _, _ in rows] == [*range(2, 18)]
 
 
 async def test_a_file_that_changes_between_the_passes_is_refused(tmp_path: Path) -> None:

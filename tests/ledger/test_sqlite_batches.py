@@ -131,3 +131,19 @@ async def test_a_claim_that_was_undone_is_not_settled(ledger: SqliteLedger) -> N
     results = await asyncio.gather(claiming, failing, return_exceptions=True)
     assert [type(result) for result in results] == [LedgerError, LedgerError]
     assert await ledger.settle(message.request_id, 1, ACCEPTED) is None
+
+
+async def test_many_claims_and_look_ups_are_one_step(ledger: SqliteLedger) -> None:
+    """More than one statement takes get their answers in the order of the questions."""
+    messages = [a_message() for _ in range(300)]
+    known = await claim(ledger, messages[150])
+    claims = await ledger.claim_batch([(one, fingerprint(one, KEY)) for one in messages])
+    assert [one.entry.request_id for one in claims] == [one.request_id for one in messages]
+    assert [one.decision for one in claims if one.entry.generation > known.entry.generation] == [
+        Decision.RESUME
+    ]
+    asked = [one.request_id for one in [*messages[::-1], a_message()]]
+    *found, missing = await ledger.look_up_batch(asked)
+    assert [one.entry for one in claims[::-1]] == found
+    assert missing is None
+    assert await ledger.look_up_batch([]) == []

@@ -6,7 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from esms_async._model.phone import mask_phone, normalize_phone
+from esms_async._model.phone import (
+    PhoneRepair,
+    RoundedPhone,
+    mask_phone,
+    normalize_phone,
+    repair_phone,
+)
 
 PREFIXES = ("0", "84", "+84", "0084")
 SEPARATORS = " \t\n\r\v\f.-\u00a0\u2003\u202f\u3000\u2010\u2011\u2012\u2013\u2014\u2015\u2212"
@@ -139,3 +145,47 @@ def test_any_text_is_a_kept_number_or_an_error_without_it(written: str) -> None:
 def test_masks(phone: str, shown: str) -> None:
     """A kept number shows its ends; anything else shows its length alone."""
     assert mask_phone(phone) == shown
+
+
+@pytest.mark.parametrize(
+    ("written", "repair"),
+    [
+        ("0901888484", None),
+        ("+84 901.888.484", None),
+        ("901888484", PhoneRepair.LOST_ZERO),
+        ("901 888 484", PhoneRepair.LOST_ZERO),
+        ("'901888484", PhoneRepair.LOST_ZERO),
+        ("901888484.0", PhoneRepair.DECIMAL),
+        ("84901888484.0", PhoneRepair.DECIMAL),
+        ("84901888484,00", PhoneRepair.DECIMAL),
+        ("9.01888484E+08", PhoneRepair.DECIMAL),
+        ("9,018884840e8", PhoneRepair.DECIMAL),
+        ("(+84) 901888484", PhoneRepair.COUNTRY_CODE),
+        ("+84 (0) 901888484", PhoneRepair.COUNTRY_CODE),
+        ("840901888484", PhoneRepair.COUNTRY_CODE),
+        ("\u202a0901888484\u202c", PhoneRepair.COUNTRY_CODE),
+    ],
+)
+def test_what_a_spreadsheet_makes_of_a_number_is_repaired(
+    written: str, repair: PhoneRepair | None
+) -> None:
+    """Each form gives the number, and the repair is named."""
+    assert repair_phone(written) == ("0901888484", repair)
+    assert normalize_phone(written, spreadsheet=True) == "0901888484"
+
+
+@pytest.mark.parametrize("written", ["9.01888E+08", "9E+08", "8.49019E+10"])
+def test_a_rounded_number_is_refused(written: str) -> None:
+    """Digits that are not shown can't be known."""
+    with pytest.raises(RoundedPhone, match="Excel has rounded the number"):
+        normalize_phone(written, spreadsheet=True)
+
+
+@pytest.mark.parametrize(
+    "written", ["", "201888484", "9.018884845E+08", "1.5", "(090) 188", "+14155550100", "x"]
+)
+def test_what_is_no_number_is_not_repaired(written: str) -> None:
+    """The error shows nothing of what stood there."""
+    with pytest.raises(ValueError, match="is not a Vietnamese mobile number") as caught:
+        repair_phone(written)
+    assert not isinstance(caught.value, RoundedPhone)

@@ -1,0 +1,148 @@
+"""What the ledger holds of a row decides what becomes of it."""
+
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import cast
+
+import pytest
+import time_machine
+
+from esms_async import FixedNumber, Message, Status
+from esms_async.cli.batch import AheadLedger, Batch, Manifest
+from esms_async.cli.errors import InputError
+from esms_async.cli.rows import BulkRow, RowIds, RowStatus
+from esms_async.ledger import Ledger, Settlement, SqliteLedger
+from esms_async.ledger.memory import MemoryLedger
+from esms_async.ledger.transitions import Reason
+
+_IDS = RowIds("a", "secret")
+
+
+@pytest.fixture(params=["sqlite", "memory"])
+async def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[AheadLedger]:
+    """A ledger that claims in batches, and one that can't."""
+    wrapped = SqliteLedger(tmp_path / "a.ledger") if request.param == "sqlite" else MemoryLedger()
+    ahead = AheadLedger(wrapped)
+    ahead.make_fingerprints_with("secret", FixedNumber())
+    await ahead.open()
+    yield ahead
+    await ahead.aclose()
+
+
+def _batch(ledger: AheadLedger, **flags: bool) -> Batch:
+    return Batch(ledger, "a", secret="secret", ids=_IDS, **flags)
+
+
+def _row(content: str = "a", *, phone: str = "0901888484") -> BulkRow:
+    row = BulkRow(2, [phone, content])
+    row.request_id = _IDS.of_phone(phone)
+    row.message = Message(phone, content, request_id=row.request_id)
+    return row
+
+
+async def _hold(ledger: AheadLedger, row: BulkRow, settlement: Settlement | None) -> None:
+    """Have another run claim a row, and settle it."""
+    message = cast("Message", row.message)
+    claim = await ledger.wrapped.claim(message, ledger.fingerprint(message))
+    if settlement is not None:
+        await ledger.settle(message.request_id, claim.entry.generation, settlement)
+
+
+async def test_what_is_claimed_ahead_is_what_the_client_gets(ledger: AheadLedger) -> None:
+    """The client asks for its claim once; what was not begun can be released."""
+    rows = [_row(), _row(phone="0901888485")]
+    assert await _batch(ledger).claim(rows) == rows
+    message = cast("Message", rows[0].message)
+    mark = ledger.fingerprint(message)
+    assert (await ledger.claim(message, mark)).entry.request_id == message.request_id
+    await ledger.release([row.request_id for row in rows])
+    first, second = await ledger.look_up_batch([row.request_id for row in rows])
+    assert first is not None
+    assert second is not None
+    # The first was begun, so it stays in doubt.
+    assert (first.status, second.status) == (Status.UNKNOWN, Status.NOT_SENT)
+    assert [entry.request_id async for entry in ledger.unsettled()] == [rows[0].request_id]
+    assert len([entry async for entry in ledger.entries()]) == 2
+    assert await ledger.look_up(rows[1].request_id) == second
+    assert await ledger.prune(0, unsettled=True) in {0, 1, 2}
+    await ledger.flush()
+
+
+_ACCEPTED = Settlement(Status.ACCEPTED, sms_id="s")
+_REJECTED = Settlement(Status.REJECTED, Reason.MESSAGE, code="201")
+_NOT_SENT = Settlement(Status.NOT_SENT)
+
+
+@pytest.mark.parametrize(
+    ("settlement", "held", "flags", "status"),
+    [
+        (_ACCEPTED, "a", {}, RowStatus.ALREADY_DONE),
+        (_REJECTED, "a", {}, RowStatus.REJECTED),
+        (_REJECTED, "a", {"retry_rejected": True}, None),
+        (_NOT_SENT, "a", {}, None),
+        (_ACCEPTED, "b", {}, RowStatus.HELD_BACK),
+        (_ACCEPTED, "b", {"allow_again": True}, None),
+        (_ACCEPTED, "b", {"template_changed": True}, RowStatus.ALREADY_DONE),
+        (_ACCEPTED, "b", {"is_keyed": True}, RowStatus.INVALID),
+        (None, "b", {}, RowStatus.HELD_BACK),
+        (None, "b", {"template_changed": True}, RowStatus.UNKNOWN),
+        (_REJECTED, "b", {}, None),
+        (_REJECTED, "b", {"is_keyed": True}, RowStatus.INVALID),
+        (_REJECTED, "b", {"is_keyed": True, "template_changed": True}, None),
+    ],
+)
+@pytest.mark.parametrize("is_new", [True, False])
+async def test_the_ledger_decides(
+    ledger: AheadLedger,
+    settlement: Settlement | None,
+    held: str,
+    flags: dict[str, bool],
+    status: RowStatus | None,
+    is_new: bool,
+) -> None:
+    """The table of the module, also where another run was there between look-up and claim."""
+    await _hold(ledger, _row(held), settlement)
+    batch = _batch(ledger, **flags)
+    # What another run claims after the look-up is met at the claim.
+    batch.is_new = is_new
+    row = _row()
+    to_send = await batch.claim([row])
+    assert (row.status, to_send) == (status, [] if status else [row])
+
+
+async def test_a_chain_is_followed_to_its_end(ledger: AheadLedger) -> None:
+    """Each further try has the next id, and the third finds the first two."""
+    seen = set[str]()
+    for _ in range(3):
+        row = _row()
+        (to_send,) = await _batch(ledger, retry_rejected=True).claim([row])
+        seen.add(to_send.request_id)
+        claim = await ledger.claim(cast("Message", row.message), b"")
+        await ledger.settle(row.request_id, claim.entry.generation, _REJECTED)
+    assert len(seen) == 3
+
+
+async def test_a_doubt_that_is_too_old_stays_unknown(tmp_path: Path) -> None:
+    """A row in doubt is resumed for 23 hours; a day later nobody can tell."""
+    for age, status in ((3600.0, None), (25 * 3600.0, RowStatus.UNKNOWN)):
+        async with SqliteLedger(tmp_path / f"{age}.ledger") as wrapped:
+            ahead = AheadLedger(wrapped)
+            ahead.make_fingerprints_with("secret", FixedNumber())
+            with time_machine.travel(time.time() - age, tick=False):
+                await _hold(ahead, _row(), None)
+            row = _row()
+            await _batch(ahead).preview([row])
+            assert row.status is status
+
+
+async def test_a_ledger_without_facts_can_t_keep_a_batch() -> None:
+    """The error names the kind of ledger."""
+
+    class Bare:
+        is_open = True
+
+    with pytest.raises(InputError, match="Bare"):
+        await _batch(AheadLedger(cast("Ledger", Bare()))).check(
+            Manifest.of("secret", "t", key=None, route="fixed", columns=())
+        )
