@@ -108,6 +108,14 @@ def test_phones_that_came_before_are_known_among_many() -> None:
         assert seen.add(phone, content) is expected
 
 
+def test_a_parameter_that_can_t_be_sent_is_named() -> None:
+    """A control character in it makes the row invalid."""
+    rules = RowRules(Columns(0, (), None, params=(("ten", 1),)))
+    (row,) = _judge(["0901888484", "a\x00"], rules=rules)
+    assert row.status is RowStatus.INVALID
+    assert "printable text for ten" in str(row.reason)
+
+
 async def test_the_parameters_of_a_template_are_columns(tmp_path: Path) -> None:
     """Without names every other column is one; `NAME=COLUMN` gives one another name."""
     path = tmp_path / "a.csv"
