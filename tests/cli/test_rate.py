@@ -127,5 +127,6 @@ async def test_a_turn_that_was_not_used_is_kept() -> None:
     """A worker that found no row to send has its turn for the next one, without waiting."""
     turnstile = Rate(0.01).limiter()
     await turnstile.turn()
-    await asyncio.wait_for(turnstile.turn(), generous(10))
+    async with asyncio.timeout(generous(10)):
+        await turnstile.turn()
     turnstile.close()

@@ -65,6 +65,17 @@ def test_a_number_is_a_text_and_a_line_break_may_stand_in_it() -> None:
     assert two.message.content == "a\nb"
 
 
+async def test_rounded_numbers_are_a_column_of_phones(tmp_path: Path) -> None:
+    """A column of them is found, so that each row can say what is wrong."""
+    path = tmp_path / "a.csv"
+    path.write_text("ten,lien he,content\nAn,9.01888E+08,a\n", encoding="utf-8")
+    sheet = await open_sheet(str(path))
+    (sample,) = [chunk async for chunk in sheet.chunks(9)]
+    sheet.close()
+    found = find_columns(sheet, sample, phone=None, content=None, template=None, key=None)
+    assert (found.phone, found.is_guessed) == (1, True)
+
+
 def test_a_template_without_fields_is_one_text_for_all() -> None:
     """Doubled braces are braces."""
     template = Template.parse("xin {{chao}}")

@@ -147,6 +147,17 @@ async def test_settled_rows_that_wait_for_one_are_bounded(
     assert [row["phone"] for row in listed_in(listed)] == sorted(sent)
 
 
+async def test_a_pipe_is_read_chunk_by_chunk(tmp_path: Path) -> None:
+    """What the columns were found in is sent first."""
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    lines = "".join(f"09018884{number:02},a\n" for number in range(20))
+    writing = asyncio.to_thread(path.write_text, f"phone,content\n{lines}")
+    options = BulkOptions(str(path), concurrency=4, yes=True, quiet=True)
+    job, _ = await asyncio.gather(_run(options, _accept), writing)
+    assert job.tally.total == 20
+
+
 async def test_a_loop_that_ends_takes_idle_workers_along(tmp_path: Path) -> None:
     """All tasks are cancelled at once, as at the end of asyncio.run."""
     path = tmp_path / "pipe"
@@ -161,7 +172,7 @@ async def test_a_loop_that_ends_takes_idle_workers_along(tmp_path: Path) -> None
 
     options = BulkOptions(str(path), yes=True, quiet=True)
     before = asyncio.all_tasks()
-    running = asyncio.ensure_future(_run(options, send, concurrency=1))
+    running = asyncio.ensure_future(_run(options, send))
     writing = await asyncio.to_thread(os.open, path, os.O_WRONLY)
     os.write(writing, b"phone,content\n0901888484,a\n0901888485,b\n")
     await asyncio.wait_for(idle.wait(), generous(30))
