@@ -59,11 +59,9 @@ async def _run(
     return job
 
 
-def _options(tmp_path: Path, rows: int, results: Path | None = None) -> BulkOptions:
+def _options(tmp_path: Path, rows: int, results: str | None = None) -> BulkOptions:
     path = write_recipients(tmp_path / "a.csv", rows)
-    return BulkOptions(
-        path, yes=True, quiet=True, results=None if results is None else str(results)
-    )
+    return BulkOptions(path, yes=True, quiet=True, results=results)
 
 
 async def test_a_bug_in_a_send_is_not_hidden(tmp_path: Path) -> None:
