@@ -1,7 +1,7 @@
 """The pytest plugin: `esms_emulator`, `esms_server`, `esms_client`, `esms_otp`, for tests of apps.
 
-It is a module beside the package, so that pytest loads it without importing the package: whoever
-asks for no fixture of it pays nothing, and nothing is imported before coverage is measured.
+It is a module beside the package, so pytest loads it without importing the package. Tests that use
+no fixture of it pay nothing, and nothing is imported before coverage starts.
 """
 
 import sys
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _EMULATOR: Final = pytest.StashKey["ThreadedEmulator"]()
 _ON_ASYNCIO: Final = "esms_async_on_pytest_asyncio"
 _LOOP_SCOPES: Final = ("function", "class", "module", "package", "session")
-# For a test that ends while it still sends: what hangs by a fault has no outcome to wait for.
+# A test may end during a send that a fault keeps waiting, so `aclose` gets this many seconds.
 _GRACE: Final = 0.5
 
 
@@ -28,8 +28,8 @@ _GRACE: Final = 0.5
 def esms_server() -> "Generator[ThreadedEmulator]":
     """An emulator of the gateway on a free port, one for the whole run.
 
-    It is for fixtures that live longer than a test, such as an app that is started once: give them
-    its `url`. Tests use `esms_emulator`, which is the same server, as new.
+    Use its `url` in fixtures that live longer than a test, such as an app that starts once. Tests
+    use `esms_emulator`, which is the same server after a reset.
     """
     from esms_async.emulator import ThreadedEmulator  # noqa: PLC0415  # see the top
 
@@ -44,8 +44,8 @@ def esms_emulator(
 ) -> "ThreadedEmulator":
     """The emulator of the run, reset for each test.
 
-    It serves in a thread of its own, for tests on any event loop and on none. A fault that is
-    armed and never strikes fails the test. A failing test shows what the emulator saw.
+    It serves in its own thread, for tests with any event loop or none. An armed fault that no
+    request meets fails the test. The report of a failing test shows what the emulator saw.
     """
     esms_server.reset()
     request.node.stash[_EMULATOR] = esms_server
@@ -63,7 +63,7 @@ def esms_client(request: pytest.FixtureRequest) -> "EsmsClient":
 def esms_otp(esms_emulator: "Emulator", esms_client: "EsmsClient") -> "Otp":
     """One-time codes over `esms_client`, with the purpose `login` and a store in memory.
 
-    The store goes by the emulator's clock: `esms_emulator.clock.advance(300)` lets a code end.
+    The store uses the emulator's clock: `esms_emulator.clock.advance(300)` lets a code expire.
     """
     from esms_async.otp import MemoryOtpStore, Otp, Purpose  # noqa: PLC0415  # see the top
 
@@ -77,7 +77,7 @@ def esms_otp(esms_emulator: "Emulator", esms_client: "EsmsClient") -> "Otp":
 
 @pytest.hookimpl(trylast=True)
 def pytest_runtest_call(item: pytest.Item) -> None:
-    """Fail a test that has passed, where a fault that it armed never struck."""
+    """Fail a test that passed, if it armed a fault that no request met."""
     emulator = item.stash.get(_EMULATOR, None)
     unused = [str(armed.fault) for armed in emulator.faults if not armed.used] if emulator else []
     if unused:
@@ -90,7 +90,7 @@ def pytest_runtest_call(item: pytest.Item) -> None:
 def pytest_runtest_makereport(
     item: pytest.Item,
 ) -> "Generator[None, pytest.TestReport, pytest.TestReport]":
-    """Attach what the emulator saw to the report of a test that failed."""
+    """Add what the emulator saw to the report of a failed test."""
     report = yield
     emulator = item.stash.get(_EMULATOR, None)
     if emulator is not None and report.failed and report.when in ("setup", "call"):
@@ -100,7 +100,7 @@ def pytest_runtest_makereport(
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Add what pytest-asyncio needs, where it is in use."""
+    """Register the fixtures for pytest-asyncio, if it is in use."""
     plugin = sys.modules.get("pytest_asyncio.plugin")
     if config.pluginmanager.is_registered(plugin) and _knows_loop_scopes(config):
         config.pluginmanager.register(_client_fixtures_of_pytest_asyncio(), _ON_ASYNCIO)
@@ -135,7 +135,7 @@ def _client_fixture(request: pytest.FixtureRequest) -> str:
 
 
 def _new_client_fixture() -> "Callable[[Emulator], AsyncGenerator[EsmsClient]]":
-    # New each time, for pytest-asyncio notes the scope of the loop on the function itself.
+    # New each time, because pytest-asyncio stores the loop scope on the function.
     async def open_client(esms_emulator: "Emulator") -> "AsyncGenerator[EsmsClient]":
         import asyncio  # noqa: PLC0415  # see the top
         import contextlib  # noqa: PLC0415  # the same

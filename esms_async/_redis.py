@@ -1,6 +1,7 @@
-"""Connects to a Redis server, and sends commands that gather in one turn of the loop together."""
+"""Connects to a Redis server, and sends the commands of one turn of the event loop together."""
 
 import asyncio
+import functools
 import hashlib
 import re
 from collections import deque
@@ -17,7 +18,7 @@ from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from esms_async._model.errors import ConfigurationError, EsmsError, LedgerError, UsageError
 
-# Small enough that one batch's replies are read while the server works on the next.
+# Small enough, so the client reads one batch's replies while the server works on the next.
 _LARGEST_BATCH: Final = 128
 _BATCHES_IN_FLIGHT: Final = 4
 
@@ -29,15 +30,15 @@ _DEFAULTS: Final[dict[str, Any]] = {
 _FIXED: Final[dict[str, Any]] = {
     "max_connections": _BATCHES_IN_FLIGHT,
     "decode_responses": True,
-    # A command whose answer is lost may have taken effect. Sent again, a claim would come back
-    # as the resumption of itself.
+    # No retry: a command whose answer is lost may have taken effect, and a repeated claim would
+    # look like a second claim.
     "retry": Retry(NoBackoff(), 0),
 }
 
-# Where in a script it was, and the arguments, in which a phone number or a text may stand.
+# The place in a script, and the arguments, which may hold a phone number or a text.
 _NOISE: Final = re.compile(r"user_script:\d+: | script: .*|, with args .*")
 
-# Words of the server, of Lua and of our scripts about what is stored under one key.
+# Errors of the server, of Lua and of our scripts about the value of one key.
 _ABOUT_ONE_ENTRY: Final = re.compile(r"WRONGTYPE|user_script:\d+: |it holds an entry")
 
 _Reply = Any  # What redis-py makes of a reply depends on the command.
@@ -63,16 +64,16 @@ class Script:
 
 
 class RedisAddress:
-    """A Redis server, and how to get in.
+    """The address of a Redis server, with its options and password.
 
     Attributes:
-        timeout: For how many seconds an answer is awaited, or None.
+        timeout: The seconds to wait for an answer, or None.
 
     Args:
         url: `redis://`, `rediss://` or `unix://`, with the options that redis-py takes in a URL.
 
     Raises:
-        ConfigurationError: It can't be read. The text does not show it, as it may hold a password.
+        ConfigurationError: The URL can't be read. The text omits it: it may hold a password.
     """
 
     def __init__(self, url: str) -> None:
@@ -99,21 +100,21 @@ class RedisAddress:
         return f"{where}, database {options.get('db', 0)}"
 
     def pool(self, **options: Any) -> BlockingConnectionPool:  # noqa: ANN401  # of many types
-        """Return connections to the server, none of them open yet, with options of redis-py."""
+        """Return a pool of connections, none open yet, with options of redis-py."""
         return BlockingConnectionPool(**self._options | options)
 
 
 class RedisBatches:
     """Sends commands in pipelines, a few at once, from one event loop.
 
-    Each command stands for itself, and none is sent twice.
+    Commands are independent, and none is sent twice.
 
     Args:
         address: The server.
         scripts: The scripts that commands may name by their digests.
-        name: What is kept there, for error texts.
-        failure: The error to raise when the server can't be used.
-        unreadable: The error to raise when one entry can't be used; None for `failure`.
+        name: What the data are called in error texts.
+        failure: The error to raise if the server can't be used.
+        unreadable: The error to raise if one entry can't be used; None for `failure`.
         decode: False leaves replies as bytes.
     """
 
@@ -132,8 +133,7 @@ class RedisBatches:
         self._name = name
         self._failure = failure
         self._unreadable = failure if unreadable is None else unreadable
-        # One limit for a whole batch: redis-py makes a task for the writing, and a timer for each
-        # reply.
+        # `_execute` has one time limit a batch; redis-py would make a timer for each reply.
         self._pool = address.pool(socket_timeout=None, decode_responses=decode)
         self._client = Redis(connection_pool=self._pool)
         self._idle: list[Connection] = []
@@ -145,14 +145,17 @@ class RedisBatches:
         """Run a command and return its reply. Cancelled, it may still take effect.
 
         Raises:
-            EsmsError: `failure`: the server is away or refused the command, or the answer is
-                lost; `unreadable`: what is stored under the key can't be used.
+            EsmsError: `failure`: the server is unreachable or refused the command, or the answer
+                is lost; `unreadable`: the value of the key can't be used.
             UsageError: This is another event loop than the one that made this object.
         """
-        return await self.submit(*command)
+        reply = self.submit(*command)
+        # Error trackers record the locals of every frame, and a phone number may stand in it.
+        del command
+        return await reply
 
     def submit(self, *command: str | bytes) -> "asyncio.Future[_Reply]":
-        """Run a command, and return the future of its reply; `run` says what may be raised."""
+        """Run a command, and return the future of its reply, with the errors of `run`."""
         self.require_loop()
         done: asyncio.Future[_Reply] = self._loop.create_future()
         if not self._waiting:
@@ -169,8 +172,8 @@ class RedisBatches:
             )
 
     async def load_scripts(self) -> None:
-        """Have the server keep the scripts; raise `failure` if it does not."""
-        # By the connections of the batches: they may hold all that the pool allows.
+        """Load the scripts into the server; raise `failure` if it refuses."""
+        # Through the connections of the batches, which may be all that the pool allows.
         jobs: list[_Job] = [
             (("SCRIPT LOAD", script.text), self._loop.create_future()) for script in self._scripts
         ]
@@ -196,10 +199,13 @@ class RedisBatches:
             batch = [self._waiting.popleft() for _ in range(size)]
             task = self._loop.create_task(self._execute(batch))
             self._in_flight.add(task)
-            task.add_done_callback(self._make_room)
+            task.add_done_callback(functools.partial(self._make_room, batch))
 
-    def _make_room(self, ended: "asyncio.Task[None]") -> None:
+    def _make_room(self, batch: Sequence[_Job], ended: "asyncio.Task[None]") -> None:
         self._in_flight.discard(ended)
+        # A task that is cancelled before its first step never runs.
+        if ended.cancelled():
+            self._fail(batch, RedisError("the command was cancelled before it was sent"))
         self._dispatch()
 
     async def _execute(self, batch: Sequence[_Job]) -> None:
@@ -208,7 +214,7 @@ class RedisBatches:
             async with asyncio.timeout(self._address.timeout):
                 unknown = await self._send(batch)
             if unknown:
-                # A server that was restarted has forgotten the scripts; it ran none of these.
+                # A restarted server has lost the scripts, so it ran none of these.
                 await self.load_scripts()
                 async with asyncio.timeout(self._address.timeout):
                     unknown = await self._send(unknown)
@@ -239,7 +245,7 @@ class RedisBatches:
                     if not job[1].done():
                         job[1].set_result(reply)
         except BaseException:
-            # Its next reply would be that of another command.
+            # Its next reply would belong to another command.
             await connection.disconnect(nowait=True)
             raise
         finally:
@@ -247,7 +253,7 @@ class RedisBatches:
         return unknown
 
     async def _connected(self) -> Connection:
-        """Return a connection that is ready; back in the pool after each batch it costs twice."""
+        """Return a ready connection; a return to the pool after each batch would cost more."""
         if not self._idle:
             return cast("Connection", await self._pool.get_connection())  # type: ignore[no-untyped-call]  # it has no types
         connection = self._idle.pop()
@@ -264,7 +270,7 @@ class RedisBatches:
                 done.set_exception(self.error(error))
 
     def error(self, error: BaseException | str) -> EsmsError:
-        """Return the error to raise for what redis-py, or the server, says."""
+        """Return the error to raise for an error of redis-py or the server."""
         if isinstance(error, self._failure):
             return self._failure(*error.args)
         words = _NOISE.sub("", " ".join(str(error).split()))

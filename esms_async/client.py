@@ -1,19 +1,18 @@
-"""The client: credentials and a connection pool, and the calls that send and query through them."""
+"""Sends messages and queries for one account, over one connection pool."""
 
 import copy
 import os
 from collections.abc import AsyncGenerator, AsyncIterable, Coroutine, Iterable, Mapping, Sequence
 from datetime import datetime
-from types import TracebackType
 from typing import Any, ClassVar, Final, Self, TypedDict, TypeVar, Unpack, cast
 
 import aiohttp
 import attrs
 
 from esms_async._http.transport import DEFAULT_BASE_URL, Transport
-from esms_async._model.checks import check_count, check_type
+from esms_async._model.checks import check_callback_url, check_count, check_type
 from esms_async._model.errors import ConfigurationError, InvalidMessage, UsageError
-from esms_async._model.messages import Credentials, Message, Receipt, check_callback_url
+from esms_async._model.messages import Credentials, Message, Receipt
 from esms_async._model.results import (
     AccountBrandname,
     Balance,
@@ -26,34 +25,34 @@ from esms_async._model.results import (
 from esms_async._model.routes import FIXED_NUMBER, Brandname, Route, check_route, parse_route
 from esms_async._model.templates import Templates
 from esms_async._send.events import Events, Hook
-from esms_async._send.query import answered, list_sent, query
+from esms_async._send.query import answered, list_sent, run_query
 from esms_async._send.reconcile import Reconciliation, reconcile
 from esms_async._send.retry import RetryBudget, RetryPolicy
 from esms_async._send.send import LedgerSession, Limiter, SendCall, Sender, ViewOptions
 from esms_async._send.stream import SendMany
 from esms_async._wire.queries import (
-    Question,
-    ask_balance,
-    ask_brandnames,
-    ask_price,
-    ask_receivers,
-    ask_status,
-    ask_templates,
-    ask_zalo_status,
+    GatewayQuery,
+    balance_query,
+    brandnames_query,
     check_period,
+    price_query,
+    receivers_query,
+    status_query,
+    templates_query,
+    zalo_status_query,
 )
 from esms_async._wire.send import CallbackUrl, Dumps, Loads, SendEncoder, read_json
 from esms_async.ledger.base import Ledger
 
 _T = TypeVar("_T")
-# Stands for an option that a view takes over; nobody can pass it by accident.
+# Stands for an option that a view keeps; no caller can pass it by accident.
 _UNCHANGED: Final = cast("Any", object())
 _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"", "0", "false", "no", "off"})
 
 
 class ClientOptions(TypedDict, total=False):
-    """The keyword arguments of EsmsClient, for the calls that pass them on."""
+    """The keyword arguments of EsmsClient, for functions that pass them on."""
 
     route: Route
     templates: Templates | Iterable[Templates]
@@ -75,46 +74,45 @@ class ClientOptions(TypedDict, total=False):
 class EsmsClient:
     """Sends messages through one eSMS account, each at most once.
 
-    A client can be made anywhere and is used inside one event loop; connections are opened by
-    the first send. Any number of tasks may use it at once. Use it with `async with`, or call
-    `aclose()`: what is in flight then is brought to its outcome before the connections close.
+    A client can be made anywhere and is used in one event loop, by any number of tasks. The first
+    send opens connections. Use the client with `async with`, or call `aclose()`: sends in flight
+    are brought to their outcomes before the connections close.
 
     Args:
         credentials: The account's keys.
-        route: How messages travel that name no route themselves: `FixedNumber()` (the phone may
-            ring and read the text out), `Brandname` or `ZaloTemplate`.
+        route: The route of messages that name none: `FixedNumber()` (the phone may ring and read
+            the text out), `Brandname` or `ZaloTemplate`.
         templates: The templates of brandnames, as `templates()` returns them. A message of such
-            a brandname whose text fits none of them is refused with InvalidMessage, and nothing
-            of it leaves. Those of other brandnames are sent without a check.
+            a brandname whose text fits none of them raises InvalidMessage, and nothing is sent.
+            Messages of other brandnames are sent unchecked.
         base_url: The folder of the gateway's operations; a missing last slash is added.
-            `http://` is taken only for a loopback address.
+            `http://` is allowed only for a loopback address.
         session: An aiohttp session to use, for a proxy, an `ssl` context or tracing of your own.
             It stays yours to close; its cookies are not sent.
-        retry: How long a send is pursued.
-        limiter: An async context manager that each attempt is made in, such as aiolimiter's
+        retry: When a send is tried again, and for how long.
+        limiter: An async context manager around each attempt, such as aiolimiter's
             `AsyncLimiter`. Waiting for it counts against the deadline.
-        ledger: Where what is known of each send is kept, so that neither a crash nor a second
-            process sends a message twice. One that is not open yet is opened and closed by the
-            client; one that is open stays its owner's.
-        hooks: What is told of each send as it goes on: metrics, traces, a log of your own.
-        sandbox: True has the gateway check messages without sending or charging them.
-        callback_url: Where delivery is reported, for messages that name no place themselves: a
-            URL, or a function that gives each message its own, as `CallbackSigner.at` makes it.
-        trackable: True sends the RequestId as campaign id, for messages that name none
-            themselves, so that `reconcile` can find them in the gateway's list.
-        max_connections: How many connections the client's own session opens at most.
-        allow_http: Hosts, by their exact names, to which `http://` is taken too: those of an
-            emulator beyond this machine. One under esms.vn is refused.
-        dumps: Writes a JSON object, as text or bytes, in place of the package's own writer.
-        loads: Reads JSON from bytes, in place of the standard library.
+        ledger: Keeps the state of each send, so neither a crash nor a second process sends a
+            message twice. The client opens and closes a ledger that is not open yet.
+        hooks: Receive the events of each send: metrics, traces, a log of your own.
+        sandbox: True lets the gateway check messages without sending or charging them.
+        callback_url: The CallbackUrl of messages that have none: a URL, or a function that
+            returns one for each message, as `CallbackSigner.at` makes it.
+        trackable: True sends the RequestId as the campaign id of messages that have none, so
+            `reconcile` can find them in the gateway's list.
+        max_connections: The most connections that the client's own session opens.
+        allow_http: Exact names of hosts for which `http://` is allowed too: an emulator on another
+            machine. A host under esms.vn is refused.
+        dumps: Writes a JSON object, as text or bytes, instead of the package's own writer.
+        loads: Reads JSON from bytes, instead of the standard library.
 
     Raises:
         ConfigurationError: A value cannot work; the error names it.
     """
 
-    # Where sends go, for a ledger, if the base URL does not say it.
+    # The destination that a ledger is bound to, if the base URL does not tell it.
     _destination: ClassVar[str | None] = None
-    # True for what `with_options` returns.
+    # True for a client that `with_options` returned.
     _is_view = False
 
     def __init__(
@@ -171,16 +169,13 @@ class EsmsClient:
 
         `ESMS_API_KEY` and `ESMS_SECRET_KEY` are required; `ESMS_BASE_URL` and `ESMS_SANDBOX`
         (1, true, yes, on, or 0, false, no, off) are optional. `ESMS_ALLOW_HTTP` names the hosts,
-        separated by commas, to which a base URL with http:// is taken: those of an emulator.
-        `ESMS_ROUTE` is how messages travel that name no route themselves: `fixed` (the default),
-        `brandname:NAME` or `zalo:OAID:TEMPID[:MODE]`.
+        separated by commas, for which `http://` is allowed: those of an emulator. `ESMS_ROUTE` is
+        the route of messages that name none: `fixed` (the default), `brandname:NAME` or
+        `zalo:OAID:TEMPID[:MODE]`.
 
         Args:
             environ: The variables; those of the process by default.
             **options: Keyword arguments of the client. They win over the variables.
-
-        Returns:
-            The client.
 
         Raises:
             ConfigurationError: A variable is missing or cannot work; the error names it.
@@ -202,13 +197,13 @@ class EsmsClient:
         return cls(credentials, **options)
 
     def __repr__(self) -> str:
-        # Error trackers show a client whose making has failed, too.
+        # Error trackers also show a client whose `__init__` has failed.
         sender: Sender | None = getattr(self, "_sender", None)
         return f"EsmsClient(base_url={sender and sender.transport.base_url!r})"
 
     @property
     def route(self) -> Route:
-        """How messages travel that name no route themselves."""
+        """The route of messages that name none."""
         return self._options.encode.route
 
     @property
@@ -230,10 +225,10 @@ class EsmsClient:
         the retry budget with this client. Closing it does nothing: they belong to the client.
 
         Args:
-            retry: When to try again; its `budget` does not count, because the client's is shared.
-            limiter: Holds back each attempt; None holds back nothing.
-            route: How messages travel that name no route themselves.
-            callback_url: Where delivery is reported; None reports nowhere.
+            retry: When to try again; its `budget` is ignored, because the client's is shared.
+            limiter: The limiter around each attempt; None for no limit.
+            route: The route of messages that name none.
+            callback_url: The CallbackUrl of messages that have none; None for no reports.
 
         Raises:
             ConfigurationError: A value cannot work; the error names it.
@@ -261,40 +256,38 @@ class EsmsClient:
     def send(self, message: Message) -> Coroutine[Any, Any, Receipt]:
         """Send a message, and try again until the outcome is certain or time is up.
 
-        A message that this client has sent before is not judged again: the same receipt comes
-        back, the same rejection of the message itself is raised, and a message in doubt is
-        resumed. Sent while it is under way, it joins that send: one request, one shared result.
-
-        Args:
-            message: The message.
+        A message that this client has sent before gives the same receipt, or raises the same
+        rejection of the message itself; a message in doubt is resumed. A message that is under way
+        joins that send: one request, one shared result.
 
         Returns:
             The receipt: the gateway has accepted the message.
 
         Raises:
-            InvalidMessage: It has content where its route takes params, or the other way round, or
-                its content fits no template of `templates`; nothing was sent.
+            InvalidMessage: It has content but its route takes params, or the reverse, or its
+                content fits no template of `templates`; nothing was sent.
             NotSent: Nothing ever left this machine.
             Rejected: The gateway refused it (`AccountRejected` among them).
             OutcomeUnknown: It may have been accepted; `resume` it within 23 hours.
             DuplicateRequestId: The gateway has seen the RequestId (code 124), and no known attempt
                 explains it; a delivery report or `reconcile` settles it.
             RequestIdExpired: An attempt may have been accepted too long ago to send it again.
-            RequestIdConflict: Another message has the same RequestId, or the same one travelled by
-                another route; nothing was sent.
+            RequestIdConflict: Another message has the same RequestId, or the same message was sent
+                by another route; nothing was sent.
             LedgerError: The ledger can't be used; nothing was sent.
-            asyncio.CancelledError: The caller was cancelled; its `__cause__` is what is true of
-                the message: NotSent, OutcomeUnknown, or the Rejected that had come.
+            UsageError: The client or its ledger is open on another event loop; nothing was sent.
+            asyncio.CancelledError: The caller was cancelled; `__cause__` says what is true of the
+                message: NotSent, OutcomeUnknown, or the Rejected that had come.
         """
         return SendCall(self._sender, message, self._options, resume=False)
 
     def resume(self, message: Message) -> Coroutine[Any, Any, Receipt]:
-        """Send a message of which an earlier attempt may have been accepted.
+        """Send a message again after an attempt that may have been accepted.
 
         Code 124 then means that it was: the receipt is `deduplicated`. The gateway remembers a
-        RequestId for 24 hours, so resume within 23. Where neither this client nor its ledger knows
-        the message, a minted RequestId tells its own age. A message that is in doubt by code 124
-        alone is not sent.
+        RequestId for 24 hours, so resume within 23. If neither this client nor its ledger knows the
+        message, the age of a minted RequestId counts. A message in doubt by code 124 alone is not
+        sent.
 
         Args:
             message: The message, as `OutcomeUnknown.message` holds it or made again with the same
@@ -315,14 +308,14 @@ class EsmsClient:
         concurrency: int = 64,
         ordered: bool = False,
     ) -> SendMany:
-        """Send a stream of messages, some at a time, and give their outcomes as they come.
+        """Send a stream of messages concurrently, and yield their outcomes as they come.
 
-        A RequestId that comes again is one send and two outcomes, as for `send`.
+        A repeated RequestId is one send and two outcomes, as for `send`.
 
         Args:
             messages: The messages, pulled one at a time as places become free.
-            concurrency: How many sends are under way at most.
-            ordered: True gives the outcomes in the order of the messages.
+            concurrency: The most sends under way.
+            ordered: True yields the outcomes in the order of the messages.
 
         Returns:
             An async iterator of outcomes, which is also an async context manager.
@@ -339,43 +332,43 @@ class EsmsClient:
         return SendMany(send, messages, concurrency=concurrency, ordered=ordered)
 
     async def balance(self) -> Balance:
-        """Return what is on the account, in dong.
+        """Return the balance of the account, in dong.
 
         Raises:
             QueryError: No answer came, or a refusal (`QueryAccountRejected` among them).
         """
-        return await answered(self._open_sender(), self._options.retry, ask_balance())
+        return await answered(self._open_sender(), self._options.retry, balance_query())
 
     async def status(self, sms_id: str) -> SmsStatus | None:
-        """Return what became of a message. The gateway knows those of the last 7 days.
+        """Return the status of a message of the last 7 days.
 
         Args:
-            sms_id: The SMSID, of the receipt or the delivery report.
+            sms_id: The SMSID, from the receipt or the delivery report.
 
         Returns:
-            The status; None where the gateway does not know the SMSID. Shortly after a send that
+            The status; None if the gateway does not know the SMSID. Shortly after a send that
             means "not yet", and it never means that nothing was sent.
 
         Raises:
             QueryError: No answer came, or a refusal.
-            ConfigurationError: It can be no SMSID.
+            ConfigurationError: The value can't be an SMSID.
         """
-        return await self._query(ask_status(sms_id))
+        return await self._query(status_query(sms_id))
 
     async def receivers(self, sms_id: str) -> tuple[Receiver, ...] | None:
-        """Return what became of a message on its way to each of its phones.
+        """Return the status of a message for each of its phones.
 
         Args:
-            sms_id: The SMSID, of the receipt or the delivery report.
+            sms_id: The SMSID, from the receipt or the delivery report.
 
         Returns:
-            The receivers; None where the gateway does not know the SMSID, or not yet.
+            The receivers; None if the gateway does not know the SMSID, or not yet.
 
         Raises:
             QueryError: No answer came, or a refusal.
-            ConfigurationError: It can be no SMSID.
+            ConfigurationError: The value can't be an SMSID.
         """
-        return await self._query(ask_receivers(sms_id))
+        return await self._query(receivers_query(sms_id))
 
     async def brandnames(self) -> tuple[AccountBrandname, ...]:
         """Return the brandnames of the account.
@@ -383,7 +376,7 @@ class EsmsClient:
         Raises:
             QueryError: No answer came, or a refusal.
         """
-        return await answered(self._open_sender(), self._options.retry, ask_brandnames())
+        return await answered(self._open_sender(), self._options.retry, brandnames_query())
 
     async def templates(self, brandname: str | Brandname) -> Templates:
         """Return the templates that are registered for a brandname.
@@ -392,44 +385,41 @@ class EsmsClient:
             brandname: The brandname; its case counts.
 
         Returns:
-            The templates. They can be iterated, `match` tells whether a text fits one, and
+            The templates. Iterate over them; `match` returns whether a text fits one, and
             `EsmsClient(templates=…)` takes them.
 
         Raises:
-            QueryError: No answer came, or a refusal: code 104 where there is no such brandname.
-            ConfigurationError: It can be no brandname.
+            QueryError: No answer came, or a refusal: code 104 if there is no such brandname.
+            ConfigurationError: The value can't be a brandname.
         """
         name = brandname.name if isinstance(brandname, Brandname) else Brandname(brandname).name
-        return await answered(self._open_sender(), self._options.retry, ask_templates(name))
+        return await answered(self._open_sender(), self._options.retry, templates_query(name))
 
     async def price(self, message: Message) -> Price:
-        """Return what a brandname message would cost. Nothing is sent.
-
-        Args:
-            message: The message. The gateway tells no prices for other routes.
+        """Return the price of a brandname message, which is not sent.
 
         Raises:
             QueryError: No answer came, or a refusal.
-            ConfigurationError: The message travels by another route.
+            ConfigurationError: The message has another route; the gateway has no price for it.
         """
-        question = ask_price(message, self.route)
-        return await answered(self._open_sender(), self._options.retry, question)
+        query = price_query(message, self.route)
+        return await answered(self._open_sender(), self._options.retry, query)
 
     async def zalo_status(self, oa_id: str, message_id: str) -> ZaloStatus | None:
-        """Return how far Zalo is with a message. The gateway takes 30 such queries a second.
+        """Return Zalo's status of a message. The gateway takes 30 such queries a second.
 
         Args:
             oa_id: The OAID that it was sent from.
             message_id: Zalo's id of the message: `partnerids` of the delivery report.
 
         Returns:
-            The status; None where there are no data.
+            The status; None if the gateway has no data.
 
         Raises:
             QueryError: No answer came, or a refusal.
             ConfigurationError: An id can't be one.
         """
-        return await self._query(ask_zalo_status(oa_id, message_id))
+        return await self._query(zalo_status_query(oa_id, message_id))
 
     def sent(
         self, since: datetime, until: datetime, *, route: Route | None = None
@@ -440,17 +430,17 @@ class EsmsClient:
 
         Args:
             since: The beginning of the period, aware; it is rounded down to a second.
-            until: Its end, aware; it is rounded up. Where it lies in the past, nothing that is
-                sent meanwhile moves the lines.
+            until: Its end, aware; it is rounded up. If it lies in the past, new sends do not move
+                the lines.
             route: A route of the kind to list: the fixed number, all brandnames, or all normal
                 Zalo messages; the client's default by default.
 
         Returns:
-            An async iterator of the messages, in the gateway's order. The first query is made
-            with the first message, and each page may raise QueryError.
+            An async iterator of the messages, in the gateway's order. Each page is one query, made
+            when its first message is asked for; it may raise QueryError.
 
         Raises:
-            ConfigurationError: One is not an aware datetime, or they are the wrong way round.
+            ConfigurationError: A time is not an aware datetime, or `until` lies before `since`.
         """
         check_period(since, until)
         route = self.route if route is None else route
@@ -458,23 +448,23 @@ class EsmsClient:
         return list_sent(self._open_sender(), self._options.retry, since, until, route.kind)
 
     async def reconcile(self, messages: Iterable[str | Message] | None = None) -> Reconciliation:
-        """Look for unsettled sends in the gateway's list, and settle in the ledger what is found.
+        """Look for unsettled sends in the gateway's list, and settle those it finds in the ledger.
 
-        A send is found by its RequestId as campaign id (see `trackable`), its phone and its time.
-        One that is not found stays unknown: absence from the list never proves that nothing was
-        sent. The lists read are those of the client's default route and of the routes that the
-        Messages name; `with_options(route=…).reconcile()` reads another.
+        It finds a send by its RequestId as campaign id (see `trackable`), its phone and its time.
+        A send that is not found stays unknown: absence from the list never proves that nothing was
+        sent. It reads the lists of the client's default route and of the routes that the Messages
+        name; `with_options(route=…).reconcile()` reads another.
 
         Args:
-            messages: The sends to look for, as Messages or RequestIds; all unsettled ones of the
-                ledger by default. Of a `deduplicated` receipt it finds the SMSID.
+            messages: Messages or RequestIds; all unsettled sends of the ledger by default. It also
+                finds the SMSID of a `deduplicated` receipt.
 
         Returns:
-            What is known now, and what remains unknown, with what is missing.
+            The sends whose outcome is known now, and those still unknown, each with the reason.
 
         Raises:
             UsageError: The client has no ledger, or is closed.
-            QueryError: The list could not be had; nothing was settled.
+            QueryError: The list could not be read; nothing was settled.
             LedgerError: The ledger can't be used.
         """
         ledger = self._sender.ledger
@@ -496,9 +486,9 @@ class EsmsClient:
         return await reconcile(await ledger.opened(), list_all, messages)
 
     async def aclose(self) -> None:
-        """Bring what is in flight to its outcome, then close the connections.
+        """Bring the sends in flight to their outcomes, then close the connections.
 
-        Sends that come later are NotSent. Cancelling this call closes the connections at once.
+        Later sends raise NotSent. Cancelling this call closes the connections at once.
         """
         sender = self._sender
         if self._is_view:
@@ -515,16 +505,11 @@ class EsmsClient:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.aclose()
 
-    async def _query(self, question: Question[_T]) -> _T | None:
-        return await query(self._open_sender(), self._options.retry, question)
+    async def _query(self, query: GatewayQuery[_T]) -> _T | None:
+        return await run_query(self._open_sender(), self._options.retry, query)
 
     def _open_sender(self) -> Sender:
         if self._sender.closed:
@@ -533,17 +518,7 @@ class EsmsClient:
 
 
 def credentials_from_env(environ: Mapping[str, str]) -> Credentials:
-    """Read `ESMS_API_KEY` and `ESMS_SECRET_KEY`.
-
-    Args:
-        environ: The environment variables.
-
-    Returns:
-        The credentials.
-
-    Raises:
-        ConfigurationError: One is missing or cannot be a key; the error names it.
-    """
+    """Read `ESMS_API_KEY` and `ESMS_SECRET_KEY`; raise ConfigurationError if they can't be keys."""
     names = ("ESMS_API_KEY", "ESMS_SECRET_KEY")
     if missing := [name for name in names if not environ.get(name)]:
         del environ
@@ -570,11 +545,7 @@ def _read_templates(templates: Templates | Iterable[Templates]) -> dict[str, Tem
 
 
 def route_from_env(environ: Mapping[str, str]) -> Route:
-    """Read `ESMS_ROUTE`: `fixed` (the default), `brandname:NAME` or `zalo:OAID:TEMPID[:MODE]`.
-
-    Raises:
-        ConfigurationError: It can't be a route; the error names the variable.
-    """
+    """Read `ESMS_ROUTE`, by default `fixed`; raise ConfigurationError if it can't be a route."""
     try:
         return parse_route(environ.get("ESMS_ROUTE") or "fixed")
     except ConfigurationError as error:

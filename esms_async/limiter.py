@@ -1,20 +1,19 @@
-"""Limits the rate of sends over any number of processes, through a Redis server."""
+"""Limits the rate of sends of any number of processes, through a Redis server."""
 
 import asyncio
 import logging
 import time
 from collections import deque
 from collections.abc import Callable
-from types import TracebackType
 from typing import TYPE_CHECKING, Final, cast
 
 import attrs
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from esms_async import ConfigurationError, UsageError
 from esms_async._model.backoff import backoff
 from esms_async._model.checks import check_seconds
-from esms_async._model.errors import ConfigurationError, UsageError
 from esms_async._redis import RedisAddress
 
 if TYPE_CHECKING:
@@ -31,10 +30,10 @@ _DEFAULT_BURST_SECONDS: Final = 0.1
 _HORIZON: Final = "100000"
 _ONE_IN: Final = "10"
 
-# The generic cell rate algorithm without credit for idle time: the first key holds when the next
-# place is due, in µs of the server's clock. The answer is how many places were given, and how far
-# ahead the first of them is. Those behind get no place beyond a horizon; in a row that stays
-# full they get one place in so many, for which the second key holds when it is due.
+# The generic cell rate algorithm without credit for idle time: the first key holds the time of the
+# next place, in µs of the server's clock. The answer is the number of places given, and the time
+# until the first of them. Attempts behind get no place beyond a horizon; while the queue is full,
+# they get one place in so many, at the time in the second key.
 _RESERVE: Final = """
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
@@ -68,8 +67,8 @@ return {count, string.format('%.0f', first - now)}
 class _Place:
     """The right to one send, on `time.monotonic()`.
 
-    The moment at which it is due lies between the two, for nobody knows how long the server's
-    answer took. It is used after `due`, and counts as late from `earliest` on.
+    Its exact time lies between `earliest` and `due`, because the delay of the server's answer is
+    unknown. It is used after `due`, and lateness counts from `earliest`.
     """
 
     due: float
@@ -79,33 +78,33 @@ class _Place:
 class RedisLimiter:
     """Holds back attempts so that all processes together keep to one rate.
 
-    Attempts are given places in one row, `1 / rate` seconds apart on the server's clock, first
-    come, first served; a process in which many wait takes up to `burst` places at a time, and asks
-    for more when they are used, so processes take turns. Idle time earns nothing. A place
-    that its process comes to too late is given up, so no more than `rate * span + burst + 1`
-    attempts start in any span of time.
+    Attempts get places in one queue, `1 / rate` seconds apart on the server's clock, first come,
+    first served. A process with many waiting attempts takes up to `burst` places at a time, and
+    more when they are used, so processes take turns. Idle time earns nothing. A process drops a
+    place that it reaches too late, so at most `rate * span + burst + 1` attempts start in any span
+    of time.
 
-    A wait that is cancelled leaves its place to the next attempt of the same process. A place for
-    which the process has no use lapses: it can't be given back without moving those that others
-    hold behind it, and a lapsed place only makes the rate lower.
+    A cancelled wait leaves its place to the next attempt of the same process. An unused place
+    lapses: returning it would move the places that others hold behind it, and a lapsed place only
+    lowers the rate.
 
-    While the server is away nobody is given a place: attempts wait until their deadline, and are
-    NotSent. A server that forgets the row when it restarts gives out again the places that
-    processes still hold, `burst` of each process at most.
+    While the server is unreachable, attempts wait until their deadline and are NotSent. A server
+    that loses the queue in a restart may give out again the places that processes still hold, at
+    most `burst` for each process.
 
-    `behind` is a second limiter in the same row, for what may wait: it takes no place further
-    than 0.1 seconds ahead, so what waits in front finds one soon. One place in ten is always its
-    own.
+    `behind` is a second limiter in the same queue, for attempts that may wait: it takes no place
+    more than 0.1 seconds ahead, so an attempt in front finds one soon. One place in ten is always
+    its own.
 
-    Give it to `EsmsClient(limiter=...)` of any number of clients in one event loop. It connects
-    when it is first waited for; whoever made it closes it, as `contextlib.aclosing` does.
+    Pass it as `EsmsClient(limiter=...)` to any number of clients in one event loop. It connects on
+    first use; close it yourself, for example with `contextlib.aclosing`.
 
     Args:
         url: `redis://`, `rediss://` or `unix://`, with the options that redis-py takes in a URL.
         rate: Attempts a second, of all processes that use the same key.
-        burst: By how many attempts the rate may be exceeded in any span of time; None for a tenth
-            of a second's worth, and at least 1. It is what lets a process be late: one that
-            is often late by more than `burst / rate` seconds sends less than its share.
+        burst: The number of attempts above the rate in any span of time; None for a tenth of a
+            second's worth, and at least 1. It lets a process be late: one that is often late by
+            more than `burst / rate` seconds sends less than its share.
         key: The key on the server, one for each account.
 
     Raises:
@@ -133,16 +132,11 @@ class RedisLimiter:
     async def __aenter__(self) -> None:
         await self._front.__aenter__()
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Leave at once: a place is used up by what begins in it."""
+    async def __aexit__(self, *_: object) -> None:
+        """Do nothing: the attempt used its place when it began."""
 
     async def aclose(self) -> None:
-        """Close the connection; those who still wait get UsageError."""
+        """Close the connection; waiting attempts raise UsageError."""
         for row in (self._front, self._behind):
             await row.aclose()
         server, self._server = self._server, None
@@ -206,16 +200,11 @@ class _Row:
             self._clerk = loop.create_task(self._serve())
         await turn
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Do nothing: a place is used up when the attempt begins."""
+    async def __aexit__(self, *_: object) -> None:
+        """Do nothing: the attempt used its place when it began."""
 
     async def aclose(self) -> None:
-        """Give no more places; those who still wait get UsageError."""
+        """Give no more places; waiting attempts raise UsageError."""
         self._closed = True
         if self._clerk is not None:
             self._clerk.cancel()
@@ -225,9 +214,9 @@ class _Row:
                 turn.set_exception(UsageError("the RedisLimiter was closed"))
 
     async def _serve(self) -> None:
-        """Give a place to each who waits, in turn, until nobody does."""
+        """Give places to the waiting attempts, in turn, until none waits."""
         try:
-            # redis-py swallows a cancellation now and then, so being closed is looked at, too.
+            # redis-py sometimes swallows a cancellation, so this checks for the close, too.
             while self._somebody_waits() and not self._closed:
                 place = self._next_place()
                 if place is None:
@@ -242,7 +231,7 @@ class _Row:
             self._clerk = None
 
     def _somebody_waits(self) -> bool:
-        """Drop cancelled waiters from the front, and tell whether any are left."""
+        """Drop cancelled waiters from the front, and return True if any are left."""
         while self._waiting and self._waiting[0].done():
             del self._waiting[0]
         return bool(self._waiting)
@@ -255,7 +244,7 @@ class _Row:
         return self._places[0] if self._places else None
 
     async def _reserve(self) -> None:
-        """Reserve places for those who wait, or pause where the server is away."""
+        """Reserve places for the waiting attempts, or pause if the server is unreachable."""
         count = min(len(self._waiting), self._most_at_once)
         asked = time.monotonic()
         try:

@@ -1,4 +1,4 @@
-"""Traces and metrics of sends, for OpenTelemetry; needs the extra `otel`."""
+"""Makes OpenTelemetry traces and metrics of sends; needs the extra `otel`."""
 
 import asyncio
 from collections.abc import Mapping
@@ -14,14 +14,20 @@ except ModuleNotFoundError as _error:
         "esms_async.otel needs OpenTelemetry's API: pip install 'esms_async[otel]'"
     ) from None
 
-from esms_async._model.codes import CODES
-from esms_async._model.errors import EsmsError, OutcomeUnknown, Rejected
-from esms_async._model.messages import Attempt, Message, Outcome
-from esms_async._model.version import __version__
-from esms_async._send.events import Hook
+from esms_async import (
+    Attempt,
+    EsmsError,
+    Hook,
+    Message,
+    Outcome,
+    OutcomeUnknown,
+    Rejected,
+    __version__,
+)
+from esms_async.codes import CODES
 
 _NAME: Final = "esms_async"
-# An answer from this machine takes a millisecond, and a policy's default deadline is 30 seconds.
+# From one millisecond, an answer on this machine, to 30 seconds, the default deadline.
 _SECONDS: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 
 _Value = str | bool | int | float
@@ -30,12 +36,12 @@ _Value = str | bool | int | float
 class OpenTelemetryHook(Hook):
     """Makes one span for each logical send, with an event for each attempt, and counts both.
 
-    The span, `esms.send`, is the current one while the message is sent, so the spans of
-    OpenTelemetry's aiohttp instrumentation lie under it. It carries the RequestId and the route
-    (`default` where the message names none); the metrics carry nothing that grows with the
-    messages: `esms.send.duration` (seconds) and `esms.sends` by `esms.outcome` and `esms.code`,
-    `esms.attempts` by `esms.evidence` and `esms.code`. A code that no page of the gateway lists
-    counts as `other`. No phone number, content or key is in any.
+    The span, `esms.send`, is the current one during the send, so the spans of OpenTelemetry's
+    aiohttp instrumentation are its children. It has the RequestId and the route (`default` if the
+    message names none). The metrics have few, bounded attributes: `esms.send.duration` (seconds)
+    and `esms.sends` have `esms.outcome` and `esms.code`, `esms.attempts` has `esms.evidence` and
+    `esms.code`. A code that no page of the gateway lists counts as `other`. Neither holds a phone
+    number, content or key.
 
     Args:
         tracer_provider: Where the spans go; the global provider by default.
@@ -62,7 +68,7 @@ class OpenTelemetryHook(Hook):
         self._attempts = meter.create_counter(
             "esms.attempts", unit="{attempt}", description="Attempts by what they got."
         )
-        # Of the task that sends; a task that it starts gets a copy, which it replaces at once.
+        # The span of the task that sends. A task that it starts replaces its copy at once.
         self._under_way: ContextVar[
             tuple[trace.Span, Token[context.Context], asyncio.Task[object] | None]
         ] = ContextVar("send")
@@ -110,8 +116,8 @@ class OpenTelemetryHook(Hook):
         if outcome.error is not None:
             span.set_status(trace.StatusCode.ERROR, outcome.status.value)
         span.end()
-        # A task that goes on for the others after the first caller has left has a copy of that
-        # caller's context, which ends with the task.
+        # A task that continues a send for other callers has a copy of the first caller's context,
+        # which ends with the task.
         if task is asyncio.current_task():
             context.detach(token)
 

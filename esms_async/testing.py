@@ -1,17 +1,15 @@
-"""Gives tests and first steps a client with an emulator of its own."""
+"""Makes a client with its own emulator, for tests and first steps."""
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Final, Unpack
 
-from esms_async._model.errors import ConfigurationError
-from esms_async._model.messages import Credentials
-from esms_async.client import ClientOptions, EsmsClient
+from esms_async import ClientOptions, ConfigurationError, Credentials, EsmsClient
 from esms_async.emulator import Emulator
 
 __all__ = ["EmulatedClient", "EmulatedOptions", "emulated_client"]
 
-# An emulator takes any keys, and is never shown those of a real account.
+# An emulator takes any keys, and must never get those of a real account.
 _KEYS: Final = Credentials("emulator", "emulator")
 
 
@@ -26,12 +24,12 @@ class EmulatedClient(EsmsClient):
     """A client that sends to an emulator in this process.
 
     Args:
-        emulator: An emulator that runs.
+        emulator: A running emulator.
         credentials: The keys of its account; it takes any by default.
         **options: Keyword arguments of the client, except `base_url`.
     """
 
-    # An emulator in this process has another port each time.
+    # The port of an emulator in this process changes with each run.
     _destination = "an emulator of this process"
 
     def __init__(
@@ -61,7 +59,7 @@ async def emulated_client(
     """Start an emulator, and make a client for it.
 
     Args:
-        emulator: An emulator to start, where it is to be set up in another way than by default.
+        emulator: An emulator to start, with settings of your own; a default one if it is None.
         credentials: The keys of its account; it takes any by default.
         **options: Keyword arguments of the client, except `base_url`.
 

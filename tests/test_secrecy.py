@@ -19,16 +19,24 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from esms_async import (
+    Brandname,
     ConfigurationError,
     EsmsClient,
     EsmsError,
+    FixedNumber,
     Hook,
     InvalidMessage,
+    LedgerError,
     Message,
     Outcome,
+    QueryError,
     RetryPolicy,
+    ZaloTemplate,
 )
+from esms_async._model.routes import Route
+from esms_async.ledger import LedgerOptions, RedisLedger
 from esms_async.otel import OpenTelemetryHook
+from tests.answering import Answering
 from tests.factories import API_KEY, CREDENTIALS, SECRET_KEY, a_message
 from tests.http.failures import MAY_HAVE_ARRIVED, name_of
 from tests.scripted_gateway import Exchange, ScriptedGateway, Step
@@ -209,6 +217,55 @@ def test_nothing_secret_is_told_of_an_invalid_message(phone: str, content: str) 
     with pytest.raises(InvalidMessage) as caught:
         Message(phone, content)
     assert_secret(all_words_of(caught.value))
+
+
+@pytest.mark.parametrize(
+    ("message", "route"),
+    [
+        (Message(PHONE, f"{CODE} la ma"), ZaloTemplate("1", "2")),
+        (Message(PHONE, params={"otp": CODE}), FixedNumber()),
+    ],
+    ids=["content", "params"],
+)
+async def test_nothing_secret_is_told_of_a_message_that_does_not_fit_its_route(
+    message: Message, route: Route
+) -> None:
+    """No frame holds the text, which the client refuses because of its default route."""
+    async with EsmsClient(CREDENTIALS, route=route) as client:
+        with pytest.raises(InvalidMessage) as caught:
+            await client.send(message)
+    assert_secret(all_words_of(caught.value))
+
+
+@pytest.mark.parametrize(
+    "answer", [b"%s", b'{"CodeResult":"101","ErrorMessage":"%s"}'], ids=["garbage", "a refusal"]
+)
+async def test_nothing_secret_is_told_of_a_query_that_fails(answer: bytes) -> None:
+    """No frame holds an answer, which may echo what was asked: a phone and a text for a price."""
+    message = Message(PHONE, CODE, route=Brandname("Baotrixemay"))
+    async with Answering(answer % f"{PHONE} {CODE}".encode()) as gateway:
+        async with EsmsClient(CREDENTIALS, base_url=gateway.url, retry=ONE_TRY) as client:
+            with pytest.raises(QueryError) as caught:
+                await client.price(message)
+        assert gateway.asked[0][2]["Content"] == CODE
+    assert_secret(all_words_of(caught.value))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no Redis server for Windows")
+async def test_nothing_secret_is_told_of_a_claim_that_fails() -> None:
+    """No frame holds what a ledger was to store, also where that is the phone and the text."""
+    from tests.ledger.redis_server import RedisServer  # noqa: PLC0415  # not there on Windows
+
+    options = LedgerOptions(store_phone=True, store_content=True)
+    with RedisServer() as server:
+        url = f"{server.url}?socket_timeout=0.2"
+        async with RedisLedger(url, options=options) as ledger:
+            message = a_message(PHONE, CODE)
+            with server.hung():
+                for age in (None, 1.0):
+                    with pytest.raises(LedgerError) as caught:
+                        await ledger.claim(message, b"a fingerprint", doubt_age=age)
+                    assert_secret(all_words_of(caught.value))
 
 
 @pytest.mark.parametrize(

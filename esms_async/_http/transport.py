@@ -1,10 +1,10 @@
 """Carries requests to the gateway, and says of each failure whether it may have arrived.
 
-There are two paths. `DirectPost` writes straight to a connection of the session's pool; the
-client's own session takes it, because a session's own machinery costs more than everything else
-of a send. `SessionPost` asks the session to post; every session that may add something on the way
-(a proxy, cookies, traces, middlewares) takes it, and so does every release of aiohttp that this
-code was not checked with.
+There are two paths. `DirectPost` writes straight to a connection of the session's pool. The
+client's own session uses it, because aiohttp's own request code costs more than the rest of a
+send. `SessionPost` lets the session post. A session that may add something (a proxy, cookies,
+traces, middlewares) uses it, and so does every release of aiohttp that this code was not checked
+with.
 
 On both paths the same steps come immediately before each write: the connection is checked, the
 request's guard is called, the write is counted.
@@ -34,7 +34,7 @@ from yarl import URL
 from esms_async._model.errors import ConfigurationError, UsageError
 from esms_async._model.messages import Credentials
 from esms_async._model.version import __version__
-from esms_async._wire.queries import Question, keys
+from esms_async._wire.queries import GatewayQuery, keys
 from esms_async._wire.send import retry_after
 
 _T = TypeVar("_T")
@@ -79,8 +79,8 @@ _READABLE = getattr(select, "POLLIN", 0)
 # Linux reports a half-closed connection by this event, the BSDs by POLLHUP alone.
 _PEER_CLOSED = getattr(select, "POLLRDHUP", 0)
 
-# The first release that does what this module relies on, and the first that it was not checked
-# with. A later one may write a request without the marker's seeing it.
+# This module was checked with the releases from the first to just before the second. Another one
+# may write a request without counting the write.
 _FIRST_CHECKED = (3, 12)
 _FIRST_UNCHECKED = (3, 15)
 IS_CHECKED: Final = (
@@ -88,12 +88,12 @@ IS_CHECKED: Final = (
 )
 """True if this module was checked with the installed release of aiohttp."""
 
-# What a ClientSession does with a request, unless something stands in for it or wraps it.
+# How a ClientSession sends a request, unless something replaces or wraps it.
 _OWN_REQUEST = aiohttp.ClientSession._request  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # no public name; a test pins it
 _IS_OWN = inspect.getfile(_OWN_REQUEST) == inspect.getfile(aiohttp.ClientSession)
 
-# These are believed even of a stand-in for a session: aiohttp raises them before there is a
-# connection to write to.
+# aiohttp raises these before it has a connection to write to, so they prove "nothing left" for any
+# session.
 _BEFORE_ANY_WRITE = (
     aiohttp.ClientConnectorError,
     aiohttp.ClientHttpProxyError,
@@ -104,10 +104,9 @@ _BEFORE_ANY_WRITE = (
 
 
 def is_plain(session: aiohttp.ClientSession) -> bool:
-    """Return True if `DirectPost` does what this new session would do, only sooner.
+    """Return True if `DirectPost` does the same as this new session, only faster.
 
-    Agents that watch an application's requests add traces, or make classes of their own. They must
-    see these requests too.
+    Monitoring agents add traces, or replace the class. They must see these requests too.
     """
     return IS_CHECKED and _is_own(session) and not session.trace_configs
 
@@ -118,7 +117,7 @@ def _is_own(session: aiohttp.ClientSession) -> bool:
 
 
 def _is_untouched() -> bool:
-    """Return True if nothing stands in for aiohttp's own request, as aioresponses does."""
+    """Return True if nothing replaces aiohttp's own request, as aioresponses does."""
     return aiohttp.ClientSession._request is _OWN_REQUEST  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # as above
 
 
@@ -142,7 +141,7 @@ class TransportFailure(Exception):
 
     Attributes:
         may_have_arrived: False only if no byte of the request left this machine.
-        problem: What happened, in words that came from no peer.
+        problem: What happened, without a word of the peer.
     """
 
     def __init__(self, problem: str, *, may_have_arrived: bool) -> None:
@@ -154,18 +153,17 @@ class TransportFailure(Exception):
 class SendRequest:
     """One POST, and how far it has come. A further attempt is a new SendRequest.
 
-    A caller that is cancelled after the write leaves the answer to a task of its own. Posting the
-    request again waits for that answer; `abandon` gives it up.
+    If the caller is cancelled after the write, a separate task waits for the answer. Posting the
+    request again joins that task; `abandon` cancels it.
 
     Attributes:
         body: The bytes.
         guard: Called immediately before every write; it raises TransportFailure if the request
             must not be written any more.
         answer: The task that waits for the answer, once there is one.
-        writes: How often the request was handed to a connection: more than once if a middleware
-            of the session repeats it.
+        writes: How often the request was written: more than once if a middleware repeats it.
         refusal: Why the latest write was refused, or None if it was not.
-        unseen: True while something may write the request without its being counted.
+        unseen: True while something may write the request uncounted.
         withdrawn: True once the request must not be written any more.
     """
 
@@ -186,13 +184,13 @@ class SendRequest:
         return self.writes > 0 or self.unseen
 
     def abandon(self) -> None:
-        """Let the request be written no more, and close the connection of an awaited answer."""
+        """Forbid further writes, and close the connection of an answer that is awaited."""
         self.withdrawn = True
         if self.answer is not None and not self.answer.cancel() and not self.answer.cancelled():
             self.answer.exception()  # so that asyncio does not report it as never retrieved
 
     def count_write(self) -> None:
-        """Count a write that follows at once, unless the request must not be written any more."""
+        """Count the write that follows at once, or raise if the request must not be written."""
         if self.withdrawn:
             raise TransportFailure("the request was given up", may_have_arrived=False)
         if self.guard is not None:
@@ -201,21 +199,20 @@ class SendRequest:
 
 
 class Deadlines:
-    """Ends tasks whose time is up, with one timer for all tasks of an event loop.
+    """Cancels tasks at their deadlines, with one timer for all tasks of an event loop.
 
-    `asyncio.timeout` costs a timer and several calls for each request, a tenth of what the request
-    itself costs. Here a task only enters a dict, which is looked through now and then. A task has
-    one deadline at a time.
+    `asyncio.timeout` costs a timer and several calls a request, a tenth of the request itself.
+    Here a task only enters a dict, which the timer scans. A task has one deadline at a time.
     """
 
     def __init__(self) -> None:
         self._pending: dict[asyncio.Task[object], float] = {}
         # Tasks that their deadline has cancelled.
-        self._struck: set[asyncio.Task[object]] = set()
+        self._expired: set[asyncio.Task[object]] = set()
         self._timer: asyncio.TimerHandle | None = None
 
     def begin(self, seconds: float) -> "asyncio.Task[object]":
-        """Give the current task some seconds, and return it; it is cancelled once they passed."""
+        """Start a deadline for the current task, which is cancelled then, and return the task."""
         task = asyncio.current_task()
         assert task is not None  # noqa: S101  # only coroutines call this
         self._pending[task] = time.monotonic() + seconds
@@ -223,32 +220,27 @@ class Deadlines:
             self._timer = task.get_loop().call_later(RESOLUTION, self._look, task.get_loop())
         return task
 
-    def has_struck(self, task: "asyncio.Task[object]") -> bool:
-        """Tell whether a task was cancelled by its deadline."""
-        return task in self._struck
+    def has_expired(self, task: "asyncio.Task[object]") -> bool:
+        """Return True if its deadline has cancelled a task."""
+        return task in self._expired
 
-    def take_back(self, task: "asyncio.Task[object]", before: int) -> bool:
-        """Take back the cancellation by the deadline, if there was one.
+    def undo_cancellation(self, task: "asyncio.Task[object]", before: int) -> bool:
+        """Undo the cancellation by the deadline, if there was one.
 
-        Args:
-            task: The task.
-            before: How often the task had been cancelled when its deadline began.
-
-        Returns:
-            True if nobody else has cancelled the task meanwhile. Then the CancelledError just
-            caught is the deadline's, or comes from something the task was waiting for; otherwise
-            the task must go on being cancelled.
+        `before` is the task's count of cancellations when its deadline began. False means that
+        somebody else has cancelled the task, so its CancelledError must go on; True means that the
+        error is the deadline's, or came from something that the task awaited.
         """
-        if task in self._struck:
-            self._struck.discard(task)
+        if task in self._expired:
+            self._expired.discard(task)
             return task.uncancel() <= before
         return task.cancelling() <= before
 
     def end(self, task: "asyncio.Task[object]") -> None:
-        """Forget a deadline: what it was for is over, in time or not."""
+        """Remove a deadline, whether it was met or not."""
         self._pending.pop(task, None)
-        if self._struck and task in self._struck:
-            self._struck.discard(task)
+        if self._expired and task in self._expired:
+            self._expired.discard(task)
             task.uncancel()
 
     def close(self) -> None:
@@ -262,8 +254,8 @@ class Deadlines:
         if self._pending:
             now = time.monotonic()
             for task, at in self._pending.items():
-                if now >= at and task not in self._struck:
-                    self._struck.add(task)
+                if now >= at and task not in self._expired:
+                    self._expired.add(task)
                     task.cancel()
             self._timer = loop.call_later(RESOLUTION, self._look, loop)
 
@@ -271,17 +263,17 @@ class Deadlines:
 class ConnectionCheck:
     """Checks a connection immediately before a request is written to it.
 
-    A connection that the gateway closed while it was idle would swallow the request and leave its
-    outcome open. On one that holds an answer nobody asked for, that answer would be taken for the
-    answer to the request. Not writing leaves the outcome certain: nothing left.
+    A request on a connection that the gateway has closed is lost, and its outcome open. An answer
+    that came before the request would be read as the answer to it. Without a write the outcome is
+    certain: nothing left.
     """
 
     def __init__(self) -> None:
-        # One poll object for each connection: making one takes longer than asking it.
+        # One poll object for each connection: making one takes longer than a poll.
         self._polls: dict[asyncio.BaseTransport, tuple[_Poll, bool]] = {}
 
     def is_quiet(self, transport: asyncio.BaseTransport | None) -> bool:
-        """Return True if the connection is fit, False if `settle` must find out.
+        """Return True if the connection is fit for a write, False if only `settle` can tell.
 
         Raises:
             TransportFailure: The connection is unfit.
@@ -294,25 +286,25 @@ class ConnectionCheck:
         return not (events := poll(0)) or _is_quiet(events, is_encrypted=is_encrypted)
 
     async def settle(self, transport: asyncio.BaseTransport) -> None:
-        """Let the event loop read what came over TLS, and refuse if it was more than TLS's own.
+        """Let the event loop read pending TLS records, and refuse if any holds application data.
 
-        Session tickets look like an answer until they are decrypted, and asyncio decrypts only
-        while its loop runs. A close that was read takes effect one pass later.
+        Session tickets look like an answer until asyncio decrypts them, which it does only while
+        its loop runs. A close takes effect one pass after it was read.
 
         Raises:
             TransportFailure: The connection is unfit.
         """
         poll, is_encrypted = self._polls[transport]
         protocol = transport.get_protocol()
-        lookout = _Lookout(protocol)
-        transport.set_protocol(lookout)
+        watcher = _IdleProtocol(protocol)
+        transport.set_protocol(watcher)
         was_quiet = False
         try:
             for _ in range(_MOST_PASSES):
                 await asyncio.sleep(0)
-                if transport.is_closing() or lookout.is_closed:
+                if transport.is_closing() or watcher.is_closed:
                     raise TransportFailure(_CLOSED, may_have_arrived=False)
-                if lookout.has_data:
+                if watcher.has_data:
                     break
                 is_quiet = _is_quiet(poll(0), is_encrypted=is_encrypted)
                 if is_quiet and was_quiet:
@@ -325,13 +317,13 @@ class ConnectionCheck:
     def _add(self, transport: asyncio.BaseTransport) -> tuple[_Poll, bool]:
         connection = transport.get_extra_info("socket")
         if connection is None or not hasattr(select, "poll"):
-            # Nothing can be seen of such a connection, so a request over it may have arrived.
+            # Such a connection can't be checked, so a request over it may have arrived.
             known: tuple[_Poll, bool] = _see_nothing, False
         else:
             poll = select.poll()
             poll.register(connection.fileno(), _READABLE | _PEER_CLOSED)
             known = poll.poll, transport.get_extra_info("sslcontext") is not None
-        # A new connection is rare, so this is where those that are gone are dropped.
+        # New connections are rare, so closed ones are dropped here.
         self._polls = {one: of for one, of in self._polls.items() if not one.is_closing()}
         self._polls[transport] = known
         return known
@@ -351,11 +343,11 @@ def _is_quiet(events: list[tuple[int, int]], *, is_encrypted: bool) -> bool:
     return False
 
 
-class _Lookout(asyncio.Protocol):
-    """Takes the place of a connection's protocol while nothing may come, and notes what comes.
+class _IdleProtocol(asyncio.Protocol):
+    """Replaces the protocol of an idle connection, and notes any data that comes.
 
-    The protocol itself would hand the first answer to whoever waits for one, and would hide half
-    an answer in its parser.
+    The connection's own protocol would give that data to the next reader as an answer, or keep
+    half an answer in its parser.
     """
 
     def __init__(self, protocol: asyncio.BaseProtocol) -> None:
@@ -363,8 +355,8 @@ class _Lookout(asyncio.Protocol):
         self.has_data = False
         self.is_closed = False
 
-    def data_received(self, data: bytes) -> None:  # noqa: ARG002  # that of every protocol
-        """Note that something came."""
+    def data_received(self, data: bytes) -> None:  # noqa: ARG002  # the signature of a protocol
+        """Note that data came."""
         self.has_data = True
 
     def eof_received(self) -> None:
@@ -381,12 +373,12 @@ _Head = tuple[RawResponseMessage, aiohttp.StreamReader]
 
 
 class DirectPost:
-    """Posts to one URL over a session's pool of connections, past the session itself.
+    """Posts to one URL over a session's connection pool, without the session's request code.
 
-    It relies on these facts about aiohttp: a connector connects by a ClientRequest, of which it
-    reads only the destination; the connection that it gives has a protocol that takes parameters
-    for the next answer, and then gives that answer; and releasing the connection puts it back, or
-    closes it if the answer was not read to its end or forbids reuse.
+    It relies on these facts about aiohttp: a connector connects by a ClientRequest and reads only
+    its destination; the protocol of the connection takes parameters for the next answer, and then
+    returns that answer; releasing the connection puts it back, or closes it if the answer was not
+    read to its end or forbids reuse.
     """
 
     def __init__(self, session: aiohttp.ClientSession, url: URL, check: ConnectionCheck) -> None:
@@ -433,7 +425,7 @@ class DirectPost:
                 head = None
                 head = await protocol.read()
             if head[1].is_eof():
-                # The whole answer came in one piece, as nearly every answer does.
+                # The whole answer came in one piece, as nearly all do.
                 body += head[1].read_nowait()
                 _check_size(body, _MOST_BODY)
             else:
@@ -443,7 +435,7 @@ class DirectPost:
             if request.writes and protocol is not None:
                 going_on = _go_on(connection, protocol, head, body)
                 request.answer = asyncio.get_running_loop().create_task(going_on)
-                # However the task ends, and even if it never begins; a released connection stays.
+                # Also if the task never begins; a connection that was released stays open.
                 request.answer.add_done_callback(lambda _: connection.close())
             else:
                 connection.close()
@@ -467,13 +459,13 @@ async def _go_on(
 
 
 class SessionPost:
-    """Has a session post requests, and watches how far each one comes.
+    """Posts requests through a session, and counts the writes of each one.
 
     Attributes:
         session: The session.
-        middlewares: The session's own middlewares, which naming any for a request replaces. A
-            session's cookies cannot be switched off for one request, so behind its own middlewares
-            the header is taken out again: ASP.NET may serialise requests that share a cookie.
+        middlewares: The session's own middlewares, because those of a request replace them, and
+            one more that removes the Cookie header: ASP.NET may serialise requests that share a
+            cookie, and aiohttp can't switch cookies off for one request.
     """
 
     def __init__(self, session: aiohttp.ClientSession, check: ConnectionCheck) -> None:
@@ -489,13 +481,12 @@ class SessionPost:
         """Post a request and return the answer, whatever its status; follow no redirect.
 
         Raises:
-            TransportFailure: The guard refused, the answer had been there before the request, or
-                it is too large.
+            TransportFailure: The guard refused, the answer came before the request, or it is too
+                large.
             Exception: Whatever the session raises.
         """
         if self._has_own_middlewares or not (IS_CHECKED and _is_own(self.session)):
-            # Until aiohttp's own code has the request, and shows what it does with it, anything
-            # may be done with it.
+            # Until aiohttp's own code has the request, anything may write it.
             if request.guard is not None:
                 request.guard()
             request.unseen = True
@@ -504,7 +495,7 @@ class SessionPost:
         async def watch(
             built: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
         ) -> aiohttp.ClientResponse:
-            """Note into whose hands the request goes: those of aiohttp, or of something else."""
+            """Note whether aiohttp's own code gets the request, or something else does."""
             if built.body is not payload:
                 # A middleware has replaced the body, so nothing will count the write.
                 request.count_write()
@@ -533,7 +524,7 @@ class SessionPost:
                 response.close()
                 raise
         except BaseException:
-            # A task of the session that has not written the request yet must not write it now.
+            # A task of the session may still hold the request; it must not write it now.
             request.withdrawn = True
             raise
         return _response(response.status, response.headers, body)
@@ -584,15 +575,15 @@ class _Payload(aiohttp.BytesPayload):
             raise
         request.refusal = None
         if IS_CHECKED:
-            # The session made a parser when it took the connection. A task of its own writes, a
-            # pass of the event loop later, and half an answer may be in that parser by now.
+            # The session made its parser one pass of the event loop before this write, and half an
+            # answer may be in that parser by now.
             protocol = cast("ResponseHandler", transport.get_protocol())
             protocol.set_response_params(read_until_eof=True, auto_decompress=False)
         await super().write_with_length(writer, content_length)
 
 
 async def _read(content: aiohttp.StreamReader, body: bytearray, most: int = _MOST_BODY) -> None:
-    """Read to the end, or until the body is too large, behind what was read before."""
+    """Append the rest of an answer to a body; raise if it grows too large."""
     while piece := await content.readany():
         body += piece
         _check_size(body, most)
@@ -611,14 +602,14 @@ def _response(status: int, headers: Mapping[str, str], body: bytes | bytearray) 
 
 
 class Transport:
-    """Sends requests over one aiohttp session, its own or one that it is given.
+    """Sends requests over one aiohttp session: its own, or one that the caller owns and closes.
 
     Args:
         base_url: The folder of the gateway's operations.
-        session: A session of the caller's, which stays the caller's to close.
-        max_connections: How many connections an own session opens at most.
-        allow_http: Hosts that `http://` is taken for, beside loopback: exact names, as a base URL
-            spells them. Keys and texts travel to them in clear.
+        session: The caller's session, or None.
+        max_connections: The most connections that an own session opens.
+        allow_http: Hosts beside loopback for which `http://` is allowed, exactly as a base URL
+            names them. Keys and texts travel to them in clear.
 
     Attributes:
         loop: The event loop that the transport belongs to, or None before its first use.
@@ -670,11 +661,8 @@ class Transport:
     ) -> HttpResponse:
         """Post a request and read the whole answer, whatever its status; follow no redirect.
 
-        Args:
-            operation: The operation, relative to the base URL.
-            request: The request. Its `may_have_arrived` is true of it at any time, also after a
-                cancellation.
-            time_limit: Seconds, from asking for a connection to the last byte of the answer.
+        The request's `may_have_arrived` holds at any time, also after a cancellation. The time
+        limit, in seconds, covers everything from the wait for a connection to the last byte.
 
         Raises:
             TransportFailure: No complete answer came.
@@ -706,8 +694,8 @@ class Transport:
             problem = failure.problem
         except asyncio.CancelledError:
             # aiohttp cancels those who wait for a place in a pool that is closed.
-            in_time = not self._deadlines.has_struck(task)
-            if not self._deadlines.take_back(task, cancelled_before):
+            in_time = not self._deadlines.has_expired(task)
+            if not self._deadlines.undo_cancellation(task, cancelled_before):
                 raise
             request.abandon()
             problem = f"no answer within {time_limit:.3g} s"
@@ -723,19 +711,14 @@ class Transport:
         )
 
     async def query(
-        self, question: Question[_T], credentials: Credentials, *, time_limit: float
+        self, query: GatewayQuery[_T], credentials: Credentials, *, time_limit: float
     ) -> HttpResponse:
-        """Put a question to the gateway, which changes nothing wherever it fails.
+        """Send a query, which changes nothing even if it fails; the time limit is as for `post`.
 
-        Some questions the gateway takes as GET alone, with the keys in the query. Those who watch
-        an application's requests (traces, instrumentation, the texts of aiohttp's errors) see the
-        URL that a session was asked for. So the keys are added behind that: by a middleware, to
-        the request that is about to leave.
-
-        Args:
-            question: The question.
-            credentials: The account's keys.
-            time_limit: Seconds, from asking for a connection to the last byte of the answer.
+        The gateway takes some queries only as GET, with the keys in the URL, and one with a phone
+        number and a text. Traces, instrumentation and aiohttp's errors show the URL that a session
+        was called with, so a middleware adds the fields later, to the request that is about to
+        leave.
 
         Raises:
             TransportFailure: No complete answer came.
@@ -747,18 +730,17 @@ class Transport:
         if through.session.closed:
             raise UsageError("the session is closed")
         session = self._open_for_queries() if self._owns_session else through.session
-        url = self._url_of(question.operation)
+        url = self._url_of(query.operation)
         body, middlewares = None, through.middlewares
-        if question.in_body:
-            body = aiohttp.BytesPayload(question.body(credentials), content_type="application/json")
+        if query.in_body:
+            body = aiohttp.BytesPayload(query.body(credentials), content_type="application/json")
         else:
-            url = url.with_query(question.fields)
-            middlewares = (*middlewares, _with_keys(credentials, in_path=question.keys_in_path))
+            middlewares = (*middlewares, _with_fields(query, credentials))
         try:
             async with (
                 asyncio.timeout(time_limit),
                 session.request(
-                    "POST" if question.in_body else "GET",
+                    "POST" if query.in_body else "GET",
                     url,
                     data=body,
                     headers=HEADERS,
@@ -776,15 +758,15 @@ class Transport:
             raise
         except TimeoutError:
             problem = f"no answer within {time_limit:.3g} s"
-        except Exception as error:  # noqa: BLE001  # whatever it is, the question can be asked again
+        except Exception as error:  # noqa: BLE001  # a query can always be repeated
             problem = _describe(error)
         raise TransportFailure(problem, may_have_arrived=True)
 
     def _open_for_queries(self) -> aiohttp.ClientSession:
         """Return a session whose every query has a connection of its own.
 
-        A stray answer on a pooled connection would be read as a status or a list, from which
-        `reconcile` settles. A session of the caller's own pools as the caller says.
+        A stray answer on a pooled connection would be read as a status or a list, and `reconcile`
+        would settle from it. A session of the caller's pools as the caller says.
         """
         if self._query_session is None:
             self._query_session = aiohttp.ClientSession(
@@ -835,26 +817,28 @@ class Transport:
             if not IS_CHECKED:
                 _logger.warning(
                     "esms_async was not checked with aiohttp %s, so its sends go through the "
-                    "session, and one without an answer may count as one that may have arrived. "
-                    "Look for a release of esms_async that knows this aiohttp",
+                    "session, and a send without an answer may count as one that may have arrived; "
+                    "look for a release of esms_async that knows this aiohttp",
                     aiohttp.__version__,
                 )
         return self._session_post
 
 
-def _with_keys(credentials: Credentials, *, in_path: bool) -> aiohttp.ClientMiddlewareType:
-    """Return a middleware that adds the account's keys to the URL of a request."""
+def _with_fields(
+    query: GatewayQuery[object], credentials: Credentials
+) -> aiohttp.ClientMiddlewareType:
+    """Return a middleware that adds the fields of a query and the account's keys to a URL."""
     secrets = keys(credentials)
 
     async def add(
         request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
     ) -> aiohttp.ClientResponse:
-        if in_path:
+        if query.keys_in_path:
             written = "/".join(quote(secret, safe="") for secret in secrets.values())
             path = f"{request.url.raw_path}/{written}"
             request.url = request.url.with_path(path, encoded=True)
         else:
-            request.url = request.url.update_query(secrets)
+            request.url = request.url.update_query({**query.fields, **secrets})
         return await handler(request)
 
     return add
@@ -877,7 +861,7 @@ async def _result_of(task: "asyncio.Task[HttpResponse]") -> HttpResponse:
 
 
 def _describe(error: Exception) -> str:
-    """Say what failed without a word of the peer's, which might echo the request."""
+    """Say what failed, without the peer's words, which may repeat the request."""
     name = type(error).__name__
     if isinstance(error, OSError) and isinstance(error.strerror, str):
         return f"{name}: {error.strerror}"
@@ -913,7 +897,7 @@ def _check_base_url(base_url: str, allow_http: frozenset[str]) -> URL:
         url = URL(base_url)
         host = url.host
     except (TypeError, ValueError):
-        raise ConfigurationError("base_url is no URL") from None
+        raise ConfigurationError("base_url is not a URL") from None
     if url.scheme not in ("http", "https") or not host:
         raise ConfigurationError("base_url must be an absolute https:// URL")
     if url.user is not None or url.password is not None:
@@ -923,8 +907,8 @@ def _check_base_url(base_url: str, allow_http: frozenset[str]) -> URL:
     if url.scheme == "http" and not _is_loopback(host):
         if host.lower() not in allow_http:
             raise ConfigurationError(
-                "base_url must be https://; http:// carries the keys in clear, so it is taken only "
-                "for a loopback address, and for an emulator's host that ESMS_ALLOW_HTTP names"
+                "base_url must be https://; http:// carries the keys in clear, so it is allowed "
+                "only for a loopback address and an emulator's host that ESMS_ALLOW_HTTP names"
             )
         _logger.warning(
             "KEYS AND MESSAGES GO IN CLEAR to http://%s, as ESMS_ALLOW_HTTP or allow_http says; "

@@ -1,1 +1,1 @@
-"""Values: messages, errors, codes, phones, texts. No I/O, and no clock but that of minted ids."""
+"""Values: messages, errors, codes, phones, texts. No I/O, and no clock except for new ids."""

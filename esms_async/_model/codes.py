@@ -1,4 +1,4 @@
-"""The gateway's result codes: what each one means, on which routes, and whom it concerns."""
+"""Lists the gateway's result codes: meaning, routes, and what the sender can conclude."""
 
 import enum
 from collections.abc import Mapping
@@ -9,25 +9,25 @@ import attrs
 
 
 class Scope(enum.Enum):
-    """Whom a result code concerns, which decides what the sender can conclude from it."""
+    """What a result code is about, which decides what the sender can conclude."""
 
     ACCEPTED = "accepted"
-    """The gateway took the message."""
+    """The gateway accepted the message."""
     DUPLICATE = "duplicate"
     """The gateway has seen this RequestId within 24 hours."""
     ACCOUNT = "account"
-    """The account can't send at all; every other message would meet the same code."""
+    """The account can't send; every other message would get the same code."""
     ROUTE = "route"
-    """The route can't be used as it is set up; every other message of it would meet the code."""
+    """The route can't be used; every other message of the route would get the same code."""
     MESSAGE = "message"
     """This message is refused, whenever it is sent."""
     ATTEMPT = "attempt"
-    """This attempt is refused. An earlier one may have been accepted: what the code speaks of (a
-    block, a template, an operator) may have changed since."""
+    """This attempt is refused. An earlier one may have been accepted, because the reason (a block,
+    a template, an operator) may have changed since."""
     CALLER = "caller"
     """The request was built wrongly: a bug in the caller."""
     OTHER = "other"
-    """A code of another eSMS product, or one that no page lists: it tells nothing else."""
+    """A code of another eSMS product, or one that no page lists."""
 
 
 class RouteKind(enum.StrEnum):
@@ -47,12 +47,12 @@ class Code:
 
     Attributes:
         code: The code as the gateway writes it, a decimal number.
-        scope: Whom it concerns.
-        routes: The kinds of routes that it is documented for; none where it belongs to a query or
-            to another eSMS product.
+        scope: What it is about.
+        routes: The kinds of routes that it is documented for; none if it belongs to a query or to
+            another eSMS product.
         meaning: What it means, in English.
         meaning_vi: What it means, in Vietnamese.
-        advice: What a sender who meets it does, in English.
+        advice: What a sender should do, in English.
         advice_vi: The same in Vietnamese.
     """
 

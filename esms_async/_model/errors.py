@@ -1,11 +1,11 @@
-"""The errors: what is true of a message that was not, or may not have been, accepted.
+"""Defines the errors: what is true of a message that was not, or may not have been, accepted.
 
 | error | what is true | what the caller may do |
 |---|---|---|
 | `NotSent` | nothing of the message left this machine | anything, another channel too |
 | `Rejected` and its subclasses | the gateway refused it | correct it, and make a new Message |
 | `OutcomeUnknown` | it may have been accepted | `resume()` the same Message |
-| `DuplicateRequestId`, an `OutcomeUnknown` | the gateway has seen the id, nobody here knows why | \
+| `DuplicateRequestId`, an `OutcomeUnknown` | the gateway has seen the id, for an unknown reason | \
 wait for a delivery report, or `reconcile()` |
 | `RequestIdExpired`, an `OutcomeUnknown` | it may have been accepted too long ago | \
 `reconcile()`, or a person decides |
@@ -46,9 +46,9 @@ class LedgerError(EsmsError, OSError):
 
     The disk is full, the server is unreachable, or the file is not a ledger of these sends.
 
-    Raised by a send, it means that nothing of the message was sent, by anybody: it is raised for a
+    If a send raises it, nothing of the message was sent, by anybody: a send raises it only for a
     message that this process made itself and has never tried, and for a ledger of another
-    destination or account. Any other message is `OutcomeUnknown` then.
+    destination or account. For any other message a send raises `OutcomeUnknown` instead.
     """
 
 
@@ -57,7 +57,7 @@ class ForeignLedger(LedgerError):
 
 
 class InvalidMessage(EsmsError, ValueError):
-    """A field of a message does not hold what it must; nothing was sent.
+    """A field of a message is invalid; nothing was sent.
 
     Attributes:
         field: The name of the field.
@@ -73,17 +73,13 @@ class InvalidMessage(EsmsError, ValueError):
         return f"{self.field}: {self.problem}"
 
 
-class InvalidReport(EsmsError, ValueError):
-    """What came as a delivery report can't be read as one."""
-
-
 class SendError(EsmsError):
     """A message was not, or may not have been, accepted by the gateway.
 
     Attributes:
         message: The message; its `request_id` is the idempotency key of all its attempts.
         attempts: Every attempt of this call, in order.
-        reason: One line that says what happened, free of secrets and of the content.
+        reason: What happened, in one line without secrets or content.
     """
 
     def __init__(self, message: Message, attempts: tuple[Attempt, ...], reason: str) -> None:
@@ -116,11 +112,11 @@ class Rejected(SendError):
     """The gateway, or the service in front of it, refused the message.
 
     Attributes:
-        code: The gateway's code, or None where an HTTP status alone refused the request.
-        status: The HTTP status of the answer, or None where it is not known any more.
+        code: The gateway's code, or None if only an HTTP status refused the request.
+        status: The HTTP status of the answer, or None if it is not known any more.
         sms_id: The SMSID that some rejections carry; it does not mean acceptance.
-        detail: The gateway's own words, with whatever could be a secret masked.
-        route: How the message travelled.
+        detail: The gateway's own words, with possible secrets masked.
+        route: The route of the message.
     """
 
     def __init__(
@@ -145,7 +141,7 @@ class Rejected(SendError):
 
     @property
     def refuses_route(self) -> bool:
-        """True where every other message of the same route would meet the same code."""
+        """True if every other message of the route would get the same code."""
         return (
             self.code is not None
             and lookup(self.code).scope is Scope.ROUTE
@@ -156,19 +152,19 @@ class Rejected(SendError):
 class AccountRejected(Rejected):
     """The account can't send: keys, price list, balance, SmsType, IP address or a lock.
 
-    Every other message would meet the same answer until the account is put right.
+    Every other message would get the same answer until the account is fixed.
     """
 
 
 class OutcomeUnknown(SendError):
     """The gateway may have accepted the message, and no attempt could find out.
 
-    It is no OSError, so no `except OSError` written for failures that are safe to repeat
-    takes it for one of them.
+    It is not an OSError, because an `except OSError` for failures that are safe to repeat must not
+    catch it.
 
     Attributes:
-        rejection: The rejection that ended the attempts where it proves nothing about an earlier
-            one (an account-wide code, an HTTP refusal), else None.
+        rejection: The rejection that ended the attempts, if it proves nothing about an earlier one
+            (an account-wide code, an HTTP refusal); else None.
     """
 
     def __init__(
@@ -200,8 +196,8 @@ class DuplicateRequestId(OutcomeUnknown):
 class RequestIdExpired(OutcomeUnknown):
     """The message may have been accepted too long ago to be sent again; nothing was sent now.
 
-    The gateway remembers a RequestId for 24 hours. Past that it would take the same message as a
-    new one, so whether to send it again is for a person to decide.
+    The gateway remembers a RequestId for 24 hours. After that it would accept the same message as a
+    new one, so a person must decide whether to send it again.
 
     Attributes:
         since: The first moment at which an attempt may have arrived, UTC.
@@ -219,12 +215,12 @@ class RequestIdConflict(SendError, ValueError):
 
 
 class QueryError(EsmsError):
-    """A question to the gateway got no answer that helps. Nothing was sent or changed by it.
+    """A query got no answer, or a refusal. It sent and changed nothing.
 
     Attributes:
-        operation: The operation that was asked for, without the keys.
-        reason: One line that says what happened, free of secrets.
-        code: The gateway's code, or None where it gave none.
+        operation: The operation, without the keys.
+        reason: What happened, in one line without secrets.
+        code: The gateway's code, or None.
     """
 
     code: str | None = None
@@ -242,7 +238,7 @@ class QueryError(EsmsError):
 
 
 class QueryUnanswered(QueryError, ConnectionError):
-    """No answer that can be read came within the attempts and the deadline.
+    """No readable answer came within the attempts and the deadline.
 
     Attributes:
         retry_after: The pause that the last answer asks for, in seconds, or None.
@@ -257,9 +253,9 @@ class QueryRejected(QueryError):
     """The gateway, or the service in front of it, refused to answer.
 
     Attributes:
-        code: The gateway's code, or None where an HTTP status alone refused the request.
+        code: The gateway's code, or None if only an HTTP status refused the request.
         status: The HTTP status of the answer.
-        detail: The gateway's own words, with whatever could be a secret masked.
+        detail: The gateway's own words, with possible secrets masked.
     """
 
     def __init__(
@@ -272,7 +268,7 @@ class QueryRejected(QueryError):
 
 
 class QueryAccountRejected(QueryRejected):
-    """The account can't ask: keys, IP address or a lock. Every other question would meet it too."""
+    """The account can't query: keys, IP address or a lock. Every other query would fail too."""
 
 
 def _rejection_reason(

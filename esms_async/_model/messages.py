@@ -1,4 +1,4 @@
-"""The values a caller meets: credentials, a message, its attempts, its receipt, its outcome."""
+"""Defines the values of a send: credentials, message, attempts, receipt, outcome."""
 
 import enum
 import os
@@ -6,10 +6,10 @@ import unicodedata
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta, timezone
 from typing import Final, cast
-from urllib.parse import urlsplit
 
 import attrs
 
+from esms_async._model.checks import check_callback_url
 from esms_async._model.errors import (
     ConfigurationError,
     EsmsError,
@@ -27,18 +27,17 @@ VIETNAM_TIME: Final = timezone(timedelta(hours=7), "Vietnam")
 
 # 3GPP TS 23.040, section 9.2.3.24.1: the number of parts of one message is an octet.
 _MOST_PARTS = 255
-# No alphabet packs more than 153 characters into a part, none fewer than 33: below the first
-# bound of the product the exact count of parts need not be made.
+# A part holds 33 to 153 characters in any alphabet, so a text below the lower bound needs no exact
+# count of its parts.
 _SURELY_FITS = _MOST_PARTS * 33
 # "Send fixed number with cheap price", field campaignid.
 _LONGEST_CAMPAIGN_ID = 254
-_LONGEST_CALLBACK_URL = 2000
 # SendDate has four digits for the year.
 _FIRST_YEAR = 1000
 _LINE_BREAKS_AND_TABS = frozenset("\n\r\t\f")
 
 
-# No str that a caller can pass: a business key that is None by accident must not mint an id.
+# Not None: a business key that is None by accident must not mint an id.
 _TO_BE_MINTED: Final = cast("str", object())
 
 
@@ -124,7 +123,7 @@ def _check_route(route: Route, content: object, params: object) -> None:
         check_route(route)
     except ConfigurationError as error:
         raise InvalidMessage("route", str(error).removeprefix("route ")) from None
-    check_fits(route, content, params)
+    check_fits(route, has_content=content is not None, has_params=params is not None)
 
 
 def _check_campaign_id(value: str) -> None:
@@ -132,30 +131,6 @@ def _check_campaign_id(value: str) -> None:
     if not 1 <= len(text) <= _LONGEST_CAMPAIGN_ID or not text.isprintable():
         raise InvalidMessage(
             "campaign_id", f"must be 1 to {_LONGEST_CAMPAIGN_ID} printable characters"
-        )
-
-
-def check_callback_url(value: str) -> None:
-    """Refuse a CallbackUrl that the gateway cannot call.
-
-    Args:
-        value: An absolute `http://` or `https://` URL.
-
-    Raises:
-        InvalidMessage: It is none, or too long.
-    """
-    url = _require_str("callback_url", value)
-    try:
-        parts = urlsplit(url)
-        usable = parts.scheme in ("http", "https") and bool(parts.hostname)
-        usable = usable and (parts.port is None or parts.port > 0)
-    except ValueError:
-        usable = False
-    if not usable or not url.isascii() or not url.isprintable() or " " in url:
-        raise InvalidMessage("callback_url", "must be an absolute http:// or https:// URL in ASCII")
-    if len(url) > _LONGEST_CALLBACK_URL:
-        raise InvalidMessage(
-            "callback_url", f"has {len(url)} characters; at most {_LONGEST_CALLBACK_URL} are sent"
         )
 
 
@@ -223,7 +198,7 @@ def _read_time(field: str, value: object) -> datetime:
 
 
 class _Mark:
-    """A place for a mark that no copy, pickle or JSON of a Message carries."""
+    """Holds a mark that no copy, pickle or JSON of a Message carries."""
 
     __slots__ = ("_untried_in",)
 
@@ -239,21 +214,21 @@ class Message(_Mark):
     Args:
         phone: Vietnamese mobile number: `0…`, `84…` or `+84…`, with spaces, dots or dashes. Kept
             as `0XXXXXXXXX`.
-        content: The text, at least one character that is no space. Kept in Unicode NFC. None for
-            a Zalo message, which has params.
-        params: The parameters of a Zalo template, in place of content; copied.
-        route: How the message travels; None leaves it to the client's default.
-        request_id: 1 to 50 characters of `[A-Za-z0-9._:-]`; minted when not given.
-        unicode: True sends UCS-2 (diacritics), False GSM-7, None chooses by the text. Kept as
-            the choice made, so give None again where you evolve a Message to another text.
+        content: The text, with at least one character that is not a space. Kept in Unicode NFC.
+            None for a Zalo message, which has params.
+        params: The parameters of a Zalo template, instead of content; copied.
+        route: The route; None for the client's default.
+        request_id: 1 to 50 characters of `[A-Za-z0-9._:-]`; minted by default.
+        unicode: True sends UCS-2 (diacritics), False GSM-7, None chooses by the text and keeps the
+            choice. Pass None again if you evolve a Message to another text.
         campaign_id: The gateway's `campaignid`, at most 254 characters.
-        callback_url: Where the gateway reports delivery (HTTP GET).
-        send_at: When the gateway is to send it, an aware datetime; None is at once. It goes out
-            in Vietnam time, in whole seconds.
+        callback_url: The URL that the gateway calls to report delivery (HTTP GET).
+        send_at: When the gateway sends it, an aware datetime; None is at once. It is written in
+            Vietnam time, in whole seconds.
         expires_at: No attempt starts at or after this aware datetime.
 
     Raises:
-        InvalidMessage: A field does not hold what it must; the error names it.
+        InvalidMessage: A field is invalid; the error names it.
     """
 
     phone: str
@@ -267,7 +242,7 @@ class Message(_Mark):
     send_at: datetime | None
     expires_at: datetime | None
 
-    # Written by hand, for a Message is made for each send: fields left out cost nothing here.
+    # Written by hand, because each send makes a Message: omitted fields cost nothing here.
     def __init__(
         self,
         phone: str,
@@ -374,12 +349,10 @@ class Message(_Mark):
             raise error.with_traceback(None) from None
 
     def renewed(self) -> "Message":
-        """Return the same text to the same phone as a new logical send.
+        """Return a Message with the same text and phone, and a new RequestId.
 
-        Returns:
-            A Message with a new RequestId. Sending it can reach the phone a second time if this
-            one was accepted, so make it only for a message that is known to be rejected or not
-            sent.
+        If this message was accepted, the new one is a second SMS. So make it only if this one was
+        rejected or not sent.
         """
         return Message(
             self.phone,
@@ -409,8 +382,7 @@ _set_expires_at: _Setter = vars(Message)["expires_at"].__set__
 _set_untried_in: _Setter = vars(_Mark)["_untried_in"].__set__
 
 
-# A StrEnum, because the hash of a plain Enum is computed in Python, and the tables
-# ask for it.
+# A StrEnum, because Python code computes the hash of a plain Enum, and the tables need it.
 class Evidence(enum.StrEnum):
     """What one attempt proves about its message."""
 
@@ -419,9 +391,9 @@ class Evidence(enum.StrEnum):
     DUPLICATE = "duplicate"
     """Code 124: the gateway has seen the RequestId."""
     MESSAGE_REJECTED = "message rejected"
-    """A code that every attempt of the same message would meet."""
+    """A code that every attempt of the same message would get."""
     REFUSED = "refused"
-    """A refusal that proves nothing of other attempts: any other code, or a 4xx without one."""
+    """A refusal that proves nothing about other attempts: another code, or a 4xx without one."""
     MAY_HAVE_ARRIVED = "may have arrived"
     """The request may have reached the gateway, and no readable answer came."""
     NOTHING_LEFT = "nothing left"
@@ -430,15 +402,15 @@ class Evidence(enum.StrEnum):
 
 @attrs.frozen
 class Attempt:
-    """One try to hand a message to the gateway.
+    """One request that tried to send a message.
 
     Attributes:
         started_at: When it began, UTC.
         duration: How long it took, in seconds.
         evidence: What it proves.
-        status: The HTTP status of the answer, or None where none was read.
-        code: The gateway's code, or None where none was read.
-        error: What went wrong, in words free of secrets, or None.
+        status: The HTTP status of the answer, or None.
+        code: The gateway's code, or None.
+        error: What went wrong, without secrets, or None.
         retry_after: The pause that the answer asks for, in seconds, or None.
     """
 
@@ -457,9 +429,9 @@ class Receipt:
 
     Attributes:
         request_id: The message's RequestId.
-        sms_id: The gateway's SMSID, or None where it is not known (see `deduplicated`).
-        deduplicated: True where acceptance was learnt from code 124 after an attempt whose
-            answer was lost. No SMSID comes with it; the delivery report brings it.
+        sms_id: The gateway's SMSID, or None if it is not known (see `deduplicated`).
+        deduplicated: True if code 124 proved the acceptance, after an attempt whose answer was
+            lost. The SMSID then comes with the delivery report.
         attempts: Every attempt of this call, in order.
     """
 
@@ -470,26 +442,26 @@ class Receipt:
 
 
 class Status(enum.StrEnum):
-    """What is true of a message, in one word."""
+    """What is true of a message."""
 
     ACCEPTED = "accepted"
-    """The gateway took it."""
+    """The gateway accepted it."""
     REJECTED = "rejected"
     """The gateway refused it."""
     NOT_SENT = "not_sent"
-    """Nothing of it left this machine. So it is with a message refused before it was tried."""
+    """Nothing of it left this machine; also if it was refused before any attempt."""
     UNKNOWN = "unknown"
     """It may have been accepted."""
 
 
 @attrs.frozen
 class Outcome:
-    """What became of one message of a stream: a receipt, or an error.
+    """The result of one message of a stream: a receipt, or an error.
 
     Attributes:
         message: The message.
-        receipt: The receipt, where it was accepted.
-        error: The error that `EsmsClient.send` would have raised, where it was not.
+        receipt: The receipt, if it was accepted.
+        error: Otherwise, the error that `EsmsClient.send` would have raised.
     """
 
     message: Message
@@ -502,12 +474,12 @@ class Outcome:
 
     @property
     def ok(self) -> bool:
-        """True where the gateway accepted the message."""
+        """True if the gateway accepted the message."""
         return self.receipt is not None
 
     @property
     def status(self) -> Status:
-        """What is true of the message, in one word."""
+        """What is true of the message."""
         match self.error:
             case None:
                 return Status.ACCEPTED
@@ -527,14 +499,14 @@ def _problem_of_key(value: object) -> str | None:
 
 @attrs.frozen(repr=False, init=False)
 class Credentials:
-    """The keys of an eSMS account. They travel in every request body, and show nowhere else.
+    """The keys of an eSMS account. Every request holds them, and nothing shows them.
 
     Args:
         api_key: The account's ApiKey.
         secret_key: The account's SecretKey.
 
     Raises:
-        ConfigurationError: One is no string, empty, or has white space around it.
+        ConfigurationError: A key is not a str, is empty, or has white space around it.
     """
 
     api_key: str

@@ -1,4 +1,4 @@
-"""Vietnamese mobile numbers: the forms people write, the one kept, and the masked one shown."""
+"""Reads Vietnamese mobile numbers into one form, and masks them."""
 
 import enum
 import re
@@ -11,19 +11,18 @@ _WRITTEN = re.compile(r"(?:0084|\+84|84|0)([35789][0-9]{8})")
 _SEPARATORS = re.compile(r"[\s.\-\u2010-\u2015\u2212]+")
 
 
-# What a spreadsheet makes of a number. A person writes no leading zero before ".0": that is a
-# number which a program has printed.
+# Numbers as spreadsheets print them: nobody types ".0" behind a phone number.
 _DECIMAL = re.compile(r"\+?([1-9][0-9]*)[.,]0{1,2}")
 _SCIENTIFIC = re.compile(r"\+?([1-9])(?:[.,]([0-9]+))?[eE]\+?([0-9]{1,3})")
 _LOST_ZERO = re.compile(r"[35789][0-9]{8}")
 # The trunk zero after the country code, which nobody may dial: +84 (0) 901 888 484.
 _COUNTRY_AND_ZERO = re.compile(r"(?:0084|\+?84)0([35789][0-9]{8})")
-# Brackets, the apostrophe that marks text, and the invisible marks that phone books copy along.
+# Brackets, the apostrophe that marks text, and invisible marks from phone books.
 _DECORATION = re.compile("[()\\[\\]'\u2019\u200b-\u200f\u202a-\u202e\u2060\ufeff]+")
 
 
 class PhoneRepair(enum.Enum):
-    """What a spreadsheet, or the person who filled it, had done to a number."""
+    """What was wrong with a number in a spreadsheet."""
 
     LOST_ZERO = "lost its zero"
     DECIMAL = "ended in .0"
@@ -35,7 +34,7 @@ class RoundedPhone(ValueError):
 
 
 def normalize_phone(written: str, *, spreadsheet: bool = False) -> str:
-    """Return a Vietnamese mobile number in the one form that is kept.
+    """Return a Vietnamese mobile number in one form.
 
     Args:
         written: `0…`, `84…`, `+84…` or `0084…`, with spaces, dots or dashes anywhere.
@@ -47,7 +46,7 @@ def normalize_phone(written: str, *, spreadsheet: bool = False) -> str:
         `0XXXXXXXXX`, ten ASCII digits.
 
     Raises:
-        ValueError: It is no Vietnamese mobile number. The text names the number only masked.
+        ValueError: It is not a Vietnamese mobile number. The text shows it masked.
     """
     if spreadsheet:
         return repair_phone(written)[0]
@@ -60,11 +59,11 @@ def normalize_phone(written: str, *, spreadsheet: bool = False) -> str:
 
 
 def repair_phone(written: str) -> tuple[str, PhoneRepair | None]:
-    """Return a number out of a spreadsheet as it is kept, and what had to be repaired.
+    """Return a number of a spreadsheet in its one form, and what was repaired.
 
     Raises:
         RoundedPhone: The spreadsheet has rounded it.
-        ValueError: It is no Vietnamese mobile number.
+        ValueError: It is not a Vietnamese mobile number.
     """
     if _KEPT.fullmatch(written):
         return written, None
@@ -101,15 +100,7 @@ def _not_mobile(written: str) -> ValueError:
 
 
 def mask_phone(phone: str) -> str:
-    """Return a phone number with its middle hidden, fit for logs and error texts.
-
-    Args:
-        phone: A number in any form, or whatever stood in its place.
-
-    Returns:
-        For a kept number the first three and last three digits (`090****484`); for anything else
-        only how long it is.
-    """
+    """Return a phone number for logs and errors: `090****484`, or the length of any other text."""
     if _KEPT.fullmatch(phone):
         return f"{phone[:3]}****{phone[-3:]}"
     return f"<{len(phone)} characters>"

@@ -1,10 +1,10 @@
-"""Masks whatever could be a secret in words that came from elsewhere."""
+"""Masks possible secrets in texts from outside."""
 
 import re
 
 _LONGEST_KEPT = 200
 _LONGEST_READ = 800
-# No word of the gateway's holds so long a secret by chance.
+# No word of the gateway's holds such a long secret by chance.
 _LONG = 8
 # Four digits in a row may be a one-time code, or a piece of a phone number.
 _DIGIT_RUN = re.compile(r"\d(?:[\s.\-]?\d){3,}")
@@ -13,16 +13,12 @@ _MASK = "***"
 
 
 def redact(words: str, *secrets: str) -> str:
-    """Return words that are safe to show, whoever wrote them.
-
-    Args:
-        words: A text from outside, such as the gateway's ErrorMessage.
-        *secrets: Texts that must not show, whole or in their words that hold a digit.
+    """Return a text from outside, such as the gateway's ErrorMessage, made safe to show.
 
     Returns:
-        One printable line of at most 200 characters in which the secrets and every run of four
-        digits or more are masked; "***" alone where a short secret can't be told from a part of
-        an ordinary word.
+        One printable line of at most 200 characters, in which the secrets, their words that hold a
+        digit, and every run of four digits or more are masked; only "***" if a short secret may be
+        part of an ordinary word.
     """
     words = _one_line(words)
     whole = {line for secret in secrets if (line := _one_line(secret))}

@@ -1,4 +1,4 @@
-"""RequestIds: minted for each logical send, or derived from a business key."""
+"""Makes RequestIds: minted for each logical send, or derived from a business key."""
 
 import hashlib
 import os
@@ -13,8 +13,8 @@ from esms_async._model.errors import InvalidMessage
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:\-]{1,50}")
 
 _VARIANTS = {digit: "89ab"[number % 4] for number, digit in enumerate("0123456789abcdef")}
-# With a time between 2004 and 2109: most other 32 hexadecimal digits, such as a hash of the
-# caller's own, tell a time far away.
+# With a time between 2004 and 2109: most other ids of 32 hexadecimal digits, such as a hash of the
+# caller's own, would have a time outside these years.
 _MINTED = re.compile(r"0[1-3][0-9a-f]{10}7[0-9a-f]{3}[89ab][0-9a-f]{15}")
 _DERIVED_LENGTH = 40
 _DERIVATION = b"esms_async request id, version 1"
@@ -32,7 +32,7 @@ def new_request_id() -> str:
     """
     milliseconds, rest = divmod(time.time_ns(), 1_000_000)
     random = os.urandom(8).hex()
-    # Two bits of the first random digit make way for the variant of RFC 9562.
+    # The variant of RFC 9562 replaces two bits of the first random digit.
     variant = _VARIANTS[random[0]]
     return f"{milliseconds:012x}7{(rest << 12) // 1_000_000:03x}{variant}{random[1:]}"
 
@@ -40,7 +40,7 @@ def new_request_id() -> str:
 def minted_at(request_id: str) -> float | None:
     """Return when `new_request_id` minted an id, in seconds since the epoch.
 
-    None where the id has another form: a derived id, or one of the caller's own.
+    None if the id has another form: a derived id, or one of the caller's own.
     """
     if _MINTED.fullmatch(request_id) is None:
         return None
@@ -52,8 +52,8 @@ def derive_request_id(*parts: str | int | bytes | UUID) -> str:
 
     Two different tuples of parts never share an id: each part goes in with its type and its
     length, so `("ab", "c")`, `("a", "bc")` and `("abc",)` differ, as do `1` and `"1"`.
-    The id travels in clear through logs and the gateway: do not put a one-time code into the
-    parts: a short code can be found by trying all values.
+    Logs and the gateway show the id, so do not put a one-time code into the parts: trying all
+    values would find it.
 
     Args:
         *parts: At least one, such as `("login", user_id, challenge_id)`.

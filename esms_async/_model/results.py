@@ -1,7 +1,7 @@
-"""What the gateway tells when it is asked: the balance, and what became of messages it took.
+"""Defines the results of queries: balance, prices, and the status of messages.
 
-Prices and balances are in Vietnamese dong. A value that the gateway left out, or wrote so that it
-can't be read, is None; a number that no page lists is passed on as it is.
+Prices and balances are in Vietnamese dong. A missing or unreadable value is None; a number that no
+page lists stays a number.
 """
 
 import enum
@@ -14,14 +14,14 @@ from esms_async._model.phone import mask_phone
 
 
 class SendStatus(enum.IntEnum):
-    """How far the gateway is with a message."""
+    """The gateway's progress with a message."""
 
     COMPOSING = 0
     AWAITING_APPROVAL = 1
     WAITING = 2
-    """It is to be sent."""
+    """It waits to be sent."""
     SENDING = 3
-    """It is being sent; the list had this until 2024."""
+    """It is being sent; the list used this until 2024."""
     REFUSED = 4
     FINISHED = 5
     """It was sent, and its result is known."""
@@ -47,7 +47,7 @@ class BrandnameType(enum.IntEnum):
 
 
 class ZaloDelivery(enum.IntEnum):
-    """How far Zalo is with a message."""
+    """Zalo's progress with a message."""
 
     UNKNOWN_TO_ZALO = -1
     """Zalo has no such message."""
@@ -62,7 +62,7 @@ def _masked(phone: str | None) -> str:
 
 @attrs.frozen
 class Balance:
-    """What is on the account.
+    """The balance of the account.
 
     Attributes:
         amount: The balance, in dong.
@@ -75,16 +75,16 @@ class Balance:
 
 @attrs.frozen
 class SmsStatus:
-    """What became of the messages of one SMSID; a fixed-number send is one message to one phone.
+    """The status of one SMSID; a fixed-number send is one message to one phone.
 
     Attributes:
         sms_id: The SMSID.
-        send_status: How far the gateway is, or a number that no page lists.
+        send_status: The gateway's progress, or a number that no page lists.
         receivers: How many phones it was for.
         sent: How many messages were handed to an operator.
         succeeded: How many phones got it.
         failed: How many phones did not, and will not.
-        price: What it costs in all, in dong.
+        price: The whole price, in dong.
     """
 
     sms_id: str
@@ -97,12 +97,12 @@ class SmsStatus:
 
     @property
     def final(self) -> bool:
-        """True where nothing of it will change any more."""
+        """True if nothing will change any more."""
         return self.send_status in (SendStatus.REFUSED, SendStatus.FINISHED)
 
     @property
     def delivered(self) -> bool | None:
-        """Whether every phone got it; None as long as that is not known."""
+        """Whether every phone got it; None while that is not known."""
         if self.send_status == SendStatus.REFUSED or (self.final and self.failed):
             return False
         return True if self.final and self.succeeded else None
@@ -110,13 +110,13 @@ class SmsStatus:
 
 @attrs.frozen
 class Receiver:
-    """What became of a message on its way to one phone.
+    """The status of a message for one phone.
 
     Attributes:
         phone: The phone as the gateway writes it.
         network: The name of its operator.
         sent: Whether the message was handed to the operator.
-        delivered: Whether the phone got it; False also while that is not known yet.
+        delivered: Whether the phone got it; also False while that is not known.
         retries: How often the gateway has tried again.
     """
 
@@ -137,9 +137,9 @@ class SentMessage:
         content: The text.
         campaign_id: The `campaignid` of the send.
         sent_at: When it was sent, aware, in Vietnam time.
-        send_status: How far the gateway is, or a number that no page lists.
+        send_status: The gateway's progress, or a number that no page lists.
         send_result: Whether the phone got it, or a number that no page lists.
-        price: What it costs, in dong.
+        price: The price, in dong.
         sms_type: The SmsType: `8` is the fixed number, `2` a brandname, `25` Zalo.
         portal_id: The number that the gateway's own pages show.
     """
@@ -171,10 +171,10 @@ class AccountBrandname:
 
 @attrs.frozen
 class Price:
-    """What the gateway says that a message would cost.
+    """The price of a message, as the gateway computes it.
 
     Attributes:
-        amount: The price in all, in dong.
+        amount: The whole price, in dong.
         receivers: How many phones that is for.
     """
 
@@ -184,13 +184,13 @@ class Price:
 
 @attrs.frozen
 class ZaloStatus:
-    """What Zalo says of a message.
+    """Zalo's status of a message.
 
     Attributes:
         message_id: Zalo's id of the message.
-        delivery: How far it is, or a number that no page lists.
+        delivery: Zalo's progress, or a number that no page lists.
         delivered_at: When the phone got it, aware, in Vietnam time.
-        words: What Zalo says of it.
+        words: Zalo's own words.
     """
 
     message_id: str
@@ -200,5 +200,5 @@ class ZaloStatus:
 
     @property
     def delivered(self) -> bool:
-        """True where the phone got it."""
+        """True if the phone got it."""
         return self.delivery == ZaloDelivery.DELIVERED

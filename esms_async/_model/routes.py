@@ -1,4 +1,4 @@
-"""Routes: how a message travels, as a value, and the parameters of a Zalo message."""
+"""Defines routes, the ways a message travels, and the parameters of a Zalo message."""
 
 from collections.abc import Iterator, Mapping
 from typing import ClassVar, Final, cast
@@ -104,14 +104,14 @@ Route = FixedNumber | Brandname | ZaloTemplate
 """How a message travels."""
 
 FIXED_NUMBER: Final = FixedNumber()
-"""The route of a client that names no other."""
+"""The default route of a client."""
 
 
 def parse_route(text: str) -> Route:
     """Read a route as `str(route)` writes it: `fixed`, `brandname:NAME`, `zalo:OAID:TEMPID[:MODE]`.
 
     Raises:
-        ConfigurationError: It has another form, or names something that can't work.
+        ConfigurationError: It has another form, or a part that can't work.
     """
     kind, _, rest = text.strip().partition(":")
     match kind, rest.split(":"):
@@ -136,13 +136,16 @@ def check_route(value: object) -> None:
         )
 
 
-def check_fits(route: Route, content: object, params: object) -> None:
-    """Raise InvalidMessage unless a message has what its route takes, a text or params."""
-    if route.takes_params and params is None:
-        if content is None:
+def check_fits(route: Route, *, has_content: bool, has_params: bool) -> None:
+    """Raise InvalidMessage unless a message has what its route takes: content or params.
+
+    It gets neither of them, because error trackers record the locals of every frame.
+    """
+    if route.takes_params and not has_params:
+        if not has_content:
             raise InvalidMessage("params", f"are missing; the route {route} takes them")
         raise InvalidMessage("content", f"can't be sent; the route {route} takes params instead")
-    if params is not None and not route.takes_params:
+    if has_params and not route.takes_params:
         raise InvalidMessage("params", f"can't be sent; the route {route} takes content instead")
 
 

@@ -1,4 +1,4 @@
-"""Templates of a brandname: whether a text fits one, and which part of it does not."""
+"""Matches texts with the templates of a brandname, and names the part that does not fit."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -33,8 +33,7 @@ class BrandnameTemplate:
 
     Attributes:
         text: The text; `{P1,20}` stands for 1 to 20 characters.
-        network: The operator's number, as `telcoid` in a delivery report; None where it is not
-            told.
+        network: The operator's number, as `telcoid` in a delivery report, or None.
         template_id: The operator's number of the template, or None.
     """
 
@@ -44,22 +43,21 @@ class BrandnameTemplate:
 
     @property
     def network_name(self) -> str:
-        """The name of the operator; its number where no page lists it."""
+        """The name of the operator, or its number if no page lists it."""
         return _network_name(self.network)
 
 
 @attrs.frozen
 class TemplateMatch:
-    """Whether a text fits a template; true where it does.
+    """The result of a match; true if the text fits.
 
     Attributes:
-        fits: True where the text fits at least one template.
-        networks: The names of the operators with which such a template is registered.
-        missing: The names of the brandname's other operators: there the gateway may refuse the
-            text.
+        fits: True if the text fits at least one template.
+        networks: The names of the operators that have such a template.
+        missing: The names of the brandname's other operators, which may refuse the text.
         part: The part of the nearest template that the text does not fit: a variable such as
-            `{P1,20}`, or a piece of its text. None where the text fits, or nothing is registered.
-        problem: What does not fit, in one sentence without the text; None where it fits.
+            `{P1,20}`, or a piece of its text. None if the text fits, or nothing is registered.
+        problem: What does not fit, in one sentence without the text; None if it fits.
     """
 
     fits: bool
@@ -74,7 +72,7 @@ class TemplateMatch:
 
 @attrs.frozen(init=False)
 class Templates:
-    """The templates of a brandname, which can be iterated.
+    """The templates of a brandname. Iterate over it to get them.
 
     Args:
         brandname: The brandname, as it is registered.
@@ -104,14 +102,7 @@ class Templates:
         return len(self.templates)
 
     def match(self, text: str) -> TemplateMatch:
-        """Tell whether a text fits a template, and which part does not.
-
-        Args:
-            text: The text, as a Message would hold it.
-
-        Returns:
-            A value that is true where the text fits at least one template.
-        """
+        """Return whether a text fits at least one template, and which part does not."""
         if not self.templates:
             return TemplateMatch(
                 fits=False, problem=f"no template is registered for the brandname {self.brandname}"
@@ -139,7 +130,7 @@ class Templates:
 
 @attrs.frozen
 class _Misfit:
-    """Where a text leaves a template, and how many characters of the template's text it has."""
+    """Where a text leaves a template, and how many characters matched before."""
 
     matched: int
     part: str
@@ -147,9 +138,9 @@ class _Misfit:
 
 
 def _misfit(template: str, text: str) -> _Misfit | None:
-    """Return how a text does not fit a template, or None where it fits.
+    """Return how a text does not fit a template, or None if it fits.
 
-    Follows all places that the text can be at, part by part, so no template takes long.
+    It follows all possible positions in the text at once, so no template takes long.
     """
     places, matched, variable, least = {0}, 0, "", 0
     for part, longest in _parts(normalize_text(template)):
@@ -203,5 +194,5 @@ def _shown(part: str) -> str:
 
 def _network_name(network: int | None) -> str:
     if network is None:
-        return "an operator that is not told"
+        return "an unknown operator"
     return NETWORKS.get(network, f"operator {network}")

@@ -1,4 +1,4 @@
-"""What a text costs on the air: its alphabet (GSM-7 or UCS-2), its length, its parts."""
+"""Measures texts as SMS: alphabet (GSM-7 or UCS-2), length and number of parts."""
 
 import enum
 import re
@@ -34,12 +34,12 @@ class Alphabet(enum.Enum):
 
 @attrs.frozen
 class TextSize:
-    """How a text goes on the air.
+    """The size of a text as SMS.
 
     Attributes:
         alphabet: The alphabet it needs.
         units: Its length in septets (GSM-7) or 16-bit units (UCS-2).
-        parts: How many message parts the operator counts and charges.
+        parts: The number of message parts that the operator counts and charges.
     """
 
     alphabet: Alphabet
@@ -53,10 +53,7 @@ def normalize_text(text: str) -> str:
 
 
 def needs_unicode(text: str) -> bool:
-    """Return True if a text in NFC holds a character that only UCS-2 carries.
-
-    Most Vietnamese letters with diacritics are such characters.
-    """
+    """Return True if a text in NFC needs UCS-2, as most Vietnamese letters with diacritics do."""
     return _FOREIGN.search(text) is not None
 
 

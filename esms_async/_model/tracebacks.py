@@ -1,4 +1,4 @@
-"""Shows where an error comes from, without a value that it may have met there."""
+"""Formats tracebacks without values that may be secret."""
 
 import traceback
 from collections.abc import Iterator
@@ -7,14 +7,10 @@ from esms_async._model.errors import EsmsError
 
 
 def traceback_without_values(error: BaseException) -> str:
-    """Return the traceback of an error and of its causes, without the words of foreign ones.
+    """Return the traceback of an error and its causes, the first cause first.
 
-    Args:
-        error: The error. What this package says of itself is free of secrets; what another
-            library says may quote the text that it failed on.
-
-    Returns:
-        Lines for a person, the first cause first.
+    The messages of this package's errors are free of secrets. Those of other errors may quote a
+    text, so they are left out.
     """
     lines = ["Traceback, without the values:\n"]
     for one in reversed([*_chain(error)]):

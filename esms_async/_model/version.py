@@ -1,3 +1,3 @@
-"""The version of this package, in its one place."""
+"""Holds the version of this package."""
 
 __version__ = "0.1.0"

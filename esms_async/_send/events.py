@@ -1,7 +1,7 @@
-"""Tells the log and the hooks of a client what happens to its sends.
+"""Reports the sends of a client to the log and to its hooks.
 
-The records hold no content, no keys, and phone numbers masked. Their levels are those that a
-service in production wants:
+The records hold no content and no keys, and phone numbers are masked. The levels suit a service
+in production:
 
 | logger | DEBUG | INFO | WARNING | ERROR |
 |---|---|---|---|---|
@@ -31,57 +31,47 @@ from esms_async._model.routes import Route
 _logger = logging.getLogger("esms_async")
 attempts_logger = logging.getLogger("esms_async.attempts")
 outcomes_logger = logging.getLogger("esms_async.outcomes")
-# Their callers are told of failures anyway: a program that has set up no logging does not get them
-# on its standard error, too.
+# Callers get each failure as an exception, so a program without logging need not see it on its
+# standard error too.
 outcomes_logger.addHandler(logging.NullHandler())
 _METHODS = ("on_start", "on_attempt", "on_outcome")
-# An attempt that ended so is tried again, if there is time.
+# After such an attempt the send tries again, if there is time.
 _OPEN = frozenset({Evidence.MAY_HAVE_ARRIVED, Evidence.NOTHING_LEFT})
 
 
 class Hook:
-    """Receives events for every send of the clients that it is given to.
+    """Receives events for every send of a client.
 
-    Derive from it and write the methods you want; these do nothing. They are plain functions,
+    Derive from it and override the methods you want; these do nothing. They are plain functions,
     called inside the task that sends, in the order start, attempts, outcome, so they must not
-    block; of one message each is called for one send at a time. What a method raises is logged
-    and harms no send. A task that joins a send which is under way is no send of its own.
+    block. Only one send of a message is under way at a time; a task that joins it makes no events.
+    An exception from a method is logged and harms no send.
 
-    The values hold the phone number, the content and the RequestId: what of them goes elsewhere is
-    for the hook to decide. `Attempt.error` is safe to show, and so is the repr of a Message.
+    The values hold the phone number, the content and the RequestId, so take care where you pass
+    them on. `Attempt.error` and the repr of a Message are safe to show.
     """
 
     def on_start(self, *, message: Message) -> None:
-        """Note that a send begins.
-
-        Args:
-            message: The message.
-        """
+        """Receive the start of a send."""
 
     def on_attempt(self, *, message: Message, number: int, attempt: Attempt) -> None:
-        """Note that an attempt has ended.
-
-        Args:
-            message: The message.
-            number: The number of the attempt within this send, from 1.
-            attempt: When it began, how long it took and what it got.
-        """
+        """Receive the end of an attempt; `number` counts the attempts of this send from 1."""
 
     def on_outcome(
         self, *, outcome: Outcome, attempts: tuple[Attempt, ...], duration: float
     ) -> None:
-        """Note that a send has ended.
+        """Receive the end of a send.
 
         Args:
-            outcome: What became of the message. Of a send that was cancelled it is what is true
-                of it: NotSent, OutcomeUnknown, or the result that had come.
-            attempts: Every attempt of this send; none where the ledger knew the outcome.
-            duration: Seconds from the start, with all that was waited for.
+            outcome: The outcome. After a cancellation: NotSent, OutcomeUnknown, or the result if
+                it had come.
+            attempts: Every attempt of this send; empty if the ledger knew the outcome.
+            duration: Seconds from the start, including all waits.
         """
 
 
 class Events:
-    """Passes the events of one client's sends to the log, and to its hooks in their order.
+    """Passes the events of one client's sends to the log and, in order, to its hooks.
 
     Raises:
         ConfigurationError: One of them is not a Hook.
@@ -91,12 +81,12 @@ class Events:
         self.hooks = tuple(map(_checked, hooks))
 
     def started(self, message: Message) -> None:
-        """Tell that a send begins."""
+        """Report the start of a send."""
         for hook in self.hooks:
             _guarded(hook.on_start, message=message)
 
     def attempted(self, message: Message, number: int, attempt: Attempt, route: Route) -> None:
-        """Tell that an attempt has ended, of a message that travels by a route."""
+        """Report the end of an attempt."""
         level = logging.INFO if attempt.evidence in _OPEN else logging.DEBUG
         if attempts_logger.isEnabledFor(level):
             _guarded(
@@ -113,7 +103,7 @@ class Events:
     def ended(
         self, outcome: Outcome, attempts: tuple[Attempt, ...], duration: float, route: Route
     ) -> None:
-        """Tell that a send has ended, of a message that travels by a route."""
+        """Report the end of a send."""
         level = _level_of(outcome, attempts)
         if outcomes_logger.isEnabledFor(level):
             _guarded(
@@ -140,14 +130,14 @@ def _checked(hook: object) -> Hook:
     return hook
 
 
-def _guarded(tell: Callable[..., None], **what: object) -> None:
-    """Tell something; an error of who is told must not change what the caller gets."""
+def _guarded(report: Callable[..., None], **event: object) -> None:
+    """Report an event; an error of the receiver must not change what the sender's caller gets."""
     try:
-        tell(**what)
+        report(**event)
     except Exception as error:  # noqa: BLE001  # whatever it is, the send goes on
-        # Its words are not shown, for they may quote what it was told.
+        # Its words are not shown, because they may quote the event.
         where = traceback.extract_tb(error.__traceback__)[-1]
-        name = getattr(tell, "__qualname__", type(tell).__qualname__)
+        name = getattr(report, "__qualname__", type(report).__qualname__)
         _logger.warning(
             "%s failed: %s at %s:%s", name, type(error).__name__, where.filename, where.lineno
         )

@@ -1,13 +1,12 @@
-"""Remembers the recent results of one client, and tells how old a moment is.
+"""Remembers the recent results of one client, and measures the age of a moment.
 
 A second `send` of a Message gets what the first one got: its receipt, or the rejection of the
-message itself. A message in doubt is resumed. What may follow is decided by the table that the
-ledgers use.
+message itself. A message in doubt is resumed. The table that the ledgers use decides which.
 
-Each clock alone is wrong somewhere. The wall clock can be set back. `time.monotonic` stands still
-on Linux while the machine sleeps. So the age of a moment is the larger one of two: by the wall
-clock, and by `CLOCK_BOOTTIME`, which counts suspend. A virtual machine that was paused or
-restored stops both clocks until its wall clock is set again.
+No single clock is right everywhere. The wall clock can be set back, and on Linux `time.monotonic`
+stops while the machine sleeps. So the age of a moment is the larger of two: by the wall clock, and
+by `CLOCK_BOOTTIME`, which counts suspend. A virtual machine that was paused or restored stops both
+until its wall clock is set again.
 """
 
 import math
@@ -28,7 +27,7 @@ from esms_async.ledger.transitions import (
 )
 
 SETTLED_KEPT: Final = 5_000
-"""How many settled results are remembered at least, the latest ones."""
+"""At least this many settled results are remembered, the latest ones."""
 
 _BOOT_CLOCK: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
@@ -52,8 +51,8 @@ def moment_at(wall: float) -> Moment:
 def age(since: Moment, present: Moment) -> float:
     """Return the age of a moment in seconds, by the clock that says more.
 
-    A moment from more than an hour ahead is infinitely old: the wall clock has jumped, and nobody
-    can tell by how much.
+    A moment more than an hour in the future is infinitely old: the wall clock has jumped by an
+    unknown amount.
     """
     by_wall, by_boot = present[0] - since[0], present[1] - since[1]
     if by_wall < -CLOCK_TOLERANCE:
@@ -62,10 +61,10 @@ def age(since: Moment, present: Moment) -> float:
 
 
 class Remembered(NamedTuple):
-    """What is remembered of a message: how it ended, since when, and the default route then.
+    """The result of a message, a moment, and the default route of that send.
 
     The moment is the first at which an attempt may have arrived, if the message is in doubt, and
-    otherwise the beginning of the send.
+    otherwise the start of the send.
     """
 
     message: Message
@@ -83,10 +82,10 @@ class Memory:
     """The recent results of one client.
 
     Settled results are bounded in number. A result in doubt stays until it is older than the
-    window, however many others come: forgotten, it could be read wrongly.
+    window, however many others come: without it, code 124 would be read wrongly.
 
     Attributes:
-        rows: What is remembered, by RequestId, the latest last.
+        rows: The results by RequestId, the latest last.
     """
 
     def __init__(self) -> None:
@@ -94,7 +93,7 @@ class Memory:
         self._sweep_at = 2 * SETTLED_KEPT
 
     def remember(self, message: Message, result: Result, since: Moment, route: Route) -> None:
-        """Remember how a send ended, since when, and the default route that it was sent with."""
+        """Remember the result of a send."""
         rows, key = self.rows, message.request_id
         rows.pop(key, None)
         rows[key] = Remembered(message, result, since, route)
@@ -102,7 +101,7 @@ class Memory:
             self._sweep()
 
     def _sweep(self) -> None:
-        """Forget the oldest settled results, and the doubts that the gateway has forgotten, too."""
+        """Drop the oldest settled results, and results in doubt past the window."""
         present = now()
         doubts: dict[str, Remembered] = {}
         settled: dict[str, Remembered] = {}
@@ -112,12 +111,12 @@ class Memory:
             elif age(row.since, present) <= WINDOW:
                 doubts[key] = row
         self.rows = doubts | dict([*settled.items()][-SETTLED_KEPT:])
-        # Twice as many before the next time, so that the doubts are not looked through too often.
+        # The next sweep comes at twice the number, so results in doubt are not scanned too often.
         self._sweep_at = max(2 * SETTLED_KEPT, 2 * len(self.rows))
 
 
 def knowledge(result: Result) -> Knowledge:
-    """Return what a result says of its message, in the words of the claim table."""
+    """Return the status and reason of a result, as the claim table has them."""
     match result:
         case Receipt():
             return Status.ACCEPTED, None

@@ -108,7 +108,7 @@ def evidence_of_code(code: str) -> Evidence:
 
 
 def settles(code: str | None) -> bool:
-    """Tell whether a rejection with this code would meet every attempt of its message."""
+    """Return True if a rejection with this code would meet every attempt of its message."""
     return code in SETTLING_CODES
 
 
@@ -118,12 +118,12 @@ def judge(history: History, evidence: Evidence) -> Verdict:
 
 
 def judge_answer(answer: Answer) -> tuple[Evidence, str | None]:
-    """Return what an answer proves, and what is wrong with it where it holds no code to go by.
+    """Return what an answer proves, and what is wrong with it if its code does not decide.
 
     A code is read in 2xx, and in 4xx except 408, 425 and 429. Code 100 in a 4xx contradicts
     itself. Every other status, an `{"error": …}` object and an unreadable body leave open
-    whether the message was taken. A 4xx without a code is a refusal by whatever stands in front
-    of the gateway.
+    whether the gateway accepted the message. A 4xx without a code is a refusal by a service in
+    front of the gateway.
     """
     status, code = answer.status, answer.code
     is_refused = is_refusal(status)

@@ -1,4 +1,4 @@
-"""Queries the gateway: one query until it is answered or given up, and a list page by page."""
+"""Runs queries: repeats one until the gateway answers, and reads a list page by page."""
 
 import asyncio
 import time
@@ -8,22 +8,22 @@ from typing import Final, TypeVar
 
 from esms_async._http.transport import TransportFailure
 from esms_async._model.codes import RouteKind
-from esms_async._model.errors import QueryUnanswered
+from esms_async._model.errors import QueryError, QueryUnanswered
 from esms_async._model.results import SentMessage
 from esms_async._send.retry import Retries, RetryPolicy
 from esms_async._send.send import Sender
-from esms_async._wire.queries import Question, ask_sent, decode
+from esms_async._wire.queries import GatewayQuery, decode, sent_query
 
 T = TypeVar("T")
 
 LONGEST_PERIOD: Final = timedelta(days=3)
-"""What one query of the list took at most until 2024 ("Get the message status")."""
+"""The longest period that one query of the list took until 2024 ("Get the message status")."""
 
 
-async def query(sender: Sender, retry: RetryPolicy, question: Question[T]) -> T | None:
+async def run_query(sender: Sender, retry: RetryPolicy, query: GatewayQuery[T]) -> T | None:
     """Query the gateway until it answers, or the policy gives up.
 
-    The limiter and the retry budget are for sends alone.
+    The limiter and the retry budget apply to sends only.
 
     Returns:
         The answer; None where the gateway does not know, or not yet.
@@ -37,9 +37,9 @@ async def query(sender: Sender, retry: RetryPolicy, question: Question[T]) -> T 
     while True:
         limit = min(retry.attempt_timeout, give_up_at - time.monotonic())
         try:
-            reply = await sender.transport.query(question, sender.credentials, time_limit=limit)
+            reply = await sender.transport.query(query, sender.credentials, time_limit=limit)
             return decode(
-                question,
+                query,
                 reply.status,
                 reply.body,
                 sender.credentials,
@@ -47,8 +47,12 @@ async def query(sender: Sender, retry: RetryPolicy, question: Question[T]) -> T 
                 retry_after=reply.retry_after,
             )
         except TransportFailure as error:
-            failure = QueryUnanswered(question.operation, error.problem)
-        except QueryUnanswered as error:
+            failure = QueryUnanswered(query.operation, error.problem)
+        except QueryError as error:
+            # Error trackers record the locals of every frame, and here they hold the answer.
+            error.with_traceback(None).__context__ = None
+            if not isinstance(error, QueryUnanswered):
+                raise
             failure = error
         pause = await retries.pause_after(
             failure, asked=failure.retry_after or 0.0, give_up_at=give_up_at
@@ -59,10 +63,10 @@ async def query(sender: Sender, retry: RetryPolicy, question: Question[T]) -> T 
         retries.next_attempt()
 
 
-async def answered(sender: Sender, retry: RetryPolicy, question: Question[T]) -> T:
-    """Query where "not known" is not an answer."""
-    answer = await query(sender, retry, question)
-    assert answer is not None  # noqa: S101  # only a question that may be unknown is answered so
+async def answered(sender: Sender, retry: RetryPolicy, query: GatewayQuery[T]) -> T:
+    """Run a query for which "not known" is not an answer."""
+    answer = await run_query(sender, retry, query)
+    assert answer is not None  # noqa: S101  # only a query that may be unknown gets None
     return answer
 
 
@@ -71,17 +75,17 @@ async def list_sent(
 ) -> AsyncGenerator[SentMessage]:
     """List what was sent in a period by one kind of route, page by page.
 
-    What is sent meanwhile may move lines to another page. No line is given twice, and a page
-    that brings nothing new is the last, whatever the gateway's count says: it may be of one page.
+    New sends may move lines to another page, so no line is yielded twice, and the first page
+    without a new line is the last. The gateway's count can't be used: it may count one page.
 
     Raises:
-        QueryError: A page could not be had.
+        QueryError: A page could not be read.
     """
     given: set[object] = set()
     for begin, end in _short_periods(since, until):
         is_new, page = True, 1
         while is_new:
-            found = await answered(sender, retry, ask_sent(begin, end, page, kind))
+            found = await answered(sender, retry, sent_query(begin, end, page, kind))
             fresh = {key: message for message in found if (key := _key(message)) not in given}
             for message in fresh.values():
                 yield message
@@ -90,7 +94,7 @@ async def list_sent(
 
 
 def _short_periods(since: datetime, until: datetime) -> Iterator[tuple[datetime, datetime]]:
-    """Split a period into some that the list takes; they meet, and may share a second."""
+    """Split a period into periods that the list takes; neighbours may share a second."""
     while until - since > LONGEST_PERIOD:
         yield since, since + LONGEST_PERIOD
         since += LONGEST_PERIOD
@@ -98,5 +102,5 @@ def _short_periods(since: datetime, until: datetime) -> Iterator[tuple[datetime,
 
 
 def _key(message: SentMessage) -> object:
-    """Return what tells a line from others; one SMSID may cover several phones."""
+    """Return what identifies a line; one SMSID may cover several phones."""
     return message if message.sms_id is None else (message.sms_id, message.phone)

@@ -1,9 +1,8 @@
 """Settles sends whose outcome is unknown, from the gateway's list of sent messages.
 
-The list has no RequestIds. A line is taken for a send only if its campaign id is the send's
-RequestId and its phone and time fit, all three. Nothing else proves it: a phone and a time fit
-every message to that phone in those minutes, by this program or another, and a masked phone fits
-many phones.
+The list has no RequestIds. A line belongs to a send only if its campaign id is the send's RequestId
+and its phone and time fit, all three. Phone and time alone prove nothing: they fit every message
+to that phone in those minutes, from any program, and a masked phone fits many phones.
 
 | messages with its campaign id, phone and time | the list says      | finding     |
 |-----------------------------------------------|--------------------|-------------|
@@ -15,7 +14,7 @@ many phones.
 
 Only `FOUND` settles a send. Absence settles nothing: the list lags by a time that nobody
 documents, the ledger's clock and the gateway's differ, a request may still be on its way, and a
-send without a campaign id looks as if it were absent.
+send without a campaign id always looks absent.
 """
 
 import enum
@@ -46,7 +45,7 @@ _GATEWAY_REMEMBERS: Final = timedelta(hours=24)
 # Delivery reports and the list belong to no claim.
 _NO_CLAIM: Final = 0
 
-# A refused message may be listed too, and one that is composed or awaits approval may still be.
+# The list also shows refused messages, and those that await approval may still be refused.
 _TAKEN: Final = frozenset({SendStatus.WAITING, SendStatus.FINISHED, SendStatus.SENT})
 
 
@@ -58,7 +57,7 @@ class Finding(enum.StrEnum):
     UNDECIDED = "undecided"
     """It is listed, but the gateway has not taken it yet, or refuses it."""
     AMBIGUOUS = "ambiguous"
-    """Several messages could be it."""
+    """Several messages match."""
     SIMILAR = "similar"
     """Messages to the same phone at that time, none with its RequestId as campaign id."""
     ABSENT = "absent"
@@ -82,16 +81,15 @@ _MISSING: Final[Mapping[Finding | None, str]] = MappingProxyType(
 
 @attrs.frozen
 class Reconciled:
-    """What is known of one send after looking into the gateway's list.
+    """The result of looking for one send in the gateway's list.
 
     Attributes:
         request_id: Its RequestId.
-        finding: What the list shows; None if it was not asked, because the ledger knows the
+        finding: What the list shows; None if it was not read, because the ledger knows the
             outcome or has no such send.
-        entry: What the ledger holds of it now, or None.
-        lines: The lines of the list behind the finding. If it is not `FOUND`, a person may want
-            to look at them.
-        missing: What is missing to tell the outcome, in one sentence; None if it is known.
+        entry: The ledger's entry now, or None.
+        lines: The lines behind the finding, for a person to look at if it is not `FOUND`.
+        missing: Why the outcome is still unknown, in one sentence; None if it is known.
     """
 
     request_id: str
@@ -108,11 +106,11 @@ class Reconciled:
 
 @attrs.frozen
 class Reconciliation:
-    """What is known of many sends after looking into the gateway's list.
+    """The result of looking for many sends in the gateway's list.
 
     Attributes:
-        settled: Those whose outcome is known.
-        unknown: Those whose outcome is not. Each may have been accepted.
+        settled: The sends whose outcome is known.
+        unknown: The others. Each may have been accepted.
     """
 
     settled: tuple[Reconciled, ...]
@@ -135,8 +133,8 @@ async def reconcile(
     Args:
         ledger: The ledger, open.
         list_sent: Lists what the account has sent.
-        sends: The sends to look for, as Messages or by their RequestIds; None for all unsettled
-            ones of the ledger. An accepted send without an SMSID gets it from the list.
+        sends: Messages or RequestIds; None for all unsettled sends of the ledger. An accepted
+            send without an SMSID gets it from the list.
 
     Raises:
         ConfigurationError: `sends` is a single str or Message, or holds something else.
@@ -192,7 +190,7 @@ async def _entries(
 
 
 def _can_learn(entry: Entry) -> bool:
-    """Tell whether the list can add to what the ledger holds of a send."""
+    """Return True if the list can add to the ledger's entry."""
     return entry.status is Status.UNKNOWN or (
         entry.status is Status.ACCEPTED and entry.sms_id is None
     )
@@ -236,7 +234,7 @@ def find_send(entry: Entry, lines: Iterable[SentMessage]) -> Match:
     """Find a send among lines of the list; lines of other phones and times are ignored."""
     since, until = period(entry)
     of_phone = [line for line in lines if line.phone and _same_phone(entry, line.phone)]
-    # A line may be later than the send by any time: that of its SendDate.
+    # A line may be much later than the send: it has the time of its SendDate.
     own = tuple(
         line
         for line in of_phone
@@ -255,10 +253,9 @@ def find_send(entry: Entry, lines: Iterable[SentMessage]) -> Match:
 
 
 def period(entry: Entry) -> tuple[datetime, datetime]:
-    """Return the beginning and the end (UTC) of when a send may have reached the gateway.
+    """Return the period (UTC) in which a send may have reached the gateway.
 
-    An entry in doubt by code 124 alone may have been sent before this ledger knew of it, by as
-    much as the gateway remembers.
+    An entry in doubt by code 124 alone may have been sent up to 24 hours before the ledger knew it.
     """
     since = datetime.fromtimestamp(entry.in_doubt_since, UTC) - TOLERANCE
     if entry.reason is Reason.DUPLICATE:
@@ -293,7 +290,7 @@ def masked(phone: str | None) -> str | None:
 
 
 def _same_phone(entry: Entry, phone: str) -> bool:
-    """Tell whether an entry can be of a phone; it may hold it masked."""
+    """Return True if an entry, which may hold its phone masked, can be for this phone."""
     if "*" in entry.phone:
         return masked(phone) == entry.phone
     try:

@@ -1,10 +1,9 @@
-"""Decides when to try again and how long to wait before: the retry policy, over tenacity.
+"""Decides when to try again, and after what pause: the retry policy, over tenacity.
 
-`RetryBudget` is what all sends of a client share: how many retries they may make together. A
-gateway that is down fails every send, and each send by itself would try again. A retry takes one
-from the budget, an accepted send gives back, and while it is empty nothing is tried again. First
-attempts never ask. It is the token bucket of the AWS SDKs' standard retry mode (SDKs and Tools
-Reference Guide, "Retry behavior"): no clock fills it, only proof that the gateway takes messages.
+`RetryBudget` limits the retries of all sends of a client together, because a gateway that is down
+fails every send. A retry takes one from the budget, an accepted send gives back, and an empty
+budget allows no retry. First attempts are free. It is the token bucket of the AWS SDKs' standard
+retry mode (SDKs and Tools Reference Guide, "Retry behavior"): only accepted messages fill it.
 """
 
 import math
@@ -30,10 +29,10 @@ Retry = Callable[[RetryCallState], bool | Awaitable[bool]]
 """A tenacity retry object, or a function like one."""
 
 
-# Measured with the other defaults. 10 000 messages to a gateway that always answers 503: 11 000
+# Measured with the other defaults. 10 000 messages to a gateway that always answers 503 make 11 000
 # requests, and 50 000 without a budget. An outage of one second takes 240 retries at concurrency
-# 64, 390 at 100 and 750 at 200, so none is refused there. Nor is one in 6 000 messages through
-# the storm of the benchmarks, where a third of the requests fail: all but 210 are paid back.
+# 64, 390 at 100 and 750 at 200, and 6 000 messages through the storm of the benchmarks, where a
+# third of the requests fail, end 210 retries short: the budget refuses none of these.
 _DEFAULT_BUDGET: Final = 1000
 
 # A state must belong to some retrying; nothing of a send is kept in it.
@@ -73,27 +72,26 @@ def _check_callable(_: object, attribute: "attrs.Attribute[T]", value: T) -> Non
 class RetryPolicy:
     """Says how often, how long and how fast a send is tried again.
 
-    Only what leaves the outcome open is tried again: failures where nothing left this
-    machine, and those that may have arrived. A coded rejection never is. The pause before
-    attempt n is drawn evenly from 0 to `backoff_initial * 2 ** (n - 2)` seconds, at most
-    `backoff_max`, and is at least what the gateway's Retry-After asks for; where it would end at
-    or after the deadline, the send gives up at once.
+    A send is tried again only if its outcome is open: nothing left this machine, or the request
+    may have arrived. A rejection with a code never is. The pause before attempt n is drawn evenly
+    from 0 to `backoff_initial * 2 ** (n - 2)` seconds, at most `backoff_max`, and is at least the
+    gateway's Retry-After. If it would end at or after the deadline, the send gives up at once.
 
     Args:
-        attempts: How many requests are made at most, the first one included.
+        attempts: The most requests, the first one included.
         deadline: Seconds for the whole send, at most 23 hours: waiting for the limiter and for a
             connection, every attempt and every pause.
-        attempt_timeout: Seconds for one attempt, from asking for a connection to the last byte
+        attempt_timeout: Seconds for one attempt, from waiting for a connection to the last byte
             of the answer.
-        backoff_initial: Seconds, the widest first pause.
-        backoff_max: Seconds, the widest pause of all.
-        budget: How many retries all sends of a client may make that accepted sends have not paid
-            back. While it is used up no send is tried again, so a gateway that is down gets
-            little more than the first attempts. A second without a gateway takes four times the
-            concurrency. None is no bound.
-        stop: A tenacity stop object in place of `attempts`; the deadline holds all the same.
-        wait: A tenacity wait object in place of the back-off; Retry-After holds all the same.
-        retry: A tenacity retry object that is asked too. It can forbid a retry, never cause one.
+        backoff_initial: The longest first pause, in seconds.
+        backoff_max: The longest pause of all, in seconds.
+        budget: How many retries the sends of a client may be ahead of what accepted sends pay
+            back; with none left, no send is tried again. So a gateway that is down gets little
+            more than the first attempts. An outage of a second takes about four times the
+            concurrency. None sets no limit.
+        stop: A tenacity stop object instead of `attempts`; the deadline still holds.
+        wait: A tenacity wait object instead of the backoff; Retry-After still holds.
+        retry: A tenacity retry object as well. It can forbid a retry, never cause one.
 
     Raises:
         ConfigurationError: A value cannot work; the error names it.
@@ -111,14 +109,10 @@ class RetryPolicy:
 
 
 class Retries:
-    """The retries of one send or query: asks the policy's objects as tenacity itself asks them.
+    """The retries of one send or query: calls the policy's objects as tenacity does.
 
-    The first attempt is shown to them as any other: the count of attempts and the time since the
-    start are those of the whole send.
-
-    Args:
-        policy: When to try again.
-        started: When the first attempt began, on `time.monotonic()`.
+    They see the count of attempts and the time of the whole send, which began at `started` on
+    `time.monotonic()`.
     """
 
     __slots__ = ("_policy", "_started", "_state", "_stop", "_wait")
@@ -142,12 +136,10 @@ class Retries:
     async def pause_after(
         self, failure: Exception, *, asked: float, give_up_at: float
     ) -> float | None:
-        """Return how many seconds to wait before the next attempt, or None to give up.
+        """Return the seconds to wait before the next attempt, or None to give up.
 
-        Args:
-            failure: The error that the send would end with.
-            asked: Seconds that the gateway asks to wait at least.
-            give_up_at: From when on no attempt may start, on `time.monotonic()`.
+        The gateway asks for at least `asked` seconds. No attempt may start at `give_up_at`
+        (`time.monotonic()`) or later.
         """
         state = self._state
         state.set_exception((type(failure), failure, failure.__traceback__))
@@ -156,7 +148,7 @@ class Retries:
         state.upcoming_sleep = max(await _settled(self._wait(state)), asked)
         state.idle_for += state.upcoming_sleep
         now = state.outcome_timestamp or self._started
-        # Asked like this, a pause that is no number ends the send too.
+        # Written like this, a pause that is not a number ends the send too.
         if not now + state.upcoming_sleep < give_up_at or await _settled(self._stop(state)):
             return None
         return state.upcoming_sleep
@@ -167,7 +159,7 @@ class Retries:
 
 
 async def _settled(value: T | Awaitable[T]) -> T:
-    """Return what a tenacity object answered, waiting for it where the object is async."""
+    """Return the result of a tenacity object, which may be async."""
     if isinstance(value, Awaitable):
         return await cast("Awaitable[T]", value)
     return value
@@ -177,9 +169,9 @@ _A_RETRY: Final = 2
 _A_FIRST_ATTEMPT: Final = 1
 """What an accepted first attempt gives back: half a retry.
 
-AWS gives back a fifth. At a half, as many retries come back as go while two in five requests
-fail, so an unreliable line alone empties no budget; and where more fail, all the attempts
-together stay below 1.75 times the messages.
+AWS gives back a fifth. With a half, the budget breaks even while two in five requests fail, so an
+unreliable line alone does not empty it; if more fail, all attempts together stay below 1.75 times
+the messages.
 """
 
 
@@ -187,7 +179,7 @@ class RetryBudget:
     """The retries that are left to all sends of one client.
 
     Args:
-        retries: How many there are when nothing was retried yet, and at most; None for no bound.
+        retries: How many there are at the start, and at most; None sets no limit.
 
     Attributes:
         spent: What was taken and not given back yet; a retry counts two.

@@ -3,10 +3,9 @@
 `Sender` belongs to one client and holds what its sends share. `_Send` is one Message on its way
 to an outcome; its `run` is the whole story from the claim to the settlement.
 
-A send runs inside the task of its first caller, because a task of its own would cost 5 % of a
-send. It does not belong to that caller: `run` can be called again after a cancellation and goes
-on from where it was. So where others wait for the same message, the cancelled caller leaves, and
-a new task goes on.
+A send runs inside the task of its first caller, because a separate task would cost 5 % of a send.
+It does not belong to that caller: after a cancellation `run` can be called again and continues
+where it was. So if others wait for the same message, a new task continues for a cancelled caller.
 """
 
 import asyncio
@@ -69,6 +68,7 @@ from esms_async._wire.send import (
 from esms_async.ledger.base import Ledger, LedgerAcceptances
 from esms_async.ledger.binding import bind
 from esms_async.ledger.transitions import (
+    CLAIMS,
     ONE_MORE_ATTEMPT,
     WINDOW,
     Claim,
@@ -84,24 +84,18 @@ from esms_async.ledger.transitions import (
 _logger = logging.getLogger("esms_async")
 
 Limiter = AbstractAsyncContextManager[object]
-"""Holds back an attempt until it may be made: aiolimiter's AsyncLimiter, a semaphore."""
+"""An async context manager around each attempt: aiolimiter's AsyncLimiter, a semaphore."""
 
 _NEVER: Final[Moment] = (0.0, 0.0)
 _FIRST_PAUSE: Final = 0.1
 _LONGEST_PAUSE: Final = 5.0
-# A cancelled caller waits this many seconds at most for the ledger to say what is true.
+# A cancelled caller waits at most this many seconds for the ledger's answer.
 _LEDGER_PATIENCE: Final = 1.0
 
 
 @attrs.frozen
 class ViewOptions:
-    """What one view of a client sends with.
-
-    Attributes:
-        retry: When to try again.
-        limiter: Holds back each attempt.
-        encode: Writes the body of a send, and knows the default route.
-    """
+    """The options of one view of a client; `encode` also knows the default route."""
 
     retry: RetryPolicy
     limiter: Limiter | None
@@ -109,7 +103,7 @@ class ViewOptions:
 
 
 class Sender:
-    """Sends the messages of one client, and shares what they have in common."""
+    """Sends the messages of one client, and holds what these sends share."""
 
     def __init__(  # noqa: PLR0917  # made in one place
         self,
@@ -136,14 +130,8 @@ class Sender:
     async def send(self, message: Message, options: ViewOptions, *, resume: bool) -> Receipt:
         """Send a message, or share the result of an earlier or concurrent send of it.
 
-        Args:
-            message: The message.
-            options: What to send it with.
-            resume: True where the caller knows of an attempt that may have arrived.
-
-        Raises:
-            EsmsError: As `EsmsClient.send` says.
-            UsageError: The client is open on another event loop.
+        `resume` is true if the caller knows of an attempt that may have arrived. Raises the errors
+        of `EsmsClient.send`, and UsageError if the client is open on another event loop.
         """
         if not isinstance(cast("object", message), Message):
             raise InvalidMessage("message", f"is a {type(message).__name__}, not a Message")
@@ -159,7 +147,7 @@ class Sender:
             if known is not None:
                 return known
         if self.closed:
-            raise send.open_outcome("the client is closed")
+            raise send.closed_outcome()
         self._under_way[key] = send
         try:
             receipt = await send.run()
@@ -184,7 +172,7 @@ class Sender:
         return NotSent(message, (), "not sent: cancelled before the send began")
 
     async def aclose(self) -> None:
-        """Take no more sends, and bring what is in flight to its outcome."""
+        """Refuse new sends, and bring those in flight to their outcomes."""
         self.closed = True
         if self._under_way:
             await self._idle.wait()
@@ -194,7 +182,7 @@ class Sender:
         if not isinstance(error, asyncio.CancelledError):
             self._finish(send, _truth(send, error))
         elif send.waiting:
-            # Others wait for the result, so a task of its own goes on with the send.
+            # Others wait for the result, so a new task continues the send.
             task = send.task = asyncio.get_running_loop().create_task(self._run_on(send))
             self._continued.add(task)
             task.add_done_callback(self._continued.discard)
@@ -217,7 +205,7 @@ class Sender:
             result: Receipt | EsmsError = await send.run()
         except asyncio.CancelledError:
             result = await send.abandon()
-        except Exception as error:  # noqa: BLE001  # a hook of the caller's; those who wait get the truth
+        except Exception as error:  # noqa: BLE001  # a hook of the caller's; the waiters get the truth
             result = _truth(send, error)
         self._finish(send, result)
 
@@ -227,7 +215,7 @@ class Sender:
             kept: Receipt | EsmsError = result
             is_notable = result.deduplicated or len(result.attempts) > 1
         else:
-            # A copy of an error has no traceback, whose frames would be kept alive.
+            # A copy of the error has no traceback, which would keep frames alive.
             kept, is_notable = copy.copy(result), True
         if send.is_observed or is_notable:
             send.report(result)
@@ -245,16 +233,16 @@ class _Send:
 
     Attributes:
         message: The message.
-        default_route: How the message travels if it names no route itself.
+        default_route: The route of a message that names none.
         attempts: The attempts of this call, in order.
         began: When the send began.
         since: The first moment at which a known attempt may have arrived, or None while the
             history is clean.
-        waiting: How many other callers wait for the result.
-        done: The result for them, once anybody waits.
-        task: The task that goes on with the send after its first caller has left.
-        is_observed: True where somebody listens to sends without trouble, too.
-        is_memorable: False where the ledger failed, so nothing was learned.
+        waiting: The number of other callers that wait for the result.
+        done: The result for them, once one waits.
+        task: The task that continues the send after its first caller was cancelled.
+        is_observed: True if a log or hook wants sends without trouble, too.
+        is_memorable: False if the ledger failed, so nothing was learned.
     """
 
     # Defaults live in the class: most of them never change, and a send is made for each message.
@@ -270,11 +258,11 @@ class _Send:
     _deadline = _give_up_at = 0.0
     _body = b""
     _operation = SEND_OPERATION
-    _accepted: Receipt | None = None
     _claimed: Entry | None = None
     _failure: SendError | None = None
     _invalid: InvalidMessage | None = None
     _is_fresh = False
+    _known: Receipt | EsmsError | None = None
     _request: SendRequest | None = None
     _result: Receipt | SendError | None = None
     _retries: Retries | None = None
@@ -287,18 +275,15 @@ class _Send:
         self._options = options
 
     def begin_with(self, remembered: Remembered | None, *, resume: bool) -> Receipt | None:
-        """Take what the client remembers of the message into account.
-
-        Returns:
-            The receipt, where the message was accepted.
+        """Begin with the remembered result of the message, and return the receipt if it has one.
 
         Raises:
-            SendError: The message is not to be sent: it was rejected, is in doubt by 124 alone,
-                or has another phone, content or route than the one remembered.
+            SendError: The message must not be sent: it was rejected, is in doubt by 124 alone, or
+                differs from the remembered one in phone, content or route.
         """
         message, has_ledger = self.message, self._sender.ledger is not None
         if remembered is None:
-            # Only resume comes here. A ledger may know since when, so it is asked first.
+            # Only resume comes here. A ledger may know the moment, so it is read first.
             self.since = now() if has_ledger else self._since_minted()
         else:
             result = remembered.result
@@ -313,14 +298,15 @@ class _Send:
                     assert isinstance(result, Receipt)  # noqa: S101  # the table says so
                     if not has_ledger or result.sms_id is not None:
                         return result
-                    # The ledger may have learned the SMSID from a delivery report meanwhile.
-                    self._accepted = result
+                    # A delivery report may have brought the ledger the SMSID meanwhile.
+                    self._known = result
                 case Decision.ALREADY_REJECTED:
                     raise copy.copy(_as_error(result))
                 case Decision.DUPLICATE:
-                    # A ledger may have learned from a delivery report what became of it.
+                    # A delivery report may have brought the ledger the outcome.
                     if not has_ledger:
                         raise copy.copy(_as_error(result))
+                    self._known = result
                 case Decision.RESUME:
                     self.since = remembered.since
                 case _:
@@ -331,9 +317,9 @@ class _Send:
         return None
 
     def _since_minted(self) -> Moment:
-        """Return since when a message that nobody here knows may have been accepted.
+        """Return the earliest moment at which an unknown message may have been accepted.
 
-        As a last resort, an id of this package's own form tells its age.
+        As a last resort, a minted id tells its age.
         """
         minted = minted_at(self.message.request_id)
         return now() if minted is None else moment_at(minted)
@@ -361,15 +347,15 @@ class _Send:
             )
             if self.is_observed:
                 sender.events.started(message)
-            # Before the claim: where the caller's own hook fails, nothing has to be given back.
+            # Before the claim: if the caller's own hook fails, there is nothing to undo.
             try:
                 self._body = options.encode(message)
             except InvalidMessage as error:
-                # Nothing was tried, so the id is free for what the caller means to send.
+                # Nothing was tried, so the id is free for the corrected message.
                 self.is_memorable = False
                 if self.since is None and (sender.ledger is None or is_fresh):
                     raise
-                # An earlier attempt may have been accepted, when the message could be sent.
+                # An earlier attempt, made while the message was valid, may have been accepted.
                 self._invalid = error
             else:
                 object.__setattr__(message, "_untried_in", -id(self) if is_fresh else None)
@@ -449,7 +435,7 @@ class _Send:
         raise _as_error(result)
 
     async def _refuse(self, error: InvalidMessage) -> Receipt:
-        """Tell what is true of a message that can't be sent as it is, but may have been before."""
+        """Raise what is true of a message that can't be encoded, but may have been sent."""
         ledger, message = self._sender.ledger, self.message
         entry = None
         if ledger is not None:
@@ -471,7 +457,7 @@ class _Send:
 
     @property
     def _is_only_try(self) -> bool:
-        """True where nobody but this send can have tried the message."""
+        """True if only this send can have tried the message."""
         return self._is_fresh and getattr(self.message, "_untried_in", None) == -id(self)
 
     def _check_write(self) -> None:
@@ -523,8 +509,7 @@ class _Send:
     async def _pause(self, failure: SendError) -> Receipt | None:
         """Wait before the next attempt, or end the send with its failure.
 
-        Returns:
-            The receipt, where another process has sent the message meanwhile.
+        Returns the receipt if another process has sent the message meanwhile.
         """
         sender = self._sender
         if self._retries is None:
@@ -534,7 +519,7 @@ class _Send:
             pause = await self._retries.pause_after(
                 failure, asked=asked, give_up_at=self._give_up_at
             )
-        except Exception as error:  # noqa: BLE001  # an object of the caller's; the truth must not get lost
+        except Exception as error:  # noqa: BLE001  # the caller's own object; the outcome must not get lost
             self._result = self.open_outcome(f"the retry policy failed: {type(error).__name__}")
             self._result.__cause__ = error
             return None
@@ -580,10 +565,11 @@ class _Send:
     async def _claim(self, ledger: "LedgerSession") -> Receipt | None:  # noqa: C901, PLR0912  # one case for each decision
         """Claim the message in the ledger, before the first byte leaves.
 
-        Returns:
-            The receipt, where the ledger or the client knows that the message was accepted.
+        Returns the receipt if the ledger or the client knows that the message was accepted.
         """
-        message = self.message
+        message, known = self.message, self._known
+        if known is not None and (receipt := await self._recall(ledger, known)):
+            return receipt
         try:
             if self.since is not None and await ledger.look_up(message) is None:
                 self.since = self._since_minted()
@@ -591,7 +577,7 @@ class _Send:
             before = self.began if self.since is None else now()
             doubt_age = None if self.since is None else age(self.since, before)
             if doubt_age is not None and doubt_age > WINDOW:
-                # Infinite where the wall clock was set back meanwhile: no ledger may store that.
+                # Infinite if the wall clock was set back meanwhile: no ledger may store that.
                 raise self._expired()
             claim = await ledger.claim(message, self.default_route, doubt_age)
         except ForeignLedger:
@@ -599,8 +585,6 @@ class _Send:
             raise
         except LedgerError as error:
             self.is_memorable = False
-            if self._accepted is not None:
-                return self._accepted
             if self._is_only_try and self.since is None:
                 raise
             raise OutcomeUnknown(
@@ -633,8 +617,32 @@ class _Send:
         self._claimed = entry
         return None
 
+    async def _recall(self, ledger: "LedgerSession", known: Receipt | EsmsError) -> Receipt | None:
+        """Ask the ledger what it has learned since of a message whose end this client knows.
+
+        Where the ledger has lost the entry, or can't be used, what the client knows still holds.
+
+        Returns:
+            The receipt, where the message was accepted; None where it may be claimed.
+
+        Raises:
+            EsmsError: It is in doubt by 124 alone, and the ledger knows no more of it.
+        """
+        entry = None
+        with contextlib.suppress(LedgerError):
+            entry = await ledger.look_up(self.message)
+        if isinstance(known, Receipt):
+            if entry is None or entry.status is not Status.ACCEPTED:
+                return known
+            if not ledger.holds(entry, self.message, self.default_route):
+                return known  # another message has taken the id since
+            return attrs.evolve(known, sms_id=entry.sms_id)
+        if entry is None or CLAIMS[entry.status, entry.reason] is Decision.SEND:
+            raise copy.copy(known)
+        return None
+
     async def _settle(self, ledger: "LedgerSession", result: Receipt | SendError) -> Receipt:
-        """Record the result, and tell what is true in the light of the ledger."""
+        """Record the result, and return or raise what is true by the ledger's answer."""
         assert self._claimed is not None  # noqa: S101  # run claims first
         entry = await ledger.settle(self._claimed, _settlement(result))
         if isinstance(result, Receipt):
@@ -666,7 +674,7 @@ class _Send:
                 message, (), "another message is under way with the same request id; nothing sent"
             )
         if resume and self.since is None:
-            # What the joining caller knows of an earlier attempt is true of this send, too.
+            # The joining caller knows of an earlier attempt, so this send knows it too.
             since = self._since_minted()
             self.since = since if age(since, now()) <= WINDOW else now()
         if self.done is None:
@@ -684,7 +692,7 @@ class _Send:
         raise copy.copy(result)
 
     async def _leave(self) -> EsmsError:
-        """Return what is true for one who waits no more; the last one to leave ends the send."""
+        """Return what is true for a cancelled waiter; the last one to leave ends the send."""
         going_on = "cancelled while another task goes on sending it"
         task, done = self.task, self.done
         if self.waiting == 1 and task is not None and done is not None and not done.done():
@@ -722,7 +730,7 @@ class _Send:
             return OutcomeUnknown(
                 self.message, (), "cancelled before the ledger said whether it was sent before"
             )
-        # The settlement goes on in any case; what the ledger answers in time is told.
+        # The settlement goes on in any case; an answer in time decides the outcome here.
         settling = ledger.settle_later(self._claimed, _settlement(result))
         if not isinstance(result, NotSent | Rejected) or _is_final(result):
             return result
@@ -745,8 +753,19 @@ class _Send:
             )
         return NotSent(self.message, self.attempts, f"not sent: {problem}")
 
+    def closed_outcome(self) -> SendError:
+        """Return the error that is true where the client is closed, and asks its ledger no more."""
+        has_ledger = self._sender.ledger is not None
+        if self.since is None and has_ledger and not _is_untried(self.message):
+            return OutcomeUnknown(
+                self.message,
+                (),
+                "the client is closed, so its ledger could not say whether it was sent before",
+            )
+        return self.open_outcome("the client is closed")
+
     def report(self, result: Receipt | EsmsError) -> None:
-        """Tell the log and the hooks how the send ended."""
+        """Report the end of the send to the log and the hooks."""
         if isinstance(result, Receipt):
             outcome, attempts = Outcome(self.message, result), result.attempts
         else:
@@ -793,16 +812,13 @@ class _Send:
 
 
 class LedgerSession:
-    """The ledger of one client, and the settlements that are still to be written into it.
+    """The ledger of one client, and the settlements that it still has to store.
 
-    A settlement that fails is no reason to withhold the outcome: it is tried again in the
-    background. Until it succeeds the ledger says "it may have been accepted", which is true.
+    A settlement that fails does not delay the outcome: it is tried again in the background. Until
+    it succeeds the ledger says "it may have been accepted", which is true.
 
-    Args:
-        ledger: The ledger. It is opened and closed here, unless it is open already.
-        credentials: The account's keys.
-        destination: Where the sends go. A ledger belongs to one destination and one account: a
-            message that an emulator has accepted is still to be sent.
+    The session opens and closes a ledger that is not open yet, and binds it to one destination and
+    one account: a message that an emulator has accepted must still be sent.
     """
 
     def __init__(self, ledger: Ledger, credentials: Credentials, destination: str) -> None:
@@ -839,11 +855,11 @@ class LedgerSession:
         return await (await self.opened()).look_up(message.request_id)
 
     def holds(self, entry: Entry, message: Message, default: Route) -> bool:
-        """Tell whether an entry can be of a message, and not of another with the same id."""
+        """Return True if an entry can belong to this message, not to another with its id."""
         return same_fingerprint(entry.fingerprint, fingerprint(message, self._key, default))
 
     async def opened(self) -> Ledger:
-        """Return the ledger, opened first if nobody has.
+        """Return the ledger, and open it first if it is not open.
 
         Raises:
             LedgerError: It can't be used, or belongs to other sends.
@@ -880,14 +896,14 @@ class LedgerSession:
             return True
 
     def _unrecorded(self, request_id: str, settlement: Settlement, error: LedgerError) -> None:
-        """Try an acceptance again in the background; it counts whatever its generation."""
+        """Store an acceptance in the background; its generation does not matter."""
         self._log_trouble(request_id, settlement, error)
         _ = self._settle_in_background(request_id, 0, settlement)
 
     async def settle(self, claimed: Entry, settlement: Settlement) -> Entry | None:
-        """Record a settlement, and return the entry as it stands then.
+        """Record a settlement, and return the entry after it.
 
-        None where the ledger could not record it yet, or holds no such entry.
+        None if the ledger could not record it yet, or holds no such entry.
         """
         try:
             return await self._ledger.settle(claimed.request_id, claimed.generation, settlement)
@@ -919,7 +935,7 @@ class LedgerSession:
         return task
 
     async def aclose(self) -> None:
-        """Give each outstanding settlement a last try, and close the ledger if it is ours."""
+        """Try each outstanding settlement once more, and close the ledger if it was opened here."""
         self._closing.set()
         try:
             if self._acceptances is not None and self._ledger.is_open:
@@ -960,8 +976,8 @@ class LedgerSession:
 class SendCall(Coroutine[Any, Any, Receipt]):
     """A call of `send` or `resume` that can be awaited once.
 
-    It is a coroutine that also knows what is true when its task is cancelled before the first
-    step, where a coroutine of Python's own never gets to run.
+    Unlike a native coroutine, it also says what is true if its task is cancelled before the first
+    step.
     """
 
     __slots__ = ("_begun", "_coroutine", "_message", "_resume", "_sender")
@@ -1005,9 +1021,9 @@ class SendCall(Coroutine[Any, Any, Receipt]):
 
 
 def same_message(one: Message, its_default: Route, other: Message, others_default: Route) -> bool:
-    """Tell whether two Messages under one RequestId are the same logical send.
+    """Return True if two Messages with one RequestId are the same logical send.
 
-    Each comes with the route by which it travels if it names none itself.
+    Each comes with its default route.
     """
     if (one.route or its_default) != (other.route or others_default):
         return False
@@ -1017,20 +1033,20 @@ def same_message(one: Message, its_default: Route, other: Message, others_defaul
 
 
 def _is_untried(message: Message) -> bool:
-    """Tell whether this process minted the id of this very object and has never tried to send it.
+    """Return True if this process minted the id of this object and has never tried to send it.
 
-    Nobody else can have sent such a message. While a send tries it first, the mark is the
-    negative id of that send.
+    Nobody else can have sent such a message. During its first send, the mark is the negative id of
+    that send.
     """
     return getattr(message, "_untried_in", None) == os.getpid()
 
 
 def _truth(send: _Send, error: BaseException) -> EsmsError:
-    """Return the error that is true of a message whose send an error has ended."""
+    """Return the error that is true of a message after an error ended its send."""
     if isinstance(error, EsmsError):
         return error
     problem = f"the send failed: {type(error).__name__}"
-    # SystemExit and its kind: the loop ends, so nothing more will be learned.
+    # SystemExit and the like: the loop ends, so nothing more will be learned.
     return send.open_outcome(problem if isinstance(error, Exception) else "the program is ending")
 
 
@@ -1074,7 +1090,7 @@ def _rejected(
 
 
 def _is_final(error: SendError) -> bool:
-    """Tell whether an error is a rejection that every attempt of the message would meet."""
+    """Return True for a rejection that every attempt of the message would meet."""
     return isinstance(error, Rejected) and settles(error.code)
 
 
@@ -1100,7 +1116,7 @@ def _settlement(result: Receipt | SendError) -> Settlement:
 
 
 async def _leave(limiter: Limiter, give_up_at: float) -> None:
-    """Give a place back; trouble with that must not hide what became of the request."""
+    """Leave the limiter; an error there must not hide the outcome of the request."""
     try:
         async with asyncio.timeout(give_up_at - time.monotonic()):
             await limiter.__aexit__(None, None, None)

@@ -13,7 +13,6 @@ from collections.abc import (
     Iterable,
     Iterator,
 )
-from types import TracebackType
 from typing import Self, cast
 
 from esms_async._model.checks import check_count
@@ -33,15 +32,14 @@ Send = Callable[[Message], Awaitable[Receipt]]
 class SendMany:
     """The outcomes of a stream of messages, as an async iterator.
 
-    Messages are pulled one at a time, as places become free. A consumer that takes its time
-    stops the sending: at most twice `concurrency` messages are pulled whose outcomes were not
-    handed over. A failed message is one outcome with its error. An error raised by the source of
-    the messages, and a refusal that every message would meet (of the account, of the route, or a
-    4xx without a code), stop the pulling, and are raised once the outcomes of what was in flight
-    have been handed over.
+    Messages are pulled one at a time, as places become free. A slow consumer slows the sending: at
+    most twice `concurrency` messages are pulled ahead of the outcomes it took. A failed message is
+    one outcome with its error. An error raised by the source of the messages, and a refusal that
+    every message would meet (of the account, of the route, or a 4xx without a code), stop the
+    pulling, and are raised after the outcomes of the sends in flight.
 
-    Leave it early with `async with` or `aclose()`: nothing more is pulled, and what is in flight
-    is brought to its outcome. Those outcomes stay in the stream and can still be iterated.
+    Leave it early with `async with` or `aclose()`: nothing more is pulled, and the sends in flight
+    are brought to their outcomes, which stay in the stream and can still be iterated.
     """
 
     def __init__(
@@ -62,23 +60,18 @@ class SendMany:
         return await self._workers.next_outcome()
 
     async def aclose(self, *, cancel: bool = False) -> None:
-        """Pull nothing more, and wait until what is in flight has its outcome.
+        """Pull nothing more, and wait for the outcomes of the sends in flight.
 
         Args:
-            cancel: True cancels what is in flight instead; each outcome is then the NotSent or
-                the OutcomeUnknown that is true of the message.
+            cancel: True cancels these sends instead; each outcome is then the NotSent or the
+                OutcomeUnknown that is true of the message.
         """
         await self._workers.stop(cancel=cancel)
 
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.aclose()
 
     def __del__(self) -> None:
@@ -92,7 +85,7 @@ class SendMany:
 
 
 class _Slot:
-    """One pulled message of the stream, with its outcome once it has one."""
+    """One pulled message, with its outcome once there is one."""
 
     __slots__ = ("outcome",)
 
@@ -103,8 +96,7 @@ class _Slot:
 class _Workers:
     """The workers of one stream: each pulls a message, sends it, and hands over the outcome.
 
-    Workers hold this object, and never the SendMany in front of it, so a stream that nobody refers
-    to any more is noticed.
+    Workers hold this object and never the SendMany, so `SendMany.__del__` sees an abandoned stream.
     """
 
     def __init__(
@@ -176,7 +168,7 @@ class _Workers:
             raise
 
     def abandon(self) -> bool:
-        """Pull nothing more; tell whether outcomes are lost that nobody chose to leave."""
+        """Pull nothing more; return True if outcomes are lost that the caller did not give up."""
         task = next(iter(self._tasks), None)
         if task is not None and not task.get_loop().is_closed():
             self._halt()
@@ -204,7 +196,7 @@ class _Workers:
             task.cancel()
 
     def _fail(self, failure: BaseException) -> None:
-        """Pull nothing more, and raise the first such failure once what is in flight is done."""
+        """Pull nothing more, and raise the first such failure after the sends in flight."""
         self._failure = self._failure or failure
         self._halt()
 
@@ -237,7 +229,7 @@ class _Workers:
                 continue
             else:
                 message = pulled[0]
-            # What is not a Message is refused by the client, and its outcome names it all the same.
+            # The client refuses what is not a Message; the outcome still names it.
             message = cast("Message", message)
             self._outstanding += 1
             slot = _Slot()
@@ -267,7 +259,7 @@ class _Workers:
                 _wake(self._progress)
 
     async def _pull(self, source: AsyncIterator[object]) -> tuple[object] | None:
-        """Pull one message of an async source, one worker at a time; None where there is none."""
+        """Pull one message of an async source, one worker at a time; None if there is none."""
         async with self._pulling:
             if self._stopped or self._outstanding >= self._most_outstanding:
                 return None

@@ -1,7 +1,7 @@
 """Reads single fields of the gateway's JSON answers, whatever their case and their type.
 
-Pages differ in the case of names, and the service writes one number now as a number, now as a
-string. What can't be read is None, as if it were not there.
+Pages differ in the case of names, and the service writes the same number sometimes as a number and
+sometimes as a string. A value that can't be read is None, as if it were missing.
 """
 
 import re
@@ -23,7 +23,7 @@ _DAY_FIRST = re.compile(r"([0-9]{1,2})/([0-9]{1,2})/([0-9]{4}) ([0-9]{2}:[0-9]{2
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 LONGEST_SMS_ID: Final = 200
-"""A longer SMSID is taken for none."""
+"""A longer SMSID counts as missing."""
 
 
 def find(answer: Mapping[object, object], name: str) -> object:
@@ -87,12 +87,8 @@ def as_flag(value: object) -> bool | None:
 def as_time(value: object) -> datetime | None:
     """Return a moment, aware and in Vietnam time.
 
-    Args:
-        value: `/Date(1705484048995+0700)/` as the service writes it, or `dd/mm/yyyy HH:MM:SS`,
-            `yyyy-mm-dd HH:MM:SS` and ISO 8601, which without a zone are Vietnam time.
-
-    Returns:
-        The moment.
+    The service writes `/Date(1705484048995+0700)/`, `dd/mm/yyyy HH:MM:SS`, `yyyy-mm-dd HH:MM:SS`
+    or ISO 8601; without a zone the last three are Vietnam time.
     """
     if not isinstance(value, str):
         return None
@@ -111,10 +107,10 @@ def _year_first(match: re.Match[str]) -> str:
     return f"{year}-{month:0>2}-{day:0>2} {time}"
 
 
-# Statuses that say "not now": the request may have been passed on before.
+# Statuses that say "not now": the gateway may have received the request all the same.
 _TRANSIENT_STATUSES: Final = frozenset({408, 425, 429})
 
 
 def is_refusal(status: int) -> bool:
-    """Tell whether an HTTP status refuses a request for good: any 4xx but 408, 425 and 429."""
+    """Return True if an HTTP status refuses a request: any 4xx except 408, 425 and 429."""
     return 400 <= status < 500 and status not in _TRANSIENT_STATUSES

@@ -1,4 +1,4 @@
-"""The questions to the gateway and their answers: values to bytes and back, without any I/O.
+"""Encodes queries to the gateway and reads their answers, without any I/O.
 
 Facts come from developers.esms.vn, pages "Get the account balance", "Get SMS by SMSID", "Get
 message details", "Get the message status", "Hàm lấy danh sách Brandname", "Hàm lấy danh sách
@@ -11,6 +11,7 @@ import enum
 import json
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Final, Generic, TypeVar, cast
 
 import attrs
@@ -76,16 +77,16 @@ class _Unreadable(Exception):
 
 
 @attrs.frozen
-class Question(Generic[_T_co]):
-    """A question that changes nothing, so it can be asked again at will.
+class GatewayQuery(Generic[_T_co]):
+    """One query. It changes nothing, so it can be repeated at will.
 
     Attributes:
         operation: The operation, relative to the folder of the operations.
-        fields: What it asks, without the account's keys.
-        in_body: True where the gateway takes it as a POST; False where it takes a GET alone.
+        fields: The fields, without the account's keys.
+        in_body: True if the gateway takes it as a POST; False if it takes a GET only.
         read: Reads the answer of code 100.
-        may_be_unknown: True where code 105 or 854 is an answer: "not known, or not known yet".
-        keys_in_path: True where the keys are the last parts of the path, and not in the query.
+        may_be_unknown: True if code 105 or 854 is an answer: "not known, or not known yet".
+        keys_in_path: True if the keys end the path instead of standing in the query string.
     """
 
     operation: str
@@ -101,28 +102,28 @@ class Question(Generic[_T_co]):
 
 
 def keys(credentials: Credentials) -> dict[str, str]:
-    """Return the fields by which the gateway knows an account."""
+    """Return the fields that name an account to the gateway."""
     return {"ApiKey": credentials.api_key, "SecretKey": credentials.secret_key}
 
 
-def ask_balance() -> Question[Balance]:
-    """Ask for the balance."""
-    return Question("GetBalance_json", {}, in_body=True, read=_read_balance)
+def balance_query() -> GatewayQuery[Balance]:
+    """Return the query for the balance."""
+    return GatewayQuery("GetBalance_json", {}, in_body=True, read=_read_balance)
 
 
-def ask_status(sms_id: str) -> Question[SmsStatus]:
-    """Ask for the status of an SMSID; raise ConfigurationError if it can't be one."""
+def status_query(sms_id: str) -> GatewayQuery[SmsStatus]:
+    """Return the query for the status of an SMSID; raise ConfigurationError if it can't be one."""
 
     def read(answer: _Object) -> SmsStatus:
         return _read_status(answer, sms_id)
 
     fields = {"RefId": _checked(sms_id)}
-    return Question("GetSendStatus", fields, in_body=False, read=read, may_be_unknown=True)
+    return GatewayQuery("GetSendStatus", fields, in_body=False, read=read, may_be_unknown=True)
 
 
-def ask_receivers(sms_id: str) -> Question[tuple[Receiver, ...]]:
-    """Ask for the receivers of an SMSID; raise ConfigurationError if it can't be one."""
-    return Question(
+def receivers_query(sms_id: str) -> GatewayQuery[tuple[Receiver, ...]]:
+    """Return the query for the receivers of an SMSID, checked as for `status_query`."""
+    return GatewayQuery(
         "GetSmsReceiverStatus_get",
         {"RefId": _checked(sms_id)},
         in_body=False,
@@ -131,35 +132,32 @@ def ask_receivers(sms_id: str) -> Question[tuple[Receiver, ...]]:
     )
 
 
-def ask_brandnames() -> Question[tuple[AccountBrandname, ...]]:
-    """Ask for the brandnames of the account."""
-    return Question("GetListBrandname", {}, in_body=False, read=_read_brandnames, keys_in_path=True)
+def brandnames_query() -> GatewayQuery[tuple[AccountBrandname, ...]]:
+    """Return the query for the brandnames of the account."""
+    return GatewayQuery(
+        "GetListBrandname", {}, in_body=False, read=_read_brandnames, keys_in_path=True
+    )
 
 
-def ask_templates(brandname: str) -> Question[Templates]:
-    """Ask for the templates of a brandname."""
+def templates_query(brandname: str) -> GatewayQuery[Templates]:
+    """Return the query for the templates of a brandname."""
 
     def read(answer: _Object) -> Templates:
         return Templates(brandname, map(_template, _rows(answer, "BrandnameTemplates")))
 
     fields = {"SmsType": _CUSTOMER_CARE, "Brandname": brandname}
-    return Question("GetTemplate/", fields, in_body=True, read=read)
+    return GatewayQuery("GetTemplate/", fields, in_body=True, read=read)
 
 
-def ask_price(message: Message, default: Route) -> Question[Price]:
-    """Ask what a message would cost.
+def price_query(message: Message, default: Route) -> GatewayQuery[Price]:
+    """Return the query for the price of a message; raise ConfigurationError if it has no brandname.
 
-    Args:
-        message: The message.
-        default: How it travels if it names no route itself.
-
-    Raises:
-        ConfigurationError: It travels by another route than a brandname.
+    `default` is the route of a message that names none.
     """
     route = message.route or default
     if not isinstance(route, Brandname) or message.content is None:
         raise ConfigurationError(
-            f"the gateway tells prices of brandname messages alone, not of the route {route}"
+            f"the gateway gives prices for brandname messages only, not for the route {route}"
         )
     fields = {
         "Phone": message.phone,
@@ -168,29 +166,27 @@ def ask_price(message: Message, default: Route) -> Question[Price]:
         "BrandName": route.name,
         "IsUnicode": "1" if message.unicode else "0",
     }
-    return Question("SummaryMultipleMessage_V4_get", fields, in_body=False, read=_read_price)
+    return GatewayQuery("SummaryMultipleMessage_V4_get", fields, in_body=False, read=_read_price)
 
 
-def ask_zalo_status(oa_id: str, message_id: str) -> Question[ZaloStatus]:
-    """Ask how far Zalo is with a message; raise ConfigurationError if an id can't be one."""
+def zalo_status_query(oa_id: str, message_id: str) -> GatewayQuery[ZaloStatus]:
+    """Return the query for Zalo's status of a message; raise ConfigurationError for a bad id."""
 
     def read(answer: _Object) -> ZaloStatus:
         return _read_zalo_status(answer, message_id)
 
     fields = {"OAID": _checked(oa_id, "oa_id"), "MessageId": _checked(message_id, "message_id")}
-    return Question("GetZaloMessageStatus", fields, in_body=True, read=read, may_be_unknown=True)
+    return GatewayQuery(
+        "GetZaloMessageStatus", fields, in_body=True, read=read, may_be_unknown=True
+    )
 
 
-def ask_sent(
+def sent_query(
     since: datetime, until: datetime, page: int, kind: RouteKind = RouteKind.FIXED
-) -> Question[tuple[SentMessage, ...]]:
-    """Ask for a page of the list of what was sent by one kind of route.
+) -> GatewayQuery[tuple[SentMessage, ...]]:
+    """Return the query for one page, from 1, of the messages sent by one kind of route.
 
-    Args:
-        since: The beginning of the period, aware; it is rounded down to a second.
-        until: Its end, aware; it is rounded up.
-        page: The page, from 1.
-        kind: The kind of route.
+    Both times are aware; `since` is rounded down to a second, `until` up.
     """
     fields = {
         "SmsType": _LISTED_TYPES[kind],
@@ -199,7 +195,7 @@ def ask_sent(
         "Page": str(page),
         "PageSize": str(PAGE_SIZE),
     }
-    return Question("GetSmsSentData_V2", fields, in_body=True, read=_read_page)
+    return GatewayQuery("GetSmsSentData_V2", fields, in_body=True, read=_read_page)
 
 
 def check_period(since: datetime, until: datetime) -> None:
@@ -216,7 +212,7 @@ def check_period(since: datetime, until: datetime) -> None:
 
 
 def decode(
-    question: Question[T],
+    query: GatewayQuery[T],
     status: int,
     body: bytes,
     credentials: Credentials,
@@ -224,34 +220,29 @@ def decode(
     loads: Loads = read_json,
     retry_after: float | None = None,
 ) -> T | None:
-    """Read the answer to a question.
+    """Read the answer to a query, however hostile its body.
 
-    Args:
-        question: The question.
-        status: The HTTP status.
-        body: The body, however hostile.
-        credentials: The account's keys, which the gateway's words must not repeat.
-        loads: Reads JSON.
-        retry_after: The pause that the answer asks for, in seconds, or None.
+    The keys are masked in the gateway's words. `retry_after` is the pause, in seconds, that the
+    answer asks for.
 
     Returns:
-        What was asked for; None where the gateway does not know it, or not yet.
+        The result; None if the gateway does not know it, or not yet.
 
     Raises:
-        QueryUnanswered: It can't be read, or says "not now".
-        QueryRejected: It is a refusal.
+        QueryUnanswered: The answer can't be read, or says "not now".
+        QueryRejected: The answer is a refusal.
     """
     try:
-        return _decode(question, status, body, credentials, loads)
+        return _decode(query, status, body, credentials, loads)
     except _Unreadable as problem:
-        raise QueryUnanswered(question.operation, str(problem), retry_after) from None
+        raise QueryUnanswered(query.operation, str(problem), retry_after) from None
 
 
 def _decode(
-    question: Question[T], status: int, body: bytes, credentials: Credentials, loads: Loads
+    query: GatewayQuery[T], status: int, body: bytes, credentials: Credentials, loads: Loads
 ) -> T | None:
     if is_refusal(status):
-        raise QueryRejected(question.operation, code=None, status=status)
+        raise QueryRejected(query.operation, code=None, status=status)
     if not 200 <= status < 300:
         raise _Unreadable(f"HTTP status {status}")
     try:
@@ -263,12 +254,12 @@ def _decode(
     written = find(fields, "CodeResult")
     code = as_code(find(fields, "CodeResponse") if written is None else written)
     if code == _ANSWERED:
-        return question.read(fields)
-    if code in _NOT_KNOWN and question.may_be_unknown:
+        return query.read(fields)
+    if code in _NOT_KNOWN and query.may_be_unknown:
         return None
     if code is None:
         raise _Unreadable("the answer holds no code")
-    raise _rejection(question.operation, code, status, fields, credentials)
+    raise _rejection(query.operation, code, status, fields, credentials)
 
 
 def _rejection(
@@ -281,11 +272,15 @@ def _rejection(
     return kind(operation, code=code, status=status, detail=detail)
 
 
-def _read_balance(answer: _Object) -> Balance:
-    amount = as_amount(find(answer, "Balance"))
+def _amount(answer: _Object, name: str) -> Decimal:
+    amount = as_amount(find(answer, name))
     if amount is None:
-        raise _Unreadable("the answer holds no Balance")
-    return Balance(amount, as_sms_id(find(answer, "UserID")))
+        raise _Unreadable(f"the answer holds no {name}")
+    return amount
+
+
+def _read_balance(answer: _Object) -> Balance:
+    return Balance(_amount(answer, "Balance"), as_sms_id(find(answer, "UserID")))
 
 
 def _read_status(answer: _Object, sms_id: str) -> SmsStatus:
@@ -333,10 +328,7 @@ def _template(row: _Object) -> BrandnameTemplate:
 
 
 def _read_price(answer: _Object) -> Price:
-    amount = as_amount(find(answer, "TotalPrice"))
-    if amount is None:
-        raise _Unreadable("the answer holds no TotalPrice")
-    return Price(amount, as_whole(find(answer, "TotalReceiver")))
+    return Price(_amount(answer, "TotalPrice"), as_whole(find(answer, "TotalReceiver")))
 
 
 def _read_zalo_status(answer: _Object, message_id: str) -> ZaloStatus:
@@ -390,13 +382,13 @@ def _rows(answer: _Object, name: str) -> list[_Object]:
     if rows is None:
         return []
     if not isinstance(rows, list):
-        raise _Unreadable(f"{name} is no list")
+        raise _Unreadable(f"{name} is not a list")
     return [_object(row, f"a line of {name}") for row in cast("list[object]", rows)]
 
 
 def _object(value: object, what: str) -> _Object:
     if not isinstance(value, dict):
-        raise _Unreadable(f"{what} is no JSON object")
+        raise _Unreadable(f"{what} is not a JSON object")
     return cast("_Object", value)
 
 

@@ -416,7 +416,7 @@ class BulkRun:
         connection: Connection | None,
     ) -> None:
         self.options = options
-        self.tally = Tally()
+        self.tally: Tally = Tally()
         self.connection = connection
         self.route: Route = FixedNumber() if connection is None else connection.client.route
         self.rejection: Rejected | None = None

@@ -22,36 +22,39 @@ class WorkerMetrics:
     """The metrics of one worker, in a registry of their own."""
 
     def __init__(self) -> None:
-        self.registry = registry = CollectorRegistry()
-        self.outcomes = Counter(
+        self.registry: CollectorRegistry = CollectorRegistry()
+        registry = self.registry
+        self.outcomes: Counter = Counter(
             "esms_queue_outcomes",
             "Messages that left the queue, by what became of them.",
             ["lane", "status"],
             registry=registry,
         )
-        self.seconds = Histogram(
+        self.seconds: Histogram = Histogram(
             "esms_queue_send_seconds",
             "Seconds from taking a message out of the queue to its outcome.",
             ["lane"],
             buckets=_SECONDS,
             registry=registry,
         )
-        self.in_flight = Gauge(
+        self.in_flight: Gauge = Gauge(
             "esms_queue_in_flight", "Messages that this worker holds.", registry=registry
         )
-        self.breakers = Gauge(
+        self.breakers: Gauge = Gauge(
             "esms_queue_breaker_open", "1 for each open breaker.", ["breaker"], registry=registry
         )
-        self.depth = Gauge(
+        self.depth: Gauge = Gauge(
             "esms_queue_depth",
             "Messages that wait or are under way, with all workers.",
             ["lane"],
             registry=registry,
         )
-        self.oldest = Gauge(
+        self.oldest: Gauge = Gauge(
             "esms_queue_oldest_seconds", "Age of the oldest message.", ["lane"], registry=registry
         )
-        self.dead = Gauge("esms_queue_dead", "Messages in the dead stream.", registry=registry)
+        self.dead: Gauge = Gauge(
+            "esms_queue_dead", "Messages in the dead stream.", registry=registry
+        )
 
     def count(self, lane: str, status: str, seconds: float) -> None:
         """Count a message that left the queue."""

@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 _POLL = 0.2
 
-queue_option = click.option(
+_queue_option = click.option(
     "--queue", "url", metavar="URL", envvar="ESMS_QUEUE_URL", help="Redis server of the queue."
 )
-name_option = click.option(
+_name_option = click.option(
     "--name",
     metavar="NAME",
     envvar="ESMS_QUEUE_NAME",
@@ -34,8 +34,8 @@ name_option = click.option(
 
 
 @click.command("worker", cls=Command, short_help="Send the messages of a queue.")
-@queue_option
-@name_option
+@_queue_option
+@_name_option
 @click.option("--rate", metavar="N", help="Most attempts a second of all workers together.")
 @click.option("--concurrency", metavar="N", help="Most sends at a time [default: 64].")
 @click.option("--deadline", metavar="SECONDS", help="Time for one try of a message [default: 30].")
@@ -69,6 +69,7 @@ def worker_command(  # noqa: PLR0917  # click gives them by name
         lambda _: worker(given, listen=listen, as_text=log == "text"),
         as_json=True,
         debug=debug,
+        own_log=True,
     )
 
 
@@ -92,8 +93,8 @@ def _add(
 
     decorated: Callable[..., int] = command
     options: tuple[Callable[[Callable[..., int]], Callable[..., int]], ...] = (
-        queue_option,
-        name_option,
+        _queue_option,
+        _name_option,
         click.option("--json", "as_json", is_flag=True, help="Print JSON."),
         debug_option,
         *parameters,

@@ -105,18 +105,18 @@ class BulkRow:
     )
 
     def __init__(self, number: int, source: object) -> None:
-        self.number = number
-        self.source = source
+        self.number: int = number
+        self.source: object = source
         self.message: Message | None = None
         self.status: RowStatus | None = None
         self.reason: Text | None = None
         self.repair: PhoneRepair | None = None
-        self.is_again = False
+        self.is_again: bool = False
         self.chain: tuple[str, int] | None = None
-        self.request_id = ""
-        self.sms_id = ""
-        self.code = ""
-        self.attempts = 0
+        self.request_id: str = ""
+        self.sms_id: str = ""
+        self.code: str = ""
+        self.attempts: int = 0
 
     def end(self, status: RowStatus, reason: Text | None = None) -> Self:
         """Settle the row."""

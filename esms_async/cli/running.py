@@ -20,7 +20,11 @@ NAME: Final = "esms-async"
 
 
 def run_job(
-    job: Callable[[Screen], Coroutine[object, object, ExitCode]], *, as_json: bool, debug: bool
+    job: Callable[[Screen], Coroutine[object, object, ExitCode]],
+    *,
+    as_json: bool,
+    debug: bool,
+    own_log: bool = False,
 ) -> int:
     """Run a job, and tell a person what ended it where it could not go on.
 
@@ -28,10 +32,11 @@ def run_job(
         job: The job.
         as_json: True where standard output is for a program.
         debug: True shows where an error comes from.
+        own_log: True leaves logging to the job.
     """
     screen = Screen(for_program=as_json)
     try:
-        with _log_once(screen):
+        with contextlib.nullcontext() if own_log else _log_once(screen):
             code: int = asyncio.run(job(screen))
     except Exception as error:  # noqa: BLE001  # a person gets one line, whatever it is
         if debug:

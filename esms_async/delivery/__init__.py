@@ -3,9 +3,8 @@
 `esms_async.delivery.aiohttp`, `.starlette` and `.fastapi` put a receiver into an application.
 """
 
-from esms_async._model.errors import InvalidReport
 from esms_async.delivery.inbox import Confirm, OnReport, ReportReceiver, Result
-from esms_async.delivery.reports import DeliveryReport, DeliveryState
+from esms_async.delivery.reports import DeliveryReport, DeliveryState, InvalidReport
 from esms_async.delivery.signing import CallbackSigner
 
 __all__ = [

@@ -10,15 +10,14 @@ def report_routes(receiver: ReportReceiver, path: str = "/esms/reports") -> list
 
     Args:
         receiver: The receiver; the application enters it, as in a `cleanup_ctx`.
-        path: The path in the application; its address from outside is the one that
-            `CallbackSigner.at` was given.
+        path: The path in the application of the address that `CallbackSigner.at` got.
 
     Returns:
         One route.
     """
 
     async def receive(request: web.Request) -> web.Response:
-        # The query as it came: aiohttp's own reading of it repairs what is broken.
+        # The raw query: aiohttp's parser would repair a damaged one.
         query = request.raw_path.partition("?")[2]
         result = await receiver.receive(request.match_info["segment"], query)
         return web.Response(status=result.status)

@@ -19,11 +19,10 @@ def report_router(receiver: ReportReceiver, path: str = "/esms/reports") -> APIR
 
     Args:
         receiver: The receiver; the application's lifespan enters it, after its ledger.
-        path: The path in the application; its address from outside is the one that
-            `CallbackSigner.at` was given.
+        path: The path in the application of the address that `CallbackSigner.at` got.
 
     Returns:
-        A router with one route, which the application's own documentation does not show.
+        A router with one route, hidden from the application's OpenAPI.
     """
     router = APIRouter()
     router.add_api_route(report_path(path), report_endpoint(receiver), include_in_schema=False)

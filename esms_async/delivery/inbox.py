@@ -2,10 +2,10 @@
 
 The adapters for web frameworks only pass path and query in, and the HTTP status out.
 
-The gateway repeats a report only where no answer came in time ("Callback Url" on
-developers.esms.vn), so an error status would lose it. A report is therefore answered with 200 as
-soon as it is stored, whatever the application's handler does later; and while it can't be stored,
-it is left without an answer, so that the gateway's own repetitions help.
+The gateway repeats a report only if no answer came in time ("Callback Url" on developers.esms.vn),
+so an error status would lose it. The answer is therefore 200 as soon as the report is stored,
+whatever the application's handler does later. While it can't be stored there is no answer, so the
+gateway repeats it.
 """
 
 import asyncio
@@ -15,38 +15,42 @@ import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
-from types import MappingProxyType, TracebackType
+from types import MappingProxyType
 from typing import Final, Self
 
 import attrs
 
+from esms_async import LedgerError, Status, UsageError
 from esms_async._model.backoff import backoff
 from esms_async._model.checks import check_count, check_seconds, check_type
-from esms_async._model.errors import InvalidReport, LedgerError, UsageError
-from esms_async._model.messages import Status
-from esms_async._model.results import SmsStatus
 from esms_async._model.tracebacks import traceback_without_values
-from esms_async.delivery.reports import DeliveryReport, report_from_text, report_to_text
+from esms_async.delivery.reports import (
+    DeliveryReport,
+    InvalidReport,
+    report_from_text,
+    report_to_text,
+)
 from esms_async.delivery.signing import CallbackSigner
 from esms_async.ledger.base import Ledger, LedgerReports, UnreadableEntry
 from esms_async.ledger.memory import MemoryLedger
 from esms_async.ledger.transitions import Reason, Settlement, StoredReport
+from esms_async.queries import SmsStatus
 
 OnReport = Callable[[DeliveryReport], Awaitable[None]]
 """The application's handler of a report."""
 
 Confirm = Callable[[str], Awaitable[SmsStatus | None]]
-"""Asks the gateway for the status of an SMSID, as `EsmsClient.status` does."""
+"""Queries the status of an SMSID, as `EsmsClient.status` does."""
 
 _logger = logging.getLogger("esms_async")
 
 _LEASE_IN_TIMEOUTS: Final = 2
 _POLLS_A_LEASE: Final = 16
 _LONGEST_POLL: Final = 1.0
-# The next try of a handler that failed: after 30 failures about half a day has gone by.
+# The pause after a failure of the handler: 30 failures take about half a day.
 _FIRST_PAUSE: Final = 1.0
 _LONGEST_PAUSE: Final = 3600.0
-# The next try of a ledger that can't be reached.
+# The pause after a failure of the ledger.
 _FIRST_LEDGER_PAUSE: Final = 0.05
 _LONGEST_LEDGER_PAUSE: Final = 1.0
 
@@ -57,15 +61,15 @@ class Result(enum.Enum):
     """The answer to one report that came in."""
 
     STORED = "stored"
-    """It is in the ledger, and will be handed on."""
+    """It is stored, and will be handed on."""
     REPEATED = "repeated"
     """It was stored before."""
     PENDING = "pending"
-    """It is not final: the ledger was settled, and there is nothing to hand on."""
+    """It is not final: the send was settled, and there is nothing to hand on."""
     REFUSED = "refused"
-    """Forged, altered or too old: its path proves nothing, or its query is about another one."""
+    """Forged, altered or too old: its path is not valid, or its query names another message."""
     UNREADABLE = "unreadable"
-    """Its path is genuine, and its query can't be read."""
+    """Its path is valid, but its query can't be read."""
     UNAVAILABLE = "unavailable"
     """The ledger could not be used for too long, or too many reports waited for it."""
 
@@ -80,7 +84,7 @@ _STATUSES: Final[Mapping[Result, HTTPStatus]] = MappingProxyType(
         Result.STORED: HTTPStatus.OK,
         Result.REPEATED: HTTPStatus.OK,
         Result.PENDING: HTTPStatus.OK,
-        # As for any unknown path, so that guessing paths reveals nothing.
+        # As for any unknown path, so guessing paths reveals nothing.
         Result.REFUSED: HTTPStatus.NOT_FOUND,
         Result.UNREADABLE: HTTPStatus.BAD_REQUEST,
         Result.UNAVAILABLE: HTTPStatus.SERVICE_UNAVAILABLE,
@@ -89,37 +93,36 @@ _STATUSES: Final[Mapping[Result, HTTPStatus]] = MappingProxyType(
 
 
 class _UnconfirmedError(Exception):
-    """The gateway does not say what the report says, or not yet."""
+    """The gateway does not confirm the report, or not yet."""
 
 
 class ReportReceiver:
     """Stores delivery reports in the ledger, and hands each final one on until that succeeds.
 
     An async context manager: enter it after the ledger, leave it before. Any number of processes
-    may do so with one ledger on Redis. A report is handed on at least once; a second time only
-    where a process died inside the handler, or stood still for longer than `timeout`. Each report
-    has a `key` by which the handler can tell that.
+    may share one ledger on Redis. The handler gets a report at least once, and twice only if a
+    process died inside the handler or stood still for longer than `timeout`. A repeated report has
+    the same `key`.
 
     Args:
         on_report: The application's handler, awaited with each final report in the background. If
-            it raises or takes too long, the report is handed on again later, with growing pauses
-            of at most an hour.
+            it raises or takes too long, it gets the report again later, with growing pauses of at
+            most an hour.
         signer: The signer of the client's `callback_url`.
         ledger: The client's ledger, open. A report settles an unknown send and brings its SMSID;
             processes that share the ledger share the reports. With None, or a ledger that stores
-            no reports (`LedgerReports`), reports wait in memory, and a crash loses those.
-        timeout: Seconds after which the handler is cancelled. If a process dies inside it, others
-            take its report on after twice as long.
-        concurrency: How many handlers run at once in this process.
-        max_failures: After how many failures a report is kept as failed, which an error in the
-            log says. `esms-async reports failed` lists those, `esms-async reports retry` hands
-            them on anew.
-        confirm: `EsmsClient.status` of an open client to have the gateway confirm each report
-            before it is handed on; None to believe the signature of the CallbackUrl.
-        hold: Seconds for which a report stays without an answer while the ledger can't be used;
-            after that the answer is 503. Longer than the gateway waits, so that it repeats the
-            report.
-        max_held: How many reports may stay without an answer at once; others get 503.
+            no reports (`LedgerReports`), reports wait in memory, and a crash loses them.
+        timeout: Seconds after which the handler is cancelled. If a process dies inside it, another
+            one takes its report after twice that time.
+        concurrency: The most handlers that run at once in this process.
+        max_failures: After this many failures a report is kept as failed, and the log has an
+            error. `esms-async reports failed` lists such reports, `esms-async reports retry` hands
+            them on again.
+        confirm: `EsmsClient.status` of an open client, to let the gateway confirm each report
+            first; None to trust the signature of the CallbackUrl.
+        hold: Seconds for which a report gets no answer while the ledger can't be used; then the
+            answer is 503. Choose more than the gateway waits, so it repeats the report.
+        max_held: The most reports without an answer at once; others get 503.
 
     Raises:
         ConfigurationError: A value cannot work; the error names it.
@@ -162,7 +165,7 @@ class ReportReceiver:
         self._held = 0
         self._counts = Counter[Result]()
         self._places = 0  # taken by reports in hand, and by those that are being claimed
-        self._in_hand = set[asyncio.Task[None]]()
+        self._in_hand = dict[asyncio.Task[None], str]()  # with the keys of their reports
         self._more = False  # true while reports may wait in the ledger for a place
         self._wake = asyncio.Event()
         self._taking: asyncio.Task[None] | None = None
@@ -170,7 +173,7 @@ class ReportReceiver:
 
     @property
     def counts(self) -> Mapping[Result, int]:
-        """The number of reports that came in by result, since this receiver was made."""
+        """The number of received reports, by result."""
         return MappingProxyType(self._counts)
 
     async def __aenter__(self) -> Self:
@@ -182,15 +185,10 @@ class ReportReceiver:
         self._taking = asyncio.create_task(self._take(), name="esms_async ReportReceiver")
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Take no more reports, and wait for the handlers under way.
+    async def __aexit__(self, *_: object) -> None:
+        """Take no more reports, and wait for the running handlers.
 
-        Cancelled meanwhile, it cancels them and gives their reports back.
+        If cancelled, it cancels them and gives their reports back.
         """
         assert self._taking is not None  # noqa: S101  # it was entered
         self._closing = True
@@ -229,11 +227,10 @@ class ReportReceiver:
         return await self.hand_on(report)
 
     async def hand_on(self, report: DeliveryReport) -> Result:
-        """Settle the ledger by a report, and store the report to be handed on.
+        """Settle the send of a report, and store the report to be handed on.
 
         Args:
-            report: A report that is known to be genuine, such as one made from the gateway's
-                answer to a query.
+            report: A genuine report, such as one made from the gateway's answer to a query.
 
         Returns:
             The result.
@@ -258,7 +255,7 @@ class ReportReceiver:
         return self._count(result)
 
     async def _hold(self, report: DeliveryReport, request_id: str) -> Result:
-        """Try to store a report for as long as it may stay without an answer."""
+        """Try to store a report for as long as it may go without an answer."""
         if self._held >= self._max_held:
             return Result.UNAVAILABLE
         self._held += 1
@@ -277,7 +274,7 @@ class ReportReceiver:
         return Result.UNAVAILABLE
 
     async def _store(self, report: DeliveryReport, request_id: str) -> Result:
-        """Settle the ledger and store the report; begin to hand it on where there is room."""
+        """Settle the send and store the report; begin to hand it on if there is room."""
         settling = asyncio.ensure_future(self._settle_send(request_id, report.sms_id))
         try:
             return await self._store_final(report) if report.final else Result.PENDING
@@ -285,10 +282,10 @@ class ReportReceiver:
             await settling
 
     async def _settle_send(self, request_id: str, sms_id: str | None) -> None:
-        """Settle the send: a report of any kind proves that the gateway had accepted it.
+        """Settle the send: any report proves that the gateway accepted it.
 
-        That holds whether the entry is in doubt by an attempt or by code 124 alone. The settlement
-        belongs to no claim.
+        That holds for a doubt by an attempt and by code 124 alone. The settlement belongs to no
+        claim.
         """
         if self._ledger is None:
             return
@@ -326,9 +323,12 @@ class ReportReceiver:
             self._places += room
             taken = 0
             try:
-                for report in await self._reports.take_reports(room, self._lease):
-                    self._begin(report)
-                    taken += 1
+                due = await self._reports.take_reports(room, self._lease)
+                for report in due:
+                    # The lease of what waits to be recorded may run out, and is renewed by this.
+                    if report.key not in self._in_hand.values():
+                        self._begin(report)
+                        taken += 1
             except Exception as error:  # noqa: BLE001  # if this loop ended, nobody would notice
                 failures += 1
                 if failures == 1:
@@ -338,7 +338,7 @@ class ReportReceiver:
                 pause = backoff(failures, first=_FIRST_LEDGER_PAUSE, longest=self._poll)
             else:
                 failures = 0
-                self._more |= taken == room
+                self._more |= len(due) == room
                 pause = self._poll
             finally:
                 self._places -= room - taken
@@ -349,13 +349,13 @@ class ReportReceiver:
                     await self._wake.wait()
 
     def _begin(self, report: StoredReport) -> None:
-        """Hand a claimed report on in a task; its place is taken already."""
+        """Start a task that hands a claimed report on; it has its place already."""
         task = asyncio.create_task(self._hand_on(report))
-        self._in_hand.add(task)
+        self._in_hand[task] = report.key
         task.add_done_callback(self._make_room)
 
     def _make_room(self, ended: "asyncio.Task[None]") -> None:
-        self._in_hand.discard(ended)
+        del self._in_hand[ended]
         self._places -= 1
         if self._more:
             self._wake.set()
@@ -386,7 +386,7 @@ class ReportReceiver:
             await self._record(stored, _ACCEPTED, failures=stored.failures)
 
     async def _check(self, report: DeliveryReport) -> None:
-        """Have the gateway confirm a report, where that is asked for."""
+        """Let the gateway confirm a report, if `confirm` is given."""
         if self._confirm is None:
             return
         sms_id = report.sms_id
@@ -419,7 +419,7 @@ class ReportReceiver:
     ) -> None:
         _logger.error(
             "report %s: kept as failed after %d failures; `esms-async reports failed LEDGER` lists "
-            "it, and `esms-async reports retry LEDGER` hands it on anew",
+            "it, and `esms-async reports retry LEDGER` hands it on again",
             stored.key,
             failures,
         )
@@ -429,9 +429,9 @@ class ReportReceiver:
     async def _record(
         self, stored: StoredReport, settlement: Settlement, *, failures: int, due_in: float = 0.0
     ) -> None:
-        """Record what became of a report, however long the ledger is away.
+        """Record the result of a report, however long the ledger is unreachable.
 
-        When the receiver is left meanwhile, it is tried for as long as a handler may take.
+        After the receiver is left, it tries for as long as a handler may take.
         """
         loop, attempt, give_up_at = asyncio.get_running_loop(), 0, None
         while True:
@@ -478,7 +478,7 @@ def _is_cancelled() -> bool:
 
 
 def read_report(signer: CallbackSigner, segment: str, query: str) -> DeliveryReport | None:
-    """Read a report whose path proves which message it is about.
+    """Read a report, with the RequestId that its signed path proves.
 
     Args:
         signer: The signer of the CallbackUrl.
@@ -486,11 +486,10 @@ def read_report(signer: CallbackSigner, segment: str, query: str) -> DeliveryRep
         query: The query string as it came.
 
     Returns:
-        The report, with the RequestId of its path; None if the path is not genuine, or the
-        query is about another message.
+        The report; None if the path is not valid, or the query names another message.
 
     Raises:
-        InvalidReport: The path is genuine, and the query can't be read.
+        InvalidReport: The path is valid, but the query can't be read.
     """
     request_id = signer.read(segment)
     if request_id is None:

@@ -14,11 +14,11 @@ from urllib.parse import parse_qsl
 
 import attrs
 
-from esms_async._model.errors import InvalidReport
+from esms_async import EsmsError
 from esms_async._model.phone import mask_phone
 from esms_async._model.request_ids import REQUEST_ID
 
-# The gateway's own are some 250 characters; those of Zalo, with an error text, may be longer.
+# The gateway's reports have some 250 characters; those for Zalo hold an error text too.
 _LONGEST_QUERY: Final = 8192
 _MOST_PARAMETERS: Final = 64
 _LONGEST_WORD: Final = 200
@@ -43,6 +43,10 @@ _OPERATORS: Final[Mapping[str, str]] = {
 }
 
 
+class InvalidReport(EsmsError, ValueError):
+    """A delivery report can't be read."""
+
+
 class DeliveryState(enum.StrEnum):
     """The result of a message that the gateway had accepted."""
 
@@ -53,7 +57,7 @@ class DeliveryState(enum.StrEnum):
     PENDING = "pending"
     """It is on its way."""
     REFUSED = "refused"
-    """The gateway accepted the request, and refused the message later."""
+    """The gateway accepted the request, but refused the message later."""
 
 
 def _masked(phone: str | None) -> str:
@@ -65,15 +69,15 @@ class DeliveryReport:
     """A report of the gateway on a message that it has accepted.
 
     Attributes:
-        request_id: The message's RequestId, or None where the report does not name it.
-        sms_id: The gateway's SMSID, or None where the report does not name it.
+        request_id: The message's RequestId, or None if the report does not name it.
+        sms_id: The gateway's SMSID, or None if the report does not name it.
         state: The result.
         send_status: The gateway's SendStatus, from which `state` follows.
         succeeded: How many phones got it.
         failed: How many phones did not.
         sent: How many messages were handed to the operator, or None.
         receivers: How many phones it was sent to, or None.
-        price: What it costs in dong, or None.
+        price: The price in dong, or None.
         operator: The name of the phone's operator; the gateway's number for it if the name is
             not known; or None.
         phone: The phone number as the gateway writes it, or None.
@@ -93,9 +97,9 @@ class DeliveryReport:
 
     @property
     def key(self) -> str:
-        """The same for each repetition of this report, and for no other report.
+        """The RequestId, or else the SMSID, with "#" and the state.
 
-        It is the RequestId, or the SMSID where there is none, with "#" and the state.
+        Every repetition of this report has the same key, and no other report has it.
         """
         return f"{self.request_id or self.sms_id}#{self.state}"
 
@@ -121,7 +125,7 @@ class DeliveryReport:
             The report.
 
         Raises:
-            InvalidReport: It does not name its message or a status, or it is cut off, damaged, or
+            InvalidReport: It does not name its message or a status, or it is damaged or
                 contradicts itself.
         """
         fields = _read_fields(_parameters(query))
@@ -160,7 +164,7 @@ def report_to_text(report: DeliveryReport) -> str:
 
 
 def report_from_text(text: str) -> DeliveryReport:
-    """Return the report that `report_to_text` wrote; fields of later releases are passed over."""
+    """Return the report that `report_to_text` wrote; ignore fields of later releases."""
     found: dict[str, Any] = json.loads(text)
     fields: dict[str, Any] = {name: found.get(name) for name in _STORED if name in found}
     fields.setdefault("request_id", None)
@@ -200,11 +204,7 @@ def _parameters(query: object) -> Iterable[tuple[object, object]]:
 
 
 def _read_fields(parameters: Iterable[tuple[object, object]]) -> dict[str, str]:
-    """Return the values by their names in lower case.
-
-    Raises:
-        InvalidReport: A name comes twice with two values, so neither can be trusted.
-    """
+    """Return the values by lower-case name; raise InvalidReport if a name has two values."""
     fields: dict[str, str] = {}
     for name, value in parameters:
         if isinstance(name, str) and isinstance(value, str):

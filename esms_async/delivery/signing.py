@@ -1,9 +1,8 @@
 """Signs the CallbackUrl of each message, and checks the signature of a report that comes in.
 
-The gateway signs nothing, and its report is a GET that anybody can make who finds the URL. So the
-last segment of the path of each message's CallbackUrl says which message it is for, until when it
-is valid, and carries a signature that only a holder of the secret can make. It stands in the path
-because the gateway writes the query.
+The gateway signs nothing, and its report is a GET that anybody who finds the URL can make. So the
+last path segment of each message's CallbackUrl holds the RequestId, the end of its validity, and a
+signature that needs the secret. It is in the path because the gateway writes the query.
 """
 
 import hmac
@@ -12,9 +11,8 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from esms_async._model.checks import check_seconds
-from esms_async._model.errors import ConfigurationError, InvalidMessage
-from esms_async._model.messages import Message, check_callback_url
+from esms_async import ConfigurationError, InvalidMessage, Message
+from esms_async._model.checks import check_callback_url, check_seconds
 from esms_async._model.request_ids import REQUEST_ID
 
 _TWO_DAYS: Final = 48 * 3600.0
@@ -34,12 +32,12 @@ class CallbackSigner:
     """Signs the CallbackUrl of each message, and recognizes its own signatures.
 
     Args:
-        secret: The secret to sign with, at least 16 characters that nobody can guess. All
-            replicas that send or receive have the same.
-        *older: Earlier secrets, whose signatures are still valid: to rotate, put a new one first
+        secret: The secret to sign with, at least 16 characters that nobody can guess, the same in
+            all replicas that send or receive.
+        *older: Earlier secrets whose signatures are still valid: to rotate, put a new one first
             and keep the old one here for as long as `lifetime`.
-        lifetime: For how many seconds a signature is valid after the message is sent. A ledger
-            must remember reports for as long.
+        lifetime: The seconds after the send for which a signature is valid. A ledger must keep
+            reports at least that long.
         clock: The time in seconds since the epoch.
 
     Raises:
@@ -61,14 +59,10 @@ class CallbackSigner:
         self._clock = clock
 
     def at(self, url: str) -> Callable[[Message], str]:
-        """Return what `EsmsClient` takes as `callback_url`.
+        """Return a `callback_url` for `EsmsClient`, a function that signs a URL for each message.
 
         Args:
-            url: The address of the receiver from outside, such as
-                `https://shop.example/esms/reports`.
-
-        Returns:
-            A function that gives each message its signed CallbackUrl below that address.
+            url: The receiver's address from outside, such as `https://shop.example/esms/reports`.
 
         Raises:
             ConfigurationError: The gateway can't call this URL, or it has a query.
@@ -84,13 +78,10 @@ class CallbackSigner:
         return lambda message: base + self.sign(message)
 
     def sign(self, message: Message) -> str:
-        """Return the segment that stands for a message at the end of its CallbackUrl.
+        """Return the last path segment of a message's CallbackUrl.
 
-        Args:
-            message: The message; if it is to be sent later, the signature is valid for longer.
-
-        Returns:
-            At most 105 characters that mean nothing special in a path.
+        It has at most 105 characters, all safe in a path. The signature of a message with `send_at`
+        is valid from then.
         """
         begin = self._clock()
         if message.send_at is not None:
@@ -100,19 +91,14 @@ class CallbackSigner:
         return f"{signed}.{_key_id(self._key)}.{_mac(self._key, signed)}"
 
     def read(self, segment: str) -> str | None:
-        """Return the RequestId of the message that a request may report on.
+        """Return the RequestId in the last path segment of a request.
 
-        Args:
-            segment: The last segment of the path that was called.
-
-        Returns:
-            The RequestId; None if the segment was not signed with one of the secrets, was altered,
-            or is too old.
+        None if the segment was not signed with one of the secrets, was altered, or is too old.
         """
         match = _SEGMENT.fullmatch(segment)
         if match is None:
             return None
-        # The id of a key is not secret, so this look-up need not take constant time.
+        # The id of a key is not secret, so this lookup need not take constant time.
         key = self._keys.get(match["key_id"])
         if key is None or not hmac.compare_digest(_mac(key, match["signed"]), match["mac"]):
             return None

@@ -21,8 +21,7 @@ def report_routes(receiver: ReportReceiver, path: str = "/esms/reports") -> list
 
     Args:
         receiver: The receiver; the application's lifespan enters it.
-        path: The path in the application; its address from outside is the one that
-            `CallbackSigner.at` was given.
+        path: The path in the application of the address that `CallbackSigner.at` got.
 
     Returns:
         One route.

@@ -4,9 +4,11 @@ import asyncio
 import heapq
 import sys
 import time
+from collections import deque
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from operator import itemgetter
 from typing import Generic, ParamSpec, TypeVar
 
 from esms_async._model.errors import ConfigurationError
@@ -18,6 +20,7 @@ _T = TypeVar("_T")
 _LAST = datetime(9000, 1, 1, tzinfo=UTC).timestamp()
 # CLOCK_REALTIME_COARSE of Linux, which Python does not name.
 _REALTIME_COARSE = 5
+_ORDER = itemgetter(0, 1)
 
 
 # Wrapped, because freezegun replaces the functions of `time` where modules hold them themselves.
@@ -193,25 +196,32 @@ class Timetable(Generic[_T]):
         self._clock = clock
         self._do = do
         self._pause = pause
-        self._entries: list[tuple[float, int, _T]] = []
+        # Most come in the order of their times, and need no heap.
+        self._queue: deque[tuple[float, int, _T]] = deque()
+        self._heap: list[tuple[float, int, _T]] = []
         self._count = 0
         self._timer: asyncio.TimerHandle | None = None
+        self._timed = 0.0
         self._unsubscribe = clock.subscribe(self._do_what_is_due)
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return len(self._queue) + len(self._heap)
 
     def put(self, at: float, thing: _T) -> None:
         """Have a thing done at a time in seconds since 1970; soon, if that is past."""
         self._count += 1
         entry = (at, self._count, thing)
-        heapq.heappush(self._entries, entry)
-        if self._entries[0] is entry:
+        if not self._queue or at >= self._queue[-1][0]:
+            self._queue.append(entry)
+        else:
+            heapq.heappush(self._heap, entry)
+        if self._timer is None or at < self._timed:
             self._set_timer()
 
     def clear(self) -> None:
         """Forget everything that was to be done."""
-        self._entries.clear()
+        self._queue.clear()
+        self._heap.clear()
         self._set_timer()
 
     def close(self) -> None:
@@ -223,15 +233,26 @@ class Timetable(Generic[_T]):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if not self._entries:
+        if (first := self._first()) is None:
             return
-        left = self._entries[0][0] - self._clock.time()
+        left = first[0] - self._clock.time()
         if left <= 0 or self._clock.running:
+            self._timed = first[0]
             loop = asyncio.get_running_loop()
             self._timer = loop.call_later(max(left, pause), self._do_what_is_due)
 
+    def _first(self) -> tuple[float, int, _T] | None:
+        if self._queue and self._heap:
+            return min(self._queue[0], self._heap[0], key=_ORDER)
+        kept = self._queue or self._heap
+        return kept[0] if kept else None
+
     def _do_what_is_due(self) -> None:
         now = self._clock.time()
-        while self._entries and self._entries[0][0] <= now:
-            self._do(heapq.heappop(self._entries)[2])
+        while (first := self._first()) is not None and first[0] <= now:
+            if self._queue and first is self._queue[0]:
+                self._queue.popleft()
+            else:
+                heapq.heappop(self._heap)
+            self._do(first[2])
         self._set_timer(self._pause)

@@ -34,8 +34,8 @@ from esms_async.emulator.settings import (
 from esms_async.emulator.story import (
     ACCOUNT_STATES,
     View,
+    flags_of,
     is_send,
-    note_flags,
     view_account,
     view_clock,
     view_fault,
@@ -68,7 +68,12 @@ _LARGEST = 10**15
 _MOST_FOLLOWERS = 32
 # So often a page gets events at most; what comes meanwhile goes out together.
 _PAUSE = 0.1
-_BURST = 50
+# More changes than this are a burst: a page is shown the newest rows alone, and less often.
+_BURST = 400
+_BURST_PAUSE = 0.3
+_TOP = 50
+# How many sends are looked at for the counts while a page waits for them.
+_MOST_LOOKS = 500
 # A stream with nothing to tell says so now and then, or nobody would notice that its page has gone.
 _ALIVE = 5.0
 # How long a page waits before it connects again, in milliseconds.
@@ -302,6 +307,7 @@ SCHEMAS: Final[Mapping[str, Mapping[str, object]]] = {
         "accounts:Account[] clock:Clock counts:Counts accepted:int messages:int requests:int "
         "pruned:int faults:Fault[] spent:Fault[] settings:Settings",
         account_states=_list(_shape("name code? words")),
+        oldest=_shape("send:int not_taken:int"),
     ),
 }
 """The schemas of all answers."""
@@ -592,7 +598,8 @@ class Control:
         before, limit = query.count("before"), query.count("limit", 100)
         fits = self._filter(query)
         found: list[View] = []
-        older, counts = False, self._count()
+        # The thread of one phone is asked for again and again while messages come in.
+        older, counts = False, self._count(None if query.text("phone") is None else _MOST_LOOKS)
         for kept in self._newest_rows(query):
             if before and kept.number >= before:
                 continue
@@ -612,8 +619,8 @@ class Control:
         kinds: list[list[Send] | list[SeenRequest]] = []
         if wanted in ("code", "trouble"):
             flag = 1 if wanted == "code" else 2
-            # All have flags: they were counted just now.
-            sends = [send for send in sends if send.flags is None or send.flags & flag]
+            unseen = self._journal.unseen
+            sends = [send for send in sends if send.flags & flag or send.number in unseen]
         if wanted != "not_taken":
             kinds.append(sends)
         if wanted in ("all", "not_taken") and phone is None:
@@ -812,7 +819,7 @@ class Control:
         given = cast("re.Pattern[str] | None", pattern)
         return view_message(message, self._time(), given or self._emulator.pattern)
 
-    def _view_state(self) -> View:
+    def _view_state(self, looks: int | None = None) -> View:
         emulator, gateway = self._emulator, self._parts.gateway
         return {
             "url": emulator.url,
@@ -827,7 +834,11 @@ class Control:
             "accounts": [view_account(account) for account in gateway.accounts],
             "account_states": ACCOUNT_STATES,
             "clock": view_clock(emulator.clock),
-            "counts": self._count(),
+            "counts": self._count(looks),
+            "oldest": {
+                "send": self._journal.sends.oldest,
+                "not_taken": self._journal.not_taken.oldest,
+            },
             "accepted": gateway.count,
             "messages": gateway.kept,
             "pruned": gateway.pruned,
@@ -836,27 +847,22 @@ class Control:
             "settings": view_settings(gateway.settings),
         }
 
-    def _flags(self) -> list[int]:
-        """Return the flags of each send, oldest first."""
-        now, pattern = self._time(), self._emulator.pattern
+    def _count(self, looks: int | None) -> View:
+        """Count what there is; of the sends that have changed, look at so many, or at all."""
+        journal, now, pattern = self._journal, self._time(), self._emulator.pattern
         if pattern != self._pattern:
             self._pattern = pattern
-            for send in self._journal.sends.records:
-                send.flags = None
-        return [
-            note_flags(send, now, pattern) if send.flags is None else send.flags
-            for send in self._journal.sends.records
-        ]
-
-    def _count(self) -> View:
-        flags, not_taken = self._flags(), len(self._journal.not_taken)
+            journal.unseen.update((send.number, send) for send in journal.sends.records)
+        for send in [*islice(journal.unseen.values(), looks)]:
+            journal.note_flags(send, flags_of(send, now, pattern))
+        not_taken = len(journal.not_taken)
         return {
-            "all": len(flags) + not_taken,
+            "all": len(journal.sends) + not_taken,
             "messages": self._parts.gateway.kept,
-            "code": flags.count(1) + flags.count(3),
-            "trouble": flags.count(2) + flags.count(3),
+            "code": journal.codes,
+            "trouble": journal.troubles,
             "not_taken": not_taken,
-            "pruned": self._journal.sends.pruned,
+            "pruned": journal.sends.pruned,
         }
 
     async def _follow(self, request: web.Request) -> web.StreamResponse:
@@ -888,44 +894,47 @@ class Control:
 
     async def _stream(self, response: web.StreamResponse, place: int | None) -> None:
         while True:
-            changes = None if place is None else self._feed.after(place, _MOST_AT_ONCE)
-            if place is None or changes is None:
-                place = self._feed.newest
+            changes = None if place is None else self._feed.after(place, _BURST + 1)
+            seen, place = place, self._feed.newest
+            is_burst = changes is not None and len(changes) > _BURST
+            if seen is None or changes is None:
                 events = [self._event("reload", {}, place)]
+            elif is_burst:
+                events = [*self._view_top(seen, place)]
             else:
-                place = changes[-1][0] if changes else place
                 events = [*self._events([change for _, change in changes], place)]
-            events.append(self._event("state", self._view_state(), place))
+            state = self._view_state(0 if is_burst else _MOST_LOOKS)
+            events.append(self._event("state", state, place))
             await response.write("".join(events).encode())
-            # In a burst a page draws more rows at once, and less often.
-            await self._closing.within(_PAUSE * (3 if len(events) > _BURST else 1))
+            await self._closing.within(_BURST_PAUSE if is_burst else _PAUSE)
             if self._closing.has_begun:
                 return
-            while not await self._feed.wait(place, _ALIVE):
+            while not (self._journal.unseen or await self._feed.wait(place, _ALIVE)):
                 if self._closing.has_begun:
                     return
                 await response.write(b": alive\n\n")
 
+    def _view_top(self, seen: int, place: int) -> Iterator[str]:
+        """Write the newest rows, in the place of all that a page has."""
+        if seen < self._feed.reset_at:
+            yield self._event("reset", {}, place)
+        newest = [*islice(self._newest_rows(Query({}, ())), _TOP + 1)]
+        rows = [self._view_row(kept) for kept in newest[:_TOP]]
+        yield self._event("top", {"rows": rows, "older": len(newest) > _TOP}, place)
+
     def _events(self, changes: list[tuple[RowKind, int]], place: int) -> Iterator[str]:
         """Write each row once, in its latest state, whatever happened to it in this batch."""
         rows: dict[int, None] = {}
-        gone: list[int] = []
         for kind, number in changes:
             if kind is RowKind.RESET:
                 rows.clear()
-                gone.clear()
                 yield self._event("reset", {}, place)
-            elif kind is RowKind.GONE:
-                gone.append(number)
-                rows.pop(number, None)
             elif kind is RowKind.ROW:
                 rows[number] = None
         for number in rows:
             kept = self._journal.sends.get(number) or self._journal.not_taken.get(number)
             if kept is not None:
                 yield self._event("row", self._view_row(kept), place)
-        if gone:
-            yield self._event("gone", {"numbers": gone}, place)
 
     def _event(self, kind: str, view: View, place: int) -> str:
         return f"id: {self._feed.name(place)}\nevent: {kind}\ndata: {_dumps(view)}\n\n"
@@ -988,7 +997,7 @@ def describe(operations: Iterable[ControlOperation], version: str) -> View:
             "parameters": [_describe_parameter(_AFTER)],
             "responses": {
                 "200": {
-                    "description": "Events row, gone, state, reload and reset.",
+                    "description": "Events row, top, state, reload and reset.",
                     "content": {"text/event-stream": {"schema": _STRING}},
                 },
                 "400": _ERROR,

@@ -14,8 +14,9 @@ from typing import Final, NamedTuple
 
 import attrs
 
+from esms_async._model.checks import check_callback_url
 from esms_async._model.errors import ConfigurationError, InvalidMessage
-from esms_async._model.messages import VIETNAM_TIME, Credentials, check_callback_url
+from esms_async._model.messages import VIETNAM_TIME, Credentials
 from esms_async._model.phone import mask_phone, normalize_phone
 from esms_async.emulator import wire
 from esms_async.emulator.faults import MAGIC_PHONES

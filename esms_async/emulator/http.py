@@ -15,6 +15,7 @@ import struct
 from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator, Mapping
 from functools import partial
 from http import HTTPStatus
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, cast
 from urllib.parse import unquote
 
@@ -228,6 +229,8 @@ class HostGuard:
         self._hosts = _LOOPBACK | {host.lower().strip("[]") for host in hosts}
         self._token = token
         self._scheme = scheme
+        # The host that was let in last: most requests name the same.
+        self._passed: str | None = None
 
     def check(self, request: web.Request) -> None:
         """Raise Refused where a request may not come in."""
@@ -235,15 +238,9 @@ class HostGuard:
             return
         # RFC 9112, section 3.2.2: a host in the request line counts in place of the header.
         host = request.host.lower() if "Host" in request.headers else ""
-        name, _, port = host.rpartition(":")
-        if not port.isdigit():
-            name = host
-        if name.removeprefix("[").removesuffix("]") not in self._hosts or name.count("[") > 1:
-            raise Refused(
-                f"The Host header names {name[:80] or 'nobody'!r}; "
-                f"this emulator answers to {', '.join(sorted(self._hosts))} only.",
-                f"Start it with --allow-host {name[:80] or 'NAME'}, if that is its name.",
-            )
+        if host != self._passed:
+            self._check_host(host)
+            self._passed = host
         if self._is_cross_origin(request, host) and not _is_link_to_the_page(request):
             raise Refused(
                 "The request comes from a page of another site; "
@@ -255,6 +252,17 @@ class HostGuard:
                 "The token is missing or wrong; page and control interface ask for it.",
                 "Send Authorization: Bearer TOKEN, or open /?token=TOKEN once.",
                 status=401,
+            )
+
+    def _check_host(self, host: str) -> None:
+        name, _, port = host.rpartition(":")
+        if not port.isdigit():
+            name = host
+        if name.removeprefix("[").removesuffix("]") not in self._hosts or name.count("[") > 1:
+            raise Refused(
+                f"The Host header names {name[:80] or 'nobody'!r}; "
+                f"this emulator answers to {', '.join(sorted(self._hosts))} only.",
+                f"Start it with --allow-host {name[:80] or 'NAME'}, if that is its name.",
             )
 
     def login(self, request: web.Request) -> web.Response | None:
@@ -402,6 +410,7 @@ class Handlers:
         self._closing = closing
         self._timetable = Timetable(clock, journal.note_progress, _PROGRESS_PAUSE)
         self._headers: tuple[tuple[bytes, bytes], ...] = ()
+        self._path = ""
 
     def add_routes(self, app: web.Application) -> None:
         """Add the operations, each with and without a slash at the end; neither redirects."""
@@ -470,6 +479,10 @@ class Handlers:
         if self._faults.loaded:
             fault = self._faults.draw(Target.ANSWER, operation, read_phone(fields))
         number, at = self._journal.next_request_number(), self._clock.now()
+        # Most requests have the path of the one before them, which is kept once.
+        if request.path != self._path:
+            self._path = request.path
+        read = _READERS.get(endpoint.body) if len(body) <= _MOST_SHOWN else None
         if fault is None:
             answer = self._decide(number, endpoint, fields)
         message = None if answer is None else answer.message
@@ -477,12 +490,12 @@ class Handlers:
             number,
             at,
             operation,
-            request.method,
-            fields.written,
+            endpoint.method,
+            fields.written if read is None else _UNREAD,
             fields.get("requestid"),
             fields.get("phone"),
             fields.get("sandbox") == "1",
-            request.path,
+            self._path,
             self._account_of(fields) if message is None else message.account,
             _route(endpoint, fields) if message is None else message.route,
             None if fault is None else str(fault),
@@ -492,7 +505,7 @@ class Handlers:
             answer,
             None if answer is None else answer.why,
             duration=RealTime.monotonic() - begun if fault is None else None,
-            raw=self._raw(request, body, fields.secrets),
+            raw=self._raw(request, body, fields.secrets if read is None else (), read=read),
         )
         if fault is not None or answer is None:
             return await self._meet(cast("Fault", fault), seen, endpoint, fields, begun)
@@ -595,17 +608,20 @@ class Handlers:
         body: bytes,
         secrets: tuple[str, ...],
         readable: bool = True,  # noqa: FBT001, FBT002  # as `find_secrets` returns it
+        read: Callable[[RawRequest], Fields] | None = None,
     ) -> RawRequest:
         # Most requests have the headers of the one before them, which are kept once.
         if request.raw_headers != self._headers:
             self._headers = request.raw_headers
+        target = request.raw_path
         return RawRequest(
-            request.raw_path[:_LONGEST_TARGET],
+            self._path if target == self._path else target[:_LONGEST_TARGET],
             self._headers,
             body[:_MOST_SHOWN],
             len(body),
             readable,
             secrets,
+            read,
         )
 
     def note_not_taken(
@@ -674,6 +690,14 @@ class Handlers:
 _MOST_PLANNED = 100_000
 # The page draws no faster; a timer for each message would cost more than the message.
 _PROGRESS_PAUSE = 0.1
+
+
+_READERS: Final[Mapping[str, Callable[[RawRequest], Fields]]] = {
+    "json": lambda raw: cast("Fields", wire.read_json(raw.body)),
+    "form": lambda raw: cast("Fields", wire.read_form(raw.body)),
+}
+# In the place of fields that are read again from the body when they are shown.
+_UNREAD: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 def _route(endpoint: Endpoint, fields: Fields) -> Route | None:

@@ -99,6 +99,11 @@ class Ring(Generic[_R]):
         """Return a record by its number, or None where it is not kept."""
         return self._records.get(number)
 
+    @property
+    def oldest(self) -> int:
+        """The number of the oldest record that is kept, or 0 where there is none."""
+        return next(iter(self._records), 0)
+
     def next_number(self) -> int:
         """Return the number of the record to come."""
         return self._newest + 1
@@ -138,7 +143,7 @@ class Send:
         messages: The accepted messages, oldest first; more than one was sent twice.
         reports: The tries to deliver a report, oldest first.
         text: What `story` has measured of the text, to measure it once.
-        flags: 1 where it has a code, plus 2 where it is trouble; None where that may have changed.
+        flags: 1 where it has a code, plus 2 where it is trouble, as `Journal.note_flags` had it.
     """
 
     __slots__ = (
@@ -164,7 +169,7 @@ class Send:
         self.messages: tuple[AcceptedMessage, ...] = ()
         self.reports: tuple[SentReport, ...] = ()
         self.text: object = None
-        self.flags: int | None = None
+        self.flags: int = 0
 
     @property
     def message(self) -> AcceptedMessage | None:
@@ -174,6 +179,8 @@ class Send:
 
 def _put(records: tuple[_R, ...], record: _R) -> tuple[_R, ...]:
     """Put a record in its place."""
+    if not records:
+        return (record,)
     # A record that is noted again is among the newest.
     for at in range(len(records) - 1, -1, -1):
         if records[at].number == record.number:
@@ -185,7 +192,6 @@ class RowKind(enum.StrEnum):
     """What a change of the feed is about."""
 
     ROW = "row"
-    GONE = "gone"
     STATE = "state"
     RESET = "reset"
 
@@ -208,12 +214,11 @@ class Feed:
     def __init__(self, clock: Clock, size: int) -> None:
         # Places of another emulator, which ran on the same port before, mean nothing here.
         self._epoch = os.urandom(4).hex()
-        # A row by its number, what is gone by the negative of it, 0 for the state, None for a
-        # reset: thousands of tuples would keep the garbage collector busy.
+        # A row by its number, 0 for the state, None for a reset: thousands of tuples would keep
+        # the garbage collector busy.
         self._changes: deque[int | None] = deque(maxlen=size)
         self._newest = 0
-        # The place from which on nothing is gone.
-        self._least = 0
+        self._reset_at = 0
         self._closed = False
         self._news: asyncio.Future[None] | None = None
         self._unsubscribe = clock.subscribe(lambda: self.put(RowKind.STATE, 0))
@@ -222,6 +227,11 @@ class Feed:
     def newest(self) -> int:
         """The place of the newest change."""
         return self._newest
+
+    @property
+    def reset_at(self) -> int:
+        """The place of the newest reset, or 0."""
+        return self._reset_at
 
     def name(self, place: int) -> str:
         """Return the event id that stands for a place."""
@@ -241,7 +251,8 @@ class Feed:
             None where some of them are gone, though not by a reset, before which nothing matters.
         """
         oldest = self._newest - len(self._changes)
-        if not self._least <= place <= self._newest:
+        is_whole = place >= oldest or oldest < self._reset_at
+        if not (is_whole and 0 <= place <= self._newest):
             return None
         start = max(place, oldest)
         found = islice(self._changes, start - oldest, start - oldest + limit)
@@ -259,14 +270,13 @@ class Feed:
         """Keep a change, and wake who waits for one."""
         if self._closed:
             return
+        self._newest += 1
         if kind is RowKind.RESET:
             self._changes.clear()
-            self._least = 0
-        elif len(self._changes) == self._changes.maxlen:
-            self._least = self._newest - len(self._changes) + 1
-        self._changes.append(None if kind is RowKind.RESET else _SIGNS[kind] * number)
-        self._newest += 1
-        self._wake()
+            self._reset_at = self._newest
+        self._changes.append(None if kind is RowKind.RESET else number)
+        if self._news is not None:
+            self._wake()
 
     def close(self) -> None:
         """Take no more changes, and keep nobody waiting."""
@@ -279,13 +289,10 @@ class Feed:
             self._news.set_result(None)
 
 
-_SIGNS = {RowKind.ROW: 1, RowKind.GONE: -1, RowKind.STATE: 0}
-
-
 def _read_change(change: int | None) -> Change:
-    if not change:
-        return RowKind.RESET if change is None else RowKind.STATE, 0
-    return (RowKind.ROW, change) if change > 0 else (RowKind.GONE, -change)
+    if change:
+        return RowKind.ROW, change
+    return RowKind.RESET if change is None else RowKind.STATE, 0
 
 
 # A send makes about three changes: it is accepted, answered, and delivered.
@@ -303,6 +310,9 @@ class Journal:
     Attributes:
         sends: The sends, by the number of their first request.
         feed: The changes.
+        unseen: The sends whose flags may have changed since they were noted.
+        codes: How many sends have a code, by their flags.
+        troubles: How many sends are trouble, by their flags.
     """
 
     def __init__(self, max_requests: int, max_sends: int, clock: Clock) -> None:
@@ -313,7 +323,9 @@ class Journal:
         self.feed: Feed = Feed(clock, _FEED_SIZE_FACTOR * max_requests)
         self._by_request_id: dict[tuple[str | None, str], Send] = {}
         self._by_sms_id: dict[str, Send] = {}
-        self._by_phone: dict[str, list[Send]] = {}
+        self.unseen: dict[int, Send] = {}
+        self.codes: int = 0
+        self.troubles: int = 0
         self._newest = 0
         self._listeners: Listeners[[Event]] = Listeners()
 
@@ -323,7 +335,15 @@ class Journal:
 
     def sends_to(self, phone: str) -> list[Send]:
         """Return the sends to a phone, as `0XXXXXXXXX`, oldest first."""
-        return sorted(self._by_phone.get(phone, ()), key=lambda send: send.number)
+        # Looked for when somebody asks: an index would cost every send.
+        return [send for send in self.sends.records if send.phone == phone]
+
+    def note_flags(self, send: Send, flags: int) -> None:
+        """Note what a send counts as, as it is now."""
+        self.unseen.pop(send.number, None)
+        self.codes += (flags & 1) - (send.flags & 1)
+        self.troubles += (flags >> 1) - (send.flags >> 1)
+        send.flags = flags
 
     def next_request_number(self) -> int:
         """Give the next request its number."""
@@ -344,6 +364,7 @@ class Journal:
             self._newest = max(self._newest, message.request)
             send = self._send(message.account, message.request_id, message.request)
             self._put_message(send, message)
+            self.unseen[send.number] = send
 
     def note_request(self, request: SeenRequest, message: AcceptedMessage | None = None) -> None:
         """Keep a request, or what became of it, and the message that was accepted by it."""
@@ -357,8 +378,8 @@ class Journal:
                 # The first one stays: the timeline starts there.
                 send.requests = (send.requests[0], *send.requests[2:])
                 send.requests_pruned += 1
-            if request.phone and not send.messages and request.phone != send.phone:
-                self._index(send, request.phone)
+            if request.phone and not send.messages:
+                send.phone = request.phone
             self._note_row(send)
         if self._listeners:
             if message is not None:
@@ -390,8 +411,7 @@ class Journal:
         newest = self.not_taken.get(self.not_taken.next_number() - 1)
         if newest is not None and _alike(newest, request):
             request = attrs.evolve(request, number=newest.number, repeats=newest.repeats + 1)
-        if (gone := self.not_taken.put(request)) is not None:
-            self.feed.put(RowKind.GONE, gone.number)
+        self.not_taken.put(request)
         self.feed.put(RowKind.ROW, request.number)
         self._listeners.tell(Event(EventKind.NOT_TAKEN, request=request))
 
@@ -403,34 +423,20 @@ class Journal:
     def reset(self) -> None:
         """Forget the requests and reports, and tell that the messages are forgotten too."""
         for kept in (self.requests, self.not_taken, self.reports, self.sends, self._by_request_id,
-                     self._by_sms_id, self._by_phone):  # fmt: skip
+                     self._by_sms_id, self.unseen):  # fmt: skip
             kept.clear()
+        self.codes = self.troubles = 0
         self.feed.put(RowKind.RESET, 0)
         self._listeners.tell(Event(EventKind.RESET))
 
     def _note_row(self, send: Send) -> None:
-        send.flags = None
+        self.unseen[send.number] = send
         self.feed.put(RowKind.ROW, send.number)
 
     def _put_message(self, send: Send, message: AcceptedMessage) -> None:
         self._by_sms_id[message.sms_id] = send
         send.messages = _put(send.messages, message)
-        if send.phone != message.phone:
-            self._index(send, message.phone)
-
-    def _index(self, send: Send, phone: str | None) -> None:
-        """Have a send be found by a phone, and by no other."""
-        if send.phone is not None:
-            found = self._by_phone[send.phone]
-            found.remove(send)
-            if not found:
-                del self._by_phone[send.phone]
-        send.phone = phone
-        if phone is not None:
-            if phone in self._by_phone:
-                self._by_phone[phone].append(send)
-            else:
-                self._by_phone[phone] = [send]
+        send.phone = message.phone
 
     def _send(self, account: str | None, request_id: str | None, number: int) -> Send:
         """Return the send that a request belongs to, and keep it where it is new."""
@@ -447,10 +453,9 @@ class Journal:
     def _forget(self, send: Send) -> None:
         if send.request_id:
             del self._by_request_id[send.account, send.request_id]
-        self._index(send, None)
         for message in send.messages:
             del self._by_sms_id[message.sms_id]
-        self.feed.put(RowKind.GONE, send.number)
+        self.note_flags(send, 0)
 
 
 def _alike(one: SeenRequest, other: SeenRequest) -> bool:

@@ -3,7 +3,7 @@
 import enum
 import re
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from itertools import islice
 from types import MappingProxyType
@@ -216,7 +216,7 @@ class RawRequest:
         body: The beginning of the body.
         body_bytes: How long the whole body was, as far as it was read.
         readable: True where the body was read, so that its secrets are known.
-        secrets: Values to mask wherever they stand.
+        read: Reads its fields again, when they are shown: kept, they would cost every send.
     """
 
     target: str
@@ -224,7 +224,13 @@ class RawRequest:
     body: bytes = b""
     body_bytes: int = 0
     readable: bool = True
-    secrets: tuple[str, ...] = ()
+    _secrets: tuple[str, ...] = ()
+    read: "Callable[[RawRequest], Fields] | None" = None
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """Values to mask wherever they stand."""
+        return self._secrets if self.read is None else self.read(self).secrets
 
 
 @attrs.frozen
@@ -288,7 +294,8 @@ class SeenRequest:
     @property
     def fields(self) -> Mapping[str, str]:
         """Its fields as written, with the keys masked and long ones cut."""
-        return show_fields(self._fields)
+        raw = self.raw
+        return show_fields(raw.read(raw).written if raw and raw.read else self._fields)
 
     @property
     def accepted(self) -> bool:

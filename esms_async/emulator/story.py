@@ -56,6 +56,8 @@ _MOST_FORCING = 8
 # Far more than a phone takes; a longer text is shown and measured as far as this.
 _LONGEST_TEXT = 4096
 _SHOWN_BODY = 4096
+# A shorter value in place of a key stands in every other word: only the whole word is masked.
+_SHORT_KEY = 4
 _MOST_REQUESTS = 50
 _DROPPED_HEADERS = frozenset({b"cookie", b"authorization", b"proxy-authorization"})
 _NAMES: Final = frozenset(
@@ -218,7 +220,7 @@ def _callback_problem(send: Send) -> str | None:
 def _look(
     send: Send, now: float, pattern: re.Pattern[str] | None
 ) -> tuple[str, Route, _Text, State]:
-    """Return phone, route, text and state of a send, and note what its row counts as."""
+    """Return phone, route, text and state of a send."""
     message = send.message
     if message is not None:
         phone, route = message.phone, message.route
@@ -232,14 +234,13 @@ def _look(
         unicode = _field(fields, "isunicode") == "1"
     text = _text_of(send, content, unicode=unicode, pattern=pattern)
     state = state_of(send, now, lossy=text.lossy and route is not Route.ZALO)
-    send.flags = (text.code is not None) + 2 * state.is_trouble
     return phone, route, text, state
 
 
-def note_flags(send: Send, now: float, pattern: re.Pattern[str] | None) -> int:
-    """Note the flags of a send, and return them."""
-    _look(send, now, pattern)
-    return send.flags or 0
+def flags_of(send: Send, now: float, pattern: re.Pattern[str] | None) -> int:
+    """Return the flags of a send."""
+    _, _, text, state = _look(send, now, pattern)
+    return (text.code is not None) + 2 * state.is_trouble
 
 
 def view_row(send: Send, now: float, pattern: re.Pattern[str] | None = None) -> View:
@@ -863,7 +864,10 @@ def _masked(text: str, raw: RawRequest | None) -> str:
             quote_plus(secret),
             json.dumps(secret)[1:-1],
         }:
-            text = text.replace(spelled, MASK)
+            if len(secret) < _SHORT_KEY:
+                text = re.sub(rf"(?<!\w){re.escape(spelled)}(?!\w)", MASK, text)
+            else:
+                text = text.replace(spelled, MASK)
     return text
 
 

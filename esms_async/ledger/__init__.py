@@ -1,4 +1,4 @@
-"""Ledgers: they keep what is known of each send across crashes, restarts and replicas."""
+"""Ledgers: they keep the state of each send across crashes, restarts and replicas."""
 
 import importlib
 from typing import TYPE_CHECKING

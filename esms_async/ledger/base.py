@@ -1,8 +1,7 @@
-"""Defines what a ledger must offer, what it may offer, and what all ledgers share."""
+"""Defines the protocols of ledgers, required and optional, and what all ledgers share."""
 
 import abc
 from collections.abc import AsyncIterator, Callable, Sequence
-from types import TracebackType
 from typing import Protocol, Self, runtime_checkable
 
 import attrs
@@ -18,10 +17,10 @@ class UnreadableEntry(LedgerError):
 
 
 class Ledger(Protocol):
-    """Keeps what is known of each send.
+    """Stores the state of each send.
 
-    Every method raises LedgerError when the ledger can't be read or written. A call that is
-    cancelled while it waits may still take effect, but never in part.
+    Every method raises LedgerError if the ledger can't be read or written. A cancelled call may
+    still take effect, but never in part.
     """
 
     @property
@@ -34,19 +33,19 @@ class Ledger(Protocol):
         ...
 
     async def aclose(self) -> None:
-        """Write what is outstanding, and release what the ledger holds."""
+        """Write outstanding changes, and release all resources."""
         ...
 
     async def claim(
         self, message: Message, fingerprint: bytes, *, doubt_age: float | None = None
     ) -> Claim:
-        """Ask to send a message, before the first byte of a request leaves.
+        """Claim a message, before the first byte of a request leaves.
 
         Args:
             message: The message.
             fingerprint: Its fingerprint (`esms_async.ledger.transitions.fingerprint`).
-            doubt_age: For how many seconds the message has been in doubt, if the caller knows of
-                an earlier attempt that may have arrived; None otherwise.
+            doubt_age: The seconds since an earlier attempt that may have arrived, if the caller
+                knows of one; None otherwise.
 
         Returns:
             The decision. If it lets the caller send, the entry is stored as "unknown".
@@ -56,17 +55,17 @@ class Ledger(Protocol):
     async def settle(
         self, request_id: str, generation: int, settlement: Settlement
     ) -> Entry | None:
-        """Record what was learned of a message.
+        """Record a result of a message.
 
         Args:
             request_id: The RequestId of a claim.
             generation: The generation of the claim; 0 for a delivery report or the gateway's
                 list, which belong to no claim.
-            settlement: What was learned; `ONE_MORE_ATTEMPT` before a further attempt.
+            settlement: The result; `ONE_MORE_ATTEMPT` before a further attempt.
 
         Returns:
             The entry after the settlement, which another claimant may have settled before; None
-            if the ledger holds none.
+            if the ledger has no entry.
         """
         ...
 
@@ -83,11 +82,11 @@ class Ledger(Protocol):
         ...
 
     async def prune(self, older_than: float, *, unsettled: bool = False) -> int:
-        """Delete entries that did not change for a time, and reports that were handed on before.
+        """Delete entries that did not change for a time, and reports handed on before that.
 
         Args:
-            older_than: Seconds. Choose more than the time in which the same Message can be sent
-                again: sending a deleted one is a new send.
+            older_than: Seconds, longer than the same Message may be sent again: after its entry is
+                deleted, that is a new send.
             unsettled: True deletes unknown entries too, and reports that were not handed on.
 
         Returns:
@@ -98,7 +97,7 @@ class Ledger(Protocol):
 
 @runtime_checkable
 class LedgerFacts(Protocol):
-    """Keeps facts about the ledger itself, such as the account it belongs to. Optional."""
+    """Stores facts about the ledger itself, such as its account. Optional."""
 
     async def keep_fact(self, name: str, value: str) -> str:
         """Store a fact unless the ledger has one of that name; return the one it has now."""
@@ -137,8 +136,8 @@ class LedgerBatches(Protocol):
 class LedgerReports(Protocol):
     """Stores delivery reports until the application has taken them. Optional.
 
-    Reports with the same key are one. A report that is claimed has a lease: nobody else gets it
-    before that has run out.
+    Reports with the same key are one report. A claimed report has a lease: nobody else gets it
+    before the lease has run out.
     """
 
     async def store_report(
@@ -149,22 +148,22 @@ class LedgerReports(Protocol):
         Args:
             key: The RequestId, "#" and the state that is reported.
             text: The report itself.
-            lease: Seconds for which the caller claims it; None leaves it to whoever comes next.
+            lease: Seconds for which the caller claims it; None for no claim.
 
         Returns:
-            The report as stored; None if there was one before, which stays as it is.
+            The stored report; None if there was one before, which stays as it is.
         """
         ...
 
     async def take_reports(self, limit: int, lease: float) -> Sequence[StoredReport]:
         """Claim reports that are due: waiting ones, and those whose process has died.
 
-        Whoever takes reports calls this several times in the length of a lease, with a limit of 0
-        where it has no room: after a longer pause no lease counts as run out for a while, because
-        its owner may have been cut off from the ledger rather than dead.
+        Call this several times in the length of a lease, with a limit of 0 if there is no room.
+        After a longer pause no lease counts as run out for a while, because its owner may have
+        been cut off from the ledger rather than dead.
 
         Args:
-            limit: How many at most.
+            limit: The most reports to claim.
             lease: Seconds for which the caller claims them.
         """
         ...
@@ -178,14 +177,14 @@ class LedgerReports(Protocol):
         failures: int = 0,
         due_in: float = 0.0,
     ) -> None:
-        """Record what became of a claimed report.
+        """Record the result of a claimed report.
 
         Args:
             key: The key of the report.
             generation: The generation of the claim.
             settlement: Accepted; not sent, to be tried again; or rejected by
                 `Reason.MESSAGE`, to be kept as failed. Its detail says what failed.
-            failures: How often it has failed by now.
+            failures: The number of failures so far.
             due_in: Seconds until the next try.
         """
         ...
@@ -195,21 +194,21 @@ class LedgerReports(Protocol):
         ...
 
     async def retry_report(self, key: str) -> bool:
-        """Let a failed report be handed on anew; False if no failed one has this key."""
+        """Let a failed report be handed on again; return False if no failed one has this key."""
         ...
 
 
 Unrecorded = Callable[[str, Settlement, LedgerError], None]
-"""Receives the RequestId and the settlement of an acceptance that could not be stored, and why."""
+"""Receives the RequestId, the settlement and the error of an acceptance that was not stored."""
 
 
 @runtime_checkable
 class LedgerAcceptances(Protocol):
     """Records acceptances without a wait. Optional.
 
-    An entry that is not settled yet says "it may have been accepted". That stays true of an
-    accepted message, so its sender need not wait: a crash before the settlement is stored costs
-    one request, which the gateway answers with code 124.
+    An unsettled entry says "it may have been accepted", which stays true of an accepted message. So
+    its sender need not wait: a crash before the settlement is stored costs one request, which the
+    gateway answers with code 124.
     """
 
     def accept_soon(
@@ -217,16 +216,16 @@ class LedgerAcceptances(Protocol):
     ) -> bool:
         """Queue an acceptance, to be stored with the next claims, or alone after a short time.
 
-        Whatever is asked of this ledger after that knows of the acceptance.
+        Every later call of this ledger sees the acceptance.
 
         Args:
             request_id: The RequestId of a claim.
-            sms_id: The SMSID, where it is known.
-            deduplicated: True where the acceptance was learned from code 124.
+            sms_id: The SMSID, or None.
+            deduplicated: True if the acceptance was learned from code 124.
             unrecorded: Called later if the acceptance can't be stored.
 
         Returns:
-            False if nothing was queued: then the caller calls `settle`, and waits.
+            False if nothing was queued: then call `settle`, and wait.
         """
         ...
 
@@ -271,7 +270,7 @@ class LedgerBase(abc.ABC):
 
     @abc.abstractmethod
     async def aclose(self) -> None:
-        """Write what is outstanding, and release what the ledger holds."""
+        """Write outstanding changes, and release all resources."""
 
     def require_open(self) -> None:
         """Raise LedgerError unless the ledger is open."""
@@ -282,10 +281,5 @@ class LedgerBase(abc.ABC):
         await self.open()
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.aclose()

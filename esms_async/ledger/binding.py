@@ -18,12 +18,8 @@ _DIGITS: Final = 16
 async def bind(ledger: Ledger, *, destination: str, api_key: str) -> None:
     """Bind an open ledger to a destination and an account, or check that it is bound to them.
 
-    A ledger that keeps no facts (`LedgerFacts`) is not bound.
-
-    Args:
-        ledger: The ledger, open.
-        destination: Scheme, host and port; " sandbox" follows if the gateway only checks.
-        api_key: The account's ApiKey. The ledger keeps a hash of it.
+    The destination is scheme, host and port, and " sandbox" if the gateway only checks. The ledger
+    keeps a hash of the ApiKey. A ledger that keeps no facts (`LedgerFacts`) is not bound.
 
     Raises:
         ForeignLedger: The ledger belongs to another destination or account.
@@ -47,17 +43,9 @@ async def bind(ledger: Ledger, *, destination: str, api_key: str) -> None:
 
 
 async def rebind(ledger: Ledger, *, api_key: str) -> bool:
-    """Bind an open ledger to the account of new keys. Its destination stays.
+    """Bind an open ledger to a new ApiKey of its account; return False if it already is.
 
-    Args:
-        ledger: The ledger, open.
-        api_key: The new ApiKey of the same account.
-
-    Returns:
-        False if the ledger was bound to this ApiKey already.
-
-    Raises:
-        LedgerError: The ledger keeps no facts, or can't be used.
+    Raises LedgerError if the ledger keeps no facts or can't be used.
     """
     if not isinstance(ledger, LedgerFacts):
         raise LedgerError(f"a {type(ledger).__name__} is bound to no account")
@@ -69,6 +57,6 @@ async def rebind(ledger: Ledger, *, api_key: str) -> bool:
 
 
 def account_of(api_key: str) -> str:
-    """Return what stands for an account in a ledger: 16 hex digits of a hash of its ApiKey."""
+    """Return the name of an account in a ledger: 16 hex digits of a hash of its ApiKey."""
     labelled = b"esms_async ledger account, version 1\n" + api_key.encode()
     return hashlib.sha256(labelled).hexdigest()[:_DIGITS]

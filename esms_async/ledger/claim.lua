@@ -1,6 +1,6 @@
--- Answers a claim with a decision and the entry, as `transitions.claim` does. It needs the
--- `request_id`, the `window`, the `doubt_age` in seconds if an earlier attempt may have
--- arrived, and the fields of a `fresh` entry.
+-- Answers a claim with a decision and the entry, as `transitions.claim` does. Arguments: the
+-- `request_id`, the `window`, the `doubt_age` in seconds if an earlier attempt may have arrived,
+-- and the fields of a `fresh` entry.
 local now, known = clock(), find()
 
 local function same_fingerprint(one, other)

@@ -1,5 +1,5 @@
--- An entry is a hash whose fields are named as those of `Entry`, all of them texts; what is None
--- or False has no field.
+-- An entry is a hash with the field names of `Entry` and texts as values; None and False have no
+-- field.
 local CLAIMS = $CLAIMS
 
 local function held(entry)
@@ -28,8 +28,8 @@ local function later_generation(entry)
   return string.format('%d', entry.generation + 1)
 end
 
--- Writes what differs. A claim begins with what takes memory, and is refused if there is none.
--- A settlement begins with what may free some: a server at its maxmemory lets such a script end.
+-- Writes the fields that differ. A claim first writes what needs memory, so it fails early without
+-- any. A settlement first deletes: a server at its maxmemory then lets the script end.
 local function store(entry, known)
   local is_unknown = entry.status == $STATUS_UNKNOWN
   if not is_unknown then redis.call('ZREM', unknown_ones, told.request_id) end

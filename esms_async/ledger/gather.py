@@ -1,4 +1,4 @@
-"""Gathers the claims of one turn of the event loop, and the acceptances that ride with them."""
+"""Batches the claims of one turn of the event loop, together with queued acceptances."""
 
 import asyncio
 from collections.abc import Callable
@@ -12,8 +12,8 @@ from esms_async.ledger.transitions import Settlement
 T = TypeVar("T")
 A = TypeVar("A")
 
-# An acceptance waits this many seconds at most for a claim to ride with.
-_LONGEST_RIDE: Final = 0.05
+# An acceptance waits at most this many seconds for a batch of claims.
+_LONGEST_WAIT: Final = 0.05
 
 
 class Acceptance(NamedTuple):
@@ -26,50 +26,49 @@ class Acceptance(NamedTuple):
 
     @property
     def settlement(self) -> Settlement:
-        """What it says, as a settlement."""
+        """The settlement of this acceptance."""
         return Settlement(Status.ACCEPTED, None, self.sms_id, self.deduplicated)
 
     def fail(self, error: LedgerError) -> None:
-        """Hand it back, with why it could not be stored."""
+        """Hand it back with the error that kept it from being stored."""
         self.unrecorded(self.request_id, self.settlement, error)
 
 
 class Gathered(Generic[T, A]):
-    """The claims and acceptances that travel together.
+    """One batch of claims and acceptances.
 
     Attributes:
         loop: The event loop that waits for them.
-        claims: What each claim needs, with the future of its answer.
+        claims: The arguments of each claim, with the future of its answer.
         acceptances: The acceptances.
     """
 
     __slots__ = ("acceptances", "claims", "loop")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.loop = loop
+        self.loop: asyncio.AbstractEventLoop = loop
         self.claims: list[tuple[T, asyncio.Future[A]]] = []
         self.acceptances: list[Acceptance] = []
 
 
 class Gatherer(Generic[T, A]):
-    """Hands on what has gathered, once in a turn of its event loop.
+    """Submits one batch in each turn of its event loop.
 
-    A claim is handed on in the same turn. An acceptance goes along with the next claim, because
-    a trip or a commit of its own would cost more than the wait for it; without one it goes alone
-    after 50 ms.
+    A claim is submitted in the same turn. An acceptance waits for the next claim, because a round
+    trip or a commit of its own would cost more than the wait; without a claim it goes after 50 ms.
 
     Args:
-        submit: Takes what has gathered.
+        submit: Takes a batch.
     """
 
     def __init__(self, submit: Callable[[Gathered[T, A]], None]) -> None:
-        self.loop = asyncio.get_running_loop()
+        self.loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
         self._submit = submit
         self._gathered: Gathered[T, A] = Gathered(self.loop)
         self._timer: asyncio.TimerHandle | None = None
 
     def claim(self, needs: T) -> "asyncio.Future[A]":
-        """Hand on a claim, and return the future of its answer."""
+        """Add a claim, and return the future of its answer."""
         loop = asyncio.get_running_loop()
         done: asyncio.Future[A] = loop.create_future()
         gathered = self._gathered if loop is self.loop else Gathered[T, A](loop)
@@ -81,18 +80,18 @@ class Gatherer(Generic[T, A]):
         return done
 
     def accept(self, acceptance: Acceptance) -> None:
-        """Hand on an acceptance with the next claim, or after a short time."""
+        """Add an acceptance, to go with the next claim or after a short time."""
         loop = asyncio.get_running_loop()
         gathered = self._gathered if loop is self.loop else Gathered[T, A](loop)
         gathered.acceptances.append(acceptance)
         if gathered is not self._gathered:
             self._submit(gathered)
         elif self._timer is None:
-            # It is not cancelled when a claim comes first: arming it costs more than firing it.
-            self._timer = loop.call_later(_LONGEST_RIDE, self._flush_at_last)
+            # A claim does not cancel it: setting a timer costs more than its firing.
+            self._timer = loop.call_later(_LONGEST_WAIT, self._flush_at_last)
 
     def flush(self) -> None:
-        """Hand on what has gathered."""
+        """Submit the batch."""
         gathered = self._gathered
         if gathered.claims or gathered.acceptances:
             self._gathered = Gathered(self.loop)
@@ -103,7 +102,7 @@ class Gatherer(Generic[T, A]):
         self.flush()
 
     def close(self) -> None:
-        """Hand on what has gathered, and wake up no more."""
+        """Submit the batch, and stop the timer."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

@@ -1,4 +1,4 @@
-"""Keeps a ledger in this process's memory, for sends that need not outlive it."""
+"""Keeps a ledger in memory, for one process whose sends may be forgotten with it."""
 
 import heapq
 import itertools
@@ -31,7 +31,7 @@ _TWO_DAYS = 48 * 3600.0
 
 
 class MemoryLedger(LedgerBase):
-    """Keeps what is known of each send while the process lives; settled entries for two days.
+    """Stores the state of each send while the process lives, and settled entries for two days.
 
     Args:
         options: The options that all ledgers share.
@@ -55,7 +55,7 @@ class MemoryLedger(LedgerBase):
         self._clock = clock
         # In the order of their last change, so the oldest are found without a search.
         self._entries: OrderedDict[str, Entry] = OrderedDict()
-        # Before this moment even the oldest is not old enough to go.
+        # Before this moment even the oldest is not old enough to be deleted.
         self._next_look = 0.0
         self._reports: dict[str, StoredReport] = {}
         self._due: list[tuple[float, str]] = []
@@ -79,8 +79,8 @@ class MemoryLedger(LedgerBase):
     async def claim(
         self, message: Message, fingerprint: bytes, *, doubt_age: float | None = None
     ) -> Claim:
-        """Ask to send a message."""
-        if not self._open:  # asked without a call, as every send comes by here
+        """Claim a message."""
+        if not self._open:  # without a call, because every send comes by here
             self.require_open()
         options, now = self._options, self._clock()
         if now > self._next_look:
@@ -95,7 +95,7 @@ class MemoryLedger(LedgerBase):
         )
         known = self._entries.get(message.request_id)
         if known is None and doubt_age is None:
-            # What nearly every claim comes to.
+            # Nearly every claim ends here.
             self._entries[message.request_id] = fresh
             return Claim(Decision.SEND, fresh)
         answer = claim(known, fresh, now=now, window=options.window, resume=doubt_age is not None)
@@ -105,7 +105,7 @@ class MemoryLedger(LedgerBase):
     async def settle(
         self, request_id: str, generation: int, settlement: Settlement
     ) -> Entry | None:
-        """Record what was learned of a message."""
+        """Record a result of a message."""
         self.require_open()
         known = self._entries.get(request_id)
         if known is None:
@@ -172,7 +172,7 @@ class MemoryLedger(LedgerBase):
         failures: int = 0,
         due_in: float = 0.0,
     ) -> None:
-        """Record what became of a claimed report."""
+        """Record the result of a claimed report."""
         self.require_open()
         if (known := self._reports.get(key)) is not None:
             self._put_report(
@@ -194,7 +194,7 @@ class MemoryLedger(LedgerBase):
                 yield report
 
     async def retry_report(self, key: str) -> bool:
-        """Let a failed report be handed on anew; False if no failed one has this key."""
+        """Let a failed report be handed on again; return False if no failed one has this key."""
         self.require_open()
         known = self._reports.get(key)
         if known is None or known.status is not Status.REJECTED:
@@ -268,7 +268,7 @@ class MemoryLedger(LedgerBase):
         for report in list(itertools.islice(self._reports.values(), 2)):
             if report.due_at < now - self._keep:
                 del self._reports[report.key]
-                # What was not handed on moves behind the others.
+                # A report that was not handed on moves behind the others.
                 if report.status is not Status.ACCEPTED:
                     self._reports[report.key] = report
 
@@ -282,7 +282,7 @@ class MemoryLedger(LedgerBase):
             if now <= self._next_look:
                 return
             if entry.status is Status.UNKNOWN:
-                # It moves behind the others: deleted, it could be sent twice.
+                # It moves behind the others: without it the message could be sent twice.
                 self._entries.move_to_end(request_id)
             else:
                 del self._entries[request_id]

@@ -1,5 +1,5 @@
--- Deletes an entry that did not change for a time, and answers with the number deleted. It needs
--- the `request_id`, the time `older_than` in seconds, and whether to delete `unsettled` ones too.
+-- Deletes an entry that did not change for a time, and returns the number deleted. Arguments: the
+-- `request_id`, the time `older_than` in seconds, and whether to delete `unsettled` ones too.
 local known = find()
 if not known then
   redis.call('ZREM', unknown_ones, told.request_id)

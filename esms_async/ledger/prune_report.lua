@@ -1,5 +1,5 @@
 -- Deletes a report that did not change for a time. Its own arguments: the report's name, the time
--- in seconds, and whether reports go that were not handed on.
+-- in seconds, and whether to delete reports that were not handed on.
 local name = ARGV[4]
 local report = find(name)
 if not report or clock() - report.due_at <= tonumber(ARGV[5]) then return 0 end

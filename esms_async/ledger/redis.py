@@ -36,8 +36,8 @@ _WEEK: Final = 7 * 24 * 3600.0
 _PAGE: Final = 500
 # No RequestId holds this character, so a key with it is no entry's.
 _MARK: Final = "#"
-# As many claims, and as many acceptances, travel together at most: few enough that the server
-# works on them for a few milliseconds.
+# The most claims, and the most acceptances, of one command: the server works on them for a few
+# milliseconds.
 _LARGEST_TURN: Final = 128
 _FACTS: Final = f"{_MARK}facts"
 _DUE_REPORTS: Final = f"{_MARK}reports"
@@ -47,27 +47,28 @@ _GLOB_SPECIALS: Final = re.compile(r"[\\*?\[\]]")
 
 
 class RedisLedger(LedgerBase):
-    """Keeps what is known of each send on a Redis server, for any number of processes.
+    """Stores the state of each send on a Redis server, for any number of processes.
 
-    The server puts claims in order, on its own clock. Those of concurrent sends travel together.
-    An operation whose answer is lost is not repeated: it raises LedgerError, and what it may have
-    written reads "unknown", which is safe.
+    The server orders claims, on its own clock. The claims of concurrent sends share a command. An
+    operation whose answer is lost is not repeated: it raises LedgerError, and what it may have
+    written says "unknown", which is safe.
 
     The server must keep what it acknowledges: `maxmemory-policy noeviction`, and an append-only
-    file. If it does not, `open` warns in the log. With `appendfsync everysec`, the default of
-    such a file, a crash of the server's machine loses the last second; with `always`, nothing.
-    It takes Redis 5 or later, or Valkey.
+    file. If it does not, `open` logs a warning. With `appendfsync everysec`, the default for such
+    a file, a crash of the server's machine loses the last second; with `always`, nothing. It needs
+    Redis 5 or later, or Valkey.
 
     On a Redis Cluster all keys of a ledger must be in one slot, so the prefix must hold a hash
     tag, as in `{esms}:send:`, and the URL must name the node that serves the slot.
 
     Args:
         url: `redis://`, `rediss://` or `unix://`, with the options that redis-py takes in a URL.
-        prefix: What the ledger's keys begin with. If ledgers share a database, no prefix may
+        prefix: The beginning of the ledger's keys. If ledgers share a database, no prefix may
             begin with another one.
         keep: Seconds for which a settled entry, or a delivery report that was handed on, is
             kept after its last change. A send of the same Message after that is a new one. An
-            unknown entry stays until it is settled or pruned: deleted, it could be sent twice.
+            unknown entry stays until it is settled or pruned: without it the message could be
+            sent twice.
         options: The options that all ledgers share.
         clock: The time in seconds since the epoch; None for the server's.
 
@@ -96,12 +97,12 @@ class RedisLedger(LedgerBase):
         self._keep = math.ceil(keep * 1000)
         self._options = options
         self._clock = clock
-        self._trips: _Trips | None = None
+        self._pipeline: _Pipeline | None = None
 
     @property
     def is_open(self) -> bool:
         """True between `open` and `aclose`."""
-        return self._trips is not None
+        return self._pipeline is not None
 
     async def open(self) -> None:
         """Connect to the server for this event loop, and warn if it may lose entries.
@@ -110,7 +111,7 @@ class RedisLedger(LedgerBase):
             LedgerError: The server can't be reached, or refuses the connection.
             UsageError: The ledger is open already.
         """
-        if self._trips is not None:
+        if self._pipeline is not None:
             raise UsageError(f"the ledger on Redis {self._address} is open already")
         batches = RedisBatches(self._address, self._scripts(), unreadable=UnreadableEntry)
         try:
@@ -120,34 +121,34 @@ class RedisLedger(LedgerBase):
         except BaseException:
             await batches.aclose()
             raise
-        self._trips = _Trips(batches, self._prefix, self._keep, self._clock, self._settle_on)
+        self._pipeline = _Pipeline(batches, self._prefix, self._keep, self._clock, self._settle_on)
 
     async def aclose(self) -> None:
-        """Write what is outstanding, and close the connections."""
-        if self._trips is not None:
-            trips, self._trips = self._trips, None
-            await trips.aclose()
+        """Write outstanding changes, and close the connections."""
+        if self._pipeline is not None:
+            pipeline, self._pipeline = self._pipeline, None
+            await pipeline.aclose()
 
     async def claim(
         self, message: Message, fingerprint: bytes, *, doubt_age: float | None = None
     ) -> Claim:
-        """Ask to send a message; the server has acknowledged the claim."""
-        trips, options, request_id = self._opened_trips(), self._options, message.request_id
-        if request_id in trips.accepting:
-            await trips.flush()
-        phone = message.phone if options.store_phone else mask_phone(message.phone)
-        content = message.content if options.store_content else None
+        """Claim a message; on return the server has acknowledged the claim."""
+        pipeline, options, request_id = self._opened_pipeline(), self._options, message.request_id
+        if request_id in pipeline.accepting:
+            await pipeline.flush()
         if doubt_age is None:
-            needs = request_id, f"{fingerprint.hex()}\n{phone}\n{content or ''}"
-            if (now := await trips.gatherer.claim(needs)) is not None:
+            claimed = pipeline.gatherer.claim(
+                (request_id, _lean_needs(message, fingerprint, options))
+            )
+            if (now := await claimed) is not None:
                 entry = Entry(
                     request_id,
                     Status.UNKNOWN,
                     Reason.ATTEMPT,
                     1,
                     fingerprint,
-                    phone,
-                    content,
+                    message.phone if options.store_phone else mask_phone(message.phone),
+                    message.content if options.store_content else None,
                     now,
                     now,
                 )
@@ -160,24 +161,26 @@ class RedisLedger(LedgerBase):
             phone=options.store_phone,
             content=options.store_content,
         )
-        command = self._command(
-            "claim",
-            request_id,
-            window=options.window,
-            **({} if doubt_age is None else {"doubt_age": doubt_age}),
-            fresh=_texts(fresh, _FRESH),
+        reply = pipeline.batches.submit(
+            *self._command(
+                "claim",
+                request_id,
+                window=options.window,
+                **({} if doubt_age is None else {"doubt_age": doubt_age}),
+                fresh=_texts(fresh, _FRESH),
+            )
         )
-        decision, fields = json.loads(await trips.batches.run(*command))
+        decision, fields = json.loads(await reply)
         return Claim(Decision(decision), _entry(request_id, fields))
 
     async def settle(
         self, request_id: str, generation: int, settlement: Settlement
     ) -> Entry | None:
-        """Record what was learned of a message."""
-        trips = self._opened_trips()
-        if request_id in trips.accepting:
-            await trips.flush()
-        return await self._settle_on(trips.batches, request_id, generation, settlement)
+        """Record a result of a message."""
+        pipeline = self._opened_pipeline()
+        if request_id in pipeline.accepting:
+            await pipeline.flush()
+        return await self._settle_on(pipeline.batches, request_id, generation, settlement)
 
     async def _settle_on(
         self, batches: RedisBatches, request_id: str, generation: int, settlement: Settlement
@@ -204,14 +207,14 @@ class RedisLedger(LedgerBase):
     def accept_soon(
         self, request_id: str, sms_id: str | None, *, deduplicated: bool, unrecorded: Unrecorded
     ) -> bool:
-        """Queue an acceptance; it travels with the next claims, or soon."""
+        """Queue an acceptance, to go with the next claims or after a short time."""
         acceptance = Acceptance(request_id, sms_id, deduplicated, unrecorded)
-        self._opened_trips().accept(acceptance)
+        self._opened_pipeline().accept(acceptance)
         return True
 
     async def flush(self) -> None:
-        """Wait until the server has acknowledged each queued acceptance, or it was handed back."""
-        await self._opened_trips().flush()
+        """Wait until each queued acceptance is acknowledged or was handed back."""
+        await self._opened_pipeline().flush()
 
     async def store_report(
         self, key: str, text: str, *, lease: float | None = None
@@ -236,7 +239,7 @@ class RedisLedger(LedgerBase):
         failures: int = 0,
         due_in: float = 0.0,
     ) -> None:
-        """Record what became of a claimed report."""
+        """Record the result of a claimed report."""
         await self._run_report_script(
             "settle_report",
             key,
@@ -257,7 +260,7 @@ class RedisLedger(LedgerBase):
                 yield _stored_report(key, fields)
 
     async def retry_report(self, key: str) -> bool:
-        """Let a failed report be handed on anew; False if no failed one has this key."""
+        """Let a failed report be handed on again; return False if no failed one has this key."""
         return bool(await self._run_report_script("retry_report", key))
 
     async def _run_report_script(self, name: str, *arguments: str) -> Any:  # noqa: ANN401  # what a script answers
@@ -292,7 +295,7 @@ class RedisLedger(LedgerBase):
 
     async def look_up(self, request_id: str) -> Entry | None:
         """Return the entry of a RequestId, or None."""
-        if request_id in self._opened_trips().accepting:
+        if request_id in self._opened_pipeline().accepting:
             await self.flush()
         fields = await self._opened().run("HGETALL", self._prefix + request_id)
         return _entry(request_id, fields) if fields else None
@@ -331,7 +334,7 @@ class RedisLedger(LedgerBase):
                     for key in reports
                 )
             )
-        # An entry that somebody deleted by hand is still in the set of the unknown ones.
+        # An entry that was deleted by hand is still in the set of unknown ones.
         page = await self._unknown_page()
         while page:
             deleted += await self._delete(page, older_than, unsettled=unsettled)
@@ -343,9 +346,9 @@ class RedisLedger(LedgerBase):
             await self._run_each("prune", request_ids, older_than=older_than, unsettled=unsettled)
         )
 
-    async def _run_each(self, name: str, keys: list[str], **told: object) -> list[int]:
+    async def _run_each(self, name: str, keys: list[str], **fields: object) -> list[int]:
         batches = self._opened()
-        commands = (self._command(name, key, **told) for key in keys)
+        commands = (self._command(name, key, **fields) for key in keys)
         return await asyncio.gather(*(batches.run(*command) for command in commands))
 
     async def _unknown_page(self, after: str | None = None) -> list[str]:
@@ -357,7 +360,7 @@ class RedisLedger(LedgerBase):
         return page
 
     async def _scanned_page(self, cursor: int) -> tuple[int, list[str], list[str]]:
-        """Return where to go on, which is 0 at the end, some RequestIds, and some reports."""
+        """Return the next cursor, 0 at the end, with some RequestIds and report keys."""
         pattern = _GLOB_SPECIALS.sub(r"\\\g<0>", self._prefix) + "*"
         cursor, keys = await self._opened().run(
             "SCAN", str(cursor), "MATCH", pattern, "COUNT", str(_PAGE)
@@ -366,7 +369,7 @@ class RedisLedger(LedgerBase):
         request_ids = [name for name in names if _MARK not in name]
         return cursor, request_ids, [name for name in names if name.find(_MARK) > 0]
 
-    def _command(self, name: str, key: str, **told: object) -> tuple[str, ...]:
+    def _command(self, name: str, key: str, **fields: object) -> tuple[str, ...]:
         now = {} if self._clock is None else {"now": repr(self._clock())}
         return (
             "EVALSHA",
@@ -374,35 +377,35 @@ class RedisLedger(LedgerBase):
             "2",
             self._prefix + key,
             self._prefix + UNKNOWN_ONES,
-            json.dumps({"request_id": key, "keep": self._keep, **now, **told}),
+            json.dumps({"request_id": key, "keep": self._keep, **now, **fields}),
         )
 
     def _opened(self) -> RedisBatches:
-        return self._opened_trips().batches
+        return self._opened_pipeline().batches
 
-    def _opened_trips(self) -> "_Trips":
+    def _opened_pipeline(self) -> "_Pipeline":
         self.require_open()
-        assert self._trips is not None  # noqa: S101  # require_open has seen it
-        return self._trips
+        assert self._pipeline is not None  # noqa: S101  # require_open has seen it
+        return self._pipeline
 
 
 _Claiming = tuple[str, str]
-"""What a claim needs: its RequestId, and its argument of `turn.lua`; the answer is the time."""
+"""The RequestId of a claim, and its argument for `turn.lua`; the answer is the time."""
 
 _Waiting = tuple[_Claiming, "asyncio.Future[float | None]"]
 _Settle = Callable[[RedisBatches, str, int, Settlement], Awaitable[object]]
 
 
-class _Trips:
-    """Takes claims and acceptances to the server in one command, one command at a time.
+class _Pipeline:
+    """Sends claims and acceptances to the server in one command, one command at a time.
 
-    What comes meanwhile shares the next one: a trip costs the client as much as five messages.
+    Those that come meanwhile share the next: a round trip costs as much as five messages.
 
-    A claim is answered with the server's time, or with None if the lean script left it alone.
+    The answer to a claim is the server's time, or None if the short script did not decide it.
 
     Attributes:
-        batches: What runs commands.
-        gatherer: What gathers claims and acceptances.
+        batches: Runs commands.
+        gatherer: Batches claims and acceptances.
         accepting: The RequestIds of acceptances that are not stored yet.
     """
 
@@ -427,19 +430,22 @@ class _Trips:
         self._under_way: set[asyncio.Future[Any]] = set()
 
     def accept(self, acceptance: Acceptance) -> None:
-        """Store an acceptance with the next claims, or soon."""
+        """Store an acceptance with the next claims, or after a short time."""
         self.gatherer.accept(acceptance)
         self.accepting.add(acceptance.request_id)
 
     async def flush(self) -> None:
-        """Wait until each acceptance that was queued before is stored, or was handed back."""
-        self.gatherer.flush()
+        """Wait until each acceptance queued so far is stored or was handed back."""
         before = set(self.accepting)
-        while not self.accepting.isdisjoint(before):
+        while True:
+            # Each time: two clients may accept one message, one after the other.
+            self.gatherer.flush()
+            if self.accepting.isdisjoint(before):
+                return
             await asyncio.wait(self._under_way, return_when=asyncio.FIRST_COMPLETED)
 
     async def aclose(self) -> None:
-        """Bring what waits to the server, and close the connections."""
+        """Send what waits, and close the connections."""
         try:
             self.gatherer.close()
             while self._under_way:
@@ -465,19 +471,23 @@ class _Trips:
     def _command(self, claims: list[_Waiting], acceptances: list[Acceptance]) -> tuple[str, ...]:
         prefix = self._prefix
         keys = [prefix + UNKNOWN_ONES]
-        told = ["" if self._clock is None else repr(self._clock()), self._keep, str(len(claims))]
+        arguments = [
+            "" if self._clock is None else repr(self._clock()),
+            self._keep,
+            str(len(claims)),
+        ]
         for needs, _ in claims:
             keys.append(prefix + needs[0])
-            told.append(needs[1])
+            arguments.append(needs[1])
         for request_id, sms_id, deduplicated, _ in acceptances:
             keys.append(prefix + request_id)
-            told.append(f"{int(deduplicated)}{sms_id or ''}")
-        return ("EVALSHA", script("turn").digest, str(len(keys)), *keys, *told)
+            arguments.append(f"{int(deduplicated)}{sms_id or ''}")
+        return ("EVALSHA", script("turn").digest, str(len(keys)), *keys, *arguments)
 
     def _arrive(
         self, claims: list[_Waiting], acceptances: list[Acceptance], reply: "asyncio.Future[str]"
     ) -> None:
-        """Answer what has travelled, and let the next go."""
+        """Answer the commands of a batch, and send the next."""
         self._under_way.discard(reply)
         self._is_travelling = False
         error = cast("LedgerError | None", reply.exception())
@@ -509,7 +519,7 @@ class _Trips:
                 done.set_exception(LedgerError(*error.args))
 
     def _go_on(self, acceptance: Acceptance) -> None:
-        """Settle one by itself that the lean script left alone."""
+        """Settle an acceptance that the short script did not decide."""
         task = self.gatherer.loop.create_task(self._settle_alone(acceptance))
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
@@ -566,6 +576,13 @@ def _stored_report(key: str, fields: Mapping[str, str]) -> StoredReport:
         fields.get("text"),
         fields.get("detail"),
     )
+
+
+def _lean_needs(message: Message, fingerprint: bytes, options: LedgerOptions) -> str:
+    """Return the argument of `turn.lua`, which no frame of a claim that fails shall hold."""
+    phone = message.phone if options.store_phone else mask_phone(message.phone)
+    content = message.content if options.store_content else None
+    return f"{fingerprint.hex()}\n{phone}\n{content or ''}"
 
 
 # The scripts put in the time.

@@ -1,10 +1,9 @@
 """Renders the Lua scripts of the Redis ledger, with the tables of the Python modules in them.
 
-A script runs on the server in one piece, on the server's clock, so the claims of any number of
-processes come in one order. The scripts are the `.lua` files beside this module; a `$` marks the
-places of what comes from `transitions`. A sorted set, in which all have one score,
-keeps the RequestIds of the unknown entries in their order. A reply is one JSON text, which is
-read faster than one of many parts.
+The server runs a script atomically, on its own clock, so the claims of all processes have one
+order. The scripts are the `.lua` files beside this module; a `$` marks a value from `transitions`.
+A sorted set with equal scores keeps the RequestIds of the unknown entries in order. A reply is one
+JSON text, which is faster to read than one of many parts.
 """
 
 import functools
@@ -33,10 +32,10 @@ from esms_async.ledger.transitions import (
 FIELDS: Final = tuple(
     field.name for field in attrs.fields(Settlement) if field.name not in ("status", "reason")
 )
-"""The fields of an entry that a settlement brings beside status and reason."""
+"""The fields that a settlement sets beside status and reason."""
 
 UNKNOWN_ONES: Final = "#unknown"
-"""What the key of the set of the unknown entries ends with."""
+"""The end of the key of the set of unknown entries."""
 
 _PARTS: Final = {
     "turn": ("turn",),
@@ -75,7 +74,7 @@ def _part(name: str) -> Template:
 
 @functools.cache
 def _words() -> dict[str, str]:
-    """Return what stands in the places of the scripts."""
+    """Return the values for the placeholders of the scripts."""
     return {
         "CLAIMS": _table({as_text(held): _lua(decision) for held, decision in CLAIMS.items()}),
         "SETTLEMENTS": _table(

@@ -1,10 +1,10 @@
--- Every script about delivery reports begins with these lines. A report is a hash whose fields are
--- named as those of `StoredReport`, all of them texts; what is None has no field. Its name is its
--- key in the ledger. One sorted set has the reports that wait or are in hand, by the time at which
--- they are due, one those that are kept as failed, and a hash has the latest contact.
+-- Every script about delivery reports begins with these lines. A report is a hash with the field
+-- names of `StoredReport` and texts as values; None has no field. Its name is its key in the
+-- ledger. One sorted set holds the waiting and claimed reports by the time at which they are due,
+-- another one the failed reports, and a hash the latest contact.
 --
--- Arguments: the prefix of the ledger's keys, the time or nothing, how many milliseconds a report
--- is kept that was handed on, and then those of the script.
+-- Arguments: the prefix of the ledger's keys, the time or nothing, the milliseconds for which a
+-- report is kept after it was handed on, and then those of the script.
 local CLAIMS = $CLAIMS
 local due, failed, contact = KEYS[1], KEYS[2], KEYS[3]
 local prefix, keep = ARGV[1], ARGV[3]

@@ -1,5 +1,5 @@
--- Lets a failed report be handed on anew, as `transitions.retry_report` does; answers 1 if it was
--- one. Its own argument is the report's name.
+-- Lets a failed report be handed on again, as `transitions.retry_report` does; returns 1 if the
+-- report had failed. Its own argument is the report's name.
 local name = ARGV[4]
 local report = find(name)
 if not report or held(report) ~= $KNOWLEDGE_FAILED then return 0 end

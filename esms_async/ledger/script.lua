@@ -1,7 +1,6 @@
--- Every script begins with these lines. It has two keys, the second of which is the set of the
--- unknown entries, and one argument: a JSON text with what it needs to know. That always holds
--- `keep`, the milliseconds for which a settled entry is kept, and `now` if the time is not to be
--- the server's.
+-- Every script begins with these lines. Its second key is the set of unknown entries. Its only
+-- argument is a JSON object, always with `keep`, the milliseconds for which a settled entry is
+-- kept, and with `now` if the time is not the server's.
 local key, unknown_ones = KEYS[1], KEYS[2]
 local told = cjson.decode(ARGV[1])
 

@@ -1,6 +1,6 @@
--- Applies a settlement to an entry, as `transitions.settle` does, and answers with the entry, or
--- with nothing if there is none. It needs the `request_id`, the `generation` of the claim, what
--- was `learned` as status and reason, and the `fields` that come with it.
+-- Applies a settlement to an entry, as `transitions.settle` does, and returns the entry, or nothing
+-- if there is none. Arguments: the `request_id`, the `generation` of the claim, the status and
+-- reason `learned`, and the other `fields`.
 local fields = told.fields
 local known = find()
 if not known then return false end

@@ -1,5 +1,5 @@
 -- Applies a settlement to a report, as `transitions.settle_report` does. Its own arguments: the
--- report's name, the generation of the claim, what was learned as status and reason, the number of
+-- report's name, the generation of the claim, the status and reason learned, the number of
 -- failures, the seconds until the next try, and the detail or nothing.
 local name, generation, learned = ARGV[4], ARGV[5], ARGV[6]
 local report = find(name)

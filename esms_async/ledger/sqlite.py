@@ -1,9 +1,8 @@
 """Keeps a ledger in one SQLite file, for one process that must survive a crash.
 
-Python's sqlite3 releases the interpreter lock for each statement, and has to get it back from an
-event loop that is busy sending, which takes longer than the statement. So the claims and
-acceptances that gather while the disk is busy share a transaction, and all their rows go into one
-statement each.
+Python's sqlite3 releases the interpreter lock for each statement, and getting it back from a busy
+event loop takes longer than the statement. So claims and acceptances that come while the disk is
+busy share a transaction, with one statement each for all their rows.
 """
 
 import contextlib
@@ -67,7 +66,7 @@ _TABLES: Final = (
         detail TEXT
     ) WITHOUT ROWID
     """,
-    # It holds the unsettled entries alone, so they are found without a scan of all others.
+    # It holds only unsettled entries, so finding them needs no full scan.
     "CREATE INDEX unsettled ON sends (request_id) WHERE status = 'unknown'",
     """
     CREATE TABLE reports (
@@ -82,16 +81,16 @@ _TABLES: Final = (
         detail TEXT
     ) WITHOUT ROWID
     """,
-    # What was handed on is the most by far, and is not looked for.
+    # Most reports were handed on, and nothing looks for those.
     "CREATE INDEX open_reports ON reports (due_at) WHERE status IN ('not_sent', 'unknown')",
     "CREATE INDEX failed_reports ON reports (key) WHERE status = 'rejected'",
     "CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
 )
 
 _PAGE = 500
-# A slice of a prune looks at this many entries, for a few milliseconds: claims wait no longer.
+# A slice of a prune visits this many entries, so claims wait for a few milliseconds only.
 _SLICE = 500
-# As many rows are stored by one statement at most.
+# The most rows that one statement stores.
 _MOST_ROWS = 128
 
 # https://www.sqlite.org/fileformat.html, section 1.3.
@@ -100,11 +99,11 @@ _HEADER_LENGTH = 100
 _LARGEST_PAGE = 65536
 
 _Claiming = tuple[Message, bytes, float | None]
-"""What a claim needs: message, fingerprint, and for how long it has been in doubt."""
+"""The arguments of a claim: message, fingerprint, seconds in doubt."""
 
 
 class SqliteLedger(LedgerBase):
-    """Keeps what is known of each send in one SQLite file, safe against a crash at any moment.
+    """Stores the state of each send in one SQLite file, safe against a crash at any moment.
 
     A claim is on disk before the first byte of a request leaves. Claims and settlements of
     concurrent sends share commits. One process at a time uses a file; after `os.fork` the child
@@ -149,11 +148,11 @@ class SqliteLedger(LedgerBase):
         self._writer = writer
 
     async def aclose(self) -> None:
-        """Write what is outstanding, and close the file.
+        """Write outstanding changes, and close the file.
 
         Raises:
-            UsageError: This is another event loop than the one that opened the ledger. If that
-                one has been closed, the file is closed all the same.
+            UsageError: Another event loop opened the ledger. If that loop is closed, this call
+                closes the file all the same.
         """
         if (writer := self._writer) is None:
             return
@@ -169,11 +168,11 @@ class SqliteLedger(LedgerBase):
     async def claim(
         self, message: Message, fingerprint: bytes, *, doubt_age: float | None = None
     ) -> Claim:
-        """Ask to send a message; the claim is on disk."""
+        """Claim a message; on return the claim is on disk."""
         return await self._opened().claim((message, fingerprint, doubt_age))
 
     async def claim_batch(self, claims: Sequence[tuple[Message, bytes]]) -> list[Claim]:
-        """Ask to send messages, in one transaction."""
+        """Claim messages, in one transaction."""
         needs = [(message, mark, None) for message, mark in claims]
         return await self._opened().run(lambda connection: self._batch.claim(connection, needs))
 
@@ -194,7 +193,7 @@ class SqliteLedger(LedgerBase):
     async def settle(
         self, request_id: str, generation: int, settlement: Settlement
     ) -> Entry | None:
-        """Record what was learned of a message."""
+        """Record a result of a message."""
 
         def operation(connection: sqlite3.Connection) -> Entry | None:
             if (known := _find(connection, request_id)) is None:
@@ -208,12 +207,12 @@ class SqliteLedger(LedgerBase):
     def accept_soon(
         self, request_id: str, sms_id: str | None, *, deduplicated: bool, unrecorded: Unrecorded
     ) -> bool:
-        """Queue an acceptance; it is on disk with the next claims, or soon."""
+        """Queue an acceptance, to be stored with the next claims or after a short time."""
         self._opened().accept(Acceptance(request_id, sms_id, deduplicated, unrecorded))
         return True
 
     async def flush(self) -> None:
-        """Wait until each queued acceptance is on disk, or was handed back."""
+        """Wait until each queued acceptance is on disk or was handed back."""
         writer = self._opened()
         # A transaction that failed has handed them back.
         with contextlib.suppress(LedgerError):
@@ -248,7 +247,7 @@ class SqliteLedger(LedgerBase):
                         taken.append(report)
             return taken
 
-        # No other process uses the file, so what it needs to know of contacts it knows itself.
+        # No other process uses the file, so memory is enough for the contacts.
         now = self._clock()
         self._contact = contact = next_contact(self._contact, now=now, lease=lease)
         return await self._opened().run(operation)
@@ -262,7 +261,7 @@ class SqliteLedger(LedgerBase):
         failures: int = 0,
         due_in: float = 0.0,
     ) -> None:
-        """Record what became of a claimed report."""
+        """Record the result of a claimed report."""
 
         def operation(connection: sqlite3.Connection) -> None:
             for known in _reports(connection, _FIND_REPORT, key):
@@ -289,7 +288,7 @@ class SqliteLedger(LedgerBase):
             after = page[-1].key
 
     async def retry_report(self, key: str) -> bool:
-        """Let a failed report be handed on anew; False if no failed one has this key."""
+        """Let a failed report be handed on again; return False if no failed one has this key."""
 
         def operation(connection: sqlite3.Connection) -> bool:
             known = _reports(connection, _FIND_REPORT, key)
@@ -410,14 +409,14 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 
 def _lock_and_check(connection: sqlite3.Connection, path: Path) -> None:
-    # Ids that were not minted come in no order, so each of their claims writes a page of its own:
-    # small pages halve what is written. A log of 4 MB is copied into the file in milliseconds.
+    # Ids that were not minted are in no order, so each of their claims writes its own page: small
+    # pages halve the bytes written. A log of 4 MB is copied into the file in milliseconds.
     connection.execute("PRAGMA page_size = 2048")
     connection.execute("PRAGMA wal_autocheckpoint = 2000")
     connection.execute("PRAGMA locking_mode = EXCLUSIVE")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA cache_size = -65536")
-    # The lock that this takes stays until the connection is closed, or its process is gone.
+    # This takes a lock until the connection is closed or the process ends.
     connection.execute("BEGIN EXCLUSIVE")
     version = connection.execute("PRAGMA user_version").fetchone()[0]
     if version == 0:
@@ -432,7 +431,7 @@ def _lock_and_check(connection: sqlite3.Connection, path: Path) -> None:
         )
     connection.execute(f"{_SELECT} LIMIT 1").fetchone()
     connection.execute("COMMIT")
-    # Only now: what makes a new file a ledger is in the file itself before there is a log.
+    # Only now, so the file itself, and not only its log, says that it is a ledger.
     connection.execute("PRAGMA journal_mode = WAL")
 
 
@@ -464,7 +463,7 @@ def _has_log(path: Path) -> bool:
 
 
 class _Batch:
-    """Performs the claims and acceptances that share a transaction, on the writer's thread."""
+    """Performs the claims and acceptances of one transaction, on the writer's thread."""
 
     def __init__(self, options: LedgerOptions, clock: Callable[[], float]) -> None:
         self._options = options
@@ -486,7 +485,7 @@ class _Batch:
             new_entry(message, mark, now=now, doubt_age=doubt_age, phone=phone, content=content)
             for message, mark, doubt_age in claims
         ]
-        # Nearly every claim is the first of its RequestId, which storing its entry shows.
+        # Nearly every claim is the first of its RequestId, so this inserts first.
         if all(doubt_age is None for _, _, doubt_age in claims) and _insert(connection, fresh):
             return [Claim(Decision.SEND, entry) for entry in fresh]
         answers: list[Claim] = []
@@ -509,7 +508,7 @@ class _Batch:
                 values += (_key(request_id), sms_id, int(deduplicated))
             if connection.execute(_accepting(len(chunk)), values).rowcount == len(chunk):
                 continue
-            # Some are not in doubt any more, or are gone.
+            # Some are not in doubt any more, or were deleted.
             for request_id, sms_id, deduplicated, _ in chunk:
                 if (known := _find(connection, request_id)) is not None:
                     entry = accept(known, sms_id, deduplicated=deduplicated, now=now)
@@ -520,10 +519,10 @@ _Key = bytes | str
 
 
 def _key(request_id: str) -> _Key:
-    """Return what stands for a RequestId in the file.
+    """Return the key of a RequestId in the file.
 
-    Minted and derived ids are hexadecimal digits, which take half the room as bytes. SQLite
-    takes no bytes for a text, so no two ids share a key.
+    Minted and derived ids are hexadecimal, and take half the space as bytes. For SQLite bytes never
+    equal a text, so no two ids share a key.
     """
     try:
         key = bytes.fromhex(request_id)
@@ -551,8 +550,8 @@ _LAST_OF_SLICE: Final = (
 )
 
 
-# One statement for each number of rows: SQLite compiles it once, and the interpreter lock is
-# given away once.
+# One statement for each number of rows: SQLite compiles it once, and Python releases the
+# interpreter lock once.
 @functools.cache
 def _inserting(rows: int) -> str:
     values = ", ".join(
@@ -570,7 +569,7 @@ def _finding(rows: int) -> str:
     return f"{_SELECT} WHERE request_id IN ({', '.join('?' * rows)})"
 
 
-# The plus keeps SQLite from going through all unsettled entries by their index.
+# The plus stops SQLite from scanning all unsettled entries by their index.
 @functools.cache
 def _accepting(rows: int) -> str:
     values = ", ".join(
@@ -586,7 +585,7 @@ def _accepting(rows: int) -> str:
 
 
 def _insert(connection: sqlite3.Connection, entries: Sequence[Entry]) -> bool:
-    """Store entries of first claims, or none of them where a RequestId is not new."""
+    """Store the entries of first claims; store none and return False if a RequestId is known."""
     values: list[object] = [entries[0].updated_at]
     for entry in entries:
         values += (_key(entry.request_id), entry.fingerprint, entry.phone, entry.content)
@@ -637,8 +636,8 @@ def _read(row: tuple[Any, ...]) -> Entry:
     )
 
 
-# SQLite takes a str or an int as it is. For a subclass, Python first looks for an adapter, which
-# takes as long as the statement.
+# A plain str or int needs no adapter. For a subclass, Python looks for one, which takes as long as
+# the statement.
 def _row(entry: Entry) -> tuple[object, ...]:
     return (
         _key(entry.request_id),

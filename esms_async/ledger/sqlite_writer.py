@@ -1,4 +1,4 @@
-"""Runs one thread with one SQLite connection, and commits together what has gathered."""
+"""Runs a thread with one SQLite connection, and commits gathered work together."""
 
 import asyncio
 import contextlib
@@ -24,16 +24,16 @@ Work = Callable[[sqlite3.Connection], object]
 
 _Submitted = tuple[Work, "asyncio.Future[object]"]
 
-# A commit waits for the disk. More turns than this would share one only at the price of latency.
+# A commit waits for the disk. With more turns in one commit, latency would grow.
 _LARGEST_BATCH = 512
-# When many wait at once, as many again are about to: after a short delay they share the next
-# commit. PostgreSQL has the same as commit_siblings and commit_delay (here in seconds).
+# If many wait at once, more will follow: after a short delay they share the next commit. PostgreSQL
+# has the same as commit_siblings and commit_delay (here in seconds).
 _SIBLINGS = 8
 _COMMIT_DELAY = 0.001
 
 
-class _Batch(Protocol[C_contra]):
-    """Performs what shares a transaction. All of it is called on the writer's thread."""
+class BatchWork(Protocol[C_contra]):
+    """Performs the work of one transaction, on the writer's thread."""
 
     def claim(
         self, connection: sqlite3.Connection, claims: Sequence[C_contra], /
@@ -47,7 +47,7 @@ class _Batch(Protocol[C_contra]):
 
 
 class SqliteWriter(Generic[C]):
-    """Does work on one connection, in transactions of what has gathered.
+    """Runs gathered work on one connection, in shared transactions.
 
     Args:
         path: The file, for error texts.
@@ -56,7 +56,7 @@ class SqliteWriter(Generic[C]):
     """
 
     def __init__(
-        self, path: Path, connect: Callable[[], sqlite3.Connection], batch: _Batch[C]
+        self, path: Path, connect: Callable[[], sqlite3.Connection], batch: BatchWork[C]
     ) -> None:
         self._path = path
         self._connect = connect
@@ -64,8 +64,8 @@ class SqliteWriter(Generic[C]):
         self._jobs: queue.SimpleQueue[Gathered[C, Claim] | _Submitted | None] = queue.SimpleQueue()
         self._gathered: list[Gathered[C, Claim] | _Submitted] = []
         self._stopping = False
-        # A thread that nobody stops must not keep the process alive: what it has acknowledged is
-        # on disk.
+        # A daemon, because a thread that nobody stops must not keep the process alive. All that it
+        # has acknowledged is on disk.
         self._thread = threading.Thread(
             target=self._run, name="esms_async SqliteLedger", daemon=True
         )
@@ -90,34 +90,29 @@ class SqliteWriter(Generic[C]):
             raise
 
     def run(self, work: Callable[[sqlite3.Connection], T]) -> "asyncio.Future[T]":
-        """Do some work in a transaction that it may share with other work.
+        """Run work in a transaction that it may share, and return its result once it is on disk.
 
-        Args:
-            work: What to do. If it raises, its whole transaction is rolled back, and all the work
-                in it fails.
-
-        Returns:
-            The result, once it is on disk.
+        If any work raises, the whole transaction is rolled back, and all the work in it fails.
 
         Raises:
-            LedgerError: The transaction failed and nothing of it was stored, or the process was
-                forked since the ledger was opened.
+            LedgerError: The transaction failed and stored nothing, or the process was forked after
+                the ledger was opened.
         """
         self._require_own_process()
         done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        # What was accepted before comes first, so the work finds it.
+        # Earlier acceptances come first, so the work sees them.
         if done.get_loop() is self._loop:
             self._gatherer.flush()
         self._jobs.put((work, done))  # type: ignore[arg-type]  # a future of T takes T only
         return done
 
     def claim(self, needs: C) -> "asyncio.Future[Claim]":
-        """Answer a claim, once it is on disk; it raises what `run` raises."""
+        """Answer a claim, once it is on disk; it raises as `run` does."""
         self._require_own_process()
         return self._gatherer.claim(needs)
 
     def accept(self, acceptance: Acceptance) -> None:
-        """Store an acceptance with the next claims, or soon; it raises what `run` raises."""
+        """Store an acceptance with the next claims or soon; it raises as `run` does."""
         self._require_own_process()
         self._gatherer.accept(acceptance)
 
@@ -130,10 +125,10 @@ class SqliteWriter(Generic[C]):
 
     @property
     def outlives_its_loop(self) -> bool:
-        """True where the event loop that opened the file has been closed.
+        """True if the event loop that opened the file is closed.
 
         Raises:
-            UsageError: That loop is another one than this, and can still close the file.
+            UsageError: That loop is not this one, and can still close the file.
         """
         if os.getpid() != self._process or asyncio.get_running_loop() is self._loop:
             return False
@@ -144,7 +139,7 @@ class SqliteWriter(Generic[C]):
         return True
 
     async def stop(self) -> None:
-        """Finish what was submitted, close the connection and end the thread.
+        """Finish the submitted work, close the connection and end the thread.
 
         A forked process has no such thread, and leaves the file to its parent.
         """
@@ -175,14 +170,14 @@ class SqliteWriter(Generic[C]):
                 self._commit(connection)
 
     def _fail_until_stopped(self, error: BaseException) -> None:
-        """Give every caller the same error, so nobody waits for an answer that will not come."""
+        """Give every caller the same error, so nobody waits for ever."""
         self._fail(error)
         while not self._stopping:
             self._gather()
             self._fail(error)
 
     def _gather(self) -> None:
-        """Wait for a turn, and take it and what has gathered behind it."""
+        """Wait for work, and take all that is queued."""
         self._gathered = []
         job = self._jobs.get()
         while job is not None:
@@ -196,7 +191,7 @@ class SqliteWriter(Generic[C]):
         self._stopping = True
 
     def _commit(self, connection: sqlite3.Connection) -> None:
-        """Perform what was gathered in one transaction, and answer it."""
+        """Perform the gathered work in one transaction, and answer it."""
         turns, works = _apart(self._gathered)
         claims = [one for turn in turns for one in turn.claims]
         acceptances = [one for turn in turns for one in turn.acceptances]
@@ -264,7 +259,7 @@ def _deliver(results: _Results, lost: Sequence[_Lost]) -> None:
 
 
 def _answer(results: _Results, lost: Sequence[_Lost]) -> None:
-    # First the failures: whoever waited for a flush has to find them told.
+    # Failures first: a caller that waits in `flush` must see them reported.
     for _, acceptance, error in lost:
         acceptance.fail(error)
     for done, result in results:

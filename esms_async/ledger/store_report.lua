@@ -1,5 +1,5 @@
--- Stores a report unless there is one, and answers with the time, or with nothing where there was
--- one. Its own arguments: the report's name, its text, and the lease in seconds or nothing.
+-- Stores a report unless there is one, and returns the time, or nothing if there was one. Its own
+-- arguments: the report's name, its text, and the lease in seconds or nothing.
 local name, text, lease = ARGV[4], ARGV[5], ARGV[6]
 if redis.call('EXISTS', prefix .. name) == 1 then return false end
 local now = clock()

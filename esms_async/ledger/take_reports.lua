@@ -1,5 +1,5 @@
--- Claims reports that are due, as `transitions.claim_report` does, and answers with a list of names
--- and fields. Its own arguments: how many at most, and the lease in seconds.
+-- Claims reports that are due, as `transitions.claim_report` does, and returns a list of names and
+-- fields. Its own arguments: the most reports, and the lease in seconds.
 local limit, lease = tonumber(ARGV[4]), tonumber(ARGV[5])
 local now = clock()
 
@@ -20,7 +20,7 @@ while #taken < limit do
     if not report then
       redis.call('ZREM', due, name)
     elseif not decision then
-      -- A later release wrote it, and shall have it.
+      -- A later release wrote it, so leave it to that one.
       redis.call('ZADD', due, as_text(now + lease), name)
     elseif decision == $DECISION_RESUME and now < grace_until then
       report.due_at = as_text(grace_until)

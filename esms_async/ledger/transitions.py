@@ -1,7 +1,8 @@
-"""Decides what a claim may do and what a settlement changes: two tables, and what applies them.
+"""Decides what a claim may do and what a settlement changes, by two tables.
 
-Every ledger applies these tables, whatever it keeps its entries in; so does the client's memory
-of its recent results. An entry says what is true of a message (`Status`) and why (`Reason`).
+Every ledger applies these tables, and so does the client's memory of recent results. An entry says
+what is true of a message (`Status`) and why (`Reason`). `now` is always the time on the ledger's
+clock, in seconds since the epoch.
 
 Why each row is as it is:
 
@@ -9,9 +10,9 @@ Why each row is as it is:
   have sent the message or not, so a claimed entry reads "unknown, because of an attempt".
 - Two processes may claim one entry. The later claim gets a higher generation and resumes: the
   gateway's own memory of the RequestId keeps the phone from getting two messages.
-- An acceptance is a fact whoever learns it, and no later news takes it back.
+- An acceptance is a fact, whichever claim learns it, and nothing later undoes it.
 - A rejection of the message itself (108, 163, 201, 300) would meet every attempt of it, by any
-  process, so it settles an entry whoever learns it.
+  process, so it settles an entry whichever claim learns it.
 - "Not sent", and a rejection of the sender (keys, balance, an HTTP refusal, any other code), are
   true of the attempts of one claim. They free the entry for a new claim only when the latest
   claim learns them.
@@ -43,7 +44,7 @@ WINDOW: Final = 23 * 3600.0
 """Seconds for which an unsettled send may be resumed: the gateway's 24 hours, less a margin."""
 
 CLOCK_TOLERANCE: Final = 24 * 3600 - WINDOW
-"""Seconds by which an entry may lie ahead of the clock before it counts as expired."""
+"""Seconds by which an entry may be ahead of the clock before it counts as expired."""
 
 
 class Reason(enum.StrEnum):
@@ -69,7 +70,7 @@ class Decision(enum.StrEnum):
     ALREADY_ACCEPTED = "already accepted"
     ALREADY_REJECTED = "already rejected"
     DUPLICATE = "duplicate"
-    """Send nothing: the gateway has seen the RequestId, and nobody here knows why."""
+    """Send nothing: the gateway has seen the RequestId, for an unknown reason."""
     EXPIRED = "expired"
     """Send nothing: an attempt may have been accepted too long ago."""
     CONFLICT = "conflict"
@@ -79,7 +80,7 @@ class Decision(enum.StrEnum):
 
 
 Knowledge = tuple[Status, Reason | None]
-"""What is known of a message: its status, and why."""
+"""The status of a message, and why."""
 
 _ACCEPTED: Final = (Status.ACCEPTED, None)
 _MESSAGE: Final = (Status.REJECTED, Reason.MESSAGE)
@@ -98,11 +99,11 @@ CLAIMS: Final[Mapping[Knowledge | None, Decision]] = MappingProxyType({
     _ACCEPTED:  Decision.ALREADY_ACCEPTED,
     _MESSAGE:   Decision.ALREADY_REJECTED,
 })
-"""The answer to a claim of an entry whose fingerprint is the same.
+"""The answer to a claim of an entry with the same fingerprint.
 
-Sends have no lease: the gateway's own memory of the RequestId makes two attempts at once harmless.
-A handler of delivery reports has no such memory, so a claim of a report carries a lease, and the
-table answers WAIT until that has run out (`decide`).
+Sends have no lease: the gateway remembers the RequestId, so two attempts at once are harmless. A
+handler of delivery reports has no such memory, so a claim of a report has a lease, and the answer
+is WAIT until it has run out (`decide`).
 """
 
 SETTLEMENTS: Final[Mapping[tuple[Knowledge, Knowledge], tuple[Knowledge, Knowledge]]] = (
@@ -151,29 +152,29 @@ SETTLEMENTS: Final[Mapping[tuple[Knowledge, Knowledge], tuple[Knowledge, Knowled
         (_NOT_SENT,  _DUPLICATE):  (_DUPLICATE,          _DUPLICATE),
     })
 )
-"""What an entry says after a settlement, by the generation of the claim that brings it."""
+"""The state of an entry after a settlement, by the generation of its claim."""
 # fmt: on
 
 
 @attrs.frozen(slots=False)  # made twice for each message, in a third of the time
 class Entry:
-    """What a ledger holds of one send.
+    """A ledger's record of one send.
 
     Attributes:
         request_id: The RequestId.
         status: What is true of the message.
-        reason: Why it is unknown or rejected; None where it is accepted or not sent.
-        generation: How often it was claimed; the latest claim has this number.
-        fingerprint: Tells another message under the same RequestId.
+        reason: Why it is unknown or rejected; None if it is accepted or not sent.
+        generation: The number of claims; the latest claim has this number.
+        fingerprint: Differs for another message with the same RequestId.
         phone: The phone number, masked unless the ledger stores it.
         content: The text, or None unless the ledger stores it.
         in_doubt_since: The first moment at which an attempt may have arrived, seconds since the
             epoch on the ledger's clock.
         updated_at: When the entry last changed, on the same clock.
-        sms_id: The SMSID, where it is known.
-        deduplicated: True where acceptance was learned from code 124.
-        code: The code of the rejection, where there is one.
-        http_status: The HTTP status of the rejection, where there is one.
+        sms_id: The SMSID, or None.
+        deduplicated: True if acceptance was learned from code 124.
+        code: The code of the rejection, or None.
+        http_status: The HTTP status of the rejection, or None.
         detail: The gateway's own words on the rejection, with secrets masked.
     """
 
@@ -199,7 +200,7 @@ class Claim:
 
     Attributes:
         decision: What the claimant may do.
-        entry: The entry, as it stands after the claim.
+        entry: The entry after the claim.
     """
 
     decision: Decision
@@ -208,13 +209,13 @@ class Claim:
 
 @attrs.frozen
 class Settlement:
-    """What a claimant has learned of its message.
+    """What a claimant has learned about its message.
 
     Attributes:
         status: What is true of the message as far as the claimant knows.
         reason: Why it is unknown or rejected.
         sms_id: The SMSID of an acceptance.
-        deduplicated: True where an acceptance was learned from code 124.
+        deduplicated: True if an acceptance was learned from code 124.
         code: The code of a rejection.
         http_status: The HTTP status of a rejection.
         detail: The gateway's own words on a rejection, fit to be shown.
@@ -236,12 +237,8 @@ ONE_MORE_ATTEMPT: Final = Settlement(Status.UNKNOWN, Reason.ATTEMPT)
 def claim(entry: Entry | None, fresh: Entry, *, now: float, window: float, resume: bool) -> Claim:
     """Answer a claim with the decision and the entry to store.
 
-    Args:
-        entry: The entry that the ledger holds of the RequestId, or None.
-        fresh: The entry to begin with where there is none.
-        now: The time on the ledger's clock, seconds since the epoch.
-        window: For how many seconds an unsettled send may be resumed.
-        resume: True where the claimant knows of an earlier attempt that may have arrived.
+    `fresh` is the entry to store if there is none. `window` is in seconds. `resume` is true if the
+    claimant knows of an earlier attempt that may have arrived.
     """
     if entry is None:
         return Claim(Decision.RESUME if resume else Decision.SEND, fresh)
@@ -261,7 +258,7 @@ def claim(entry: Entry | None, fresh: Entry, *, now: float, window: float, resum
 
 
 def decide(held: Knowledge, *, leased: bool = False) -> Decision:
-    """Return the answer to a claim; `leased` is true where nobody may have it yet."""
+    """Return the answer to a claim; `leased` is true while another process has the lease."""
     decision = CLAIMS[held]
     if leased and decision in (Decision.SEND, Decision.RESUME):
         return Decision.WAIT
@@ -269,14 +266,10 @@ def decide(held: Knowledge, *, leased: bool = False) -> Decision:
 
 
 def settle(entry: Entry, generation: int, settlement: Settlement, *, now: float) -> Entry:
-    """Return the entry to store after a settlement; it is the given one where nothing changes.
+    """Return the entry to store after a settlement, or the same object if nothing changes.
 
-    Args:
-        entry: The entry that the ledger holds.
-        generation: The generation of the claim that brings the settlement; 0 for a delivery
-            report or the gateway's list, which belong to no claim.
-        settlement: What was learned.
-        now: The time on the ledger's clock, seconds since the epoch.
+    `generation` is that of the claim, or 0 for a delivery report or the gateway's list, which
+    belong to no claim.
     """
     held = entry.status, entry.reason
     by_latest, by_earlier = SETTLEMENTS[held, (settlement.status, settlement.reason)]
@@ -302,15 +295,9 @@ def settle(entry: Entry, generation: int, settlement: Settlement, *, now: float)
 
 
 def accept(entry: Entry, sms_id: str | None, *, deduplicated: bool, now: float) -> Entry:
-    """Return the entry to store after an acceptance: what `settle` returns, without a Settlement.
+    """Return the entry to store after an acceptance, as `settle` does, without a Settlement.
 
-    No generation is needed, because an acceptance counts whoever learns it.
-
-    Args:
-        entry: The entry that the ledger holds.
-        sms_id: The SMSID, where it is known.
-        deduplicated: True where the acceptance was learned from code 124.
-        now: The time on the ledger's clock, seconds since the epoch.
+    An acceptance of any claim counts, so there is no generation.
     """
     if entry.status is Status.ACCEPTED:
         if entry.sms_id is not None or sms_id is None:
@@ -332,7 +319,7 @@ def accept(entry: Entry, sms_id: str | None, *, deduplicated: bool, now: float) 
 
 
 def _updated(entry: Entry, settlement: Settlement, now: float) -> Entry:
-    """Return an entry whose status stays: an SMSID or a moment may be new all the same."""
+    """Return an entry with the same status, and a new SMSID or time if the settlement has one."""
     if entry.status is Status.ACCEPTED and entry.sms_id is None and settlement.sms_id is not None:
         return attrs.evolve(entry, sms_id=settlement.sms_id)
     if entry.status is Status.UNKNOWN and settlement.reason is Reason.ATTEMPT:
@@ -351,13 +338,8 @@ def new_entry(
 ) -> Entry:
     """Return the entry of a first claim.
 
-    Args:
-        message: The message.
-        fingerprint: Its fingerprint.
-        now: The time on the ledger's clock, seconds since the epoch.
-        doubt_age: For how many seconds an earlier attempt may have been accepted, or None.
-        phone: True to store the full phone number, not the masked one.
-        content: True to store the text.
+    `doubt_age` is the seconds since an earlier attempt that may have arrived, or None. `phone` and
+    `content` are true to store them in full.
     """
     return Entry(
         message.request_id,
@@ -374,20 +356,20 @@ def new_entry(
 
 @attrs.frozen
 class StoredReport:
-    """A delivery report in a ledger, and how far it has come on its way to the application.
+    """A delivery report in a ledger, and its progress to the application.
 
     Attributes:
-        key: The RequestId, "#" and the state that is reported. Reports with the same key are one.
-        status: not_sent while it waits, unknown while a process has it in hand, accepted once the
+        key: The RequestId, "#" and the reported state. Reports with the same key are one report.
+        status: not_sent while it waits, unknown while a process handles it, accepted once the
             application took it, rejected once it is kept as failed.
         reason: Why it is unknown or rejected.
-        generation: How often it was claimed; the latest claim has this number.
-        failures: How often the application failed to take it, or the process died that had it.
-        due_at: When its lease runs out, or the next try is due; where neither is to come, when it
-            last changed. Seconds since the epoch on the ledger's clock.
+        generation: The number of claims; the latest claim has this number.
+        failures: How often the application failed to take it, or the process that had it died.
+        due_at: The end of its lease, or the time of the next try, or else of its last change;
+            seconds since the epoch on the ledger's clock.
         stored_at: When it was stored, on the same clock.
-        text: The report itself; None once the application took it, as it holds a phone number.
-        detail: What the latest failure was, without its words.
+        text: The report itself; None once the application took it, because it holds a phone number.
+        detail: The kind of the latest failure, without its words.
     """
 
     key: str
@@ -402,7 +384,7 @@ class StoredReport:
 
 
 def new_report(key: str, text: str, *, now: float, lease: float | None) -> StoredReport:
-    """Return a report to store; with a lease in seconds, whoever stores it has claimed it."""
+    """Return a report to store; with a lease in seconds, the caller has claimed it."""
     if lease is None:
         return StoredReport(key, *_NOT_SENT, 0, 0, now, now, text)
     return StoredReport(key, *_ATTEMPT, 1, 0, now + lease, now, text)
@@ -413,8 +395,8 @@ def claim_report(
 ) -> tuple[Decision, StoredReport]:
     """Answer a claim of a report with the decision and the report to store.
 
-    A lease that ran out counts as a failure: the process died, perhaps of this report. Until
-    `grace_until` no lease counts as run out (`Contact`).
+    A lease that ran out counts as a failure: the process died, perhaps because of this report.
+    Until `grace_until` no lease counts as run out (`Contact`).
     """
     decision = decide((report.status, report.reason), leased=now < report.due_at)
     if decision is Decision.RESUME and now < grace_until:
@@ -442,15 +424,10 @@ def settle_report(
     due_in: float,
     now: float,
 ) -> StoredReport:
-    """Return the report to store after a try; it is the given one where nothing changes.
+    """Return the report to store after a try, or the same object if nothing changes.
 
-    Args:
-        report: The report that the ledger holds.
-        generation: The generation of the claim.
-        settlement: Accepted, not sent (to be tried again) or rejected (to be kept as failed).
-        failures: How often it has failed by now.
-        due_in: Seconds until the next try, if there is to be one.
-        now: The time on the ledger's clock, seconds since the epoch.
+    The settlement is accepted, not sent (try again in `due_in` seconds) or rejected (keep as
+    failed).
     """
     held = report.status, report.reason
     by_latest, by_earlier = SETTLEMENTS[held, (settlement.status, settlement.reason)]
@@ -470,7 +447,7 @@ def settle_report(
 
 
 def retry_report(report: StoredReport, *, now: float) -> StoredReport:
-    """Return a failed report as one that waits again; any other as it is."""
+    """Return a failed report as one that waits again, and any other unchanged."""
     if (report.status, report.reason) != _MESSAGE:
         return report
     return attrs.evolve(report, status=Status.NOT_SENT, reason=None, failures=0, due_at=now)
@@ -478,14 +455,14 @@ def retry_report(report: StoredReport, *, now: float) -> StoredReport:
 
 @attrs.frozen
 class Contact:
-    """When processes were last seen to ask for reports.
+    """When a process last asked for reports.
 
     A lease that ran out while the ledger could not be reached proves nothing: its owner may be
-    alive and unable to say so. So after a gap no lease counts as run out for as long as one takes.
+    alive but unable to renew it. So after a gap no lease counts as run out for one lease's length.
 
     Attributes:
-        at: When reports were last asked for.
-        grace_until: Until when no lease counts as run out.
+        at: When a process last asked for reports.
+        grace_until: Until then no lease counts as run out.
     """
 
     at: float
@@ -501,24 +478,24 @@ def next_contact(known: Contact | None, *, now: float, lease: float) -> Contact:
 
 
 CONTACTS_A_LEASE: Final = 4
-"""A pause in which nobody asks for reports is a gap from this fraction of a lease on."""
+"""A pause longer than this fraction of a lease is a gap."""
 
 KEY_ID_LENGTH: Final = 4
-"""How many bytes at the start of a fingerprint name the key that it was made with."""
+"""The bytes at the start of a fingerprint that name its key."""
 
 _MAC_LENGTH: Final = 16
 
 
 def fingerprint(message: Message, key: bytes, default: Route = FIXED_NUMBER) -> bytes:
-    """Return 20 bytes that tell what is sent, where and how from others, and tell nothing else.
+    """Return 20 bytes that identify phone, content and route, and reveal nothing about them.
 
-    A plain hash of a text with a code of six digits is undone by trying a million texts. A keyed
-    hash is not, as long as the key is kept elsewhere than the ledger.
+    A plain hash of a text with a six-digit code can be reversed by trying a million texts. A keyed
+    hash can't, if the key is not stored in the ledger.
 
     Args:
         message: The message.
         key: A secret key, as `fingerprint_key` makes it.
-        default: How the message travels if it names no route itself.
+        default: The route of a message that names none.
     """
     name, keyed = _keyed(key)
     mac = keyed.copy()
@@ -528,8 +505,8 @@ def fingerprint(message: Message, key: bytes, default: Route = FIXED_NUMBER) -> 
         mac.update(f"{message.phone}\n{message.content}".encode())
     else:
         params = None if message.params is None else sorted(message.params.items())
-        told = (*attrs.astuple(route), message.phone, message.content, params)
-        mac.update(f"{route.kind}{json.dumps(told)}".encode())
+        sent = (*attrs.astuple(route), message.phone, message.content, params)
+        mac.update(f"{route.kind}{json.dumps(sent)}".encode())
     return name + mac.digest()
 
 
@@ -538,8 +515,8 @@ def key_id(key: bytes) -> bytes:
     return _keyed(key)[0]
 
 
-# Keyed BLAKE2 (RFC 7693) is a MAC of its own: it takes a third of the time of an HMAC, and like
-# a copied HMAC it keeps the interpreter lock.
+# Keyed BLAKE2 (RFC 7693) is a MAC: it takes a third of the time of an HMAC, and like a copied HMAC
+# it keeps the interpreter lock.
 @functools.lru_cache(maxsize=16)
 def _keyed(key: bytes) -> "tuple[bytes, hashlib.blake2b]":
     keyed = hashlib.blake2b(key=key, digest_size=_MAC_LENGTH)
@@ -549,10 +526,10 @@ def _keyed(key: bytes) -> "tuple[bytes, hashlib.blake2b]":
 
 
 def same_fingerprint(one: bytes, other: bytes) -> bool:
-    """Tell whether two fingerprints can be of one message.
+    """Return True if two fingerprints can belong to one message.
 
-    False where they were made with one key and differ. Fingerprints of two keys, as before and
-    after new keys of the account, tell nothing.
+    False if they differ and have the same key. Fingerprints with two keys, as before and after new
+    keys of the account, prove nothing.
     """
     if one[:KEY_ID_LENGTH] != other[:KEY_ID_LENGTH]:
         return True

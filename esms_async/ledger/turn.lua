@@ -1,13 +1,13 @@
--- Answers the claims of a turn, and stores the acceptances that came with them: nearly all that a
--- ledger does. It takes only what is simple, a claim whose RequestId has no entry and an
--- acceptance of an entry in doubt; `claim` and `settle` do the rest, one by one.
--- Keys: the set of the unknown entries, and an entry for each claim and for each acceptance.
--- Arguments: the time, or nothing if it is to be the server's; `keep`; the number of claims;
--- for each claim its fingerprint, phone and content, with line feeds between them; for each
--- acceptance 1 if it is deduplicated, else 0, and its SMSID. What is None is empty. Few arguments,
--- because packing one takes the client as long as anything else it does for a message.
--- Reply: the time, a digit for each claim and for each acceptance, 1 for those that were taken,
--- and the error if the server refused to store the claims.
+-- Answers a batch of claims, and stores the acceptances that came with them: nearly all the work of
+-- a ledger. It does the simple cases only, a claim whose RequestId has no entry and an acceptance of
+-- an entry in doubt; `claim` and `settle` do the rest, one by one.
+-- Keys: the set of unknown entries, and an entry for each claim and for each acceptance.
+-- Arguments: the time, or nothing for the server's; `keep`; the number of claims; for each claim its
+-- fingerprint, phone and content, with line feeds between them; for each acceptance 1 if it is
+-- deduplicated, else 0, and its SMSID. None is empty. There are few arguments, because packing one
+-- costs the client as much as anything else it does for a message.
+-- Reply: the time; a digit for each claim and each acceptance, 1 if the script did it; and the error
+-- if the server refused to store the claims.
 local unknown_ones, now, keep, claims = KEYS[1], ARGV[1], ARGV[2], tonumber(ARGV[3])
 local start = #unknown_ones - #$UNKNOWN_ONES + 1
 if now == '' then
@@ -48,7 +48,7 @@ local accepted, settled = {}, {}
 for i = 1, #KEYS - 1 - claims do
   local key = KEYS[1 + claims + i]
   accepted[i] = '0'
-  -- What is no hash is for `settle` to refuse.
+  -- Leave a key that is not a hash to `settle`, which refuses it.
   if redis.pcall('HGET', key, 'status') == $STATUS_UNKNOWN then
     accepted[i] = '1'
     settled[#settled + 1] = string.sub(key, start)

@@ -1,4 +1,4 @@
-"""One-time codes over SMS: each send reaches the phone at most once, each code is believed once.
+"""One-time codes over SMS: each send reaches the phone at most once, each code works once.
 
 ::
 
@@ -33,7 +33,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    """Import the store on Redis when it is first asked for, because it needs an extra."""
+    """Import the store on Redis on first use, because it needs an extra."""
     if name != "RedisOtpStore":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     try:

@@ -1,4 +1,4 @@
-"""The command `python -m esms_async.otp reset-clock STORE`: lets a store take the clock's time."""
+"""Runs `python -m esms_async.otp reset-clock STORE`, which lets a store take the clock's time."""
 
 import argparse
 import asyncio

@@ -1,8 +1,8 @@
--- Decides over a start or a resend and counts it, or records what became of a send (settle).
+-- Decides about a start or a resend and counts it, or records the result of a send (settle).
 local c = prefix .. 'c:' .. q.bind
 local flow = hash(c)
 
--- Counts the latest send of the flow as one of now, or not at all.
+-- Counts the latest send of the flow as one at the present time, or not at all.
 local function move_send(counts)
   for _, name in ipairs({'s:', 'cd:'}) do
     local key = prefix .. name .. flow.ph .. ':' .. flow.device
@@ -33,7 +33,7 @@ for _, kid in ipairs(q.kids) do
   knows = knows or (flow and flow.kid == kid)
 end
 if flow and (not knows or flow.used == '1' or now >= tonumber(flow.exp)
-    -- Of a decoy nothing was sent, so a real start does not join it.
+    -- A decoy was never sent, so a real start does not join it.
     or (not resends and flow.decoy == '1' and not q.decoy)) then
   flow = nil
 end
@@ -162,7 +162,7 @@ end
 flow.sends, flow.state, flow.lease = text(tonumber(flow.sends) + 1), 'pending', text(now + LEASE)
 flow.claim, flow.at, flow.device = q.token, text(now), device
 
--- Count all; what a success gives back is noted in the flow.
+-- Count all, and note in the flow the counts that a success gives back.
 local most, longest = 0, 0
 for _, cap in ipairs(q.phone_caps) do
   most, longest = math.max(most, cap[1]), math.max(longest, cap[2])

@@ -1,4 +1,4 @@
--- What claim.lua and verify.lua share: the time, caps in slices, locks. The rules are those of
+-- Shared by claim.lua and verify.lua: the time, caps in slices, locks. The rules are those of
 -- rules.py; times are whole milliseconds. KEYS[1] is the prefix of all keys, in one hash slot.
 local prefix, q = KEYS[1], cjson.decode(ARGV[1])
 
@@ -6,7 +6,7 @@ local function text(number)
   return string.format('%.0f', number)
 end
 
--- The time: that of the server, unless a test gives its own. It does not go back (rule 11).
+-- The server's time, unless a test gives its own. It does not go back (rule 11).
 local now = q.now
 if not now then
   local t = redis.call('TIME')
@@ -61,7 +61,7 @@ local function add(key, window)
   return text(at)
 end
 
--- Returns the count of a key in the slice that has begun and the ten before it, and these slices.
+-- Returns the count of a key in the present slice and the ten before it, and these slices.
 local function sum(key, window)
   local at, count, slices = math.floor(now / width(window)), 0, {}
   local flat = redis.call('HGETALL', prefix .. 'g:' .. key)
@@ -75,7 +75,7 @@ local function sum(key, window)
   return count, slices
 end
 
--- Returns for how long a count stays at a limit or above it; 0 where it is below.
+-- Returns the time until a count is below a limit; 0 if it is.
 local function wait_below(key, window, limit)
   local count, slices = sum(key, window)
   local till = now
@@ -89,7 +89,7 @@ local function wait_below(key, window, limit)
   return till - now
 end
 
--- Returns for how long a device is locked; 0 where it is not, -1 where it is until unlock.
+-- Returns the time until a device is unlocked; 0 without a lock, -1 if only unlock ends it.
 local function locked(key)
   local total, till = unpack(redis.call('HMGET', key, 'total', 'until:' .. device))
   if tonumber(total or '0') >= MOST_FAILURES then

@@ -39,12 +39,12 @@ _OPERATORS: Final = {start: name for name, starts in _RANGES for start in starts
 
 
 def operator_of(phone: str) -> str:
-    """Return the operator that a phone's number range was given to."""
+    """Return the operator of a phone's number range."""
     return _OPERATORS.get(phone[:3], "other")
 
 
 def route_name(route: object) -> str:
-    """Return a name for a route, without what it holds."""
+    """Return the kind of a route, without its names."""
     return "default" if route is None else type(route).__name__
 
 
@@ -71,10 +71,10 @@ class OtpEvents:
 
     def sent(self, purpose: str, phone: str, route: object, status: str, seconds: float) -> None:
         """Count a send by its result."""
-        told = {**_where(purpose, phone, route), "status": str(status)}
-        self._count("sent", told)
+        attributes = {**_where(purpose, phone, route), "status": str(status)}
+        self._count("sent", attributes)
         if self._duration is not None:
-            self._duration.record(seconds, _attributes(told))
+            self._duration.record(seconds, _prefixed(attributes))
 
     def verified(self, purpose: str, phone: str, route: object) -> None:
         """Count a code that was entered."""
@@ -88,17 +88,17 @@ class OtpEvents:
         """Count a code that a limit refused to send."""
         self._count("refused", {"purpose": purpose, "reason": reason})
 
-    def _count(self, name: str, told: dict[str, str]) -> None:
+    def _count(self, name: str, attributes: dict[str, str]) -> None:
         if _logger.isEnabledFor(logging.DEBUG):
-            extra = {f"esms_otp_{key}": value for key, value in told.items()}
-            _logger.debug("%s %s", name, " ".join(told.values()), extra=extra)
+            extra = {f"esms_otp_{key}": value for key, value in attributes.items()}
+            _logger.debug("%s %s", name, " ".join(attributes.values()), extra=extra)
         if counter := self._counters.get(name):
-            counter.add(1, _attributes(told))
+            counter.add(1, _prefixed(attributes))
 
 
 def _where(purpose: str, phone: str, route: object) -> dict[str, str]:
     return {"purpose": purpose, "operator": operator_of(phone), "route": route_name(route)}
 
 
-def _attributes(told: dict[str, str]) -> dict[str, str]:
-    return {f"esms.otp.{name}": value for name, value in told.items()}
+def _prefixed(attributes: dict[str, str]) -> dict[str, str]:
+    return {f"esms.otp.{name}": value for name, value in attributes.items()}

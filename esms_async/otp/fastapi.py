@@ -1,4 +1,4 @@
-"""One-time codes, the client, and Vietnamese phone numbers in a FastAPI application."""
+"""Adds one-time codes, the client and Vietnamese phone numbers to a FastAPI application."""
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
@@ -34,7 +34,7 @@ VietnamesePhone = Annotated[
 
 
 class OtpChallenge(BaseModel):
-    """What `start` and `resend` answer."""
+    """The answer of `start` and `resend`."""
 
     id: str
     expires_at: str
@@ -42,7 +42,7 @@ class OtpChallenge(BaseModel):
 
 
 class OtpProblem(BaseModel):
-    """What is answered instead (RFC 9457)."""
+    """The answer that reports a problem (RFC 9457)."""
 
     type: str
     title: str
@@ -65,14 +65,14 @@ def otp_router(
     """Return a router with POST `/start`, `/resend` and `/verify`, for `include_router`.
 
     Args:
-        otp: What it serves.
-        purpose: The purpose of the codes; it may be left out where there is one.
+        otp: The service.
+        purpose: The purpose of the codes; optional if there is only one.
         client_ip: Returns the caller's address. Without a proxy it is
             `lambda request: request.client.host`; behind one, read the header that your own proxy
-            sets. No header is trusted by itself.
-        on_verified: Returns the response to a right code: log the phone in here. It must take the
+            sets. No header is trusted by default.
+        on_verified: Returns the response to a right code: log the user in here. It must take the
             phone from its argument, never from the request.
-        allow: Tells whether a phone may get a code; without it, every phone may. Other phones get
+        allow: Returns True if a phone may get a code; without it, every phone may. Other phones get
             the same answer and no SMS, and no answer waits for the gateway.
         subject: Returns what the code is bound to besides phone and purpose.
         device: Returns the cookie of a known device (`Verification.device`).
@@ -154,8 +154,7 @@ def esms_lifespan(
     """Return a lifespan for `FastAPI(lifespan=…)` that enters resources in order.
 
     Args:
-        *resources: An EsmsClient, a ledger before it, an Otp after it, or whatever else is an
-            async context manager.
+        *resources: Async context managers: a ledger, then an EsmsClient, then an Otp.
 
     Returns:
         The lifespan. Endpoints get the client by the parameter `esms: Esms`.
@@ -183,4 +182,4 @@ def esms_of(request: Request) -> EsmsClient:
 
 
 Esms = Annotated[EsmsClient, Depends(esms_of)]
-"""The type of an endpoint's parameter that gets the client."""
+"""The type of an endpoint parameter that gets the client."""

@@ -1,4 +1,4 @@
-"""Settings of a service: purposes with their texts, and the guard with its caps."""
+"""Defines the settings of a service: purposes with their texts, and the guard with its caps."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -50,7 +50,7 @@ def _number(low: float, high: float, *, whole: bool = True) -> _Validator:
 
 
 def check_durations(name: str, values: object, *, least: float) -> None:
-    """Raise ConfigurationError unless values are seconds, at least one of them."""
+    """Raise ConfigurationError unless values are one or more durations in seconds."""
     if isinstance(values, str | bytes) or not isinstance(values, Sequence) or not values:
         raise ConfigurationError(f"{name} must be a tuple of seconds, not {values!r}")
     for value in cast("Sequence[object]", values):
@@ -82,17 +82,17 @@ def _check_hash(_: object, attribute: "attrs.Attribute[str | None]", value: obje
 
 @attrs.frozen
 class Purpose:
-    """What a code is for: its text, and how long and how often it may be tried.
+    """A purpose of codes: their text, how long they are valid, and how many tries they allow.
 
     Args:
-        template: The text of the message, with `{code}` once; a tuple where resends take another
-            one each time, because operators may drop the same text within five minutes.
+        template: The text of the message, with `{code}` once; a tuple gives each resend another
+            text, because operators may drop the same text within five minutes.
         digits: Length of the code, 6 to 10.
-        ttl: For how many seconds a code is valid, 60 to 600.
-        attempts: How many wrong codes lock the phone for this purpose, 1 to 10.
-        lock: For how many seconds, the first, the second, … time. Success starts over.
-        domain: The site whose pages browsers may offer the code to (WICG origin-bound codes).
-        android_hash: The hash of the app that Android's SMS Retriever hands the message to.
+        ttl: Seconds for which a code is valid, 60 to 600.
+        attempts: The number of wrong codes that lock the phone for this purpose, 1 to 10.
+        lock: Seconds of the first, the second, … lock. Success starts over.
+        domain: The site on whose pages browsers may offer the code (WICG origin-bound codes).
+        android_hash: The hash of the app that gets the message from Android's SMS Retriever.
 
     Raises:
         ConfigurationError: A value cannot work; the error names it.
@@ -150,22 +150,22 @@ def _check_cap(_: object, __: object, value: Any) -> None:  # noqa: ANN401  # th
 
 @attrs.frozen
 class Guard:
-    """How many codes may be sent, and how many wrong ones an address may try.
+    """Limits the codes that are sent, and the wrong codes from one address.
 
-    A cap is written `n/window`: `3/10m` allows three in any ten minutes; more than one are
-    separated by commas. None is no cap.
+    A cap is `n/window`: `3/10m` allows three in any ten minutes; commas separate several caps.
+    None is no cap.
 
     Args:
         per_phone: Sends to one phone, over all purposes.
-        per_ip: Sends asked for by one address (IPv6: by its /64, and five times as many by its
-            /48). Codes that were entered do not count.
+        per_ip: Sends requested by one address (IPv6: its /64, and five times as many for its /48).
+            Codes that were entered do not count.
         per_prefix: Sends to the phones that share their first three digits.
         total: All sends.
         wrong_per_ip: Wrong codes from one address.
-        conversion: The share of codes that must be entered, by the first three digits of the
-            phones and in the last hour; below it more codes of that range are refused as `fraud`.
+        conversion: The share of codes that must be entered, for each range (the first three digits
+            of the phones) in the last hour; below it, sends to that range are refused as `fraud`.
             0 turns it off.
-        conversion_floor: How many codes of a range may always be waiting in an hour.
+        conversion_floor: The number of codes of a range that may always be unentered in an hour.
 
     Raises:
         ConfigurationError: A value cannot work; the error names it.
@@ -180,16 +180,12 @@ class Guard:
     conversion_floor: int = attrs.field(default=200, validator=_number(1, 10**9))
 
     def caps(self, name: str) -> tuple[Cap, ...]:
-        """Return the caps of an argument, read."""
+        """Return the parsed caps of an argument."""
         return _as_caps(getattr(self, name))
 
 
 def read_keys(keys: object) -> tuple[bytes, ...]:
-    """Return keys as bytes.
-
-    Raises:
-        ConfigurationError: The list is empty, or a key is too short.
-    """
+    """Return keys as bytes; raise ConfigurationError if there is none, or one is too short."""
     if isinstance(keys, str | bytes) or not isinstance(keys, Sequence) or not keys:
         raise ConfigurationError(
             "keys must be a list of keys, such as [os.environ['OTP_KEY'].encode()]"
@@ -198,11 +194,7 @@ def read_keys(keys: object) -> tuple[bytes, ...]:
 
 
 def read_key(key: object) -> bytes:
-    """Return a key as bytes.
-
-    Raises:
-        ConfigurationError: It is too short.
-    """
+    """Return a key as bytes; raise ConfigurationError if it is too short."""
     raw = key.encode() if isinstance(key, str) else key
     if not isinstance(raw, bytes | bytearray) or len(raw) < 32:
         raise ConfigurationError(
@@ -213,11 +205,7 @@ def read_key(key: object) -> bytes:
 
 
 def read_purposes(purposes: object) -> dict[str, Purpose]:
-    """Return a checked copy of the purposes.
-
-    Raises:
-        ConfigurationError: There are no purposes, or one is not a Purpose.
-    """
+    """Return a copy of the purposes; raise ConfigurationError unless each one is a Purpose."""
     if not isinstance(purposes, Mapping) or not purposes:
         raise ConfigurationError("purposes must be a dict such as {'login': Purpose(...)}")
     read: dict[str, Purpose] = {}

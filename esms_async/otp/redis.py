@@ -1,4 +1,4 @@
-"""The store of one-time codes on Redis, for any number of processes; needs the extra `redis`."""
+"""Stores one-time codes on Redis, for any number of processes; needs the extra `redis`."""
 
 import json
 from importlib.resources import files
@@ -32,13 +32,13 @@ def _load(name: str) -> Script:
 class RedisOtpStore(OtpStore):
     """Keeps codes on a Redis server, for any number of processes, on the server's clock.
 
-    One primary, Redis 5 or later, or Valkey. What it acknowledges it should keep: with
-    `appendonly yes` and `appendfsync always` nothing is lost; a failover that loses the last
-    writes allows a phone at most one more round of guesses, and a code to be believed twice.
+    It needs one primary, Redis 5 or later, or Valkey. With `appendonly yes` and
+    `appendfsync always` the server loses nothing it acknowledged. After a failover that loses the
+    last writes, a phone gets at most one more round of guesses, and a code may be accepted twice.
 
     Args:
         url: `redis://`, `rediss://` or `unix://`, with the options that redis-py takes in a URL.
-        prefix: What the store's keys begin with: `esms` makes them `esms:{otp}:…`.
+        prefix: The beginning of the store's keys: `esms` makes them `esms:{otp}:…`.
         clock: Seconds since the epoch, for tests; None for the server's clock.
 
     Raises:
@@ -68,8 +68,8 @@ class RedisOtpStore(OtpStore):
         """Connect to the server.
 
         Raises:
-            OtpStoreError: It is away, or lets nobody in.
-            ConfigurationError: It may forget keys when its memory is full.
+            OtpStoreError: The server is unreachable, or refuses the connection.
+            ConfigurationError: The server may evict keys when its memory is full.
         """
         if self._batches is not None:
             raise UsageError(f"{self!r} is open already")
@@ -87,25 +87,25 @@ class RedisOtpStore(OtpStore):
         self._batches = batches
 
     async def aclose(self) -> None:
-        """Finish what is under way, and close the connections."""
+        """Finish operations under way, and close the connections."""
         if self._batches is not None:
             batches, self._batches = self._batches, None
             await batches.aclose()
 
     async def claim(self, asked: CodeClaim) -> Claimed:
-        """Decide over a start or a resend."""
+        """Decide about a start or a resend."""
         reply = await self._run(self._claim, _claim_fields(asked))
         del reply["now"]
         return Claimed(**reply)
 
-    async def settle(self, told: Settling) -> None:
-        """Record what became of a send."""
-        fields = attrs.asdict(told)
+    async def settle(self, settling: Settling) -> None:
+        """Record the result of a send."""
+        fields = attrs.asdict(settling)
         fields |= {"call": "settle", "device": "", "device_until": 0}
         await self._run(self._claim, fields)
 
     async def verify(self, guess: Guess) -> GuessResult:
-        """Count, compare, and use up a code."""
+        """Count and compare a guess, and use the code up if it is right."""
         fields = _fields(guess)
         fields["wrong"] = [_counter(counter) for counter in guess.wrong]
         return GuessResult(**await self._run(self._verify, fields))
@@ -115,7 +115,7 @@ class RedisOtpStore(OtpStore):
         await self._command("DEL", f"{self._prefix}f:{ph}:{purpose}")
 
     async def keep_fact(self, name: str, value: str) -> str:
-        """Keep a fact about the store unless one of that name is kept; return what is kept."""
+        """Store a fact unless the store has one of that name; return the one it has now."""
         key = f"{self._prefix}facts"
         await self._command("HSETNX", key, name, value)
         kept: str = await self._command("HGET", key, name)

@@ -1,14 +1,13 @@
-"""Decides when codes are sent, refused and accepted; pure functions without I/O.
+"""Decides when codes are sent, refused and accepted, in pure functions.
 
-The stores make these rules atomic. `claim`, `settle` and `verify` below decide for the stores in
-memory and on SQLite; `claim.lua` and `verify.lua` say the same on Redis, and one suite of tests
-holds all three to it.
+The stores make these rules atomic. `claim`, `settle` and `verify` decide for the stores in memory
+and on SQLite; `claim.lua` and `verify.lua` do the same on Redis, and one test suite checks all
+three.
 
-A *flow* is one code with its sends. It lives for a phone, a purpose and a subject. Keys of the
-store hold hashes only. All times are whole milliseconds since the epoch on the store's clock.
+A *flow* is one code with its sends, for a phone, a purpose and a subject. Keys of the store are
+hashes. All times are whole milliseconds since the epoch on the store's clock.
 
-Neither the keys nor the store alone tell a code: it needs a key and the `salt` of the flow, which
-never leaves the store.
+To compute a code takes a secret key and the `salt` of the flow, which never leaves the store.
 
 | value | from | where it is |
 |---|---|---|
@@ -31,17 +30,17 @@ from typing import Any, Final, Literal, Protocol
 
 import attrs
 
-from esms_async._model.errors import EsmsError
+from esms_async import EsmsError
 
 LEASE: Final = 15_000
-"""How long a send may take before another process resumes it; it has a deadline of 12 s."""
+"""How long a send may take, with its deadline of 12 s, before another process resumes it."""
 SETTLED_FLOW_KEPT: Final = 600_000
 FAILURES_KEPT: Final = 30 * 86_400_000
 FOR_EVER: Final = 1 << 52
 MOST_FAILURES: Final = 100
 """NIST SP 800-63B-4, 3.2.2: no more than 100 consecutive failures."""
 SHORTEST_REST: Final = 60_000
-"""A code that is valid for less than this is not sent again."""
+"""A code with less time left than this is not sent again."""
 HOUR: Final = 3_600_000
 DEVICE_LIFE: Final = 90 * 86_400_000
 CLOCK_TOLERANCE: Final = 600_000
@@ -58,10 +57,10 @@ class OtpRefused(EsmsError):
 
     Attributes:
         reason: `cooldown`, `phone`, `ip`, `prefix`, `total` (a cap), `fraud` (too few codes of
-            this number range are ever entered), `locked` (too many wrong codes) or `expired`
-            (there is no such challenge any more: start again).
-        retry_after: Seconds after which to try again, or None where waiting does not help:
-            `expired`, and `locked` until `Otp.unlock`.
+            this number range are entered), `locked` (too many wrong codes) or `expired` (the
+            challenge is over: start again).
+        retry_after: Seconds until the next try, or None if waiting does not help: `expired`, and
+            `locked` until `Otp.unlock`.
     """
 
     def __init__(self, reason: RefusedReason, retry_after: float | None = None) -> None:
@@ -80,7 +79,7 @@ class OtpStoreError(EsmsError, OSError):
 
 
 class SendState(enum.StrEnum):
-    """What is known of the latest send of a flow."""
+    """The state of the latest send of a flow."""
 
     PENDING = "pending"
     ACCEPTED = "accepted"
@@ -89,7 +88,7 @@ class SendState(enum.StrEnum):
 
 
 class Action(enum.StrEnum):
-    """What a caller of `start` or `resend` has to do."""
+    """What a caller of `start` or `resend` must do."""
 
     JOIN = "join"
     """Nothing: the code is on its way, or may be."""
@@ -108,11 +107,11 @@ ACTIONS: Final[Mapping[tuple[str, SendState], tuple[Action, Action]]] = MappingP
     ("start",  SendState.NONE):     (Action.SEND,   Action.SEND),
     ("resend", SendState.PENDING):  (Action.JOIN,   Action.RESUME),
     ("resend", SendState.ACCEPTED): (Action.SEND,   Action.SEND),
-    # What may have arrived is found out first: the same number, never a second one beside it.
+    # A send that may have arrived is resumed first: the same number, never a second one.
     ("resend", SendState.UNKNOWN):  (Action.RESUME, Action.RESUME),
     ("resend", SendState.NONE):     (Action.SEND,   Action.SEND),
 })
-"""What a call does about a flow that lives."""
+"""What a call does with a live flow."""
 # fmt: on
 
 
@@ -161,8 +160,8 @@ def check_of(key: bytes, bind: bytes, gen: bytes, code: str) -> str:
 def request_id_of(key: bytes, bind: bytes, gen: bytes, number: int) -> str:
     """Return the RequestId of a numbered send of a flow.
 
-    It has 40 digits, as derived ids have: some hashes of 32 look like a minted id, whose time
-    `resume` would take for its age.
+    It has 40 digits like a derived id: some hashes of 32 digits look like a minted id, and `resume`
+    would read a time in them.
     """
     return mac(key, "request id", bind, gen, b"%d" % number)[:20].hex()
 
@@ -173,7 +172,7 @@ def new_id(bind: bytes, gen: bytes) -> str:
 
 
 def read_id(challenge_id: object) -> tuple[bytes, bytes]:
-    """Return bind and gen of a challenge id; for anything else, values that no flow has."""
+    """Return bind and gen of a challenge id, or values of no flow for any other text."""
     raw = _decoded(challenge_id)
     return (raw[:16], raw[16:32]) if len(raw) == 40 else (secrets.token_bytes(16), b"")
 
@@ -210,9 +209,9 @@ def _decoded(text: object) -> bytes:
 
 
 def read_code(written: object, digits: int) -> str | None:
-    """Return a code as people write it, in ASCII digits, or None where it cannot be one.
+    """Return a typed code in ASCII digits, or None if it can't be a code.
 
-    Spaces, dots and dashes are left out; digits of any script are read.
+    It ignores spaces, dots and dashes, and reads digits of any script.
     """
     if not isinstance(written, str) or len(written) > 64:
         return None
@@ -244,8 +243,8 @@ class Counter:
     """A cap on what is counted under one key, in slices of a tenth of its window.
 
     Attributes:
-        reason: Why a send is refused where it is full.
-        key: What it is counted under.
+        reason: Why a send is refused if it is full.
+        key: The key of the count.
         cap: The cap.
     """
 
@@ -259,10 +258,10 @@ class Breaker:
     """Refuses a number range where too few codes are entered.
 
     Attributes:
-        unverified: What sends are counted under until their code is entered.
-        verified: What entered codes are counted under.
-        floor: How many unverified sends are always allowed an hour.
-        ratio: How many are allowed for each verified one.
+        unverified: The key that counts sends until their code is entered.
+        verified: The key that counts entered codes.
+        floor: The unverified sends that are always allowed in an hour.
+        ratio: The unverified sends that each verified one allows.
     """
 
     unverified: str
@@ -272,9 +271,9 @@ class Breaker:
 
 
 def counted_networks(ip: str | None) -> list[tuple[str, str, int]]:
-    """Return what an address counts under: scope, network, and by what its cap is multiplied.
+    """Return the counters of an address: scope, network, and the factor of its cap.
 
-    One customer has a /64 of IPv6 or more, so single addresses of it mean nothing.
+    One customer has an IPv6 /64 or more, so single addresses mean nothing.
     """
     if ip is None:
         return []
@@ -302,14 +301,14 @@ class CodeClaim:
         bind: The bind of the flow, in hex.
         ph: The hash of the phone.
         gid: The SHA-256 of gen: of the flow that a start would make, or of the challenge id.
-        token: Tells this claim from others.
+        token: Identifies this claim.
         kids: The keys that this process knows.
         kid: The key of the flow that a start would make; its salt, check and purpose likewise.
         salt: As above, in hex.
         check: As above.
         purpose: As above.
         ttl: How long its code is valid.
-        decoy: True where nothing of it may be sent.
+        decoy: True if nothing may be sent.
         device: A hash of the known device, or "".
         device_until: Until when it is known.
         waits: The cooldown after the first, second, … send of an hour.
@@ -346,14 +345,14 @@ class Claimed:
 
     Attributes:
         word: An Action, or the reason of a refusal.
-        wait: Of a refusal, milliseconds until it may be lifted; -1 where none is known.
+        wait: Milliseconds until a refusal may end; -1 if that is not known.
         kid: The key of the flow; its salt, purpose, end, latest number and state likewise.
         salt: As above.
         purpose: As above.
         exp: As above.
         number: As above.
         state: As above.
-        decoy: True where nothing of it may be sent.
+        decoy: True if nothing may be sent.
         resend_after: Milliseconds until a resend may be asked for.
     """
 
@@ -371,7 +370,7 @@ class Claimed:
 
 @attrs.frozen
 class Settling:
-    """Records what became of a send: accepted, unknown or none."""
+    """Records the result of a send: accepted, unknown or none."""
 
     bind: str
     gid: str
@@ -387,16 +386,16 @@ class Guess:
     Attributes:
         bind: The bind that the caller's phone, purpose and subject have, in hex.
         ph: The hash of the phone.
-        gid: The SHA-256 of the challenge id's gen, or "" where its bind is another.
+        gid: The SHA-256 of the challenge id's gen, or "" if the challenge id has another bind.
         purpose: The purpose.
-        checks: The check value of the code under each key that this process knows; empty ones
-            where it cannot be a code.
+        checks: The check value of the code with each key that this process knows; empty ones if
+            it can't be a code.
         device: A hash of the known device, or "".
         device_until: Until when it is known.
         attempts: How many wrong codes lock.
         lock: For how long, the first, second, … time.
         wrong: Caps on the wrong codes of the caller's address.
-        verified: What entered codes are counted under, or "".
+        verified: The key that counts entered codes, or "".
     """
 
     bind: str
@@ -417,12 +416,12 @@ class GuessResult:
     """The answer to a guess.
 
     Attributes:
-        reason: What is true of it.
-        left: How many attempts are left.
-        wait: Milliseconds until the lock ends; -1 without a lock, or where it has no end.
+        reason: The verdict.
+        left: The attempts that are left.
+        wait: Milliseconds until the lock ends; -1 without a lock, or if it has no end.
         now: The time.
         device: The device that the guess counted for, or "".
-        number: Of a right guess, how many sends the flow had.
+        number: The sends of the flow, after a right guess.
     """
 
     reason: VerifyReason
@@ -454,7 +453,7 @@ class Tables(Protocol):
 
 
 def claim(tables: Tables, asked: CodeClaim, now: int) -> Claimed:  # noqa: C901, PLR0911  # one decision, read from top to bottom
-    """Decide over a start or a resend, and count it where it may send."""
+    """Decide about a start or a resend, and count it if it may send."""
     resends = asked.call == "resend"
     flow = tables.get("c", asked.bind)
     if flow is not None and not _lives(flow, asked, now):
@@ -517,22 +516,22 @@ def claim(tables: Tables, asked: CodeClaim, now: int) -> Claimed:  # noqa: C901,
     return _claimed(Action.SEND, flow, _cooldown(tables, asked, device, now))
 
 
-def settle(tables: Tables, told: Settling, now: int) -> None:  # noqa: ARG001  # as the others
-    """Record the result of a send. Acceptance is final; the rest applies to its own claim."""
-    flow = tables.get("c", told.bind)
-    if flow is None or flow["gid"] != told.gid or flow["sends"] != told.number:
+def settle(tables: Tables, settling: Settling, now: int) -> None:  # noqa: ARG001  # as the others
+    """Record the result of a send. Acceptance is final; the rest counts for its own claim."""
+    flow = tables.get("c", settling.bind)
+    if flow is None or flow["gid"] != settling.gid or flow["sends"] != settling.number:
         return
-    is_own = flow["claim"] == told.token and flow["state"] == SendState.PENDING
-    if told.state != SendState.ACCEPTED and not is_own:
+    is_own = flow["claim"] == settling.token and flow["state"] == SendState.PENDING
+    if settling.state != SendState.ACCEPTED and not is_own:
         return
-    flow["state"] = told.state
-    if told.state == SendState.NONE:
+    flow["state"] = settling.state
+    if settling.state == SendState.NONE:
         _move_send(tables, flow, None)
-    tables.put("c", told.bind, flow, flow["exp"] + SETTLED_FLOW_KEPT)
+    tables.put("c", settling.bind, flow, flow["exp"] + SETTLED_FLOW_KEPT)
 
 
 def verify(tables: Tables, guess: Guess, now: int) -> GuessResult:  # noqa: PLR0911  # the same
-    """Count a guess, compare it, and use the code up where it is right."""
+    """Count and compare a guess, and use the code up if it is right."""
     flow = tables.get("c", guess.bind)
     if flow is None or flow["gid"] != guess.gid or flow["kid"] not in guess.checks:
         return GuessResult("expired", now=now)
@@ -578,7 +577,7 @@ def verify(tables: Tables, guess: Guess, now: int) -> GuessResult:  # noqa: PLR0
 def _lives(flow: Record, asked: CodeClaim, now: int) -> bool:
     if flow["kid"] not in asked.kids or flow["used"] or now >= flow["exp"]:
         return False
-    # Of a decoy nothing was sent, so a real start does not join it.
+    # A decoy was never sent, so a real start does not join it.
     return asked.call == "resend" or asked.decoy or not flow["decoy"]
 
 
@@ -597,7 +596,7 @@ def _claimed(action: Action, flow: Record, resend_after: int) -> Claimed:
 
 
 def _locked(failures: Record | None, device: str, now: int) -> int:
-    """Return for how long a device is locked; 0 where it is not, -1 where it is until unlock."""
+    """Return the time until a device is unlocked; 0 without a lock, -1 if only `unlock` ends it."""
     if failures is None:
         return 0
     if failures["total"] >= MOST_FAILURES:
@@ -608,7 +607,7 @@ def _locked(failures: Record | None, device: str, now: int) -> int:
 
 
 def _cooldown(tables: Tables, asked: CodeClaim, device: str, now: int) -> int:
-    """Return for how long no send to the phone may follow the last one."""
+    """Return the time until the next send to the phone is allowed."""
     record = tables.get("cd", f"{asked.ph}:{device}")
     times: list[int] = [at for at in record["at"] if at > now - HOUR] if record else []
     if not times:
@@ -651,7 +650,7 @@ def _refusal(  # noqa: PLR0911  # the same
 
 
 def _count_send(tables: Tables, asked: CodeClaim, flow: Record, device: str, now: int) -> None:
-    """Count a send, and note in the flow what a success gives back."""
+    """Count a send, and note in the flow the counts that a success gives back."""
     most = max((cap.limit for cap in asked.phone_caps), default=0)
     longest = max((cap.window for cap in asked.phone_caps), default=0)
     key = f"{asked.ph}:{device}"
@@ -670,7 +669,7 @@ def _count_send(tables: Tables, asked: CodeClaim, flow: Record, device: str, now
 
 
 def _move_send(tables: Tables, flow: Record, now: int | None) -> None:
-    """Count the latest send of a flow as one of now, or not at all (None)."""
+    """Count the latest send of a flow as one at `now`, or not at all (None)."""
     key, at = f"{flow['ph']}:{flow['device']}", flow["at"]
     for table in ("s", "cd"):
         record = tables.get(table, key)
@@ -699,7 +698,7 @@ def _succeed(
         tables.drop("f", f"{guess.ph}:{guess.purpose}")
     for scope in {device, flow["device"]}:
         tables.drop("cd", f"{guess.ph}:{scope}")
-    # Wrong codes come back to the address that now entered the right one, not to a stranger's.
+    # The address that entered the right code gets its wrong ones back; others do not.
     addresses = {counter.key for counter in guess.wrong}
     counted: list[tuple[str, int]] = own["back"] if own else []
     wrong = [each for each in counted if each[0] in addresses]
@@ -743,7 +742,7 @@ def _full(tables: Tables, counter: Counter, now: int) -> int:
 
 
 def _wait_below(tables: Tables, key: str, window: int, limit: float, now: int) -> int:
-    """Return for how long a count stays at a limit or above it; 0 where it is below."""
+    """Return the time until a count is below a limit; 0 if it is."""
     counts = _slices(tables, key, window, now)
     count, until = sum(counts.values()), now
     for at in sorted(counts):
@@ -755,12 +754,10 @@ def _wait_below(tables: Tables, key: str, window: int, limit: float, now: int) -
 
 
 def next_time(raw: int, last: int, elapsed: int) -> int:
-    """Return the time of a process: it neither goes back nor stands still.
+    """Return the time of a process, which never goes back.
 
-    Args:
-        raw: What the clock shows.
-        last: The last time that was returned.
-        elapsed: What has passed since then, by a clock that nobody sets.
+    `raw` is the clock's time, `last` the last result, `elapsed` the time since then by a clock that
+    nobody can set.
     """
-    # A clock that is slewed lags behind by little; only one that was set back is not followed.
+    # Follow a clock that is slewed and lags a little, but not one that was set back.
     return last + elapsed if last + elapsed - raw > _JITTER else max(raw, last)

@@ -1,4 +1,4 @@
-"""Otp: starts, resends and verifies one-time codes; each send at most once, each code once."""
+"""Starts, resends and verifies one-time codes; each send at most once, each code once."""
 
 import asyncio
 import logging
@@ -6,7 +6,6 @@ import secrets
 import time
 from collections.abc import Coroutine, Mapping, Sequence
 from datetime import UTC, datetime
-from types import TracebackType
 from typing import Final, Self, TypeVar
 
 import attrs
@@ -58,7 +57,7 @@ _T = TypeVar("_T")
 _logger = logging.getLogger("esms_async.otp")
 
 SEND_DEADLINE: Final = 12.0
-"""Seconds for one send; shorter than the lease, so no second process resumes what still runs."""
+"""Seconds for one send; less than the lease, so no process resumes a send that still runs."""
 _PREFIX_LENGTH: Final = 3
 
 
@@ -67,11 +66,11 @@ class Challenge:
     """A code that was sent or is being sent.
 
     Attributes:
-        id: What `verify` and `resend` take beside the phone. It holds no secret, and each call
-            of `start` returns another one.
-        expires_at: From when on the code is not valid, UTC.
+        id: The id for `verify` and `resend`. It holds no secret, and each call of `start` returns
+            another one.
+        expires_at: When the code stops being valid, UTC.
         resend_after: Seconds until `resend` may be called.
-        status: ACCEPTED where the gateway has accepted the message; UNKNOWN where it may have.
+        status: ACCEPTED if the gateway has accepted the message; UNKNOWN if it may have.
     """
 
     id: str
@@ -87,11 +86,11 @@ class Verification:
     Attributes:
         ok: True for the right code, once.
         reason: `verified`, `wrong`, `used`, `expired` or `locked`.
-        attempts_left: How many codes may still be tried.
-        retry_after: Seconds until a lock ends; None without a lock, or where only
-            `Otp.unlock` ends it.
-        device: After success, a cookie for the phone's next logins: it is valid for 90 days, and
-            its holder is not locked out by what strangers do. Set it HttpOnly, Secure, SameSite.
+        attempts_left: How many more codes may be tried.
+        retry_after: Seconds until a lock ends; None without a lock, or if only `Otp.unlock` ends
+            it.
+        device: After success, a cookie for the phone's next logins, valid for 90 days: strangers
+            can't lock its holder out. Set it HttpOnly, Secure, SameSite.
     """
 
     ok: bool
@@ -109,7 +108,7 @@ class Verification:
 
 @attrs.frozen(repr=False)
 class _Flow:
-    """What the sends of one flow share. It knows the code."""
+    """The data that the sends of one flow share, with the code."""
 
     phone: str
     purpose_name: str
@@ -124,23 +123,23 @@ class _Flow:
 class Otp:
     """One-time codes over a client and a store.
 
-    Use it with `async with`, or call `aclose()`. The client stays its owner's; a store that is
-    not open yet is opened, and closed with it.
+    Use it with `async with`, or call `aclose()`. It does not close the client; it opens and closes
+    a store that is not open yet.
 
     Args:
         esms: The client that sends.
         store: A MemoryOtpStore, SqliteOtpStore or RedisOtpStore.
-        keys: Secret keys of at least 32 bytes. The first one makes new codes, all of them check.
-        purposes: What codes are for, by name: `{"login": Purpose("{code} is your code")}`.
+        keys: Secret keys of at least 32 bytes. The first one makes new codes; all of them verify.
+        purposes: The purposes by name: `{"login": Purpose("{code} is your code")}`.
         guard: Caps on sends and on wrong codes.
         resend_after: Seconds between sends to a phone: after the first of an hour, the second, ….
         routes: The routes that resends take in turn; None is the client's own. A ZaloTemplate gets
             the code as its parameter `otp`.
-        phone_key: The key that hashes phones; the last of `keys` by default. It must stay when
-            keys rotate: deploy `[OLD, NEW], phone_key=OLD`, then `[NEW, OLD]`; drop OLD from
+        phone_key: The key that hashes phones; the last of `keys` by default. It must not change
+            when keys rotate: deploy `[OLD, NEW], phone_key=OLD`, then `[NEW, OLD]`; drop OLD from
             `keys` when devices that it signed may be forgotten (90 days), and keep `phone_key`.
-        test_numbers: Codes by phone. Nothing is sent to these; all limits hold. Anyone who knows
-            such a number can log in as it, so it must own no account.
+        test_numbers: Codes by phone. Nothing is sent to these numbers, but all limits hold. Anyone
+            who knows such a number can log in with it, so it must own no account.
         same_text_after: Seconds in which operators may drop the same text to a phone (assumed).
 
     Raises:
@@ -229,25 +228,25 @@ class Otp:
         decoy: bool = False,
         wait: bool = True,
     ) -> Challenge:
-        """Send a code, or join the code that is on its way already.
+        """Send a code, or join one that is already on its way.
 
         Args:
             phone: A Vietnamese mobile number, in any form that `Message` takes.
-            purpose: One of the purposes; it may be left out where there is one.
+            purpose: One of the purposes; optional if there is only one.
             subject: What else the code is bound to, such as the id of a payment or an account.
             ip: The caller's address, as your server knows it; never an unchecked header.
             device: The cookie of a known device, from an earlier `Verification.device`.
-            decoy: True does everything but send, for phones that are unknown to the service.
+            decoy: True does everything but send, for phones that the service does not know.
             wait: False returns before the gateway has answered.
 
         Returns:
-            The challenge. Keep its id with the session; show it to whoever asked.
+            The challenge. Keep its id with the session; it may be shown to the caller.
 
         Raises:
             OtpRefused: A limit refuses it; nothing was sent.
-            NotSent, Rejected: The gateway did not take it; `start` again may.
+            NotSent, Rejected: The gateway did not accept it; another `start` may work.
             OtpStoreError: The store can't be used; nothing was sent.
-            InvalidMessage: It is no Vietnamese mobile number.
+            InvalidMessage: It is not a Vietnamese mobile number.
         """
         phone = _read_phone(phone)
         name, chosen = self._choose(purpose)
@@ -263,7 +262,7 @@ class Otp:
                     gid=rules.gen_hash(gen),
                     kid=rules.key_id(self._key),
                     salt=salt.hex(),
-                    # Nobody has the code of a decoy, and no guess of it is right.
+                    # Nobody has the code of a decoy, and no guess is right.
                     check=secrets.token_hex(16)
                     if decoy
                     else rules.check_of(self._key, bind, gen, code),
@@ -279,11 +278,11 @@ class Otp:
     async def resend(
         self, challenge_id: str, *, phone: str, ip: str | None = None, device: str | None = None
     ) -> Challenge:
-        """Send the same code once more, by the next text and route; or resume an unknown send.
+        """Send the same code again, with the next text and route; or resume an unknown send.
 
         Args:
             challenge_id: The id of the challenge.
-            phone: The phone that it was started for.
+            phone: The phone of the challenge.
             ip: As for `start`.
             device: As for `start`.
 
@@ -291,7 +290,7 @@ class Otp:
             A challenge with a new id, for the same code.
 
         Raises:
-            OtpRefused: As for `start`; `expired` where the code is not valid for a minute more.
+            OtpRefused: As for `start`; `expired` if the code is valid for less than a minute more.
             NotSent, Rejected, OtpStoreError, InvalidMessage: As for `start`.
         """
         return await self.resend_now(challenge_id, phone=phone, ip=ip, device=device, wait=True)
@@ -299,7 +298,7 @@ class Otp:
     async def resend_now(
         self, challenge_id: str, *, phone: str, ip: str | None, device: str | None, wait: bool
     ) -> Challenge:
-        """Resend, and where `wait` is False return before the gateway has answered."""
+        """Resend; if `wait` is False, return before the gateway has answered."""
         phone = _read_phone(phone)
         bind, gen = rules.read_id(challenge_id)
         claim = self._blank_claim("resend", phone, bind, ip, device)
@@ -317,12 +316,12 @@ class Otp:
         ip: str | None = None,
         device: str | None = None,
     ) -> Verification:
-        """Tell whether a code is right, and use it up where it is.
+        """Check a code, and use it up if it is right.
 
         Args:
             challenge_id: The id of a challenge.
-            code: What the user has typed; spaces, dots and dashes do no harm.
-            phone: The phone that the challenge was started for.
+            code: The code as typed; spaces, dots and dashes are ignored.
+            phone: The phone of the challenge.
             purpose: As for `start`.
             subject: As for `start`.
             ip: As for `start`.
@@ -333,13 +332,13 @@ class Otp:
 
         Raises:
             OtpStoreError: The store can't be used; no code is believed.
-            InvalidMessage: It is no Vietnamese mobile number.
+            InvalidMessage: It is not a Vietnamese mobile number.
         """
         phone = _read_phone(phone)
         name, chosen = self._choose(purpose)
         bind = rules.bind_of(self._phone_key, phone, name, _read_subject(subject))
         id_bind, gen = rules.read_id(challenge_id)
-        # With another binding it is an absent challenge, at the same cost.
+        # Another binding counts as no challenge, and takes the same time.
         gid = rules.gen_hash(gen if id_bind == bind else secrets.token_bytes(16))
         typed = rules.read_code(code, chosen.digits)
         checks = {
@@ -387,7 +386,7 @@ class Otp:
 
         Raises:
             OtpStoreError: The store can't be used.
-            InvalidMessage: It is no Vietnamese mobile number.
+            InvalidMessage: It is not a Vietnamese mobile number.
         """
         name, _ = self._choose(purpose)
         ph = rules.phone_hash(self._phone_key, _read_phone(phone))
@@ -395,7 +394,7 @@ class Otp:
         await self._store.unlock(ph, name)
 
     async def aclose(self) -> None:
-        """Finish the sends that are under way, and close the store where it was opened here."""
+        """Finish the sends under way, and close the store if it was opened here."""
         while self._tasks:
             await asyncio.wait(self._tasks)
         self._is_ready = False
@@ -407,16 +406,11 @@ class Otp:
         await self._open()
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.aclose()
 
     async def _open(self) -> None:
-        """Open the store if nobody has, and see whether it is one of this phone key."""
+        """Open the store if it is not open, and check that it belongs to this phone key."""
         if self._is_ready and self._store.is_open:
             return
         async with self._opening:
@@ -435,7 +429,7 @@ class Otp:
             self._is_ready = True
 
     async def _owned(self, work: Coroutine[object, object, _T]) -> _T:
-        """Do work that a cancelled caller does not cancel."""
+        """Run work in a task that the caller's cancellation does not cancel."""
         return await asyncio.shield(self._spawn(work))
 
     def _spawn(self, work: Coroutine[object, object, _T]) -> asyncio.Task[_T]:
@@ -447,7 +441,7 @@ class Otp:
     def _forget(self, task: "asyncio.Task[object]") -> None:
         self._tasks.discard(task)
         if not task.cancelled():
-            task.exception()  # its caller may be gone
+            task.exception()  # its caller may have been cancelled
 
     async def _claim_and_send(
         self, phone: str, claim: CodeClaim, bind: bytes, *, wait: bool
@@ -528,7 +522,7 @@ class Otp:
         await (esms.resume(message) if resumes else esms.send(message))
 
     async def _settle(self, settling: Settling, state: SendState) -> None:
-        """Record the result of a send; one that can't be recorded is settled after the lease."""
+        """Record the result of a send; if that fails, a call after the lease settles it."""
         try:
             await self._store.settle(attrs.evolve(settling, state=state.value))
         except (OtpStoreError, EsmsError) as error:
@@ -585,7 +579,7 @@ class Otp:
         )
 
     def _scope(self, device: str) -> str:
-        """Return the key of a device's counts, or the one that unknown devices share."""
+        """Return the key of a device's counts; unknown devices share one."""
         return self._hash(device) if device else ""
 
     def _range_key(self, scope: str, phone: str) -> str:
@@ -641,8 +635,8 @@ def _require_same_phone_key(kept: str, mine: str) -> None:
 def what_is_true(error: EsmsError, *, resumes: bool) -> SendState:
     """Return the state of a numbered send that an error of the client proves.
 
-    Its RequestId is an HMAC of the flow and the number, which nobody else uses: so "seen before"
-    (124) means that it was accepted. A resumed send was tried before, and may have arrived.
+    Nobody else uses its RequestId, an HMAC of the flow and the number, so code 124 means that it
+    was accepted. A resumed send was tried before, and may have arrived.
     """
     match error:
         case DuplicateRequestId():
@@ -665,7 +659,7 @@ def make_message(
 
 
 async def _logged(sending: Coroutine[object, object, object]) -> None:
-    """Send in the background, where nobody waits for an error."""
+    """Send in the background, and log an error."""
     try:
         await sending
     except EsmsError as error:

@@ -1,4 +1,4 @@
-"""The stores of one-time codes: what they do, and those in memory and on SQLite.
+"""Defines the stores of one-time codes, and those in memory and on SQLite.
 
 A store carries out the rules of `esms_async.otp.rules` atomically, on its own clock.
 """
@@ -15,7 +15,6 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
 from esms_async import UsageError
@@ -67,11 +66,11 @@ class ProcessClock:
         return self._last
 
     def floor(self) -> int:
-        """Return the time that no correct clock is far behind."""
+        """Return the lowest time that a correct clock can show."""
         return self._last + self._elapsed(0) if self._last else 0
 
     def move_to(self, now: int) -> None:
-        """Take a time that the store knows."""
+        """Move forward to a time that the store has recorded."""
         self._last = max(self._last, now)
         self._boot = _milliseconds(_boot_time())
 
@@ -100,10 +99,10 @@ def _shown(milliseconds: int) -> str:
 
 
 class OtpStore(abc.ABC):
-    """Keeps what is known of codes, sends and failures. All its methods raise OtpStoreError.
+    """Stores codes, sends and failures. All methods raise OtpStoreError.
 
-    A store is used with `async with`; `Otp` opens one that is not open yet. One operation is one
-    atomic step, whatever other tasks and processes do.
+    Use a store with `async with`; `Otp` opens one that is not open yet. Each operation is atomic,
+    whatever other tasks and processes do.
     """
 
     @property
@@ -117,19 +116,19 @@ class OtpStore(abc.ABC):
 
     @abc.abstractmethod
     async def aclose(self) -> None:
-        """Finish what is under way, and give back what the store holds."""
+        """Finish operations under way, and release all resources."""
 
     @abc.abstractmethod
     async def claim(self, asked: CodeClaim) -> Claimed:
-        """Decide over a start or a resend."""
+        """Decide about a start or a resend."""
 
     @abc.abstractmethod
-    async def settle(self, told: Settling) -> None:
-        """Record what became of a send."""
+    async def settle(self, settling: Settling) -> None:
+        """Record the result of a send."""
 
     @abc.abstractmethod
     async def verify(self, guess: Guess) -> GuessResult:
-        """Count, compare, and use up a code."""
+        """Count and compare a guess, and use the code up if it is right."""
 
     @abc.abstractmethod
     async def unlock(self, ph: str, purpose: str) -> None:
@@ -137,7 +136,7 @@ class OtpStore(abc.ABC):
 
     @abc.abstractmethod
     async def keep_fact(self, name: str, value: str) -> str:
-        """Keep a fact about the store unless one of that name is kept; return what is kept."""
+        """Store a fact unless the store has one of that name; return the one it has now."""
 
     @abc.abstractmethod
     async def reset_clock(self) -> None:
@@ -147,12 +146,7 @@ class OtpStore(abc.ABC):
         await self.open()
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.aclose()
 
 
@@ -163,15 +157,15 @@ class _LocalStore(OtpStore):
     async def _transact(self, step: Callable[[Tables, int], _T]) -> _T: ...
 
     async def claim(self, asked: CodeClaim) -> Claimed:
-        """Decide over a start or a resend."""
+        """Decide about a start or a resend."""
         return await self._transact(lambda tables, now: rules.claim(tables, asked, now))
 
-    async def settle(self, told: Settling) -> None:
-        """Record what became of a send."""
-        await self._transact(lambda tables, now: rules.settle(tables, told, now))
+    async def settle(self, settling: Settling) -> None:
+        """Record the result of a send."""
+        await self._transact(lambda tables, now: rules.settle(tables, settling, now))
 
     async def verify(self, guess: Guess) -> GuessResult:
-        """Count, compare, and use up a code."""
+        """Count and compare a guess, and use the code up if it is right."""
         return await self._transact(lambda tables, now: rules.verify(tables, guess, now))
 
     async def unlock(self, ph: str, purpose: str) -> None:
@@ -204,7 +198,7 @@ class _MemoryTables:
 
 
 class MemoryOtpStore(_LocalStore):
-    """Keeps codes in this process: for tests, and for one process that may forget on a restart.
+    """Keeps codes in memory: for tests, and for one process that may forget them on a restart.
 
     Args:
         clock: Seconds since the epoch, for tests; None for the machine's clock.
@@ -235,7 +229,7 @@ class MemoryOtpStore(_LocalStore):
         self._is_open = False
 
     async def keep_fact(self, name: str, value: str) -> str:
-        """Keep a fact about the store unless one of that name is kept; return what is kept."""
+        """Store a fact unless the store has one of that name; return the one it has now."""
         return self._facts.setdefault(name, value)
 
     async def reset_clock(self) -> None:
@@ -299,7 +293,7 @@ class _SqliteTables:
 class SqliteOtpStore(_LocalStore):
     """Keeps codes in a file, which the processes of one machine may share.
 
-    What it acknowledges is on disk. One thread commits together whatever has gathered.
+    Acknowledged data are on disk. One thread commits all waiting operations together.
 
     Args:
         path: The file; it is created if it does not exist.
@@ -328,7 +322,7 @@ class SqliteOtpStore(_LocalStore):
         loop = asyncio.get_running_loop()
         opened: asyncio.Future[Any] = loop.create_future()
         ended: asyncio.Future[Any] = loop.create_future()
-        # A thread that is left behind must not keep the process from ending.
+        # A daemon, so a store that nobody closes does not keep the process alive.
         threading.Thread(
             target=self._run, args=(opened, ended), name=f"otp {self._path.name}", daemon=True
         ).start()
@@ -340,14 +334,14 @@ class SqliteOtpStore(_LocalStore):
             raise
 
     async def aclose(self) -> None:
-        """Finish what is under way, and close the file."""
+        """Finish operations under way, and close the file."""
         if self._ended is not None:
             ended, self._ended = self._ended, None
             self._jobs.put(None)
             await ended
 
     async def keep_fact(self, name: str, value: str) -> str:
-        """Keep a fact about the store unless one of that name is kept; return what is kept."""
+        """Store a fact unless the store has one of that name; return the one it has now."""
 
         def step(tables: Tables, _: int) -> str:
             assert isinstance(tables, _SqliteTables)  # noqa: S101  # there are no others here
@@ -379,7 +373,7 @@ class SqliteOtpStore(_LocalStore):
         return await done
 
     def _run(self, opened: "asyncio.Future[Any]", ended: "asyncio.Future[Any]") -> None:
-        """Serve jobs in a thread until there is no more."""
+        """Serve jobs in a thread until the last one."""
         try:
             connection = self._connect()
         except (sqlite3.Error, OSError) as error:
@@ -406,7 +400,7 @@ class SqliteOtpStore(_LocalStore):
                 _resolve(self._commit(tables, jobs))
 
     def _gather(self) -> tuple[list[_Job], bool]:
-        """Return the jobs that have gathered, and whether the last one is seen."""
+        """Return the waiting jobs, and True after the last one."""
         job = self._jobs.get()
         jobs: list[_Job] = []
         while job is not None:
@@ -443,7 +437,7 @@ class SqliteOtpStore(_LocalStore):
         return [(done, result) for (_, done, _), result in zip(jobs, results, strict=True)]
 
     def _time(self, connection: sqlite3.Connection) -> tuple[int, OtpStoreError | None]:
-        """Return the time, and an error where the file has seen a much later one."""
+        """Return the time, and an error if the file has recorded a much later one."""
         now = self._clock.now()
         row = connection.execute(_FACT, ("time",)).fetchone()
         known = int(row[0]) if row else 0
@@ -484,7 +478,7 @@ class SqliteOtpStore(_LocalStore):
 def _resolve(results: "list[tuple[asyncio.Future[Any], object]]") -> None:
     """Hand results to the event loops that wait for them."""
     for done, result in results:
-        # A loop that is closed has nobody left who waits.
+        # On a closed loop nobody waits.
         with contextlib.suppress(RuntimeError):
             done.get_loop().call_soon_threadsafe(_set_result, done, result)
 

@@ -1,4 +1,4 @@
--- Counts a guess, compares it, and uses the code up where it is right: used? expired? locked? →
+-- Counts and compares a guess, and uses the code up if it is right: used? expired? locked? →
 -- count → compare → consume.
 local c, f = prefix .. 'c:' .. q.bind, prefix .. 'f:' .. q.ph .. ':' .. q.purpose
 local kid, gid, check, exp, used = unpack(
@@ -51,7 +51,7 @@ if q.checks[kid] == check then
   for key, at in string.gmatch(its_back, '(%S+) (%S+) ') do
     give_back(key, at)
   end
-  -- Wrong codes come back to the address that now entered the right one, not to a stranger's.
+  -- The address that entered the right code gets its wrong ones back; others do not.
   for key, at in string.gmatch(back, '(%S+) (%S+) ') do
     for _, counter in ipairs(q.wrong) do
       if counter[2] == key then

@@ -1,12 +1,12 @@
-"""HTTP endpoints for start, resend and verify, without a framework: JSON in, JSON or a problem out.
+"""Serves start, resend and verify over HTTP without a framework: JSON in, JSON or a problem out.
 
-`esms_async.otp.fastapi` and the aiohttp.web example in the docs serve these. Problems are those of
-RFC 9457, in Vietnamese or English, with two members of their own: `reason` and `attempts_left`.
+`esms_async.otp.fastapi` and the aiohttp.web example in the docs use these endpoints. Problems are
+those of RFC 9457, in Vietnamese or English, with two more members: `reason` and `attempts_left`.
 
 | status | reason |
 |---|---|
 | 400 | wrong, used, expired (of a code) |
-| 410 | expired (of a challenge that is to be sent again) |
+| 410 | expired (of a challenge, on resend) |
 | 422 | phone, request |
 | 429 | cooldown, phone, ip, prefix, total, fraud, locked |
 | 503 | store, send |
@@ -26,7 +26,7 @@ from esms_async.otp.service import Challenge, Otp, Verification
 
 _T = TypeVar("_T")
 Allow = Callable[[str], bool | Awaitable[bool]]
-"""Tells whether a phone (`0XXXXXXXXX`) may get a code."""
+"""Returns True if a phone (`0XXXXXXXXX`) may get a code."""
 
 PROBLEM_TYPE: Final = "application/problem+json"
 _LONGEST_FIELD: Final = 128
@@ -86,7 +86,7 @@ class Reply:
     Attributes:
         status: The HTTP status.
         body: The JSON object.
-        headers: Its headers, Content-Type among them.
+        headers: The headers, with Content-Type.
     """
 
     status: int
@@ -119,10 +119,10 @@ class OtpEndpoints:
     """The three endpoints.
 
     Args:
-        otp: What they serve.
-        purpose: The purpose of the codes; it may be left out where there is one.
-        allow: Tells whether a phone may get a code; without it, every phone may. The answer is
-            the same for the others, so nobody learns who has an account.
+        otp: The service.
+        purpose: The purpose of the codes; optional if there is only one.
+        allow: Returns True if a phone may get a code; without it, every phone may. The answer is
+            the same for other phones, so nobody learns who has an account.
     """
 
     def __init__(self, otp: Otp, purpose: str | None = None, *, allow: Allow | None = None) -> None:
@@ -200,9 +200,9 @@ def problem(
     Args:
         reason: Why.
         language: The Accept-Language header.
-        gone: True where `expired` is of a challenge that is to be sent again.
+        gone: True if `expired` is about the challenge of a resend.
         retry_after: Seconds, or None.
-        attempts_left: How many codes may still be tried, or None where none was.
+        attempts_left: How many more codes may be tried, or None if none was.
     """
     # "phone" is the cap on a phone's sends in 429, and the phone itself in 422.
     shown = "phone" if reason == "invalid_phone" else reason
@@ -238,7 +238,7 @@ _TITLES: Final = {
 
 
 async def resolved(value: _T | Awaitable[_T]) -> _T:
-    """Return what a function of the application returned, plain or async."""
+    """Return the result of the application's function, plain or async."""
     if inspect.isawaitable(value):
         return await value
     return value
@@ -293,7 +293,7 @@ def _phone(data: object) -> str:
 
 
 def _language(header: str | None) -> str:
-    """Return `vi` or `en`, whichever an Accept-Language header prefers; English without one."""
+    """Return `vi` or `en`, as an Accept-Language header prefers; `en` without one."""
     best, chosen = 0.0, "en"
     for each in (header or "").split(","):
         tag, _, weight = each.partition(";")

@@ -125,9 +125,9 @@ class QueueStreams:
                 f"the name of a queue must be 1 to 50 letters, digits, _ or -, not {name!r}"
             )
         _refuse_cluster(url)
-        self.address = RedisAddress(url)
-        self.name = name
-        self.prefix = f"{name}:queue:"
+        self.address: RedisAddress = RedisAddress(url)
+        self.name: str = name
+        self.prefix: str = f"{name}:queue:"
         self._open: dict[str, RedisBatches] = {}
 
     def key(self, *parts: str) -> str:

@@ -101,8 +101,7 @@ def test_a_key_that_repeats_is_invalid() -> None:
 def test_every_copy_that_is_allowed_has_an_id_of_its_own() -> None:
     """Copies and further texts get ids that the next run finds again."""
     rules = RowRules(_COLUMNS, allow_duplicates=True, allow_again=True)
-    copy: list[object] = ["0901888484", "a"]
-    rows: list[list[object]] = [copy, copy, copy, ["0901888484", "b"]]
+    rows: list[list[object]] = [["0901888484", text] for text in "aaab"]
     ids = [row.request_id for row in _judge(*rows, rules=rules)]
     assert len({*ids}) == 4
     assert ids == [row.request_id for row in _judge(*rows, rules=rules)]

@@ -517,6 +517,23 @@ async def test_a_success_is_recorded_once_the_ledger_is_back() -> None:
     assert handler.calls == 1
 
 
+async def test_a_success_that_waits_to_be_recorded_is_not_handed_on_again() -> None:
+    """Its lease may run out meanwhile: whoever has a report in hand does not take it once more."""
+    handler, message = Handler(), a_message()
+    async with Flaky() as ledger, received(handler, ledger, timeout=0.02) as receiver:
+        ledger.away = {"record"}
+        await receive(receiver, message)
+        await handler.got(1)
+        generations = set[int]()
+        async with asyncio.timeout(generous(20)):
+            while len(generations) < 3:  # the lease has run out, twice
+                generations |= {report.generation for report in ledger._reports.values()}
+                await asyncio.sleep(0.001)
+        ledger.away = set()
+    assert handler.calls == 1
+    assert [report.status for report in ledger._reports.values()] == [Status.ACCEPTED]
+
+
 async def test_a_success_that_cannot_be_recorded_ends_with_its_receiver(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

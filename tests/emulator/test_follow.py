@@ -173,3 +173,49 @@ async def test_a_strange_parameter_is_refused(caller: Caller) -> None:
         400,
         "there is no parameter 'since'; there are after",
     )
+
+
+async def test_a_page_is_told_of_a_burst_by_its_newest_rows(
+    emulator: Emulator, caller: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More changes than anybody can follow are one event; the counts catch up behind it."""
+    monkeypatch.setattr(control, "_BURST", 20)
+    monkeypatch.setattr(control, "_TOP", 10)
+    monkeypatch.setattr(control, "_MOST_LOOKS", 12)
+    before = (await caller.request("GET", "../../_emulator/messages")).json["event"]
+    for number in range(30):
+        await caller.send(RequestId=f"r-{number}", Content=f"{100_000 + number} la ma")
+    async with following(emulator, after=before) as stream:
+        top = await stream.next()
+        assert (top.kind, top.data["older"]) == ("top", True)
+        codes = [row["code"] for row in top.data["rows"]]
+        assert codes == [str(100_029 - number) for number in range(10)]
+        states = [await stream.next("state") for _ in range(4)]
+        assert [told.data["counts"]["code"] for told in states] == [0, 12, 24, 30]
+        assert {told.data["counts"]["all"] for told in states} == {30}
+        assert states[0].data["oldest"] == {"send": 1, "not_taken": 0}
+    emulator.reset()
+    for number in range(21):
+        await caller.send(RequestId=f"r-{number}")
+    async with following(emulator, after=before) as stream:
+        assert [(await stream.next()).kind for _ in range(3)] == ["reset", "top", "state"]
+
+
+async def test_the_state_counts_codes_and_trouble_as_they_change(
+    emulator: Emulator, caller: Caller
+) -> None:
+    """What is counted once is counted anew where it changes, and no more where it is gone."""
+
+    async def counts() -> tuple[int, int, int]:
+        state = (await caller.request("GET", "../../_emulator/state")).json["counts"]
+        return state["all"], state["code"], state["trouble"]
+
+    sent = await caller.send(Content="123456 la ma")
+    await caller.send(Content="no code")
+    assert await counts() == (2, 1, 0)
+    await caller.request("POST", f"../../_emulator/messages/{sent.json['SMSID']}/fail")
+    assert await counts() == (2, 1, 1)
+    await caller.request("PATCH", "../../_emulator/state", json={"otp_pattern": "no (code)"})
+    assert await counts() == (2, 1, 1)
+    emulator.clear_messages()
+    assert await counts() == (0, 0, 0)

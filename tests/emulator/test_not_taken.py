@@ -305,3 +305,16 @@ async def test_a_rejection_says_what_was_wrong(emulator: Emulator, caller: Calle
         got = await caller.request("GET", f"../../_emulator/sends/{emulator.requests[-1].number}")
         assert (got.json["state"], got.json["tone"]) == ("rejected", "bad")
         assert words in got.json["verdict"]["why"]
+
+
+async def test_a_short_key_is_masked_as_a_whole_word_only(
+    emulator: Emulator, caller: Caller
+) -> None:
+    """Who writes k and s for keys can still read the rest of the request."""
+    body = "ApiKey=k&SecretKey=s&Phone=0901888484"
+    await caller.request("POST", POST_SEND, data=body.encode())
+    (row,) = (await caller.request("GET", "../../_emulator/inbox")).json["rows"]
+    assert row["path"] == FOLDER + POST_SEND
+    number = row["number"]
+    seen = (await caller.request("GET", f"../../_emulator/requests/{number}")).json
+    assert seen["body"] == "ApiKey=***&SecretKey=***&Phone=0901888484"

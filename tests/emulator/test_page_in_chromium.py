@@ -14,7 +14,7 @@ from aiohttp import web
 from playwright.async_api import Browser, Locator, Page, ViewportSize, async_playwright, expect
 
 from esms_async._model.messages import Credentials
-from esms_async.emulator import AccountSetup, Clock, Emulator, Settings
+from esms_async.emulator import AccountSetup, Clock, Emulator, Settings, control
 from tests.emulator.caller import CONTENT, PHONE, POST_SEND, Caller, send_fields
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -1145,6 +1145,37 @@ async def test_what_is_read_stays_in_place_while_others_arrive(
         await send_many(caller, 5, first=60)
         await expect(see("fresh")).to_have_text("5 new")
         assert await row.bounding_box() == before
+
+
+async def test_a_burst_shows_the_newest_and_loses_nothing(
+    emulator: Emulator, caller: Caller, browser: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More than anybody can follow comes as its newest rows; what stands open is asked for."""
+    monkeypatch.setattr(control, "_BURST", 40)
+    monkeypatch.setattr(control, "_TOP", 10)
+    journal = emulator.parts.journal
+    await caller.send(Content="111111 la ma", Phone="0911000001")
+    await caller.send(Content="222222 la ma")
+    async with opened(emulator, browser) as page:
+        see = page.get_by_test_id
+        await see("row").nth(1).click()
+        await expect(see("detail-otp")).to_contain_text("111111")
+        await send_many(caller, 30)
+        await expect(see("fresh")).to_have_text("30 new")
+        emulator.finish(emulator.messages[0].sms_id, delivered=False)
+        # In one turn of the loop, so that all of it is in one batch.
+        for _ in range(50):
+            journal.note_state()
+        await expect(see("older")).to_have_text("Show older (22)")
+        await expect(see("row").first).to_contain_text("100029")
+        await expect(see("detail-otp")).to_contain_text("111111")
+        await expect(see("verdict")).to_contain_text("the phone did not get it")
+        await expect(see("fresh")).to_have_text("30 new")
+        await see("older").click()
+        await expect(see("older")).to_be_hidden()
+        await expect(see("live")).to_contain_text("32 messages")
+        await see("fresh").click()
+        await expect(see("detail-otp")).to_contain_text("100029")
 
 
 async def test_the_page_holds_no_more_with_each_message(browser: Browser) -> None:

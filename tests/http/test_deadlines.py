@@ -14,7 +14,7 @@ async def wait_under(deadlines: Deadlines, seconds: float) -> str:
     try:
         await asyncio.Event().wait()
     except asyncio.CancelledError:
-        if not deadlines.take_back(deadline, 0):
+        if not deadlines.undo_cancellation(deadline, 0):
             raise
         return "time is up"
     finally:
@@ -72,8 +72,8 @@ async def test_a_cancellation_that_nobody_made_is_taken_back() -> None:
     place.cancel()
     with pytest.raises(asyncio.CancelledError):
         await place
-    assert not deadlines.has_struck(deadline)
-    assert deadlines.take_back(deadline, 0)
+    assert not deadlines.has_expired(deadline)
+    assert deadlines.undo_cancellation(deadline, 0)
     deadlines.end(deadline)
     deadlines.close()
 
@@ -98,7 +98,7 @@ async def test_a_cancellation_at_the_same_moment_is_passed_on() -> None:
         try:
             await asyncio.Event().wait()
         except asyncio.CancelledError:
-            assert not deadlines.take_back(deadline, 0)
+            assert not deadlines.undo_cancellation(deadline, 0)
             raise
         finally:
             deadlines.end(deadline)
@@ -106,7 +106,7 @@ async def test_a_cancellation_at_the_same_moment_is_passed_on() -> None:
     task = asyncio.create_task(wait())
     await asyncio.sleep(0)
     deadlines._look(asyncio.get_running_loop())
-    assert deadlines.has_struck(task)
+    assert deadlines.has_expired(task)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task

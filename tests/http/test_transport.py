@@ -27,7 +27,7 @@ from esms_async import (
     UsageError,
 )
 from esms_async._http.transport import HttpResponse, SendRequest, Transport, TransportFailure
-from esms_async._wire.queries import ask_balance
+from esms_async._wire.queries import balance_query
 from esms_async._wire.send import SEND_OPERATION
 from esms_async.ledger import MemoryLedger
 from tests import steps
@@ -912,7 +912,7 @@ async def test_a_closed_client_opens_nothing_any_more() -> None:
         await transport.post(SEND_OPERATION, SendRequest(b"{}"), time_limit=1)
     assert not caught.value.may_have_arrived
     with pytest.raises(UsageError, match="the client is closed"):
-        await transport.query(ask_balance(), CREDENTIALS, time_limit=1)
+        await transport.query(balance_query(), CREDENTIALS, time_limit=1)
     assert transport._session is None
 
 
@@ -975,10 +975,10 @@ async def test_a_stand_in_session_is_never_believed_to_have_sent_nothing(
         ("/json/", "absolute https"),
         ("", "absolute https"),
         ("https://", "absolute https"),
-        ("https://[::1", "is no URL"),
-        ("https://host:port/", "is no URL"),
-        (None, "is no URL"),
-        (b"https://rest.esms.vn/", "is no URL"),
+        ("https://[::1", "is not a URL"),
+        ("https://host:port/", "is not a URL"),
+        (None, "is not a URL"),
+        (b"https://rest.esms.vn/", "is not a URL"),
         ("https://me:secret@rest.esms.vn/", "user name or password"),
         ("https://rest.esms.vn/?ApiKey=secret", "query"),
         ("https://rest.esms.vn/#secret", "fragment"),

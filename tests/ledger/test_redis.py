@@ -832,3 +832,61 @@ async def test_a_command_that_nobody_waits_for_disturbs_nobody(redis_server: Red
             assert await waited
         assert left.cancelled()
         await batches.aclose()
+
+
+async def test_a_batch_that_is_cancelled_before_it_begins_leaves_nobody_waiting(
+    redis_server: RedisServer,
+) -> None:
+    """A program that ends cancels every task, also one that has not taken its first step."""
+    batches = RedisBatches(RedisAddress(redis_server.url))
+    before = asyncio.all_tasks()
+    reply = batches.submit("PING")
+    await asyncio.sleep(0)  # the task is there now, and begins in the next turn
+    (begun,) = asyncio.all_tasks() - before
+    begun.cancel()
+    with pytest.raises(LedgerError, match="cancelled before it was sent"):
+        await asyncio.wait_for(reply, generous(20))
+    await batches.aclose()
+
+
+def never(*problem: object) -> None:
+    """Fail: an acceptance came back that could be stored."""
+    pytest.fail(f"not stored: {problem}")
+
+
+async def test_a_message_accepted_twice_while_others_wait_is_flushed(
+    redis_server: RedisServer, prefix: str
+) -> None:
+    """Two clients of one ledger may accept a message one after the other."""
+    message = a_message()
+    async with RedisLedger(redis_server.url, prefix=prefix) as ledger:
+        await ledger.claim(message, fingerprint(message, KEY))
+
+        def accept() -> None:
+            assert ledger.accept_soon(
+                message.request_id, "d8e0", deduplicated=False, unrecorded=never
+            )
+
+        accept()
+        trips = ledger._opened_pipeline()
+        trips.gatherer.flush()
+        (trip,) = trips._under_way
+        trip.add_done_callback(lambda _: accept())  # before those who wait are woken
+        await ledger.flush()
+        entry = await ledger.look_up(message.request_id)
+    assert entry is not None
+    assert entry.status is Status.ACCEPTED
+
+
+async def test_a_busy_ledger_outlives_a_server_that_forgets_its_scripts(
+    redis_server: RedisServer, prefix: str
+) -> None:
+    """Also when it has had all its connections in use: a restart would make it useless for good."""
+    url = f"{redis_server.url}?socket_timeout=2"
+    async with RedisLedger(url, prefix=prefix) as ledger:
+        await asyncio.gather(*(ledger.look_up(new_request_id()) for _ in range(1000)))
+        with redis_server.client() as client:
+            client.script_flush()
+        message = a_message()
+        answer = await ledger.claim(message, fingerprint(message, KEY))
+        assert answer.decision is Decision.SEND

@@ -83,9 +83,9 @@ def test_a_long_piece_is_shown_in_short() -> None:
 
 
 def test_texts_are_templates_too() -> None:
-    """For a list kept in a program; the operator is not told then."""
+    """For a list kept in a program; the operator is unknown then."""
     templates = Templates("x", [THANKS])
-    assert templates.match(THANKS).networks == ("an operator that is not told",)
+    assert templates.match(THANKS).networks == ("an unknown operator",)
     assert [one.text for one in templates] == [THANKS]
 
 

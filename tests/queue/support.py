@@ -22,7 +22,8 @@ from tests.factories import API_KEY, SECRET_KEY
 
 KEY = base64.urlsafe_b64encode(bytes(range(32))).decode()
 OTHER_KEY = base64.urlsafe_b64encode(bytes(range(1, 33))).decode()
-PATIENCE = 30.0
+# A process alone can take ten seconds to start on a machine under load.
+PATIENCE = 90.0
 
 
 class Gateway:

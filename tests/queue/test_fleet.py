@@ -21,7 +21,15 @@ async def outcomes_of(queue: MessageQueue, count: int) -> Counter[str]:
         return Counter([outcome.status.value async for outcome in outcomes])
 
 
-@pytest.mark.parametrize("refusal", ["101", "140", 403, 407])
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        "140",
+        403,
+        pytest.param("101", marks=pytest.mark.endurance),
+        pytest.param(407, marks=pytest.mark.endurance),
+    ],
+)
 async def test_one_broken_worker_of_three_loses_nothing(
     redis: RedisServer, gateway: Gateway, queue: MessageQueue, refusal: str | int
 ) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from esms_async.cli.app import run
 from esms_async.queue import MessageQueue
 from tests.ledger.redis_server import RedisServer, free_port
 from tests.queue.support import KEY, PATIENCE, Gateway, environment, messages, until
@@ -141,18 +142,22 @@ async def test_a_gateway_that_is_away_is_one_line(redis: RedisServer) -> None:
         ({"ESMS_API_KEY": ""}, "ESMS_API_KEY"),
     ],
 )
-async def test_a_setting_that_can_not_work_ends_it(change: dict[str, str], words: str) -> None:
+def test_a_setting_that_can_not_work_ends_it(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    change: dict[str, str],
+    words: str,
+) -> None:
     """It is one line on standard error, and exit code 2."""
     environ = environment("redis://127.0.0.1:1", "http://127.0.0.1:1/") | change
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "esms_async", "worker"),
-        env=environ,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    _, written = await asyncio.wait_for(process.communicate(), PATIENCE)
-    (line,) = written.decode().splitlines()
+    with monkeypatch.context() as patch:
+        for name, value in environ.items():
+            patch.setenv(name, value)
+        # The log of the worker would take the place of that of the tests.
+        patch.setattr("esms_async.cli.worker._set_up_logging", lambda *, as_text: None)
+        assert run(["worker"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
     assert words in line
-    assert process.returncode == 2
 
 
 async def test_health_and_metrics(

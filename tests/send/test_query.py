@@ -113,7 +113,7 @@ async def test_the_attempts_run_out() -> None:
         RetryPolicy(stop=stop_after_attempt(2), wait=wait_none()),
     ):
         async with Answering(b"") as gateway, client_of(gateway, policy) as client:
-            with pytest.raises(QueryUnanswered, match="no JSON object"):
+            with pytest.raises(QueryUnanswered, match="not a JSON object"):
                 await client.balance()
             assert len(gateway.asked) == 2
 

@@ -22,17 +22,17 @@ from esms_async import (
 from esms_async._model.messages import VIETNAM_TIME
 from esms_async._model.routes import FIXED_NUMBER
 from esms_async._wire.queries import (
-    Question,
-    ask_balance,
-    ask_brandnames,
-    ask_price,
-    ask_receivers,
-    ask_sent,
-    ask_status,
-    ask_templates,
-    ask_zalo_status,
+    GatewayQuery,
+    balance_query,
+    brandnames_query,
     check_period,
     decode,
+    price_query,
+    receivers_query,
+    sent_query,
+    status_query,
+    templates_query,
+    zalo_status_query,
 )
 from esms_async.codes import RouteKind
 from esms_async.queries import (
@@ -55,21 +55,21 @@ from tests.factories import API_KEY, CREDENTIALS, JSON_VALUES, SECRET_KEY
 NOON = datetime(2026, 5, 1, 12, tzinfo=VIETNAM_TIME)
 BRAND = Brandname("Baotrixemay")
 MESSAGE = Message("0901888484", "686868 la ma", unicode=True)
-QUESTIONS: list[Question[object]] = [
-    ask_balance(),
-    ask_status("d8e0"),
-    ask_receivers("d8e0"),
-    ask_sent(NOON, NOON, 1),
-    ask_brandnames(),
-    ask_templates("Baotrixemay"),
-    ask_price(MESSAGE, BRAND),
-    ask_zalo_status("4097311281936189049", "6dc7"),
+QUERIES: list[GatewayQuery[object]] = [
+    balance_query(),
+    status_query("d8e0"),
+    receivers_query("d8e0"),
+    sent_query(NOON, NOON, 1),
+    brandnames_query(),
+    templates_query("Baotrixemay"),
+    price_query(MESSAGE, BRAND),
+    zalo_status_query("4097311281936189049", "6dc7"),
 ]
 
 
-def read(question: Question[object], answer: object, status: int = 200) -> object:
+def read(query: GatewayQuery[object], answer: object, status: int = 200) -> object:
     """Decode an answer."""
-    return decode(question, status, json.dumps(answer).encode(), CREDENTIALS)
+    return decode(query, status, json.dumps(answer).encode(), CREDENTIALS)
 
 
 @pytest.mark.parametrize(
@@ -82,14 +82,14 @@ def read(question: Question[object], answer: object, status: int = 200) -> objec
 )
 def test_the_balance(answer: object) -> None:
     """Numbers come as strings too, names in any case, and the code under either of its names."""
-    assert read(ask_balance(), answer) == Balance(Decimal(36693), "9999")
+    assert read(balance_query(), answer) == Balance(Decimal(36693), "9999")
 
 
 def test_the_balance_of_an_account_without_a_number() -> None:
     """The number of the account may be missing, the balance may not."""
-    assert read(ask_balance(), {"Balance": 0, "CodeResponse": "100"}) == Balance(Decimal(0))
+    assert read(balance_query(), {"Balance": 0, "CodeResponse": "100"}) == Balance(Decimal(0))
     with pytest.raises(QueryUnanswered, match="GetBalance_json: the answer holds no Balance"):
-        read(ask_balance(), {"Balance": None, "CodeResponse": "100"})
+        read(balance_query(), {"Balance": None, "CodeResponse": "100"})
 
 
 def test_a_status() -> None:
@@ -105,25 +105,25 @@ def test_a_status() -> None:
         "TotalSent": 1,
     }
     expected = SmsStatus("d8e0", SendStatus.FINISHED, 1, 1, 1, 0, Decimal(850))
-    assert read(ask_status("d8e0"), answer) == expected
+    assert read(status_query("d8e0"), answer) == expected
     as_text = {name.lower(): str(value) for name, value in answer.items()}
-    assert read(ask_status("d8e0"), as_text) == expected
+    assert read(status_query("d8e0"), as_text) == expected
 
 
 def test_a_status_that_tells_little() -> None:
     """What is missing is None, and a status that no page lists is passed on."""
-    assert read(ask_status("d8e0"), {"CodeResult": "100"}) == SmsStatus("d8e0", None)
+    assert read(status_query("d8e0"), {"CodeResult": "100"}) == SmsStatus("d8e0", None)
     answer = {"CodeResult": "100", "SendStatus": "9", "TotalPrice": "much", "SMSID": None}
-    status = read(ask_status("d8e0"), answer)
+    status = read(status_query("d8e0"), answer)
     assert status == SmsStatus("d8e0", 9)
 
 
 def test_not_known_is_no_error() -> None:
-    """105 is an answer to a question for one message, and an error elsewhere."""
-    for question in (ask_status("d8e0"), ask_receivers("d8e0")):
-        assert read(question, {"CodeResponse": "105"}) is None
+    """105 is an answer to a query for one message, and an error elsewhere."""
+    for query in (status_query("d8e0"), receivers_query("d8e0")):
+        assert read(query, {"CodeResponse": "105"}) is None
     with pytest.raises(QueryRejected) as caught:
-        read(ask_balance(), {"CodeResponse": "105"})
+        read(balance_query(), {"CodeResponse": "105"})
     assert caught.value.code == "105"
 
 
@@ -138,8 +138,8 @@ def test_the_receivers() -> None:
     }
     answer = {"CodeResult": "100", "ReceiverList": [row, {}]}
     receiver = Receiver("0901888484", "Viettel", sent=True, delivered=True, retries=0)
-    assert read(ask_receivers("d8e0"), answer) == (receiver, Receiver(None))
-    assert read(ask_receivers("d8e0"), {"CodeResult": "100", "ReceiverList": None}) == ()
+    assert read(receivers_query("d8e0"), answer) == (receiver, Receiver(None))
+    assert read(receivers_query("d8e0"), {"CodeResult": "100", "ReceiverList": None}) == ()
 
 
 def test_a_page_of_what_was_sent() -> None:
@@ -158,7 +158,7 @@ def test_a_page_of_what_was_sent() -> None:
     }
     odd = {"SendResult": 7, "SendStatus": "6", "Campaign": ""}
     page = read(
-        ask_sent(NOON, NOON, 1), {"CodeResult": "100", "CountTotal": "2", "SentData": [row, odd]}
+        sent_query(NOON, NOON, 1), {"CodeResult": "100", "CountTotal": "2", "SentData": [row, odd]}
     )
     sent_at = datetime(2024, 1, 17, 9, 34, 8, 995000, UTC)
     line = SentMessage(
@@ -180,11 +180,11 @@ def test_a_page_of_what_was_sent() -> None:
 @pytest.mark.parametrize("value", [7, {}, "none", [None], [[]], ["x"]])
 def test_a_list_that_is_none(name: str, value: object) -> None:
     """Lines are never passed over in silence: anything but a list of objects can't be read."""
-    question: Question[object] = (
-        ask_sent(NOON, NOON, 1) if name == "SentData" else ask_receivers("d8e0")
+    query: GatewayQuery[object] = (
+        sent_query(NOON, NOON, 1) if name == "SentData" else receivers_query("d8e0")
     )
     with pytest.raises(QueryUnanswered, match=name):
-        read(question, {"CodeResult": "100", name: value})
+        read(query, {"CodeResult": "100", name: value})
 
 
 @pytest.mark.parametrize("code", ["101", "140", "143"])
@@ -192,7 +192,7 @@ def test_a_refused_account(code: str) -> None:
     """It is told apart from other refusals, and the gateway's words show without secrets."""
     words = f"Authorize Failed {API_KEY} {SECRET_KEY} 0901888484"
     with pytest.raises(QueryAccountRejected) as caught:
-        read(ask_balance(), {"Balance": 0, "CodeResponse": code, "ErrorMessage": words})
+        read(balance_query(), {"Balance": 0, "CodeResponse": code, "ErrorMessage": words})
     error = caught.value
     assert (error.code, error.status, error.operation) == (code, 200, "GetBalance_json")
     assert error.detail == "Authorize Failed *** *** ***"
@@ -202,7 +202,7 @@ def test_a_refused_account(code: str) -> None:
 def test_another_refusal() -> None:
     """A code that no page lists is a refusal that carries it, with or without words."""
     with pytest.raises(QueryRejected) as caught:
-        read(ask_status("d8e0"), {"CodeResponse": 7777})
+        read(status_query("d8e0"), {"CodeResponse": 7777})
     assert not isinstance(caught.value, QueryAccountRejected)
     assert (caught.value.code, caught.value.detail) == ("7777", None)
 
@@ -211,7 +211,7 @@ def test_another_refusal() -> None:
 def test_a_refusal_by_http(status: int) -> None:
     """A 4xx is a refusal whatever its body says."""
     with pytest.raises(QueryRejected, match=f"refused with HTTP status {status}") as caught:
-        read(ask_balance(), {"Balance": 1, "CodeResponse": "100"}, status)
+        read(balance_query(), {"Balance": 1, "CodeResponse": "100"}, status)
     assert (caught.value.code, caught.value.status) == (None, status)
 
 
@@ -235,7 +235,7 @@ def test_a_refusal_by_http(status: int) -> None:
 def test_no_answer(status: int, body: bytes) -> None:
     """What can't be read, and what says "not now", is worth asking again."""
     with pytest.raises(QueryUnanswered) as caught:
-        decode(ask_balance(), status, body, CREDENTIALS, retry_after=2.0)
+        decode(balance_query(), status, body, CREDENTIALS, retry_after=2.0)
     assert caught.value.retry_after == 2.0
     assert isinstance(caught.value, ConnectionError)
 
@@ -247,15 +247,15 @@ def test_a_hook_that_fails() -> None:
         raise ZeroDivisionError
 
     with pytest.raises(QueryUnanswered):
-        decode(ask_balance(), 200, b"{}", CREDENTIALS, loads=fail)
+        decode(balance_query(), 200, b"{}", CREDENTIALS, loads=fail)
 
 
 def test_what_is_asked() -> None:
     """The period goes out in Vietnam time and in whole seconds that hold all of it."""
     since = datetime(2026, 5, 1, 5, 0, 0, 999999, UTC)
-    question = ask_sent(since, since + timedelta(seconds=1), 3)
-    assert question.in_body
-    assert json.loads(question.body(CREDENTIALS)) == {
+    query = sent_query(since, since + timedelta(seconds=1), 3)
+    assert query.in_body
+    assert json.loads(query.body(CREDENTIALS)) == {
         "ApiKey": API_KEY,
         "SecretKey": SECRET_KEY,
         "SmsType": "8",
@@ -264,14 +264,14 @@ def test_what_is_asked() -> None:
         "Page": "3",
         "PageSize": "500",
     }
-    assert not ask_status("d8e0").in_body
-    assert "d8e0" not in repr(ask_status("d8e0"))
+    assert not status_query("d8e0").in_body
+    assert "d8e0" not in repr(status_query("d8e0"))
 
 
 @pytest.mark.parametrize("sms_id", ["", "x" * 201, "a\nb", 7, None])
 def test_what_is_no_sms_id(sms_id: object) -> None:
     """It is refused before anything is asked."""
-    for ask in (ask_status, ask_receivers):
+    for ask in (status_query, receivers_query):
         with pytest.raises(ConfigurationError, match="sms_id must be a str"):
             ask(sms_id)  # type: ignore[arg-type]  # as somebody without a type checker might
 
@@ -297,12 +297,12 @@ def test_what_is_no_period(since: datetime, until: datetime, problem: str) -> No
 
 
 @settings(deadline=None)
-@given(st.sampled_from(QUESTIONS), st.integers(100, 999), st.binary() | JSON_VALUES)
-def test_no_answer_is_too_odd(question: Question[object], status: int, answer: object) -> None:
+@given(st.sampled_from(QUERIES), st.integers(100, 999), st.binary() | JSON_VALUES)
+def test_no_answer_is_too_odd(query: GatewayQuery[object], status: int, answer: object) -> None:
     """Any bytes and any JSON are read, or raise an error of this package."""
     body = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
     with suppress(QueryError):
-        decode(question, status, body, CREDENTIALS)
+        decode(query, status, body, CREDENTIALS)
 
 
 # fmt: off
@@ -319,13 +319,13 @@ CODES = st.sampled_from(["100", "100", "105", None])
 
 
 @settings(deadline=None)
-@given(st.sampled_from(QUESTIONS), CODES, st.dictionaries(NAMES, JSON_VALUES | ROWS, max_size=4))
+@given(st.sampled_from(QUERIES), CODES, st.dictionaries(NAMES, JSON_VALUES | ROWS, max_size=4))
 def test_no_field_is_too_odd(
-    question: Question[object], code: str | None, answer: dict[str, object]
+    query: GatewayQuery[object], code: str | None, answer: dict[str, object]
 ) -> None:
     """The same where the fields are those of the gateway, with anything in them."""
     with suppress(QueryError):
-        read(question, answer if code is None else {**answer, "CodeResult": code})
+        read(query, answer if code is None else {**answer, "CodeResult": code})
 
 
 @pytest.mark.parametrize(
@@ -337,7 +337,7 @@ def test_no_field_is_too_odd(
 )
 def test_brandnames(answer: object) -> None:
     """Page "Hàm lấy danh sách Brandname"; a row without a name is left out."""
-    assert read(ask_brandnames(), answer) == (
+    assert read(brandnames_query(), answer) == (
         AccountBrandname("Baotrixemay", BrandnameType.CUSTOMER_CARE),
     )
 
@@ -345,7 +345,7 @@ def test_brandnames(answer: object) -> None:
 def test_wrong_keys_of_the_list_of_brandnames() -> None:
     """The code stands under another name than that of the list."""
     with pytest.raises(QueryAccountRejected) as caught:
-        read(ask_brandnames(), {"CodeResult": "101", "ErrorMessage": "Authorize Failed"})
+        read(brandnames_query(), {"CodeResult": "101", "ErrorMessage": "Authorize Failed"})
     assert caught.value.code == "101"
 
 
@@ -353,26 +353,26 @@ def test_templates() -> None:
     """Page "Hàm lấy danh sách template tin chăm sóc khách hàng", and code 104 of a wrong name."""
     row = {"NetworkID": 6, "TempContent": "{P1,20} la ma", "TempId": 458}
     answer = {"BrandnameTemplates": [row], "CodeResult": "100", "ErrorMessage": "success"}
-    assert read(ask_templates("Baotrixemay"), answer) == Templates(
+    assert read(templates_query("Baotrixemay"), answer) == Templates(
         "Baotrixemay", [BrandnameTemplate("{P1,20} la ma", 6, "458")]
     )
     with pytest.raises(QueryUnanswered, match="TempContent"):
-        read(ask_templates("x"), {"CodeResult": "100", "BrandnameTemplates": [{}]})
+        read(templates_query("x"), {"CodeResult": "100", "BrandnameTemplates": [{}]})
     with pytest.raises(QueryRejected) as caught:
-        read(ask_templates("x"), {"CodeResult": "104"})
+        read(templates_query("x"), {"CodeResult": "104"})
     assert caught.value.code == "104"
 
 
 def test_the_price() -> None:
     """Page "Hàm tạm tính giá tin nhắn CSKH"; of other routes no page tells a price."""
     answer = {"CodeResult": "100", "TotalPrice": 850, "TotalReceiver": 1}
-    assert read(ask_price(MESSAGE, BRAND), answer) == Price(Decimal(850), 1)
-    assert ask_price(MESSAGE, BRAND).fields["IsUnicode"] == "1"
+    assert read(price_query(MESSAGE, BRAND), answer) == Price(Decimal(850), 1)
+    assert price_query(MESSAGE, BRAND).fields["IsUnicode"] == "1"
     with pytest.raises(QueryUnanswered, match="TotalPrice"):
-        read(ask_price(MESSAGE, BRAND), {"CodeResult": "100"})
+        read(price_query(MESSAGE, BRAND), {"CodeResult": "100"})
     for route in (FIXED_NUMBER, ZaloTemplate("1", "2")):
         with pytest.raises(ConfigurationError, match=r"the route (fixed|zalo)"):
-            ask_price(MESSAGE, route)
+            price_query(MESSAGE, route)
 
 
 @pytest.mark.parametrize(
@@ -393,14 +393,14 @@ def test_the_price() -> None:
 )
 def test_the_status_of_a_zalo_message(data: object, status: ZaloStatus) -> None:
     """Page "Hàm lấy thông tin trạng thái ZNS"."""
-    question = ask_zalo_status("4097", "6dc7")
-    assert read(question, {"CodeResult": "100", "Data": data}) == status
+    query = zalo_status_query("4097", "6dc7")
+    assert read(query, {"CodeResult": "100", "Data": data}) == status
     assert status.delivered is (status.delivery == 1)
-    assert read(question, {"CodeResult": "854"}) is None
+    assert read(query, {"CodeResult": "854"}) is None
     with pytest.raises(QueryRejected):
-        read(question, {"CodeResult": "160"})
+        read(query, {"CodeResult": "160"})
     with pytest.raises(ConfigurationError, match="oa_id"):
-        ask_zalo_status("", "6dc7")
+        zalo_status_query("", "6dc7")
 
 
 def test_both_forms_of_the_list() -> None:
@@ -415,6 +415,6 @@ def test_both_forms_of_the_list() -> None:
         send_status=SendStatus.SENDING,
         send_result=SendResult.SUCCEEDED,
     )
-    assert read(ask_sent(NOON, NOON, 1), answer) == (row,)
-    kinds = [ask_sent(NOON, NOON, 1, kind).fields["SmsType"] for kind in RouteKind]
+    assert read(sent_query(NOON, NOON, 1), answer) == (row,)
+    kinds = [sent_query(NOON, NOON, 1, kind).fields["SmsType"] for kind in RouteKind]
     assert kinds == ["8", "2", "25"]

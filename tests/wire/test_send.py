@@ -299,7 +299,7 @@ def test_forms_of_an_answer(body: bytes, answer: Judged) -> None:
     assert judged(200, body, loads=json.loads) == answer
 
 
-NO_OBJECT, NO_CODE = "the answer is no JSON object", "the answer holds no CodeResult"
+NO_OBJECT, NO_CODE = "the answer is not a JSON object", "the answer holds no CodeResult"
 UNREADABLE = {
     "empty": (b"", NO_OBJECT),
     "white space": (b" \n", NO_OBJECT),

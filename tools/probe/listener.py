@@ -6,8 +6,8 @@ from typing import Final, Self
 
 import attrs
 
-from esms_async._model.errors import ConfigurationError, InvalidReport
-from esms_async.delivery import DeliveryReport
+from esms_async import ConfigurationError
+from esms_async.delivery import DeliveryReport, InvalidReport
 
 _LONGEST_HEAD: Final = 16 * 1024
 _READ_TIMEOUT: Final = 10.0

@@ -36,6 +36,8 @@ export class Handset {
     this.phone = null;
     this.rows = new Map();
     this.hasEarlier = false;
+    // Whether the rows of the thread may have changed without a word.
+    this.isStale = false;
     this.drawn = "";
     this.unfolded = new Set();
     this.load = oneAtATime(() => this.#load());
@@ -78,6 +80,13 @@ export class Handset {
     if (row.kind === "send" && row.phone && row.phone === this.phone) this.#take(row);
   }
 
+  /** Load the thread again: more came than the page was told of. */
+  refresh() {
+    if (!PHONE.test(this.phone ?? "")) return;
+    this.isStale = true;
+    this.load();
+  }
+
   #take(row) {
     this.rows.set(row.number, row);
     if (this.rows.size <= MOST_BUBBLES) return;
@@ -87,13 +96,14 @@ export class Handset {
   }
 
   async #load() {
-    const { phone } = this;
+    const { phone, isStale } = this;
     if (!phone) return;
+    this.isStale = false;
     try {
       const found = await ask("GET", `inbox?phone=${encodeURIComponent(phone)}&limit=${MOST_BUBBLES}`);
       if (this.phone !== phone) return;
       // An event may have told something newer meanwhile.
-      for (const row of found.rows) if (!this.rows.has(row.number)) this.put(row);
+      for (const row of found.rows) if (isStale || !this.rows.has(row.number)) this.put(row);
       this.hasEarlier ||= found.older;
       this.#draw();
     } catch {

@@ -6,6 +6,7 @@ import {
   element,
   explain,
   grouped,
+  oneAtATime,
   secondOf,
   setAttribute,
   setText,
@@ -63,6 +64,8 @@ let fresh = 0;
 // How many rows have come since the page was drawn.
 let arrived = 0;
 let isBurst = false;
+// Whether the state to come counts rows that did not come one by one.
+let isTop = false;
 // The row that stands beside the list: kept here, too, where newer ones have pushed it out.
 let selected = null;
 
@@ -255,7 +258,10 @@ async function start() {
 }
 
 function takeState(told) {
+  if (isTop && !isFollowing && !rows.isNarrowed) fresh += came(told) - came(state);
+  isTop = false;
   state = told;
+  rows.dropOlder(told.oldest);
   list.firstAccount = told.accounts[0].name;
   clock.take(told.clock);
   account.render(told);
@@ -274,7 +280,7 @@ function follow(event, mine) {
       schedule();
     });
   on("row", takeRow);
-  on("gone", ({ numbers }) => rows.drop(numbers));
+  on("top", takeTop);
   on("state", takeState);
   on("reset", () => {
     rows.clear();
@@ -292,6 +298,36 @@ function follow(event, mine) {
     if (mine === load) lose(null, followed.readyState === EventSource.CLOSED);
   });
 }
+
+/** How many rows there have been since the last reset. */
+const came = ({ counts }) => counts.all + counts.pruned;
+
+/** Take the newest rows in the place of all: more came than anybody can follow. */
+function takeTop(page) {
+  arrived += page.rows.length;
+  isTop = true;
+  const newest = rows.newest;
+  rows.takeTop(page);
+  for (const row of page.rows) {
+    handset.put(row);
+    if (row.number > newest) announce(row);
+  }
+  handset.refresh();
+  refreshSelected();
+}
+
+/** Ask for the row that stands open where it is not among the newest. */
+const refreshSelected = oneAtATime(async () => {
+  const { number, kind } = selected ?? {};
+  if (isFollowing || kind !== "send" || rows.get(number)) return;
+  try {
+    const row = await ask("GET", `sends/${number}`);
+    if (selected?.number === number) show(row);
+  } catch {
+    // It is gone; what was known of it stays.
+  }
+  await new Promise((resolve) => setTimeout(resolve, LONG_PAUSE));
+});
 
 function takeRow(row) {
   arrived += 1;

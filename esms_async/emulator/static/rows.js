@@ -82,18 +82,27 @@ export class Rows {
   /** Load the newest rows in the place of all; returns the id of the newest event in them. */
   async load() {
     const page = await ask("GET", `inbox?limit=${CHUNK}`);
+    this.takeTop(page);
+    return page.event;
+  }
+
+  /** Take the newest rows in the place of all. */
+  takeTop(page) {
     this.clear();
-    for (const row of page.rows) this.base.put(date(row));
+    for (const row of page.rows.reverse()) this.base.put(date(row));
     this.older = page.older;
     if (this.isNarrowed) this.#find();
-    return page.event;
+  }
+
+  get newest() {
+    return this.base.numbers.at(-1) ?? 0;
   }
 
   /** Take a new or changed row in; returns true where it is new. */
   put(row) {
     date(row);
     const lowest = this.base.numbers[0];
-    const isNew = row.number > (this.base.numbers.at(-1) ?? 0);
+    const isNew = row.number > this.newest;
     // A row below those that are loaded comes with its neighbours, when they are asked for.
     if (lowest === undefined || row.number >= lowest || !this.older) this.base.put(row);
     if (this.extra.rows.has(row.number)) this.extra.put(row);
@@ -110,10 +119,13 @@ export class Rows {
   }
 
   /** Forget rows that have made room in the emulator. */
-  drop(numbers) {
-    this.base.drop(numbers);
-    this.extra.drop(numbers);
-    this.sorted = null;
+  dropOlder(oldest) {
+    for (const kept of [this.base, this.extra]) {
+      const gone = kept.numbers.filter((number) => number < oldest[kept.rows.get(number).kind]);
+      if (gone.length === 0) continue;
+      kept.drop(gone);
+      this.sorted = null;
+    }
   }
 
   get(number) {
