@@ -473,7 +473,7 @@ async def _open_workbook(source: _Source, path: str) -> "_WorkbookSheet":
             with python_calamine.CalamineWorkbook.from_path(path) as workbook:  # pyright: ignore[reportUnknownMemberType]  # its annotation leaves open what kind of path it takes
                 names = workbook.sheet_names
                 sheets = map(workbook.get_sheet_by_name, names)
-                found = next((sheet for sheet in sheets if sheet.total_height), None)
+                found = next((sheet for sheet in sheets if sheet.height), None)
                 return "" if found is None else (found, len(names))
         except python_calamine.PasswordError:
             return "password"

@@ -123,6 +123,20 @@ async def test_a_chain_is_followed_to_its_end(ledger: AheadLedger) -> None:
     assert len(seen) == 3
 
 
+async def test_a_further_text_keeps_the_id_under_which_it_was_the_first(
+    ledger: AheadLedger,
+) -> None:
+    """The order of the rows may change between runs; another first text changes nothing."""
+    await _hold(ledger, _row("a"), _ACCEPTED)
+    for content, status in (("a", RowStatus.ALREADY_DONE), ("b", None)):
+        row = _row(content)
+        row.is_again = True
+        row.request_id = _IDS.of_text("0901888484", content, 1)
+        row.message = Message("0901888484", content, request_id=row.request_id)
+        await _batch(ledger, allow_again=True).preview([row])
+        assert row.status is status
+
+
 async def test_a_doubt_that_is_too_old_stays_unknown(tmp_path: Path) -> None:
     """A row in doubt is resumed for 23 hours; a day later nobody can tell."""
     for age, status in ((3600.0, None), (25 * 3600.0, RowStatus.UNKNOWN)):
@@ -142,7 +156,9 @@ async def test_a_ledger_without_facts_can_t_keep_a_batch() -> None:
     class Bare:
         is_open = True
 
+    ahead = AheadLedger(cast("Ledger", Bare()))
     with pytest.raises(InputError, match="Bare"):
-        await _batch(AheadLedger(cast("Ledger", Bare()))).check(
-            Manifest.of("secret", "t", key=None, route="fixed", columns=())
-        )
+        await _batch(ahead).check(Manifest.of("secret", "t", key=None, route="fixed", columns=()))
+    # Nor does it queue acceptances, so the client settles each.
+    assert not ahead.accept_soon("r", "s", deduplicated=False, unrecorded=print)
+    await ahead.flush()

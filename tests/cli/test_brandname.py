@@ -196,3 +196,10 @@ def test_send_by_each_route(
     got, lines, err = ask(capsys, "send", PHONE, *arguments, "--emulator")
     assert got == code
     assert words in "".join(lines) + err
+
+
+def test_templates_are_those_of_a_brandname(capsys: pytest.CaptureFixture[str]) -> None:
+    """Without one the error names the option."""
+    code, _, err = ask(capsys, "templates", "--emulator")
+    assert code == 2
+    assert "Missing option '--brandname'" in err

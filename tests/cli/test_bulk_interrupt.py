@@ -183,7 +183,7 @@ async def test_a_terminal_that_is_closed_ends_the_job(
     terminal, side = os.openpty()
     running = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "esms_async", "bulk", path, "--base-url", emulator.url),
-        *("--concurrency", "4", "--results", str(listed), *more),
+        *("--yes", "--concurrency", "4", "--results", str(listed), *more),
         stdin=side,
         stdout=side,
         stderr=side,

@@ -325,3 +325,21 @@ def test_one_fact_of_the_log_is_one_line(
         "request 0: disk full",
         "request 0: disk full (and 99 more like this)",
     ]
+
+
+def test_the_plan_tells_what_a_brandname_costs(bulk: Bulk, tmp_path: Path) -> None:
+    """The price of the first message stands for all."""
+    path = write_csv(tmp_path / "a.csv", ["0901888484,a", "0901888485,b"])
+    _, _, err = bulk(path, "--brandname", "Baotrixemay")
+    assert "estimated cost" in " ".join(words(err)).casefold()
+    # Where the price can't be asked, the plan has none.
+    _, _, err = bulk(path, "--brandname", "Nobody", "--batch", "b")
+    assert "estimated cost" not in " ".join(words(err)).casefold()
+
+
+def test_a_zalo_batch_is_held_to_its_parameters(bulk: Bulk, tmp_path: Path) -> None:
+    """Its columns are the template of the batch."""
+    path = write_csv(tmp_path / "a.csv", ["0901888484,An,7"], "phone,name,code")
+    assert bulk(path, "--route", "zalo:OA1:T1")[1]["total"] == 1
+    code, _, err = bulk(path, "--route", "zalo:OA1:T1", "--param", "code")
+    assert (code, "was begun with another text" in err) == (2, True)

@@ -121,3 +121,12 @@ async def test_a_rate_holds_at_the_gateway(tmp_path: Path) -> None:
     assert len(times) > 500
     busiest = max(sum(start <= at < start + 5 for at in times) for start in times)
     assert busiest <= 6 * 50
+
+
+async def test_a_turn_that_was_not_used_is_kept() -> None:
+    """A worker that found no row to send has its turn for the next one, without waiting."""
+    turnstile = Rate(0.01).limiter()
+    await turnstile.turn()
+    async with asyncio.timeout(generous(10)):
+        await turnstile.turn()
+    turnstile.close()

@@ -65,6 +65,17 @@ def test_a_number_is_a_text_and_a_line_break_may_stand_in_it() -> None:
     assert two.message.content == "a\nb"
 
 
+async def test_rounded_numbers_are_a_column_of_phones(tmp_path: Path) -> None:
+    """A column of them is found, so that each row can say what is wrong."""
+    path = tmp_path / "a.csv"
+    path.write_text("ten,lien he,content\nAn,9.01888E+08,a\n", encoding="utf-8")
+    sheet = await open_sheet(str(path))
+    (sample,) = [chunk async for chunk in sheet.chunks(9)]
+    sheet.close()
+    found = find_columns(sheet, sample, phone=None, content=None, template=None, key=None)
+    assert (found.phone, found.is_guessed) == (1, True)
+
+
 def test_a_template_without_fields_is_one_text_for_all() -> None:
     """Doubled braces are braces."""
     template = Template.parse("xin {{chao}}")
@@ -106,6 +117,14 @@ def test_phones_that_came_before_are_known_among_many() -> None:
         expected = _Met.BOTH if content in held else _Met.PHONE if held else _Met.NOTHING
         held.add(content)
         assert seen.add(phone, content) is expected
+
+
+def test_a_parameter_that_can_t_be_sent_is_named() -> None:
+    """A control character in it makes the row invalid."""
+    rules = RowRules(Columns(0, (), None, params=(("ten", 1),)))
+    (row,) = _judge(["0901888484", "a\x00"], rules=rules)
+    assert row.status is RowStatus.INVALID
+    assert "printable text for ten" in str(row.reason)
 
 
 async def test_the_parameters_of_a_template_are_columns(tmp_path: Path) -> None:

@@ -271,6 +271,34 @@ async def test_a_workbook_with_a_password_says_so(tmp_path: Path) -> None:
         await open_sheet(str(path))
 
 
+async def test_a_workbook_may_hold_one_row(tmp_path: Path) -> None:
+    """It is the header."""
+    book = openpyxl.Workbook()
+    assert book.active is not None
+    book.active.append(["phone"])
+    path = tmp_path / "a.xlsx"
+    book.save(path)
+    assert await _rows(path) == []
+
+
+async def test_standard_input_that_was_closed_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its descriptor may be that of another file by now."""
+    monkeypatch.setattr(sys, "stdin", None)
+    with pytest.raises(InputError, match="standard input is closed"):
+        await open_sheet("-")
+
+
+def test_the_plan_names_the_sheet(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A person must see which sheet of several is sent."""
+    book = openpyxl.Workbook()
+    book.create_sheet("Danh sách").append(["phone", "content"])
+    book["Danh sách"].append(["0901888484", "a"])
+    path = tmp_path / "a.xlsx"
+    book.save(path)
+    assert run(["bulk", str(path), "--dry-run"]) == 0
+    assert "Danh sách" in capsys.readouterr().out
+
+
 async def test_a_title_far_above_is_the_header(tmp_path: Path) -> None:
     """A sheet of one column has its header in its first row."""
     book = openpyxl.Workbook()
@@ -331,6 +359,7 @@ def test_columns_are_found_by_name_or_content(
         ("a,content", "x,y", (), "--phone-column NAME says which"),
         ("0901888484,content", "x,y", (), "the first row must name the columns"),
         ("mobile,sdt,content", "0901888484,0901888485,a", (), "more than one column"),
+        ("0901888484,b", "x,y", ("--phone-column", "c"), "no column 'c'"),
         ("phone,name", "0901888484,y", (), "--content-column NAME, or give --content TEMPLATE"),
         ("phone,text,message", "0901888484,y,z", (), "choose one with --content-column"),
         ("phone,a,a", "0901888484,y,z", ("--content", "{a}"), "more than one column 'a'"),
