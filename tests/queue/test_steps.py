@@ -165,8 +165,13 @@ async def test_another_error_of_the_server_is_no_empty_queue(redis: RedisServer)
         await look_at(streams)
         with redis.client() as client:
             client.set("esms:queue:otp", "x")
-        with pytest.raises(QueueError, match="WRONGTYPE"):
-            await look_at(streams)
+            client.execute_command(
+                "ACL", "SETUSER", "weak", "on", ">word", "~*", "+@all", "-xpending"
+            )
+        url = redis.url.replace("//", "//weak:word@")
+        async with aclosing(QueueStreams(url, "other")) as weak:
+            with pytest.raises(QueueError, match="xpending"):
+                await look_at(weak)
         with pytest.raises(QueueError, match="WRONGTYPE"):
             await streams.make_group("esms:queue:otp")
 
