@@ -25,7 +25,7 @@ import attrs
 
 from esms_async._model import errors
 from esms_async._model.backoff import backoff
-from esms_async._model.messages import Message, Outcome
+from esms_async._model.messages import Message, Outcome, Receipt, Status
 from esms_async._send.retry import RetryPolicy
 from esms_async.client import EsmsClient
 from esms_async.ledger.base import UnreadableEntry
@@ -384,20 +384,22 @@ class QueueWorker:
     async def _send(
         self, delivery: QueueDelivery, message: Message, lane: str, trying: OpenBreaker | None
     ) -> str | None:
+        outcome = await self._attempt(message, lane)
         while True:
-            try:
-                outcome = Outcome(message, await self._views[lane].send(message))
-            except errors.EsmsError as error:
-                cause = error if isinstance(error, errors.LedgerError) else error.__cause__
-                if isinstance(cause, UnreadableEntry | _Stopped):
-                    raise cause from None
-                outcome = Outcome(message, error=error)
             ending = await self._judge(outcome, trying)
             told = ending == DONE and delivery.batch is not None
             report = report_of(outcome, delivery.run).dump() if told else ""
             if await self._ledger.finish(delivery, ending, outcome, report):
                 break
-            # Another process knows more of the message. Sent again, it learns that.
+            # Another process knows more of the message. Sent again, it learns that; an acceptance
+            # is looked up, because the client remembers a rejection of its own.
+            look_up = partial(self._ledger.look_up, message.request_id)
+            entry = await self._patiently(look_up)
+            if entry is not None and entry.status is Status.ACCEPTED:
+                receipt = Receipt(message.request_id, entry.sms_id, entry.deduplicated)
+                outcome = Outcome(message, receipt)
+            else:
+                outcome = await self._attempt(message, lane)
         if ending != DONE:
             return None
         status = outcome.status.value
@@ -408,6 +410,15 @@ class QueueWorker:
                 "request id %s is %s: %s", message.request_id, words, reason, extra=told_of
             )
         return status
+
+    async def _attempt(self, message: Message, lane: str) -> Outcome:
+        try:
+            return Outcome(message, await self._views[lane].send(message))
+        except errors.EsmsError as error:
+            cause = error if isinstance(error, errors.LedgerError) else error.__cause__
+            if isinstance(cause, UnreadableEntry | _Stopped):
+                raise cause from None
+            return Outcome(message, error=error)
 
     async def _judge(self, outcome: Outcome, trying: OpenBreaker | None) -> str:
         """Return how a delivery ends, and open or close breakers by what it shows."""

@@ -10,14 +10,14 @@ from typing import Any
 import attrs
 import pytest
 
-from esms_async import EsmsError, NotSent, Outcome, OutcomeUnknown, Receipt
+from esms_async import EsmsError, NotSent, Outcome, OutcomeUnknown, Receipt, Status
 from esms_async._model.errors import ConfigurationError, LedgerError
 from esms_async.cli.health import ListenAddress, WorkerMetrics, serving
 from esms_async.cli.queue_views import look_at
 from esms_async.cli.queued import StreamSender
 from esms_async.cli.worker import JsonLines
 from esms_async.ledger import RedisLedger
-from esms_async.ledger.transitions import ONE_MORE_ATTEMPT
+from esms_async.ledger.transitions import ONE_MORE_ATTEMPT, Settlement
 from esms_async.queue import MessageQueue, QueueError
 from esms_async.queue.breakers import silence
 from esms_async.queue.ledger import LATER, QueueLedger
@@ -69,6 +69,23 @@ async def test_an_ending_that_nobody_waits_for_is_made_all_the_same(
 
         monkeypatch.setattr(RedisLedger, "settle", away)
         assert await ledger.settle("r", 1, ONE_MORE_ATTEMPT) is None
+
+
+async def test_an_acceptance_that_the_ledger_learned_meanwhile_wins(
+    redis: RedisServer, gateway: Gateway, queue: MessageQueue
+) -> None:
+    """A worker that was refused asks the ledger again, and sends nothing more."""
+    (message,) = messages(1)
+    gateway.routes["8"] = "108"
+    gateway.answers.clear()
+    async with working(redis.url, gateway.url), queue.send_many([message]) as outcomes:
+        following = asyncio.create_task(anext(outcomes))
+        await until(lambda: len(gateway.requests) == 1)
+        async with RedisLedger(redis.url) as ledger:
+            await ledger.settle(message.request_id, 0, Settlement(Status.ACCEPTED, sms_id="s"))
+        gateway.answers.set()
+        assert (await following).ok
+    assert len(gateway.requests) == 1
 
 
 async def test_reports_of_others_are_read_over(
@@ -148,8 +165,13 @@ async def test_another_error_of_the_server_is_no_empty_queue(redis: RedisServer)
         await look_at(streams)
         with redis.client() as client:
             client.set("esms:queue:otp", "x")
-        with pytest.raises(QueueError, match="WRONGTYPE"):
-            await look_at(streams)
+            client.execute_command(
+                "ACL", "SETUSER", "weak", "on", ">word", "~*", "+@all", "-xpending"
+            )
+        url = redis.url.replace("//", "//weak:word@")
+        async with aclosing(QueueStreams(url, "other")) as weak:
+            with pytest.raises(QueueError, match="xpending"):
+                await look_at(weak)
         with pytest.raises(QueueError, match="WRONGTYPE"):
             await streams.make_group("esms:queue:otp")
 
