@@ -554,10 +554,7 @@ _LAST_OF_SLICE: Final = (
 # interpreter lock once.
 @functools.cache
 def _inserting(rows: int) -> str:
-    values = ", ".join(
-        f"(?{first}, ?{first + 1}, ?{first + 2}, ?{first + 3}, ?1, ?1)"
-        for first in range(2, 4 * rows + 2, 4)
-    )
+    values = ", ".join(["(?, ?, ?, ?, ?, ?)"] * rows)
     return (
         "INSERT INTO sends "  # noqa: S608  # no outside text in it
         f"(request_id, fingerprint, phone, content, in_doubt_since, updated_at) VALUES {values}"
@@ -572,11 +569,9 @@ def _finding(rows: int) -> str:
 # The plus stops SQLite from scanning all unsettled entries by their index.
 @functools.cache
 def _accepting(rows: int) -> str:
-    values = ", ".join(
-        f"(?{first}, ?{first + 1}, ?{first + 2})" for first in range(2, 3 * rows + 2, 3)
-    )
+    values = ", ".join(["(?, ?, ?)"] * rows)
     return (
-        f"UPDATE sends SET status = '{Status.ACCEPTED}', reason = NULL, updated_at = ?1, "  # noqa: S608  # no outside text in it
+        f"UPDATE sends SET status = '{Status.ACCEPTED}', reason = NULL, updated_at = ?, "  # noqa: S608  # no outside text in it
         "sms_id = news.column2, deduplicated = news.column3, "
         "code = NULL, http_status = NULL, detail = NULL "
         f"FROM (VALUES {values}) AS news "
@@ -586,9 +581,17 @@ def _accepting(rows: int) -> str:
 
 def _insert(connection: sqlite3.Connection, entries: Sequence[Entry]) -> bool:
     """Store the entries of first claims; store none and return False if a RequestId is known."""
-    values: list[object] = [entries[0].updated_at]
+    values: list[object] = []
     for entry in entries:
-        values += (_key(entry.request_id), entry.fingerprint, entry.phone, entry.content)
+        at = entry.updated_at
+        values += (
+            _key(entry.request_id),
+            entry.fingerprint,
+            entry.phone,
+            entry.content,
+            at,
+            at,
+        )
     try:
         connection.execute(_inserting(len(entries)), values)
     except sqlite3.IntegrityError:
