@@ -1,6 +1,7 @@
 """Has the workers of a queue send every row of a file, and says of each what became of it."""
 
 import asyncio
+import contextlib
 import os
 from collections.abc import AsyncIterable, AsyncIterator, Callable
 from contextlib import AsyncExitStack, aclosing
@@ -186,7 +187,8 @@ class StreamSender:
         except EsmsError as error:
             self._failure = error
             for waiting in self._waiting.values():
-                if not waiting.done():
+                # One who was cancelled this moment waits no more.
+                with contextlib.suppress(asyncio.InvalidStateError):
                     waiting.set_exception(error)
 
 

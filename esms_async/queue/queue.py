@@ -1,6 +1,7 @@
 """The queue as those who fill it see it: put messages in, and follow what becomes of them."""
 
 import asyncio
+import contextlib
 import os
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
 from datetime import UTC, datetime, timedelta
@@ -232,8 +233,7 @@ class _Run:
         """Have a worker send a message, unless an earlier run has; give what became of it."""
         if self._following is None:
             async with self._beginning:
-                if self._following is None:
-                    await self._begin()
+                await self._begin()
         request_id = getattr(message, "request_id", "")
         if (accepted := self._accepted.get(request_id)) is not None:
             return accepted
@@ -250,7 +250,9 @@ class _Run:
             await asyncio.wait([self._following])
 
     async def _begin(self) -> None:
-        """Make void what earlier runs left in the queue, and read what they have done."""
+        """Make void what earlier runs left in the queue, and read what they have done, once."""
+        if self._following is not None:
+            return
         self._number = await _patiently(lambda: self._streams.begin_run(self.batch))
         while page := await _patiently(
             lambda: self._streams.reports(self.batch, self._position, wait=False)
@@ -281,7 +283,8 @@ class _Run:
                 await _patiently(self._read)
         except Exception as error:  # noqa: BLE001  # those who wait must not wait for ever
             for told in self._waiting.values():
-                if not told.done():
+                # One who was cancelled this moment waits no more.
+                with contextlib.suppress(asyncio.InvalidStateError):
                     told.set_exception(error)
 
     async def _read(self) -> None:

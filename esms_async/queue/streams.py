@@ -273,7 +273,8 @@ class QueueStreams:
         """Say that a worker ended in good order; it holds nothing any more."""
         await self.run("ZREM", self.key("workers"), worker)
         for lane in self.lanes:
-            if not await self.run("XPENDING", lane, GROUP, "-", "+", "1", worker):
+            pending = await self.run("XPENDING", lane, GROUP)
+            if all(each["name"] != worker.encode() for each in pending["consumers"]):
                 await self.run("XGROUP", "DELCONSUMER", lane, GROUP, worker)
 
     async def move(

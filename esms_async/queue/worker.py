@@ -283,12 +283,17 @@ class QueueWorker:
             except _Stopped:
                 return
             finally:
-                self._reserved[lane] -= count
+                self._release(lane, count)
             drained = len(taken) < count
             for delivery in taken:
                 self._begin(delivery, lane)
             if drained and free == 1:
                 await asyncio.sleep(_IDLE)
+
+    def _release(self, lane: str, places: int) -> None:
+        """Give reserved places back. Another lane may wait for the only one there is."""
+        self._reserved[lane] -= places
+        self._wake_all()
 
     async def _take(self, stream: str, count: int, *, wait: bool = False) -> list[QueueDelivery]:
         known = list(self._runs)
@@ -581,7 +586,7 @@ class QueueWorker:
                 )
                 await self._learn_runs(taken)
             finally:
-                self._reserved[lane] -= free
+                self._release(lane, free)
             for delivery in taken:
                 if (delivery.stream, delivery.id) not in held:
                     self._begin(delivery, lane)

@@ -18,6 +18,7 @@ from esms_async.cli.screen import Screen
 from esms_async.ledger import RedisLedger
 from tests.cli.support import write_recipients
 from tests.ledger.redis_server import RedisServer
+from tests.queue.support import KEY, Gateway, working
 
 
 async def _hold(url: str, batch: str, secret: str) -> None:
@@ -82,3 +83,29 @@ def test_a_missing_extra_is_one_line(
     assert run_here(["bulk", "a.csv", "--queue", "redis://127.0.0.1:1"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert "esms_async.queue" in line
+
+
+def test_options_of_a_queue_are_read_and_a_missing_key_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`--concurrency` counts here too; without a key rows cannot be told apart."""
+    path = write_recipients(tmp_path / "a.csv", 1)
+    for name in ("ESMS_SECRET_KEY", "ESMS_ROW_SECRET"):
+        monkeypatch.setenv(name, "")
+    monkeypatch.setenv("ESMS_QUEUE_CLEAR", "1")
+    given = ("--queue", "redis://127.0.0.1:1", "--concurrency", "5")
+    assert run_here(["bulk", path, *given]) == 2
+    assert "set ESMS_SECRET_KEY" in capsys.readouterr().err
+
+
+async def test_a_list_is_sent_by_a_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every row has the outcome that a worker brings."""
+    path = write_recipients(tmp_path / "a.csv", 3)
+    monkeypatch.setenv("ESMS_QUEUE_KEY", KEY)
+    monkeypatch.setenv("ESMS_SECRET_KEY", "secret")
+    with RedisServer({"appendonly": "yes", "maxmemory-policy": "noeviction"}) as server:
+        async with Gateway() as gateway, working(server.url, gateway.url):
+            options = BulkOptions(path, batch="of a worker", quiet=True)
+            assert await bulk_by_queue(options, server.url, Screen()) is ExitCode.ACCEPTED
+    assert set(gateway.accepted.values()) == {1}
+    assert len(gateway.accepted) == 3

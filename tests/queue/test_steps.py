@@ -88,6 +88,68 @@ async def test_an_acceptance_that_the_ledger_learned_meanwhile_wins(
     assert len(gateway.requests) == 1
 
 
+async def test_a_worker_goes_on_where_the_ledger_disagrees_and_knows_no_acceptance(
+    redis: RedisServer, gateway: Gateway, queue: MessageQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process may be sending the message: it is tried again, and still sent once."""
+    finish, refused = QueueLedger.finish, list[str]()
+
+    async def refuse_once(
+        self: QueueLedger, delivery: QueueDelivery, ending: str, *rest: Any
+    ) -> bool:
+        if not refused:
+            refused.append(ending)
+            return False
+        return await finish(self, delivery, ending, *rest)
+
+    monkeypatch.setattr(QueueLedger, "finish", refuse_once)
+    async with working(redis.url, gateway.url), queue.send_many(messages(1)) as outcomes:
+        assert (await anext(outcomes)).ok
+    assert refused
+    assert set(gateway.accepted.values()) == {1}
+
+
+async def test_a_message_that_was_rejected_before_is_rejected_again_without_a_request(
+    redis: RedisServer, gateway: Gateway, queue: MessageQueue
+) -> None:
+    """The second delivery has nothing to record, and ends all the same."""
+    gateway.routes["8"] = "108"
+    (message,) = messages(1)
+    async with working(redis.url, gateway.url) as running:
+        await queue.put(message)
+        await until(lambda: running.statuses["rejected"] == 1)
+        await queue.put(message)
+        await until(lambda: running.statuses["rejected"] == 2)
+    assert len(gateway.requests) == 1
+    assert await queue.depth() == 0
+
+
+async def test_a_send_without_an_answer_comes_again_later(
+    redis: RedisServer, gateway: Gateway, queue: MessageQueue
+) -> None:
+    """One that has no answer within its deadline opens no breaker, and is not lost."""
+    gateway.answers.clear()
+    async with working(redis.url, gateway.url, deadline=0.5) as running:
+        await queue.put(messages(1)[0])
+        await until(lambda: len(gateway.requests) == 1)
+        await until(lambda: running.worker.held == 0)
+        assert running.worker.breakers.open == {}
+        gateway.answers.set()
+        await until(lambda: running.statuses["accepted"] == 1)
+    assert set(gateway.accepted.values()) == {1}
+
+
+async def test_a_worker_that_ends_in_good_order_leaves_no_consumer_behind(
+    redis: RedisServer, gateway: Gateway, queue: MessageQueue
+) -> None:
+    """It held nothing, so its name goes."""
+    async with working(redis.url, gateway.url) as running:
+        await queue.put(messages(1)[0])
+        await until(lambda: running.statuses["accepted"] == 1)
+    with redis.client() as client:
+        assert client.xinfo_consumers("esms:queue:otp", "workers") == []
+
+
 async def test_reports_of_others_are_read_over(
     redis: RedisServer, gateway: Gateway, queue: MessageQueue
 ) -> None:
