@@ -34,7 +34,7 @@ async def log_delivery(report: DeliveryReport) -> None:
 
 
 def client_ip(request: Request) -> str | None:
-    """Return the caller's address; uvicorn reads the headers of the proxies that it is told of."""
+    """Return the caller's address; uvicorn reads the headers of the proxies that it trusts."""
     return request.client.host if request.client else None
 
 

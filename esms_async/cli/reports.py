@@ -1,4 +1,4 @@
-"""The command `reports`: lists delivery reports that failed, and has them handed on anew."""
+"""The command `reports`: lists delivery reports that failed, and has them handed on again."""
 
 from collections.abc import Callable, Sequence
 
@@ -40,10 +40,10 @@ def _failed(*, place: str, as_json: bool, debug: bool) -> int:
     )
 
 
-@_command("retry", "Hand failed reports on anew.")
+@_command("retry", "Hand failed reports on again.")
 @click.argument("keys", metavar="[KEY]...", nargs=-1)
 def _retry(*, place: str, keys: Sequence[str], debug: bool) -> int:
-    """Let the service that receives reports hand failed ones on anew: those with a KEY, or all.
+    """Let the service that receives reports hand failed ones on again: those with a KEY, or all.
 
     KEY is the first column of `reports failed`; exit with 1 if one of them is not a failed report.
     """
@@ -71,7 +71,7 @@ async def failed(place: str, screen: Screen, *, as_json: bool) -> ExitCode:
 
 
 async def retry(place: str, keys: Sequence[str], screen: Screen) -> ExitCode:
-    """Let failed reports be handed on anew; REFUSED if one of the keys is not of a failed one."""
+    """Let failed reports be handed on again; REFUSED if one of the keys is not of a failed one."""
     async with opened(place) as ledger:
         reports = _reports(ledger)
         wanted = keys or [report.key async for report in reports.failed_reports()]
@@ -79,7 +79,7 @@ async def retry(place: str, keys: Sequence[str], screen: Screen) -> ExitCode:
     for key in wanted:
         if key not in retried:
             screen.warn(f"no failed report has the key {key}")
-    screen.say(f"{len(retried)} to be handed on anew")
+    screen.say(f"{len(retried)} to be handed on again")
     return ExitCode.ACCEPTED if len(retried) == len(wanted) else ExitCode.REFUSED
 
 

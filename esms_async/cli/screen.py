@@ -23,7 +23,7 @@ class OutputStream:
 
     Attributes:
         on_break: Told once it has broken off.
-        failure: Why it can't be written, where that is told of and somebody may read it.
+        failure: Why it can't be written, if that was reported and somebody may read it.
     """
 
     def __init__(self, stream: TextIO) -> None:

@@ -291,7 +291,7 @@ class _CsvParser:
     """CSV lines to rows. A stray quote harms no record but its own.
 
     A record that can't be read, because its quote is never closed or is followed by text, is given
-    up for its first line alone; the lines after it are read anew.
+    up for its first line alone; the lines after it are read again.
     """
 
     def __init__(self, delimiter: str, width: int, number: int) -> None:

@@ -204,7 +204,7 @@ class Feed:
     """The newest changes of one emulator, in one ring for all who follow it.
 
     Each follower has no more than a place in the ring, so a slow one costs nothing: what it has
-    not read in time is gone, and it has to load everything anew.
+    not read in time is gone, and it has to load everything again.
 
     Args:
         clock: The clock, whose jumps are changes too.

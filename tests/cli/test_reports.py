@@ -50,21 +50,21 @@ def test_failed_reports_are_listed(ledger: str) -> None:
     assert "0901888484" not in done.stdout
 
 
-def test_some_are_handed_on_anew(ledger: str) -> None:
+def test_some_are_handed_on_again(ledger: str) -> None:
     """Those that are named; a key that names none is told, and the exit code says so."""
     done = run("reports", "retry", ledger, KEYS[1], "order-3#delivered", extra={})
     assert done.returncode == 1
-    assert done.stdout == "1 to be handed on anew\n"
+    assert done.stdout == "1 to be handed on again\n"
     assert done.stderr == "no failed report has the key order-3#delivered\n"
     done = run("reports", "failed", ledger, extra={})
     assert done.stdout.startswith(KEYS[0])
     assert done.stderr == "1 failed\n"
 
 
-def test_all_are_handed_on_anew(ledger: str) -> None:
+def test_all_are_handed_on_again(ledger: str) -> None:
     """Without a key, every failed one; after that there is none."""
     done = run("reports", "retry", ledger, extra={})
-    assert (done.returncode, done.stdout) == (0, "2 to be handed on anew\n")
+    assert (done.returncode, done.stdout) == (0, "2 to be handed on again\n")
     done = run("reports", "failed", ledger, extra={})
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "0 failed\n")
 
@@ -76,7 +76,7 @@ def test_a_ledger_on_redis_is_read_beside_its_service() -> None:
         async with RedisLedger(url) as ledger:
             await fill(ledger)
             done = await asyncio.to_thread(run, "reports", "retry", url, KEYS[0])
-            assert done.stdout == "1 to be handed on anew\n"
+            assert done.stdout == "1 to be handed on again\n"
             keys = {report.key for report in await ledger.take_reports(10, 10)}
             assert keys == {KEYS[0], "order-3#delivered"}
 
