@@ -2,13 +2,19 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 from tests.ledger.redis_server import RedisServer
 from tests.queue.support import Gateway, environment
 
+ROOT = Path(__file__).parents[2]
 # OpenTelemetry's provider is global, so it is set in a process of its own.
+# `tests` comes last on its path, so the package is the installed one.
 PROGRAM = """
 import asyncio
+import sys
+
+sys.path.append(sys.argv.pop())
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -22,7 +28,6 @@ trace.set_tracer_provider(provider)
 from esms_async import Message
 from esms_async.queue import MessageQueue
 from tests.queue.support import KEY, working
-import sys
 
 
 async def main(redis, gateway):
@@ -47,7 +52,7 @@ async def test_the_trace_goes_through_the_queue(redis: RedisServer, gateway: Gat
     import asyncio  # noqa: PLC0415  # the program above has its own
 
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", PROGRAM, redis.url, gateway.url),
+        *(sys.executable, "-c", PROGRAM, redis.url, gateway.url, str(ROOT)),
         env=environment(redis.url, gateway.url),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
