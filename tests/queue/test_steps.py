@@ -150,6 +150,20 @@ async def test_a_worker_that_ends_in_good_order_leaves_no_consumer_behind(
         assert client.xinfo_consumers("esms:queue:otp", "workers") == []
 
 
+async def test_a_worker_that_holds_a_message_stays_in_the_group(
+    redis: RedisServer, queue: MessageQueue
+) -> None:
+    """With its name would go what it holds, which another worker is to take over."""
+    streams = queue._streams
+    await queue.put(messages(1)[0])
+    lane = streams.key("otp")
+    await streams.make_group(lane)
+    await streams.run("XREADGROUP", "GROUP", "workers", "w", "STREAMS", lane, ">")
+    await streams.leave("w")
+    with redis.client() as client:
+        assert [each["name"] for each in client.xinfo_consumers(lane, "workers")] == ["w"]
+
+
 async def test_reports_of_others_are_read_over(
     redis: RedisServer, gateway: Gateway, queue: MessageQueue
 ) -> None:

@@ -290,6 +290,37 @@ async def test_an_accepted_message_is_not_sent_again(
     assert len(gateway.bodies) == 1
 
 
+class SettlesOnly:
+    """A ledger of another make: it has the methods that every ledger has, and no others."""
+
+    def __init__(self) -> None:
+        self._stored = MemoryLedger()
+        self.open = self._stored.open
+        self.aclose = self._stored.aclose
+        self.claim = self._stored.claim
+        self.settle = self._stored.settle
+        self.look_up = self._stored.look_up
+        self.unsettled = self._stored.unsettled
+        self.entries = self._stored.entries
+        self.prune = self._stored.prune
+        self.keep_fact = self._stored.keep_fact
+
+    @property
+    def is_open(self) -> bool:
+        """True between `open` and `aclose`."""
+        return self._stored.is_open
+
+
+async def test_a_ledger_that_can_only_settle_is_settled(gateway: ScriptedGateway) -> None:
+    """A send waits for the settlement where a ledger takes no acceptance to store later."""
+    ledger, message = SettlesOnly(), a_message()
+    async with EsmsClient(CREDENTIALS, base_url=gateway.url, ledger=ledger) as client:
+        await client.send(message)
+        entry = await ledger.look_up(message.request_id)
+        assert entry is not None
+        assert entry.status is Status.ACCEPTED
+
+
 async def test_a_message_is_claimed_before_the_first_byte_leaves(
     gateway: ScriptedGateway, ledger: MemoryLedger, a_client: MakeClient
 ) -> None:
