@@ -2,6 +2,18 @@
 
 import enum
 import re
+from typing import Final
+
+OPERATORS: Final = {
+    1: "Viettel",
+    2: "MobiFone",
+    3: "VinaPhone",
+    4: "Vietnamobile",
+    5: "Gmobile",
+    6: "Itel",
+    7: "Reddi",
+}
+"""The operators by `telcoid` ("Callback Url") and NetworkID ("Hàm lấy danh sách template …")."""
 
 # A mobile number is a national prefix, one of 3 5 7 8 9, and eight digits (numbering plan since
 # 2018, when the 11-digit prefixes 012x, 016x, 018x and 019x were retired).

@@ -2,25 +2,14 @@
 
 import re
 from collections.abc import Iterable, Iterator
-from typing import Final
 
 import attrs
 
 from esms_async._model.checks import check_type
 from esms_async._model.errors import ConfigurationError
+from esms_async._model.phone import OPERATORS
 from esms_async._model.routes import Brandname
 from esms_async._model.text import normalize_text
-
-NETWORKS: Final = {
-    1: "Viettel",
-    2: "MobiFone",
-    3: "VinaPhone",
-    4: "Vietnamobile",
-    5: "Gmobile",
-    6: "Itel",
-    7: "Reddi",
-}
-"""The operators by NetworkID ("Hàm lấy danh sách template tin chăm sóc khách hàng")."""
 
 # assumed: `{P1,20}` is a variable of 1 to 20 characters. The page shows it and does not say.
 _VARIABLE = re.compile(r"\{P[0-9]{1,9},([0-9]{1,9})\}")
@@ -195,4 +184,4 @@ def _shown(part: str) -> str:
 def _network_name(network: int | None) -> str:
     if network is None:
         return "an unknown operator"
-    return NETWORKS.get(network, f"operator {network}")
+    return OPERATORS.get(network, f"operator {network}")

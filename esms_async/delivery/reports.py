@@ -15,7 +15,7 @@ from urllib.parse import parse_qsl
 import attrs
 
 from esms_async import EsmsError
-from esms_async._model.phone import mask_phone
+from esms_async._model.phone import OPERATORS, mask_phone
 from esms_async._model.request_ids import REQUEST_ID
 
 # The gateway's reports have some 250 characters; those for Zalo hold an error text too.
@@ -32,15 +32,7 @@ _REFUSED: Final = 4
 _FINISHED: Final = 5
 
 # Field telcoid.
-_OPERATORS: Final[Mapping[str, str]] = {
-    "1": "Viettel",
-    "2": "MobiFone",
-    "3": "VinaPhone",
-    "4": "Vietnamobile",
-    "5": "Gmobile",
-    "6": "Itel",
-    "7": "Reddi",
-}
+_OPERATORS: Final[Mapping[str, str]] = {str(number): name for number, name in OPERATORS.items()}
 
 
 class InvalidReport(EsmsError, ValueError):
