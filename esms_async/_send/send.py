@@ -415,8 +415,7 @@ class _Send:
             self._request = None
             self.attempts += (attempt,)
             if evidence is not Evidence.ACCEPTED or self.is_observed:
-                route = message.route or self.default_route
-                sender.events.attempted(message, len(self.attempts), attempt, route)
+                sender.events.attempted(message, len(self.attempts), attempt, self.route)
             if evidence is Evidence.ACCEPTED:
                 self._result = Receipt(message.request_id, sms_id, False, self.attempts)  # noqa: FBT003  # as fast as it gets
             else:
@@ -715,8 +714,7 @@ class _Send:
             )
             attempt = Attempt(datetime.now(UTC), 0.0, evidence, error="cancelled")
             self.attempts += (attempt,)
-            route = self.message.route or self.default_route
-            self._sender.events.attempted(self.message, len(self.attempts), attempt, route)
+            self._sender.events.attempted(self.message, len(self.attempts), attempt, self.route)
             if request.may_have_arrived:
                 self.since = self.since or self._written or now()
             self._request = None
@@ -764,14 +762,19 @@ class _Send:
             )
         return self.open_outcome("the client is closed")
 
+    @property
+    def route(self) -> Route:
+        """The route that the message travels by."""
+        return self.message.route or self.default_route
+
     def report(self, result: Receipt | EsmsError) -> None:
         """Report the end of the send to the log and the hooks."""
         if isinstance(result, Receipt):
             outcome, attempts = Outcome(self.message, result), result.attempts
         else:
             outcome, attempts = Outcome(self.message, error=result), self.attempts
-        route = self.message.route or self.default_route
-        self._sender.events.ended(outcome, attempts, time.monotonic() - self._started, route)
+        duration = time.monotonic() - self._started
+        self._sender.events.ended(outcome, attempts, duration, self.route)
 
     def _expired(self) -> RequestIdExpired:
         assert self.since is not None  # noqa: S101  # only a message in doubt expires
@@ -794,7 +797,7 @@ class _Send:
             self.attempts,
             code=attempt.code,
             status=attempt.status,
-            route=message.route or self.default_route,
+            route=self.route,
             sms_id=answer.sms_id,
             detail=None if answer.detail is None else redact(answer.detail, *secrets),
         )
@@ -805,7 +808,7 @@ class _Send:
             self.attempts,
             code=entry.code,
             status=entry.http_status,
-            route=self.message.route or self.default_route,
+            route=self.route,
             sms_id=entry.sms_id,
             detail=entry.detail,
         )
