@@ -18,8 +18,8 @@ settings.register_profile("loaded", deadline=None, suppress_health_check=[Health
 settings.load_profile("loaded")
 
 # What a test module imports if it needs more than Python: a server, a browser.
-_SERVERS = {"NatsServer", "PostgresServer", "RabbitServer", "RedisServer", "async_playwright"}
-_SERVED = {"nats", "nats_server", "own_server", "redis", "redis_server"}
+_SERVERS = {"PostgresServer", "RedisServer", "async_playwright"}
+_SERVED = {"own_server", "redis", "redis_server"}
 
 
 @pytest.hookimpl(tryfirst=True)
