@@ -1,7 +1,7 @@
 """Measures `esms-async bulk` beside the naive script, rows and reruns, on one core.
 
 The command reads the list twice (plan and send), keeps a ledger and writes results; the script
-does neither plan nor ledger. Both are whole processes, started anew each time.
+does neither plan nor ledger. Both are whole processes, started again each time.
 """
 
 import os

@@ -69,7 +69,7 @@ async def take(browser: Browser, emulator: Emulator, scheme: str) -> None:
     )
     page = await context.new_page()
     await page.goto(f"http://127.0.0.1:{emulator.port}/")
-    # Words alone, so that the page may be built anew without this script.
+    # Words alone, so that the page may be built again without this script.
     await page.get_by_text(MESSAGES[0][1][:20]).first.wait_for()
     await page.get_by_text(SHOWN).first.locator("xpath=ancestor::li[1]").click()
     # The page has settled when it looks the same twice.

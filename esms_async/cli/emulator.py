@@ -1,4 +1,4 @@
-"""The command that runs an emulator until it is told to stop."""
+"""The command that runs an emulator until Ctrl-C or SIGTERM."""
 
 import asyncio
 import signal
@@ -42,7 +42,7 @@ def _type(option: Option) -> "click.ParamType[Any]":
 
 
 async def serve(options: Mapping[str, object], screen: Screen) -> ExitCode:
-    """Run an emulator until the process is told to stop; print its URL first.
+    """Run an emulator until Ctrl-C or SIGTERM; print its URL first.
 
     Args:
         options: The values of the options by their Python names.

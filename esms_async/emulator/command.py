@@ -1,4 +1,4 @@
-"""The command that runs an emulator until it is told to stop, with the core alone.
+"""The command that runs an emulator until Ctrl-C or SIGTERM, with the core alone.
 
 `python -m esms_async.emulator` reads its options with argparse, `esms-async emulator` with click;
 both take them from one table.
@@ -233,7 +233,7 @@ async def serve(
     put_line: Callable[[str], None],
     warn: Callable[[str], None],
 ) -> int:
-    """Run an emulator until it is told to stop; print its URL first.
+    """Run an emulator until Ctrl-C or SIGTERM; print its URL first.
 
     Args:
         emulator: The emulator.
