@@ -463,7 +463,7 @@ class Handlers:
                 problem = explain_body(endpoint, request.headers, body, request.query)
                 self.note_not_taken(request, body, answer, problem, begun)
                 return _respond(answer)
-            return await self._exchange(request, endpoint, fields, body, begun)
+            return await self._exchange(request, endpoint, fields, body)
 
         return handle
 
@@ -473,12 +473,13 @@ class Handlers:
         endpoint: Endpoint,
         fields: Fields,
         body: bytes,
-        begun: float,
     ) -> web.StreamResponse:
         operation, fault, answer = endpoint.operation, None, None
         if self._faults.loaded:
             fault = self._faults.draw(Target.ANSWER, operation, read_phone(fields))
         number, at = self._journal.next_request_number(), self._clock.now()
+        # The duration is added to that moment, so it counts from there and not from the head.
+        begun = RealTime.monotonic()
         # Most requests have the path of the one before them, which is kept once.
         if request.path != self._path:
             self._path = request.path

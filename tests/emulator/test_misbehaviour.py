@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable
+from datetime import timedelta
 
 import aiohttp
 import pytest
@@ -51,6 +52,22 @@ async def test_a_fault_loses_the_answer(
     again = await caller.send(RequestId="r-1")
     assert again.code == ("124" if stored else "100")
     assert emulator.accepted("r-1") == 1
+
+
+async def test_an_answer_is_lost_before_its_retry_comes(emulator: Emulator, caller: Caller) -> None:
+    """The timeline has them in this order, also where the body took its time to arrive."""
+    emulator.fault("reset,phase=after,times=1")
+    request = http_post(emulator.port, send_fields(RequestId="r-1"))
+    head, _, body = request.partition(b"\r\n\r\n")
+    async with connection(emulator.port) as (reader, writer):
+        writer.write(head + b"\r\n\r\n")
+        await asyncio.sleep(0.1)  # the slow body, nothing that is waited for
+        writer.write(body)
+        with pytest.raises(ConnectionError):
+            await reader.read()
+    await caller.send(RequestId="r-1")
+    first, second = emulator.requests
+    assert first.at + timedelta(seconds=first.duration or 0) <= second.at
 
 
 @pytest.mark.parametrize(("spec", "is_expected"), ANOTHER_ANSWER)
