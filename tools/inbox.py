@@ -1,14 +1,12 @@
-"""Takes the pictures of the emulator's inbox that the READMEs show; `nox -s pictures` calls it.
+"""Takes the pictures of the emulator's inbox that the READMEs show.
 
 An app sends a handful of codes through an emulator that loses answers. What its page shows then is
 taken with Debian's Chromium, in light and in dark.
 """
 
-import asyncio
 import base64
 import shutil
 import sys
-from pathlib import Path
 
 from playwright.async_api import Browser, ViewportSize, async_playwright
 
@@ -16,7 +14,6 @@ from esms_async import EsmsError, Message, RetryPolicy
 from esms_async.emulator import Emulator, Settings
 from esms_async.testing import emulated_client
 
-FOLDER = Path(__file__).parents[1] / "docs" / "pictures"
 SIZE = ViewportSize(width=1200, height=726)
 OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars"]
 
@@ -35,8 +32,8 @@ FAULTS = [
 ]
 
 
-async def main() -> None:
-    """Send, and take both pictures."""
+async def take_pictures() -> dict[str, bytes]:
+    """Send, and take both pictures; return them by scheme."""
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")
     if chromium is None:
         sys.exit("Chromium is needed to take the pictures: apt-get install chromium")
@@ -52,12 +49,12 @@ async def main() -> None:
             except EsmsError as error:
                 print(f"shown as refused: {error}")
         browser = await playwright.chromium.launch(executable_path=chromium, args=OPTIONS)
-        for scheme in ("light", "dark"):
-            await take(browser, emulator, scheme)
+        taken = {scheme: await _take(browser, emulator, scheme) for scheme in ("light", "dark")}
         await browser.close()
+    return taken
 
 
-async def take(browser: Browser, emulator: Emulator, scheme: str) -> None:
+async def _take(browser: Browser, emulator: Emulator, scheme: str) -> bytes:
     """Take one picture, with the newest message selected."""
     context = await browser.new_context(
         viewport=SIZE,
@@ -79,10 +76,4 @@ async def take(browser: Browser, emulator: Emulator, scheme: str) -> None:
     chromium = await context.new_cdp_session(page)  # which knows WebP: a fifth of a PNG
     taken = await chromium.send("Page.captureScreenshot", {"format": "webp", "quality": 90})
     await context.close()
-    path = FOLDER / f"inbox-{scheme}.webp"
-    path.write_bytes(base64.b64decode(taken["data"]))
-    print(f"{path}: {path.stat().st_size:,} bytes")
-
-
-if __name__ == "__main__":
-    asyncio.run(main())
+    return base64.b64decode(taken["data"])
