@@ -172,9 +172,9 @@ def bench(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def pictures(session: nox.Session) -> None:
-    """Take new pictures for the READMEs and the docs, with Chromium."""
-    session.install(*_group("pictures"), ".")
-    session.run("python", "tools/pictures.py")
+    """Make new pictures for the READMEs and the docs, with Chromium."""
+    session.install(*_group("pictures"), ".[cli,excel]")
+    session.run("python", "-m", "tools.pictures")
 
 
 @nox.session(default=False)

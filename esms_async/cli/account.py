@@ -12,6 +12,7 @@ from esms_async.cli.errors import ExitCode
 from esms_async.cli.gateway import GatewayChoice, connect
 from esms_async.cli.ledger import opened
 from esms_async.cli.screen import Screen
+from esms_async.cli.words import text
 from esms_async.client import EsmsClient
 from esms_async.ledger import Ledger
 
@@ -30,7 +31,7 @@ async def balance(choice: GatewayChoice, screen: Screen, *, as_json: bool) -> Ex
 
     async def ask(client: EsmsClient) -> ExitCode:
         found = await client.balance()
-        screen.say(f"balance {found.amount:,f} dong")
+        screen.say(text("balance", amount=found.amount))
         if as_json:
             screen.put_json({"balance": number(found.amount), "user_id": found.user_id})
         return ExitCode.ACCEPTED
@@ -57,7 +58,7 @@ async def status(sms_id: str, choice: GatewayChoice, screen: Screen, *, as_json:
     async def ask(client: EsmsClient) -> ExitCode:
         found = await client.status(sms_id)
         if found is None:
-            screen.say(f"not known, or not known yet (SMSID {sms_id})")
+            screen.say(text("status_unknown", sms_id=sms_id))
         else:
             screen.say(f"{_word(found)} (SMSID {found.sms_id})")
         if as_json:
@@ -86,7 +87,7 @@ async def reconcile(
         found = await client.reconcile()
         for one in (*found.settled, *found.unknown):
             screen.say(_line(one))
-        screen.say(f"{len(found.settled)} settled, {len(found.unknown)} unknown")
+        screen.say(text("reconciled", settled=len(found.settled), unknown=len(found.unknown)))
         if as_json:
             screen.put_json(
                 {

@@ -1,6 +1,7 @@
 """The command line: its commands and their options."""
 
 import io
+import os
 import sys
 from collections.abc import Callable, Coroutine, Sequence
 
@@ -22,6 +23,7 @@ from esms_async.cli.ledger_commands import ledger_group
 from esms_async.cli.options import (
     PATH,
     Command,
+    Group,
     brandname_option,
     gateway_options,
     read_params,
@@ -42,9 +44,10 @@ from esms_async.cli.running import (
 from esms_async.cli.screen import Screen
 from esms_async.cli.send import OneMessage, send
 from esms_async.cli.spreadsheet import column_name, require_standard_input
+from esms_async.cli.words import Language, text
 
 
-class _CommandGroup(click.Group):
+class _CommandGroup(Group):
     """The commands; the one that runs an emulator is imported when it is asked for.
 
     Importing the emulator takes as long as everything else.
@@ -255,12 +258,12 @@ def _send(
     """
 
     def job(screen: Screen) -> Coroutine[object, object, ExitCode]:
-        text = _standard_input() if content == "-" else content
-        if text is None and not params:
-            raise InputError("give the CONTENT to send, or --param for a Zalo template")
+        words = _standard_input() if content == "-" else content
+        if words is None and not params:
+            raise InputError(text("content_or_param"))
         options = OneMessage(
             phone,
-            text,
+            words,
             read_route(route, brandname),
             read_params(params),
             request_id,
@@ -332,6 +335,7 @@ _add_query(
 
 @_group.group(
     "templates",
+    cls=Group,
     invoke_without_command=True,
     subcommand_metavar="[check FILE]",
     short_help="Show the templates of a brandname, or check texts.",
@@ -416,7 +420,7 @@ def run(arguments: Sequence[str], command: click.Command = _group, name: str = N
     try:
         check_standard_streams()
     except InputError as error:
-        complain(str(error))
+        complain(error.words or str(error))
         return ExitCode.MISUSED
     for stream in (sys.stdout, sys.stderr):
         # A character that the terminal can't show must not end the command.
@@ -427,11 +431,19 @@ def run(arguments: Sequence[str], command: click.Command = _group, name: str = N
     except click.ClickException as error:
         # What was typed may be a phone number, or a text without quotes.
         context = error.ctx if isinstance(error, click.UsageError) else None
-        hint = f"; see {context.command_path} --help" if context else ""
-        complain(redact(error.format_message().rstrip(".")) + hint)
+        problem = redact(error.format_message().rstrip("."))
+        if Language.of(os.environ) is Language.VIETNAMESE:
+            from esms_async.cli.help_vi import in_vietnamese  # noqa: PLC0415  # rarely needed
+
+            problem = in_vietnamese(problem)
+        complain(
+            problem
+            if context is None
+            else text("see_help", problem=problem, command=context.command_path)
+        )
         return ExitCode.MISUSED
     except (click.Abort, KeyboardInterrupt):
-        complain("interrupted")
+        complain(text("interrupted_here"))
         return ExitCode.INTERRUPTED
     except OSError as error:
         return standard_output_failed(error)

@@ -21,6 +21,7 @@ from esms_async.cli.gateway import GatewayChoice
 from esms_async.cli.rows import Template
 from esms_async.cli.screen import Screen
 from esms_async.cli.spreadsheet import column_name, require_standard_input
+from esms_async.cli.words import Text, text
 from esms_async.client import EsmsClient
 
 _COLUMN: Final = "content"
@@ -35,7 +36,7 @@ async def brandnames(choice: GatewayChoice, screen: Screen, *, as_json: bool) ->
         for one in found:
             screen.say(f"{one.name} ({_type_name(one.type)})")
         if not found:
-            screen.say("the account has no brandname")
+            screen.say(text("no_brandname"))
         if as_json:
             rows = [{"brandname": one.name, "type": one.type} for one in found]
             screen.put_json({"brandnames": rows})
@@ -55,7 +56,7 @@ async def templates(
         for one in found:
             screen.say(f"{one.network_name}: {one.text}")
         if not len(found):
-            screen.say(f"no template is registered for the brandname {brandname}")
+            screen.say(text("no_template", brandname=brandname))
         if as_json:
             rows = [
                 {"network": one.network, "name": one.network_name, "template": one.text}
@@ -88,26 +89,26 @@ async def check(  # the options of one command
     template = None if content is None else Template.parse(content)
     texts = list(_texts(file, await asyncio.to_thread(_read, file), template))
     if not texts:
-        raise InputError(f"{_named(file)} holds no text")
+        raise InputError(text("no_text", file=_named(file)))
 
     async def ask(client: EsmsClient) -> ExitCode:
         registered = await client.templates(name)
         problems: list[tuple[int, str]] = []
         networks: Counter[str] = Counter()
-        for row, text in texts:
-            match = TemplateMatch(fits=False, problem=text) if row < 0 else registered.match(text)
+        for row, words in texts:
+            match = TemplateMatch(fits=False, problem=words) if row < 0 else registered.match(words)
             networks.update(match.networks)
             if match.problem is not None:
                 problems.append((abs(row), match.problem))
         for row, problem in problems[:_MOST_SHOWN]:
-            screen.say(f"row {row}: {problem}")
+            screen.say(text("text_problem", row=row, problem=problem))
         if len(problems) > _MOST_SHOWN:
-            screen.say(f"and {len(problems) - _MOST_SHOWN} more; --json lists them all")
+            screen.say(text("more_problems", count=len(problems) - _MOST_SHOWN))
         fitting = len(texts) - len(problems)
-        screen.say(f"{fitting} of {len(texts)} texts fit a template of {brandname}")
+        screen.say(text("texts_fit", fitting=fitting, count=len(texts), brandname=brandname))
         every = sorted({one.network_name for one in registered})
         for network in every:
-            screen.say(f"  with {network}: {networks[network]}")
+            screen.say(text("texts_with", network=network, count=networks[network]))
         if as_json:
             screen.put_json(
                 {
@@ -140,7 +141,7 @@ async def price(  # the options of one command
 
     async def ask(client: EsmsClient) -> ExitCode:
         found = await client.price(message)
-        screen.say(f"price {found.amount:,f} dong")
+        screen.say(text("price", amount=found.amount))
         if as_json:
             screen.put_json({"price": number(found.amount), "receivers": found.receivers})
         return ExitCode.ACCEPTED
@@ -161,8 +162,8 @@ def _type_name(kind: BrandnameType | int | None) -> str:
     return f"type {'not told' if kind is None else kind}"
 
 
-def _named(file: str) -> str:
-    return "standard input" if file == "-" else file
+def _named(file: str) -> str | Text:
+    return text("standard_input") if file == "-" else file
 
 
 def _read(file: str) -> str:
@@ -174,41 +175,43 @@ def _read(file: str) -> str:
             raw = Path(file).read_bytes()
         return raw.decode("utf-8-sig")
     except OSError as error:
-        raise InputError(f"{_named(file)} can't be read: {error.strerror}") from None
+        raise InputError(
+            text("file_unreadable", file=_named(file), problem=error.strerror)
+        ) from None
     except UnicodeDecodeError:
-        raise InputError(f"{_named(file)} is not UTF-8; save it as UTF-8") from None
+        raise InputError(text("file_not_utf8", file=_named(file))) from None
 
 
-def _texts(file: str, text: str, template: Template | None) -> Iterator[tuple[int, str]]:
+def _texts(file: str, lines: str, template: Template | None) -> Iterator[tuple[int, str]]:
     """Return the texts of a file, by row.
 
     A file is JSON Lines, CSV with a column `content` (or the columns of a template), or has a text
     on each line. A row that holds no text comes with a negative number, and what is wrong.
     """
-    start = text.lstrip()[:1]
+    start = lines.lstrip()[:1]
     if start == "{" or file.lower().endswith((".jsonl", ".ndjson")):
-        yield from _texts_of_json(text, template)
+        yield from _texts_of_json(lines, template)
         return
     if not start:
         return
-    header = next(csv.reader(io.StringIO(text)), list[str]())
+    header = next(csv.reader(io.StringIO(lines)), list[str]())
     columns = [column_name(column) for column in header]
     if template is None and _COLUMN not in columns:
         if file.lower().endswith(".csv"):
-            raise InputError(f"{file} has no column 'content'; name it in the first row")
-        for row, line in enumerate(text.splitlines(), 1):
+            raise InputError(text("content_column_needed", file=file))
+        for row, line in enumerate(lines.splitlines(), 1):
             if line.strip():
                 yield row, line
         return
-    reader = csv.reader(io.StringIO(text))
+    reader = csv.reader(io.StringIO(lines))
     next(reader, None)
     for record in reader:
         if any(record):
             yield _text(reader.line_num, dict(zip(columns, record, strict=False)), template)
 
 
-def _texts_of_json(text: str, template: Template | None) -> Iterator[tuple[int, str]]:
-    for row, line in enumerate(text.splitlines(), 1):
+def _texts_of_json(lines: str, template: Template | None) -> Iterator[tuple[int, str]]:
+    for row, line in enumerate(lines.splitlines(), 1):
         if not line.strip():
             continue
         try:

@@ -51,7 +51,7 @@ async def interruptible(job: Coroutine[object, object, ExitCode]) -> ExitCode:
         except asyncio.CancelledError:
             if not interrupts:
                 raise
-    complain("interrupted")
+    complain(text("interrupted_here"))
     return ExitCode.INTERRUPTED
 
 

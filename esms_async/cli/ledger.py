@@ -16,6 +16,7 @@ from esms_async._model.phone import mask_phone
 from esms_async.cli.errors import ExitCode, InputError
 from esms_async.cli.ledger_choice import is_url, ledger_at
 from esms_async.cli.screen import Screen
+from esms_async.cli.words import text
 from esms_async.client import credentials_from_env
 from esms_async.ledger import Entry, Ledger, Reason
 from esms_async.ledger.binding import rebind as rebind_ledger
@@ -49,7 +50,7 @@ async def show(place: str, request_id: str, screen: Screen, *, as_json: bool) ->
     async with opened(place) as ledger:
         entry = await ledger.look_up(request_id)
     if entry is None:
-        screen.warn(f"the ledger holds no send with the request id {request_id}")
+        screen.warn(text("no_such_send", request_id=request_id))
         return ExitCode.REFUSED
     if as_json:
         screen.put_json(_described(entry))
@@ -72,7 +73,7 @@ async def unsettled(place: str, screen: Screen, *, as_json: bool) -> ExitCode:
                 continue
             since, reason = utc(entry.in_doubt_since), _reason(entry)
             screen.say(f"{entry.request_id}  {_masked(entry)}  {since}  {reason}")
-    screen.warn(f"{count} unsettled")
+    screen.warn(text("unsettled", count=count))
     return ExitCode.REFUSED if count else ExitCode.ACCEPTED
 
 
@@ -88,7 +89,7 @@ async def prune(place: str, older_than: str, screen: Screen, *, unsettled: bool)
     seconds = _read_duration(older_than)
     async with opened(place) as ledger:
         count = await ledger.prune(seconds, unsettled=unsettled)
-    screen.say(f"{count} deleted")
+    screen.say(text("deleted", count=count))
     return ExitCode.ACCEPTED
 
 
@@ -111,17 +112,13 @@ async def rebind(place: str, screen: Screen, environ: Mapping[str, str] = os.env
     credentials = credentials_from_env(environ)
     async with opened(place) as ledger:
         changed = await rebind_ledger(ledger, api_key=credentials.api_key)
-    screen.say(
-        "The ledger belongs to the account of ESMS_API_KEY now."
-        if changed
-        else "The ledger belongs to the account of ESMS_API_KEY already; nothing was changed."
-    )
+    screen.say(text("rebound" if changed else "bound_already"))
     return ExitCode.ACCEPTED
 
 
 def _existing(place: str) -> Ledger:
     if not is_url(place) and not Path(place).is_file():
-        raise InputError(f"there is no ledger {place}; name its file, or a redis:// URL")
+        raise InputError(text("no_ledger_there", place=place))
     return ledger_at(place)
 
 
@@ -159,5 +156,5 @@ def _csv_line(values: tuple[object, ...]) -> str:
 def _read_duration(written: str) -> float:
     match = _DURATION.fullmatch(written)
     if match is None or (seconds := int(match[1]) * _SECONDS[match[2]]) == 0:
-        raise InputError("--older-than takes a number and s, m, h or d, as in 30d")
+        raise InputError(text("older_than"))
     return float(seconds)

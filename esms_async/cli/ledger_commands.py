@@ -1,5 +1,6 @@
 """The command `ledger` and those below it, with their options."""
 
+import os
 import sys
 from collections.abc import Callable
 
@@ -8,11 +9,12 @@ import click
 from esms_async.cli import ledger as jobs
 from esms_async.cli.errors import ExitCode
 from esms_async.cli.interrupt import interruptible
-from esms_async.cli.options import PATH, Command, debug_option
+from esms_async.cli.options import PATH, Command, Group, debug_option
 from esms_async.cli.running import complain, run_job
+from esms_async.cli.words import Language, text
 
 
-@click.group("ledger", short_help="Look at what a ledger knows of each send.")
+@click.group("ledger", cls=Group, short_help="Look at what a ledger knows of each send.")
 def ledger_group() -> None:
     """Look at what a ledger knows of each send.
 
@@ -92,11 +94,11 @@ def _rebind(*, place: str, yes: bool, debug: bool) -> int:
     """
     if not yes:
         if not sys.stdin.isatty():
-            complain("nobody can be asked here; add --yes if these are keys of the same account")
+            complain(text("nobody_to_ask"))
             return ExitCode.MISUSED
-        words = "Do ESMS_API_KEY and ESMS_SECRET_KEY belong to the account that filled this ledger?"
-        if not click.confirm(words, err=True):
-            complain("nothing was changed")
+        question = text("same_account").said(Language.of(os.environ))
+        if not click.confirm(question, err=True):
+            complain(text("nothing_changed"))
             return ExitCode.REFUSED
     return run_job(
         lambda screen: interruptible(jobs.rebind(place, screen)), as_json=False, debug=debug

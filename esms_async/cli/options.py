@@ -1,23 +1,55 @@
 """Options that several commands share, and how commands read their arguments."""
 
 import functools
+import os
 from collections.abc import Callable, Sequence
 
 import click
 
 from esms_async._model.errors import ConfigurationError
 from esms_async._model.routes import Brandname, Route, parse_route
-from esms_async.cli.errors import InputError
+from esms_async.cli.errors import ExitCode, InputError
 from esms_async.cli.gateway import GatewayChoice
+from esms_async.cli.words import Language, text
 
 PATH = click.Path(readable=False, allow_dash=True)
 """A path that shells complete. Whoever opens it reports that it can't be read."""
 
 
+class Context(click.Context):
+    """A context that shows help in the language of the environment."""
+
+    def make_formatter(self) -> click.HelpFormatter:
+        """Return what lays out the help; see click."""
+        if Language.of(os.environ) is Language.ENGLISH:
+            return super().make_formatter()
+        # Only who reads the help waits for it.
+        from esms_async.cli.help_vi import VietnameseFormatter  # noqa: PLC0415  # see above
+
+        return VietnameseFormatter(width=self.terminal_width, max_width=self.max_content_width)
+
+
+class Group(click.Group):
+    """Commands whose help is in the language of the environment; without one it is shown."""
+
+    context_class = Context
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the arguments; see click."""
+        if not args and self.no_args_is_help and not ctx.resilient_parsing:
+            click.echo(ctx.get_help(), err=True)
+            ctx.exit(ExitCode.MISUSED)
+        return super().parse_args(ctx, args)
+
+
 class Command(click.Command):
-    """A command whose error does not show surplus arguments: they may be words of a message."""
+    """A command whose help is in the language of the environment.
+
+    Its error does not show surplus arguments: they may be words of a message.
+    """
 
     allow_extra_args = True
+    context_class = Context
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Read the arguments; see click."""
@@ -46,7 +78,7 @@ def read_route(route: str | None, brandname: str | None) -> Route | None:
         InputError: Both were given, or one can't be a route.
     """
     if route is not None and brandname is not None:
-        raise InputError("--route and --brandname exclude each other")
+        raise InputError(text("two_routes"))
     try:
         if brandname is not None:
             return Brandname(brandname)
@@ -66,9 +98,9 @@ def read_params(params: Sequence[str]) -> dict[str, str] | None:
     for param in params:
         name, is_pair, value = param.partition("=")
         if not is_pair or not name:
-            raise InputError("--param takes NAME=VALUE")
+            raise InputError(text("param"))
         if name in read:
-            raise InputError(f"--param gives {name} twice")
+            raise InputError(text("param_twice", name=name))
         read[name] = value
     return read or None
 

@@ -10,9 +10,10 @@ import click
 
 from esms_async.cli.errors import ExitCode, InputError
 from esms_async.cli.interrupt import interruptible
-from esms_async.cli.options import Command, debug_option
+from esms_async.cli.options import Command, Group, debug_option
 from esms_async.cli.running import run_job
 from esms_async.cli.screen import Screen
+from esms_async.cli.words import Text, text
 from esms_async.cli.worker import worker
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def worker_command(  # noqa: PLR0917  # click gives them by name
     )
 
 
-@click.group("queue", short_help="Look at a queue, and steer its workers.")
+@click.group("queue", cls=Group, short_help="Look at a queue, and steer its workers.")
 def queue_group() -> None:
     """Look at a queue, and steer its workers."""
 
@@ -109,13 +110,11 @@ def _add(
 @asynccontextmanager
 async def _opened(url: str | None, name: str) -> "AsyncGenerator[QueueStreams]":
     if not url:
-        raise InputError("give --queue URL, or set ESMS_QUEUE_URL")
+        raise InputError(text("queue_needed"))
     try:
         from esms_async.queue.streams import QueueStreams  # noqa: PLC0415  # it needs the extra
     except ImportError as error:
-        raise InputError(
-            f"a queue needs {error.name}; install it with: pip install 'esms_async[cli,queue]'"
-        ) from None
+        raise InputError(text("queue_extra", name=error.name)) from None
     async with contextlib.aclosing(QueueStreams(url, name)) as streams:
         yield streams
 
@@ -155,21 +154,21 @@ async def _requeue(
     streams: "QueueStreams", screen: Screen, *, as_json: bool, ids: tuple[str, ...], every: bool
 ) -> ExitCode:
     if bool(ids) == every:
-        raise InputError("name the ids that `queue dead` shows, or give --all")
+        raise InputError(text("dead_ids_needed"))
     count = await streams.release(streams.key("dead"), *ids)
-    _put(screen, {"requeued": count}, f"{count} put back into the queue", as_json=as_json)
+    _put(screen, {"requeued": count}, text("requeued", count=count), as_json=as_json)
     return ExitCode.ACCEPTED if every or count == len(ids) else ExitCode.REFUSED
 
 
 async def _pause(streams: "QueueStreams", screen: Screen, *, as_json: bool) -> ExitCode:
     await streams.set_fact("paused", "1")
-    _put(screen, {"paused": True}, "paused: what is in flight is finished", as_json=as_json)
+    _put(screen, {"paused": True}, text("paused"), as_json=as_json)
     return ExitCode.ACCEPTED
 
 
 async def _resume(streams: "QueueStreams", screen: Screen, *, as_json: bool) -> ExitCode:
     await streams.set_fact("paused", None)
-    _put(screen, {"paused": False}, "resumed", as_json=as_json)
+    _put(screen, {"paused": False}, text("resumed"), as_json=as_json)
     return ExitCode.ACCEPTED
 
 
@@ -181,12 +180,12 @@ async def _drain(
         async with asyncio.timeout(seconds):
             while depth := sum((await streams.depth()).values()):  # noqa: ASYNC110  # the server tells nobody
                 await asyncio.sleep(_POLL)
-    line = "the queue is empty" if depth == 0 else "time is up, and the queue is not empty"
+    line = text("queue_empty" if depth == 0 else "queue_not_empty")
     _put(screen, {"depth": depth}, line, as_json=as_json)
     return ExitCode.REFUSED if depth else ExitCode.ACCEPTED
 
 
-def _put(screen: Screen, value: dict[str, object], line: str, *, as_json: bool) -> None:
+def _put(screen: Screen, value: dict[str, object], line: Text, *, as_json: bool) -> None:
     if as_json:
         screen.put_json(value)
     else:

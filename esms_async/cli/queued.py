@@ -54,10 +54,7 @@ def awaited_rows(context: click.Context) -> int:
     for name in _OF_WORKERS:
         if _is_given(context, name):
             option = f"--{name.replace('_', '-')}"
-            raise InputError(
-                f"--queue and {option} exclude each other: workers send, and are set by "
-                "environment variables"
-            )
+            raise InputError(text("queue_or_option", option=option))
     if not _is_given(context, "concurrency"):
         return _AWAITED
     concurrency: int = context.params["concurrency"]
@@ -196,8 +193,5 @@ def _secret(options: BulkOptions) -> str:
     """Return what the RequestIds of rows are derived with, the same as without a queue."""
     secret = row_secret(os.environ)
     if not secret and options.key is None:
-        raise InputError(
-            "set ESMS_SECRET_KEY, by which rows are known again, or name a column that tells them "
-            "apart: --key COLUMN"
-        )
+        raise InputError(text("secret_or_key"))
     return secret

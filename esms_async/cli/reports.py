@@ -7,13 +7,14 @@ import click
 from esms_async.cli.errors import ExitCode
 from esms_async.cli.interrupt import interruptible
 from esms_async.cli.ledger import opened, utc
-from esms_async.cli.options import PATH, Command, debug_option
+from esms_async.cli.options import PATH, Command, Group, debug_option
 from esms_async.cli.running import run_job
 from esms_async.cli.screen import Screen
+from esms_async.cli.words import text
 from esms_async.ledger import Ledger, LedgerReports, StoredReport
 
 
-@click.group("reports", short_help="List and retry delivery reports that failed.")
+@click.group("reports", cls=Group, short_help="List and retry delivery reports that failed.")
 def reports_group() -> None:
     """List and retry delivery reports that the application's handler failed to take.
 
@@ -66,7 +67,7 @@ async def failed(place: str, screen: Screen, *, as_json: bool) -> ExitCode:
                 f"{report.key}  {described['stored_at']}  {report.failures} failures  "
                 f"{report.detail or ''}".rstrip()
             )
-    screen.warn(f"{count} failed")
+    screen.warn(text("reports_failed", count=count))
     return ExitCode.REFUSED if count else ExitCode.ACCEPTED
 
 
@@ -78,8 +79,8 @@ async def retry(place: str, keys: Sequence[str], screen: Screen) -> ExitCode:
         retried = [key for key in wanted if await reports.retry_report(key)]
     for key in wanted:
         if key not in retried:
-            screen.warn(f"no failed report has the key {key}")
-    screen.say(f"{len(retried)} to be handed on again")
+            screen.warn(text("no_such_report", report=key))
+    screen.say(text("reports_retried", count=len(retried)))
     return ExitCode.ACCEPTED if len(retried) == len(wanted) else ExitCode.REFUSED
 
 

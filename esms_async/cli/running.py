@@ -13,7 +13,7 @@ from esms_async import EsmsError
 from esms_async._model.tracebacks import traceback_without_values
 from esms_async.cli.errors import ExitCode, InputError
 from esms_async.cli.screen import Screen, printable, silence
-from esms_async.cli.words import Language, text
+from esms_async.cli.words import Language, Text, text
 
 NAME: Final = "esms-async"
 """The name of the program."""
@@ -43,15 +43,15 @@ def run_job(
             sys.stderr.write(traceback_without_values(error))
         if isinstance(error, EsmsError):
             words = error.words if isinstance(error, InputError) else None
-            complain(screen.say_word(words or text("error", problem=str(error))))
+            complain(words or text("error", problem=str(error)))
             return ExitCode.MISUSED
         if isinstance(error, OSError) and error.strerror:
-            return standard_output_failed(error, screen.language)
+            return standard_output_failed(error)
         # Its own words could hold anything, a one-time code too.
-        complain(screen.say_word(text("own_error", type=type(error).__name__)))
+        complain(text("own_error", type=type(error).__name__))
         return ExitCode.REFUSED
     if screen.failure is not None:
-        return standard_output_failed(screen.failure, screen.language)
+        return standard_output_failed(screen.failure)
     return code
 
 
@@ -112,18 +112,19 @@ def check_standard_streams() -> None:
         # It takes the free descriptor too, where a ledger would meet what libraries print there.
         sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115  # for good
     if sys.stdout is None:
-        raise InputError("standard output is closed; lead it to a file, or to /dev/null")
+        raise InputError(text("standard_output_closed"))
 
 
-def standard_output_failed(error: OSError, language: Language = Language.ENGLISH) -> int:
+def standard_output_failed(error: OSError) -> int:
     """Tell that a standard stream can't be written; any file of a job has an error of its own."""
     silence(sys.stdout)
-    complain(text("cannot_write", problem=error.strerror).said(language))
+    complain(text("cannot_write", problem=error.strerror))
     return ExitCode.MISUSED
 
 
-def complain(problem: str) -> None:
+def complain(problem: str | Text) -> None:
     """Print one line on standard error, whether or not anybody reads it."""
+    words = problem if isinstance(problem, str) else problem.said(Language.of(os.environ))
     with contextlib.suppress(OSError):
-        sys.stderr.write(f"{NAME}: {printable(problem)}\n")
+        sys.stderr.write(f"{NAME}: {printable(words)}\n")
         sys.stderr.flush()

@@ -25,6 +25,7 @@ from esms_async.cli.interrupt import on_interrupt
 from esms_async.cli.results import accept, refuse
 from esms_async.cli.rows import BulkRow
 from esms_async.cli.screen import Screen
+from esms_async.cli.words import Text, text
 from esms_async.client import EsmsClient
 
 
@@ -58,7 +59,7 @@ async def send(options: OneMessage, choice: GatewayChoice, screen: Screen) -> Ex
         EsmsError: The options, the keys or the message can't be used; nothing was sent.
     """
     if options.resume and options.request_id is None:
-        raise InputError("--resume needs the --request-id of the earlier send")
+        raise InputError(text("resume_needs_id"))
     try:
         message = Message(
             options.phone,
@@ -126,14 +127,18 @@ def _report(outcome: Outcome, options: OneMessage, screen: Screen, *, sandbox: b
     phone = mask_phone(outcome.message.phone)
     word: str = row.status or ""
     if sandbox and outcome.ok:
-        word = "checked, not sent (sandbox)"
-    attempts = f"{row.attempts} attempt{'' if row.attempts == 1 else 's'}"
-    parts = [f"request id {row.request_id}", attempts]
+        word = "sandboxed"
+    parts = [
+        text("one_request_id", request_id=row.request_id),
+        text("one_attempt" if row.attempts == 1 else "one_attempts", count=row.attempts),
+    ]
     if row.sms_id:
-        parts.insert(0, f"SMSID {row.sms_id}")
+        parts.insert(0, text("one_sms_id", sms_id=row.sms_id))
     if deduplicated:
-        parts.append("learned from code 124; the SMSID comes with the delivery report")
-    screen.say(f"{word} {phone}{f': {reason}' if reason else ''} ({', '.join(parts)})")
+        parts.append(text("one_deduplicated"))
+    status = screen.say_word(text(f"one_{word.replace(' ', '_')}"))
+    known = ", ".join(map(screen.say_word, parts))
+    screen.say(f"{status} {phone}{f': {reason}' if reason else ''} ({known})")
     if isinstance(error, OutcomeUnknown):
         screen.say(_advice(error))
     if options.json:
@@ -151,20 +156,11 @@ def _report(outcome: Outcome, options: OneMessage, screen: Screen, *, sandbox: b
         )
 
 
-def _advice(error: OutcomeUnknown) -> str:
+def _advice(error: OutcomeUnknown) -> Text:
     match error:
         case DuplicateRequestId():
-            return (
-                "Do not send it as a new message: the gateway has had this request id before. Wait "
-                "for the delivery report, or look for the message in the account's list."
-            )
+            return text("one_duplicate")
         case RequestIdExpired():
-            return (
-                "Do not send it again: the gateway may have accepted it and forgotten its request "
-                "id. Look for the message in the account's list."
-            )
+            return text("one_expired")
         case _:
-            return (
-                "To find out, run it again within 23 hours with "
-                f"--request-id {error.request_id} --resume"
-            )
+            return text("one_resume", request_id=error.request_id)

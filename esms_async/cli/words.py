@@ -7,12 +7,15 @@ not been said yet: it names its entry and holds the values, so equal reasons can
 import enum
 import re
 from collections.abc import Mapping
+from decimal import Decimal
 from types import MappingProxyType
 from typing import Final, Self
 
 import attrs
 
 from esms_async.codes import lookup
+
+_SWAPPED: Final = str.maketrans(",.", ".,")
 
 
 class Language(enum.Enum):
@@ -28,10 +31,10 @@ class Language(enum.Enum):
         asked = environ.get("ESMS_LANG") or locale
         return cls("vi" if re.match(r"(?i)vi(?![a-z])", asked) else "en")
 
-    def number(self, value: int) -> str:
-        """Write a whole number with its thousands apart."""
-        written = f"{value:,}"
-        return written if self is Language.ENGLISH else written.replace(",", ".")
+    def number(self, value: int | Decimal) -> str:
+        """Write a number with its thousands apart."""
+        written = f"{value:,f}" if isinstance(value, Decimal) else f"{value:,}"
+        return written if self is Language.ENGLISH else written.translate(_SWAPPED)
 
 
 @attrs.frozen
@@ -52,7 +55,7 @@ class Text:
         for name, value in self.values:
             if isinstance(value, Text):
                 values[name] = value.said(language)
-            elif isinstance(value, int) and not isinstance(value, bool):
+            elif isinstance(value, int | Decimal) and not isinstance(value, bool):
                 values[name] = language.number(value)
             else:
                 values[name] = value
@@ -339,6 +342,91 @@ _ENGLISH: Final = {
     "error": "{problem}",
     "own_error": "an error of this program ({type}); --debug shows where",
     "cannot_write": "cannot write: {problem}",
+    # One message.
+    "content_or_param": "give the CONTENT to send, or --param for a Zalo template",
+    "two_routes": "--route and --brandname exclude each other",
+    "param": "--param takes NAME=VALUE",
+    "param_twice": "--param gives {name} twice",
+    "resume_needs_id": "--resume needs the --request-id of the earlier send",
+    "one_accepted": "accepted",
+    "one_rejected": "rejected",
+    "one_not_sent": "not sent",
+    "one_unknown": "unknown",
+    "one_invalid": "invalid",
+    "one_held_back": "held back",
+    "one_sandboxed": "checked, not sent (sandbox)",
+    "one_sms_id": "SMSID {sms_id}",
+    "one_request_id": "request id {request_id}",
+    "one_attempt": "{count} attempt",
+    "one_attempts": "{count} attempts",
+    "one_deduplicated": "learned from code 124; the SMSID comes with the delivery report",
+    "one_duplicate": (
+        "Do not send it as a new message: the gateway has had this request id before. Wait for the "
+        "delivery report, or look for the message in the account's list."
+    ),
+    "one_expired": (
+        "Do not send it again: the gateway may have accepted it and forgotten its request id. Look "
+        "for the message in the account's list."
+    ),
+    "one_resume": (
+        "To find out, run it again within 23 hours with --request-id {request_id} --resume"
+    ),
+    # Queries.
+    "balance": "balance {amount} dong",
+    "status_unknown": "not known, or not known yet (SMSID {sms_id})",
+    "reconciled": "{settled} settled, {unknown} unknown",
+    "no_brandname": "the account has no brandname",
+    "no_template": "no template is registered for the brandname {brandname}",
+    "no_text": "{file} holds no text",
+    "text_problem": "row {row}: {problem}",
+    "more_problems": "and {count} more; --json lists them all",
+    "texts_fit": "{fitting} of {count} texts fit a template of {brandname}",
+    "texts_with": "  with {network}: {count}",
+    "file_not_utf8": "{file} is not UTF-8; save it as UTF-8",
+    "content_column_needed": "{file} has no column 'content'; name it in the first row",
+    "price": "price {amount} dong",
+    # Ledgers and reports.
+    "no_ledger_there": "there is no ledger {place}; name its file, or a redis:// URL",
+    "no_such_send": "the ledger holds no send with the request id {request_id}",
+    "unsettled": "{count} unsettled",
+    "older_than": "--older-than takes a number and s, m, h or d, as in 30d",
+    "deleted": "{count} deleted",
+    "rebound": "The ledger belongs to the account of ESMS_API_KEY now.",
+    "bound_already": (
+        "The ledger belongs to the account of ESMS_API_KEY already; nothing was changed."
+    ),
+    "same_account": (
+        "Do ESMS_API_KEY and ESMS_SECRET_KEY belong to the account that filled this ledger?"
+    ),
+    "nobody_to_ask": ("nobody can be asked here; add --yes if these are keys of the same account"),
+    "nothing_changed": "nothing was changed",
+    "reports_failed": "{count} failed",
+    "no_such_report": "no failed report has the key {report}",
+    "reports_retried": "{count} to be handed on again",
+    # Queues.
+    "queue_needed": "give --queue URL, or set ESMS_QUEUE_URL",
+    "queue_extra": "a queue needs {name}; install it with: pip install 'esms_async[cli,queue]'",
+    "worker_extra": (
+        "the worker needs {name}; install it with: pip install 'esms_async[cli,queue]'"
+    ),
+    "queue_or_option": (
+        "--queue and {option} exclude each other: workers send, and are set by environment "
+        "variables"
+    ),
+    "secret_or_key": (
+        "set ESMS_SECRET_KEY, by which rows are known again, or name a column that tells them "
+        "apart: --key COLUMN"
+    ),
+    "dead_ids_needed": "name the ids that `queue dead` shows, or give --all",
+    "requeued": "{count} put back into the queue",
+    "paused": "paused: what is in flight is finished",
+    "resumed": "resumed",
+    "queue_empty": "the queue is empty",
+    "queue_not_empty": "time is up, and the queue is not empty",
+    # What ends a command.
+    "standard_output_closed": "standard output is closed; lead it to a file, or to /dev/null",
+    "see_help": "{problem}; see {command} --help",
+    "interrupted_here": "interrupted",
 }
 
 _VIETNAMESE: Final = {
@@ -478,7 +566,7 @@ _VIETNAMESE: Final = {
     "repaired_lost_zero": "số bị mất số 0 ở đầu: đã sửa",
     "repaired_decimal": "số bị đổi thành số thập phân (….0, E+10): đã sửa",
     "repaired_country_code": "số có dấu ngoặc hoặc số 0 sau mã nước: đã sửa",
-    "emulator": "BỘ GIẢ LẬP: KHÔNG TIN NÀO RỜI MÁY NÀY",
+    "emulator": "TRÌNH GIẢ LẬP: KHÔNG TIN NÀO RỜI MÁY NÀY",
     "gateway": "Cổng: {url}",
     "gateway_seed": "Cổng: {url} (seed {seed})",
     "ledger": "Sổ ghi: {place}",
@@ -554,17 +642,17 @@ _VIETNAMESE: Final = {
     "nothing_after": "Lần chạy này không gửi gì sau dòng {row}.",
     "duplicates": (
         "{count} dòng chưa rõ có mã 124: cổng đã từng nhận các tin này, ở đây không biết kết quả. "
-        "Đừng gửi chúng như tin mới: hãy chờ báo cáo gửi tin."
+        "Đừng gửi chúng như tin mới: hãy chờ báo cáo phát tin."
     ),
     "duplicates_reconcile": (
         "{count} dòng chưa rõ có mã 124: cổng đã từng nhận các tin này, ở đây không biết kết quả. "
-        "Đừng gửi chúng như tin mới: hãy chờ báo cáo gửi tin, hoặc tìm trong danh sách của cổng:"
+        "Đừng gửi chúng như tin mới: hãy chờ báo cáo phát tin, hoặc tìm trong danh sách của cổng:"
     ),
     "go_on": "Để tiếp tục, hãy chạy {again}; chỉ những dòng chưa xong mới được gửi.",
     "go_on_soon": (
         "Để tiếp tục, hãy chạy {again} trong vòng 23 giờ; chỉ những dòng chưa xong mới được gửi."
     ),
-    "go_on_emulator": "Để tiếp tục, hãy chạy {again}; bộ giả lập mới chưa nhận tin nào.",
+    "go_on_emulator": "Để tiếp tục, hãy chạy {again}; trình giả lập mới chưa nhận tin nào.",
     "go_on_without_ledger": (
         "Để tiếp tục, hãy chạy {again} trong vòng 23 giờ: cổng từ chối (mã 124) tin đã nhận, nên "
         "không máy nào nhận một tin hai lần."
@@ -583,6 +671,79 @@ _VIETNAMESE: Final = {
     "error": "lỗi: {problem}",
     "own_error": "lỗi của chương trình ({type}); --debug cho biết ở đâu",
     "cannot_write": "không ghi được: {problem}",
+    "content_or_param": "hãy cho CONTENT cần gửi, hoặc --param với mẫu tin Zalo",
+    "two_routes": "không dùng --route và --brandname cùng lúc",
+    "param": "--param viết dạng TÊN=GIÁ_TRỊ",
+    "param_twice": "--param cho {name} hai lần",
+    "resume_needs_id": "--resume cần --request-id của lần gửi trước",
+    "one_accepted": "đã được nhận",
+    "one_rejected": "bị từ chối",
+    "one_not_sent": "chưa gửi",
+    "one_unknown": "chưa rõ",
+    "one_invalid": "không hợp lệ",
+    "one_held_back": "giữ lại",
+    "one_sandboxed": "đã kiểm tra, không gửi (sandbox)",
+    "one_sms_id": "SMSID {sms_id}",
+    "one_request_id": "mã yêu cầu {request_id}",
+    "one_attempt": "{count} lần thử",
+    "one_attempts": "{count} lần thử",
+    "one_deduplicated": "biết được nhờ mã 124; SMSID sẽ đến cùng báo cáo phát tin",
+    "one_duplicate": (
+        "Đừng gửi nó như tin mới: cổng đã từng nhận mã yêu cầu này. Hãy chờ báo cáo phát tin, hoặc "
+        "tìm tin trong danh sách của tài khoản."
+    ),
+    "one_expired": (
+        "Đừng gửi lại: cổng có thể đã nhận tin và đã quên mã yêu cầu. Hãy tìm tin trong danh sách "
+        "của tài khoản."
+    ),
+    "one_resume": (
+        "Để biết kết quả, hãy chạy lại trong vòng 23 giờ với --request-id {request_id} --resume"
+    ),
+    "balance": "số dư {amount} đồng",
+    "status_unknown": "cổng không biết, hoặc chưa biết (SMSID {sms_id})",
+    "reconciled": "{settled} tin đã chốt, {unknown} tin chưa rõ",
+    "no_brandname": "tài khoản không có brandname nào",
+    "no_template": "chưa có mẫu tin nào đăng ký cho brandname {brandname}",
+    "no_text": "{file} không có nội dung nào",
+    "text_problem": "dòng {row}: {problem}",
+    "more_problems": "và {count} dòng nữa; --json liệt kê hết",
+    "texts_fit": "{fitting} trên {count} nội dung khớp một mẫu tin của {brandname}",
+    "texts_with": "  với {network}: {count}",
+    "file_not_utf8": "{file} không phải UTF-8; hãy lưu lại dạng UTF-8",
+    "content_column_needed": "{file} không có cột 'content'; hãy ghi tên cột ở dòng đầu",
+    "price": "giá {amount} đồng",
+    "no_ledger_there": "không có sổ ghi {place}; hãy cho tên tệp, hoặc địa chỉ redis://",
+    "no_such_send": "sổ ghi không có tin nào với mã yêu cầu {request_id}",
+    "unsettled": "{count} tin chưa chốt",
+    "older_than": "--older-than là một số kèm s, m, h hoặc d, ví dụ 30d",
+    "deleted": "đã xóa {count} tin",
+    "rebound": "Từ giờ sổ ghi thuộc về tài khoản của ESMS_API_KEY.",
+    "bound_already": "Sổ ghi vốn đã thuộc về tài khoản của ESMS_API_KEY; không đổi gì.",
+    "same_account": ("ESMS_API_KEY và ESMS_SECRET_KEY có thuộc về tài khoản đã ghi sổ này không?"),
+    "nobody_to_ask": ("ở đây không hỏi ai được; hãy thêm --yes nếu đây là khóa của cùng tài khoản"),
+    "nothing_changed": "không đổi gì",
+    "reports_failed": "{count} báo cáo bị lỗi",
+    "no_such_report": "không có báo cáo bị lỗi nào với key {report}",
+    "reports_retried": "{count} báo cáo sẽ được chuyển lại",
+    "queue_needed": "hãy cho --queue URL, hoặc đặt ESMS_QUEUE_URL",
+    "queue_extra": "hàng đợi cần {name}; hãy cài bằng: pip install 'esms_async[cli,queue]'",
+    "worker_extra": "worker cần {name}; hãy cài bằng: pip install 'esms_async[cli,queue]'",
+    "queue_or_option": (
+        "không dùng --queue và {option} cùng lúc: worker gửi tin, và được đặt bằng biến môi trường"
+    ),
+    "secret_or_key": (
+        "hãy đặt ESMS_SECRET_KEY để lần sau nhận ra các dòng, hoặc nêu cột phân biệt chúng: "
+        "--key CỘT"
+    ),
+    "dead_ids_needed": "hãy nêu các id mà `queue dead` liệt kê, hoặc dùng --all",
+    "requeued": "đã đưa {count} tin về lại hàng đợi",
+    "paused": "đã tạm dừng: tin đang gửi được gửi nốt",
+    "resumed": "đã chạy tiếp",
+    "queue_empty": "hàng đợi đã trống",
+    "queue_not_empty": "hết giờ mà hàng đợi chưa trống",
+    "standard_output_closed": "đầu ra chuẩn đã đóng; hãy nối vào một tệp, hoặc /dev/null",
+    "see_help": "{problem}; xem {command} --help",
+    "interrupted_here": "đã ngắt",
 }
 
 CATALOGUES: Final[Mapping[Language, Mapping[str, str]]] = MappingProxyType(

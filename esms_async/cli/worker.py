@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from esms_async._model.errors import ConfigurationError
 from esms_async.cli.errors import ExitCode, InputError
+from esms_async.cli.words import text
 
 if TYPE_CHECKING:
     from esms_async.queue.worker import WorkerSettings
@@ -56,9 +57,7 @@ async def worker(given: Mapping[str, str | None], *, listen: str | None, as_text
         from esms_async.cli.health import ListenAddress, WorkerMetrics, serving  # noqa: PLC0415  # it needs the extra
         from esms_async.queue.worker import QueueWorker  # noqa: PLC0415  # the same
     except ImportError as error:
-        raise InputError(
-            f"the worker needs {error.name}; install it with: pip install 'esms_async[cli,queue]'"
-        ) from None
+        raise InputError(text("worker_extra", name=error.name)) from None
     environ = {**os.environ, **{name: value for name, value in given.items() if value is not None}}
     settings = read_settings(environ)
     address = None if listen is None else ListenAddress.parse(listen)

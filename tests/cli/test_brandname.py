@@ -129,7 +129,7 @@ def test_texts_that_do_not_fit(
         (b"", ONLY, "holds no text"),
         (b"phone\n1\n", ONLY, "has no column 'content'"),
         (b"\xff\xfe", ONLY, "is not UTF-8"),
-        (None, ONLY, "can't be read: No such file"),
+        (None, ONLY, "rows.csv: No such file or directory"),
         (b"x", ("--brandname", "", "--emulator"), "--brandname: name must be"),
         (b"x", ("--emulator",), "Missing option '--brandname'"),
         (b"x", (*ONLY, "--content", "{"), "brace"),

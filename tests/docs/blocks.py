@@ -33,6 +33,15 @@ PAGES = [
     *sorted((ROOT / "tools").rglob("*.md")),
 ]
 
+VIETNAMESE = [page for page in PAGES if page.name.endswith(".vi.md")]
+"""The pages in Vietnamese, each of which has an English twin beside it."""
+
+
+def english_twin(page: Path) -> Path:
+    """Return the English page of a Vietnamese one."""
+    return page.with_name(page.name.replace(".vi.md", ".md"))
+
+
 _MARKS = {"background", "continued", "exit", "file", "fragment"}
 # MyST's own directives are markup, save the one that would hide a block from these tests.
 _COMMENT = re.compile(r"<!-- next block: (.+) -->\n")

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from esms_async.emulator import Emulator
-from tests.docs.blocks import PAGES, ROOT, read_blocks
+from tests.docs.blocks import PAGES, ROOT, VIETNAMESE, read_blocks
 from tests.docs.runner import Runner
 from tests.limits import generous
 
-# The blocks of the tutorial run in test_tutorial.py; test_pages.py compares the blocks of
-# README.vi.md with those of README.md.
-RUN_ELSEWHERE = {ROOT / "docs" / "tutorial.md", ROOT / "README.vi.md"}
+# The blocks of the tutorial run in test_tutorial.py; test_pages.py compares the blocks of a
+# Vietnamese page with those of its English twin.
+RUN_ELSEWHERE = {ROOT / "docs" / "tutorial.md", *VIETNAMESE}
 
 
 async def run_page(text: str, page: str, folder: Path) -> None:

@@ -1,4 +1,7 @@
-"""A newcomer follows the tutorial to the letter, in a shell that knows nothing of this project."""
+"""A newcomer follows the tutorial to the letter, in a shell that knows nothing of this project.
+
+The Vietnamese tutorial has the same commands, files and outputs; test_pages.py compares them.
+"""
 
 import os
 import shutil

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -81,7 +82,7 @@ async def test_flipping_nothing_confirms_everything(unused_tcp_port: int) -> Non
 @pytest.mark.parametrize(
     ("settings", "point", "observed"),
     [
-        ({"refuses_duplicates": False}, "type_8_duplicate", "no: HTTP 200, code 100"),
+        ({"refuses_duplicates": False}, "duplicate_refused", "no: HTTP 200, code 100"),
         (
             {"rejection_uses_request_id": True},
             "rejection_uses_request_id",
@@ -224,7 +225,7 @@ async def test_an_interrupt_leaves_what_was_found(unused_tcp_port: int) -> None:
         running.send_signal(signal.SIGINT)
         out, err = await finish(running)
     assert running.returncode == 130
-    assert "Does code 124 come for SmsType 8?" in out
+    assert "Does code 124 come for a RequestId that was accepted?" in out
     assert "| interrupted before | not observed |" in out
     assert "Traceback" not in err
 
@@ -256,3 +257,38 @@ async def start_probe(
         stderr=asyncio.subprocess.PIPE,
         env=environment({**KEYS, "ESMS_BASE_URL": gateway.url}),
     )
+
+
+async def test_the_record_has_no_secret(tmp_path: Path) -> None:
+    """One new file has what was found by the test brandname, and nothing of account or phone."""
+    path = tmp_path / "day.json"
+    options = ("--brandname", "Baotrixemay", "--yes", "--record", str(path))
+    async with Emulator() as gateway:
+        running = await start_probe(gateway, *options)
+        await finish(running)
+        (message,) = gateway.messages
+        found = json.loads(path.read_text(encoding="utf-8"))
+        assert (running.returncode, found["route"], found["accepted"]) == (0, "brandname", 1)
+        assert message.content.endswith("la ma xac minh dang ky Baotrixemay cua ban")
+        verdicts = {point["point"]: point["verdict"] for point in found["points"]}
+        assert verdicts["duplicate_refused"] == verdicts["rejection_uses_request_id"] == "confirmed"
+        secrets = (PHONE, API_KEY, SECRET_KEY, "686868", message.request_id, str(gateway.port))
+        written = path.read_text(encoding="utf-8")
+        assert [word for word in secrets if str(word) in written] == []
+        # It is not written over, and nothing is sent that could not be recorded.
+        count = len(gateway.requests)
+        again = await start_probe(gateway, *options)
+        _, err = await finish(again)
+        assert again.returncode == 2
+        assert "--record takes a new file" in err
+        assert len(gateway.requests) == count
+
+
+async def test_another_brandname_needs_its_text() -> None:
+    """The probe knows the text of the public brandname alone."""
+    async with Emulator() as gateway:
+        running = await start_probe(gateway, "--brandname", "Shop", "--yes")
+        _, err = await finish(running)
+        assert gateway.requests == []
+    assert running.returncode == 2
+    assert "give the --content that fits a template" in err

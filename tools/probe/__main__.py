@@ -2,18 +2,23 @@
 
 import asyncio
 import contextlib
+import json
 import os
 import re
 import sys
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Final
 
 import attrs
 import click
 
-from esms_async._http.transport import Transport
+from esms_async._http.transport import DEFAULT_BASE_URL, Transport
 from esms_async._model.errors import EsmsError, InvalidMessage, QueryAccountRejected, QueryError
 from esms_async._model.messages import Credentials, Message
 from esms_async._model.phone import mask_phone
+from esms_async._model.routes import Brandname, FixedNumber, Route
+from esms_async._model.version import __version__
 from esms_async.cli.app import run
 from esms_async.cli.errors import ExitCode, InputError
 from esms_async.cli.gateway import GatewayChoice, connect
@@ -31,6 +36,12 @@ _LISTEN: Final = re.compile(
     r"(?:\[(?P<six>[0-9A-Fa-f:.]+)\]|(?P<host>[^:\[\]]+)):(?P<port>[0-9]{1,5})"
 )
 _EMULATED: Final = Credentials("emulator", "emulator")
+# Page "Tin nhắn SMS OTP/CSKH": the brandname that every account can test with, and its template.
+_TEST_BRANDNAME: Final = "Baotrixemay"
+_TEXTS: Final = {
+    _TEST_BRANDNAME: "686868 la ma xac minh dang ky Baotrixemay cua ban",
+    None: "686868 la ma cua ban",
+}
 
 
 @click.command(cls=Command, context_settings={"help_option_names": ["-h", "--help"]})
@@ -38,7 +49,16 @@ _EMULATED: Final = Credentials("emulator", "emulator")
     "--phone", required=True, metavar="PHONE", help="Your own phone; it gets the message."
 )
 @click.option(
-    "--content", default="686868 la ma cua ban", metavar="TEXT", help="Text of the message."
+    "--brandname",
+    metavar="NAME",
+    help=f"Send by this brandname, as the public {_TEST_BRANDNAME} [default: the fixed number].",
+)
+@click.option("--content", metavar="TEXT", help="Text of the message [default: one that fits].")
+@click.option(
+    "--record",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write what was found to a new file, as JSON.",
 )
 @click.option("--callback-url", metavar="URL", help="URL at which the gateway reaches --listen.")
 @click.option("--listen", metavar="HOST:PORT", help="Address to receive delivery reports at.")
@@ -55,7 +75,9 @@ _EMULATED: Final = Credentials("emulator", "emulator")
 def probe_command(
     *,
     phone: str,
-    content: str,
+    brandname: str | None,
+    content: str | None,
+    record: Path | None,
     callback_url: str | None,
     listen: str | None,
     wait: float,
@@ -72,27 +94,30 @@ def probe_command(
     """
     try:
         choice.check()
-        plan = _plan(phone, content, callback_url, wait, sandbox=choice.asks_for_sandbox())
+        if record is not None and (record.exists() or not record.parent.is_dir()):
+            raise InputError("--record takes a new file in a folder that is there")
+        route = FixedNumber() if brandname is None else Brandname(brandname)
+        if content is None and (content := _TEXTS.get(brandname)) is None:
+            raise InputError("give the --content that fits a template of the brandname")
+        message = _message(phone, content, route, callback_url)
+        plan = Plan(message, choice.asks_for_sandbox(), callback_url, wait=wait)
         listener = _listener(listen, callback_url)
         credentials = _EMULATED if choice.emulator else credentials_from_env(os.environ)
     except EsmsError as error:
         raise click.ClickException(str(error)) from None
     if not (plan.sandbox or choice.emulator):
         _agree(plan, yes=yes)
-    job = _Job(plan, credentials, choice, listener, as_json)
+    job = _Job(plan, credentials, choice, listener, as_json, record)
     return run_job(job.run, as_json=as_json, debug=debug)
 
 
-def _plan(
-    phone: str, content: str, callback_url: str | None, wait: float, *, sandbox: bool
-) -> Plan:
+def _message(phone: str, content: str, route: Route, callback_url: str | None) -> Message:
     try:
         # The message itself has no CallbackUrl: not every send of it is to be reported.
-        message = Message(phone, content)
         Message(phone, content, callback_url=callback_url)
+        return Message(phone, content, route=route)
     except InvalidMessage as error:
         raise InputError(str(error)) from None
-    return Plan(message, sandbox, callback_url, wait=wait)
 
 
 def _listener(listen: str | None, callback_url: str | None) -> Listener | None:
@@ -129,6 +154,7 @@ class _Job:
     choice: GatewayChoice
     listener: Listener | None
     as_json: bool
+    record: Path | None
 
     async def run(self, screen: Screen) -> ExitCode:
         """Probe, and print what was found."""
@@ -150,18 +176,35 @@ class _Job:
             session = Session(transport, self.credentials, self.plan, findings)
             probe = Probe(self.plan, session, findings, self.listener)
             code = await _carry_out(probe, screen)
-        self._report(findings, screen)
+            described = self._describe(findings, connection.url)
+        self._report(findings, described, screen)
+        if self.record is not None:
+            written = json.dumps(described, indent=2, ensure_ascii=False)
+            self.record.write_text(f"{written}\n", encoding="utf-8")
         return code
 
-    def _report(self, findings: Findings, screen: Screen) -> None:
+    def _describe(self, findings: Findings, url: str) -> dict[str, object]:
+        """Describe the probe without keys, phone, text, ids or the name of a machine."""
+        is_real = url == DEFAULT_BASE_URL
+        return {
+            "date": datetime.now(UTC).date().isoformat(),
+            "version": __version__,
+            "gateway": url if is_real else "another than eSMS's",
+            "route": "fixed" if isinstance(self.plan.message.route, FixedNumber) else "brandname",
+            "sandbox": self.plan.sandbox,
+            **findings.as_json(),
+        }
+
+    def _report(self, findings: Findings, described: dict[str, object], screen: Screen) -> None:
         if self.as_json:
-            screen.put_json({"sandbox": self.plan.sandbox, **findings.as_json()})
+            screen.put_json(described)
         else:
             screen.put_line(findings.as_markdown())
         paid = f"Messages accepted: {findings.accepted}"
         if findings.uncertain:
             paid += f", and perhaps {findings.uncertain} more"
-        screen.warn(f"{paid}; please file the table as an issue, whatever it shows")
+        where = "the table as an issue" if self.record is None else self.record
+        screen.warn(f"{paid}; please file {where}, whatever it shows")
 
 
 def _cancel(running: asyncio.Future[None]) -> None:

@@ -15,7 +15,7 @@ class Point(enum.StrEnum):
     INVALID_STATUS = "invalid_status"
     SANDBOX_REMEMBERS = "sandbox_remembers_request_ids"
     REJECTION_USES = "rejection_uses_request_id"
-    DUPLICATE = "type_8_duplicate"
+    DUPLICATE = "duplicate_refused"
     CODED_STATUS = "rejection_status"
     RATE_LIMIT = "sends_per_second"
     REPORT_COMES = "report_comes"
@@ -57,7 +57,9 @@ QUESTIONS: Final[Mapping[Point, Question]] = MappingProxyType(
             "Does a rejected send use up its RequestId?", "nothing", "no"
         ),
         Point.DUPLICATE: Question(
-            "Does code 124 come for SmsType 8?", f"{_SEND}: duplicates are blocked", "yes"
+            "Does code 124 come for a RequestId that was accepted?",
+            f"{_SEND}: duplicates are blocked",
+            "yes",
         ),
         Point.CODED_STATUS: Question(
             "Which HTTP status has an answer with a code?", "nothing", "HTTP 200"
