@@ -153,7 +153,7 @@ class OtpEndpoints:
     async def resend(self, data: object, caller: Caller) -> Reply:
         """Answer `{"id": …, "phone": …}` as `start` does."""
         try:
-            challenge = await self._otp.resend_now(
+            challenge = await self._otp.resend(
                 _field(data, "id"),
                 phone=_phone(data),
                 ip=caller.ip,
