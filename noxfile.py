@@ -28,7 +28,7 @@ DOCS = Path(".cache/docs")
 
 # The time of files in the sdist and the wheel; the workflow of a release sets it.
 REPRODUCIBLE = {"SOURCE_DATE_EPOCH": os.environ.get("SOURCE_DATE_EPOCH", "1700000000")}
-LARGEST_BUILD = 1_500_000
+LARGEST_BUILD = 600_000
 
 # pyenv hides interpreters that are not selected; the sessions need all of them.
 _PYENV = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"), "versions")

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable
     from contextlib import AbstractAsyncContextManager
 
+__all__ = ["RedisLimiter"]
+
 _logger = logging.getLogger("esms_async")
 
 _FIRST_PAUSE: Final = 0.05

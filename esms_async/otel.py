@@ -26,6 +26,8 @@ from esms_async import (
 )
 from esms_async.codes import CODES
 
+__all__ = ["OpenTelemetryHook"]
+
 _NAME: Final = "esms_async"
 # From one millisecond, an answer on this machine, to 30 seconds, the default deadline.
 _SECONDS: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)

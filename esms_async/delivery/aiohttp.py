@@ -4,6 +4,8 @@ from aiohttp import web
 
 from esms_async.delivery.inbox import ReportReceiver
 
+__all__ = ["report_routes"]
+
 
 def report_routes(receiver: ReportReceiver, path: str = "/esms/reports") -> list[web.RouteDef]:
     """Return the routes for delivery reports, for `Application.add_routes`.

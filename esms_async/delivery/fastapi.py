@@ -13,6 +13,8 @@ except ModuleNotFoundError as _error:
 from esms_async.delivery.inbox import ReportReceiver
 from esms_async.delivery.starlette import report_endpoint, report_path
 
+__all__ = ["report_router"]
+
 
 def report_router(receiver: ReportReceiver, path: str = "/esms/reports") -> APIRouter:
     """Return the router for delivery reports, for `FastAPI.include_router`.

@@ -15,6 +15,8 @@ except ModuleNotFoundError as _error:
 
 from esms_async.delivery.inbox import ReportReceiver
 
+__all__ = ["report_routes"]
+
 
 def report_routes(receiver: ReportReceiver, path: str = "/esms/reports") -> list[Route]:
     """Return the routes for delivery reports, for `Starlette(routes=…)`.

@@ -956,7 +956,7 @@ class ThreadedEmulator(Emulator):
         cast("threading.Thread", self._thread).join()
         self._loop = None
 
-    def wait(  # type: ignore[override]  # pyright: ignore[reportIncompatibleMethodOverride]  # a thread has no loop to await on
+    def wait(  # type: ignore[override]  # a thread has no loop to await on
         self, phone: str | None = None, **options: Unpack[WaitOptions]
     ) -> AcceptedMessage:
         """Block until a message that fits is there, as `wait_for` waits.

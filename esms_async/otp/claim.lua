@@ -38,12 +38,12 @@ if flow and (not knows or flow.used == '1' or now >= tonumber(flow.exp)
   flow = nil
 end
 if resends and (not flow or flow.gid ~= q.gid or flow.ph ~= q.ph) then
-  return cjson.encode({word = 'expired', now = now})
+  return cjson.encode({reason = 'expired', now = now})
 end
 local purpose = resends and flow.purpose or q.purpose
 local wait = locked(prefix .. 'f:' .. q.ph .. ':' .. purpose)
 if wait ~= 0 then
-  return cjson.encode({word = 'locked', wait = wait, purpose = purpose, now = now})
+  return cjson.encode({reason = 'locked', wait = wait, purpose = purpose, now = now})
 end
 
 local s, cd = prefix .. 's:' .. q.ph .. ':' .. device, prefix .. 'cd:' .. q.ph .. ':' .. device
@@ -62,9 +62,9 @@ local function cooldown()
   return math.max(last + q.waits[math.min(count, #q.waits)] - now, 0)
 end
 
-local function answer(word, resend_after)
+local function answer(action, resend_after)
   return cjson.encode({
-    word = word, now = now, kid = flow.kid, salt = flow.salt, purpose = flow.purpose,
+    action = action, now = now, kid = flow.kid, salt = flow.salt, purpose = flow.purpose,
     exp = tonumber(flow.exp), number = tonumber(flow.sends), state = flow.state,
     decoy = flow.decoy == '1', resend_after = resend_after,
   })
@@ -94,7 +94,7 @@ if flow then
   end
   local ends_soon = tonumber(flow.exp) - now < SHORTEST_REST
   if ends_soon and resends then
-    return cjson.encode({word = 'expired', now = now})
+    return cjson.encode({reason = 'expired', now = now})
   end
   if ends_soon and cool == 0 and not (flow.state == 'pending' and in_lease) then
     flow = nil
@@ -102,7 +102,7 @@ if flow then
     return answer(action, cool)
   elseif action == 'resume' then
     if flow.state == 'unknown' and cool > 0 then
-      return cjson.encode({word = 'cooldown', wait = cool, purpose = purpose, now = now})
+      return cjson.encode({reason = 'cooldown', wait = cool, purpose = purpose, now = now})
     end
     move_send(true)
     flow.at, flow.state, flow.lease, flow.claim = text(now), 'pending', text(now + LEASE), q.token
@@ -150,7 +150,7 @@ end
 
 local reason, until_then = refusal()
 if reason then
-  return cjson.encode({word = reason, wait = until_then, purpose = purpose, now = now})
+  return cjson.encode({reason = reason, wait = until_then, purpose = purpose, now = now})
 end
 if not flow then
   redis.call('DEL', c)

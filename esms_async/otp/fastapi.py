@@ -19,6 +19,8 @@ from esms_async import EsmsClient, UsageError, normalize_phone
 from esms_async.otp.service import Otp, Verification
 from esms_async.otp.web import PROBLEM_TYPE, Allow, Caller, OtpEndpoints, Reply, resolved
 
+__all__ = ["Esms", "VietnamesePhone", "esms_lifespan", "esms_of", "otp_router"]
+
 _T = TypeVar("_T")
 OfRequest = Callable[[Request], _T | Awaitable[_T]]
 """A function of the request, plain or async."""

@@ -248,7 +248,7 @@ class Counter:
         cap: The cap.
     """
 
-    reason: str
+    reason: RefusedReason
     key: str
     cap: Cap
 
@@ -303,12 +303,6 @@ class CodeClaim:
         gid: The SHA-256 of gen: of the flow that a start would make, or of the challenge id.
         token: Identifies this claim.
         kids: The keys that this process knows.
-        kid: The key of the flow that a start would make; its salt, check and purpose likewise.
-        salt: As above, in hex.
-        check: As above.
-        purpose: As above.
-        ttl: How long its code is valid.
-        decoy: True if nothing may be sent.
         device: A hash of the known device, or "".
         device_until: Until when it is known.
         waits: The cooldown after the first, second, … send of an hour.
@@ -316,6 +310,12 @@ class CodeClaim:
         counters: Other caps, in the order in which they refuse.
         breaker: The breaker of the number range, or None.
         total: The caps on all sends.
+        kid: The key of the flow that a start would make; its salt, check and purpose likewise.
+        salt: As above, in hex.
+        check: As above.
+        purpose: As above.
+        ttl: How long its code is valid.
+        decoy: True if nothing may be sent.
     """
 
     call: str
@@ -324,12 +324,6 @@ class CodeClaim:
     gid: str
     token: str
     kids: tuple[str, ...]
-    kid: str
-    salt: str
-    check: str
-    purpose: str
-    ttl: int
-    decoy: bool
     device: str
     device_until: int
     waits: tuple[int, ...]
@@ -337,6 +331,12 @@ class CodeClaim:
     counters: tuple[Counter, ...]
     breaker: Breaker | None
     total: tuple[Counter, ...]
+    kid: str = ""
+    salt: str = ""
+    check: str = ""
+    purpose: str = ""
+    ttl: int = 0
+    decoy: bool = False
 
 
 @attrs.frozen
@@ -344,7 +344,8 @@ class Claimed:
     """The answer to a claim.
 
     Attributes:
-        word: An Action, or the reason of a refusal.
+        action: What the caller must do, or None if it is refused.
+        reason: Why it is refused, or None.
         wait: Milliseconds until a refusal may end; -1 if that is not known.
         kid: The key of the flow; its salt, purpose, end, latest number and state likewise.
         salt: As above.
@@ -356,7 +357,8 @@ class Claimed:
         resend_after: Milliseconds until a resend may be asked for.
     """
 
-    word: str
+    action: Action | None = attrs.field(default=None, converter=attrs.converters.optional(Action))
+    reason: RefusedReason | None = None
     wait: int = -1
     kid: str = ""
     salt: str = ""
@@ -416,7 +418,7 @@ class GuessResult:
     """The answer to a guess.
 
     Attributes:
-        reason: The verdict.
+        reason: Whether the code was right, or why not.
         left: The attempts that are left.
         wait: Milliseconds until the lock ends; -1 without a lock, or if it has no end.
         now: The time.
@@ -455,39 +457,62 @@ class Tables(Protocol):
 def claim(tables: Tables, asked: CodeClaim, now: int) -> Claimed:  # noqa: C901, PLR0911  # one decision, read from top to bottom
     """Decide about a start or a resend, and count it if it may send."""
     resends = asked.call == "resend"
-    flow = tables.get("c", asked.bind)
-    if flow is not None and not _lives(flow, asked, now):
-        flow = None
-    if resends and (flow is None or flow["gid"] != asked.gid or flow["ph"] != asked.ph):
-        return Claimed("expired")
-    purpose = flow["purpose"] if resends and flow is not None else asked.purpose
+    flow = _live_flow(tables, asked, now)
+    if resends and flow is None:
+        return Claimed(reason="expired")
+    purpose = asked.purpose if flow is None or not resends else flow["purpose"]
     device = asked.device if asked.device_until > now else ""
-    wait = _locked(tables.get("f", f"{asked.ph}:{purpose}"), device, now)
-    if wait:
-        return Claimed("locked", wait, purpose=purpose)
+    if wait := _locked(tables.get("f", f"{asked.ph}:{purpose}"), device, now):
+        return Claimed(reason="locked", wait=wait, purpose=purpose)
     cooldown = _cooldown(tables, asked, device, now)
+    if flow is not None and flow["exp"] - now < SHORTEST_REST:
+        if resends:
+            return Claimed(reason="expired")
+        if not cooldown and not _is_in_flight(flow, now):
+            flow = None  # a new code, because this one ends soon
     if flow is not None:
-        in_lease = now < flow["lease"]
-        state = SendState(flow["state"])
-        action = ACTIONS[asked.call, state][0 if in_lease else 1]
-        waits = state is SendState.PENDING and in_lease
-        ends_soon = flow["exp"] - now < SHORTEST_REST
-        if ends_soon and resends:
-            return Claimed("expired")
-        if ends_soon and not cooldown and not waits:
-            flow = None
-        elif action is Action.JOIN:
-            return _claimed(action, flow, cooldown)
-        elif action is Action.RESUME:
-            if state is SendState.UNKNOWN and cooldown:
-                return Claimed("cooldown", cooldown, purpose=purpose)
-            _move_send(tables, flow, now)
-            flow |= {"state": SendState.PENDING, "lease": now + LEASE, "claim": asked.token}
-            tables.put("c", asked.bind, flow, flow["exp"] + SETTLED_FLOW_KEPT)
-            return _claimed(action, flow, _cooldown(tables, asked, device, now))
-    refusal = _refusal(tables, asked, device, cooldown, now)
-    if refusal is not None:
+        in_lease, after_it = ACTIONS[asked.call, SendState(flow["state"])]
+        match in_lease if now < flow["lease"] else after_it:
+            case Action.JOIN:
+                return _claimed(Action.JOIN, flow, cooldown)
+            case Action.RESUME if flow["state"] == SendState.UNKNOWN and cooldown:
+                return Claimed(reason="cooldown", wait=cooldown, purpose=purpose)
+            case Action.RESUME:
+                return _resume(tables, asked, flow, device=device, now=now)
+            case _:
+                pass  # the next number
+    if refusal := _refusal(tables, asked, device, cooldown, now):
         return attrs.evolve(refusal, purpose=purpose)
+    return _send(tables, asked, flow, device=device, now=now)
+
+
+def _live_flow(tables: Tables, asked: CodeClaim, now: int) -> Record | None:
+    """Return the flow that a start joins, or whose challenge a resend names; None without one."""
+    flow = tables.get("c", asked.bind)
+    if flow is None or flow["kid"] not in asked.kids or flow["used"] or now >= flow["exp"]:
+        return None
+    if asked.call == "resend":
+        return flow if flow["gid"] == asked.gid and flow["ph"] == asked.ph else None
+    # A decoy was never sent, so a real start does not join it.
+    return flow if asked.decoy or not flow["decoy"] else None
+
+
+def _is_in_flight(flow: Record, now: int) -> bool:
+    return bool(flow["state"] == SendState.PENDING and now < flow["lease"])
+
+
+def _resume(tables: Tables, asked: CodeClaim, flow: Record, *, device: str, now: int) -> Claimed:
+    """Give the latest send of a flow to this claim; it counts from now on."""
+    _move_send(tables, flow, now)
+    flow |= {"state": SendState.PENDING, "lease": now + LEASE, "claim": asked.token}
+    tables.put("c", asked.bind, flow, flow["exp"] + SETTLED_FLOW_KEPT)
+    return _claimed(Action.RESUME, flow, _cooldown(tables, asked, device, now))
+
+
+def _send(
+    tables: Tables, asked: CodeClaim, flow: Record | None, *, device: str, now: int
+) -> Claimed:
+    """Give the next send of a flow, or the first one of a new flow, to this claim."""
     if flow is None:
         new: Record = {
             "kid": asked.kid,
@@ -516,7 +541,7 @@ def claim(tables: Tables, asked: CodeClaim, now: int) -> Claimed:  # noqa: C901,
     return _claimed(Action.SEND, flow, _cooldown(tables, asked, device, now))
 
 
-def settle(tables: Tables, settling: Settling, now: int) -> None:  # noqa: ARG001  # as the others
+def settle(tables: Tables, settling: Settling) -> None:
     """Record the result of a send. Acceptance is final; the rest counts for its own claim."""
     flow = tables.get("c", settling.bind)
     if flow is None or flow["gid"] != settling.gid or flow["sends"] != settling.number:
@@ -574,16 +599,9 @@ def verify(tables: Tables, guess: Guess, now: int) -> GuessResult:  # noqa: PLR0
     return GuessResult("wrong", left=left, wait=wait, now=now)
 
 
-def _lives(flow: Record, asked: CodeClaim, now: int) -> bool:
-    if flow["kid"] not in asked.kids or flow["used"] or now >= flow["exp"]:
-        return False
-    # A decoy was never sent, so a real start does not join it.
-    return asked.call == "resend" or asked.decoy or not flow["decoy"]
-
-
 def _claimed(action: Action, flow: Record, resend_after: int) -> Claimed:
     return Claimed(
-        action.value,
+        action,
         kid=flow["kid"],
         salt=flow["salt"],
         purpose=flow["purpose"],
@@ -621,7 +639,7 @@ def _refusal(  # noqa: PLR0911  # the same
 ) -> Claimed | None:
     """Return why nothing may be sent now, or None."""
     if cooldown:
-        return Claimed("cooldown", cooldown)
+        return Claimed(reason="cooldown", wait=cooldown)
     record = tables.get("s", f"{asked.ph}:{device}")
     times: list[int] = record["at"] if record else []
     wait = max(
@@ -632,20 +650,20 @@ def _refusal(  # noqa: PLR0911  # the same
         default=0,
     )
     if wait > 0:
-        return Claimed("phone", wait)
+        return Claimed(reason="phone", wait=wait)
     for counter in asked.counters:
         if wait := _full(tables, counter, now):
-            return Claimed(counter.reason, wait)
+            return Claimed(reason=counter.reason, wait=wait)
     if device:
         return None  # a known device passes the breaker and the total
     if asked.breaker is not None:
         verified = sum(_slices(tables, asked.breaker.verified, HOUR, now).values())
         limit = max(asked.breaker.floor, verified * asked.breaker.ratio)
         if wait := _wait_below(tables, asked.breaker.unverified, HOUR, limit, now):
-            return Claimed("fraud", wait)
+            return Claimed(reason="fraud", wait=wait)
     for counter in asked.total:
         if wait := _full(tables, counter, now):
-            return Claimed("total", wait)
+            return Claimed(reason="total", wait=wait)
     return None
 
 

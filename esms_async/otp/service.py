@@ -176,26 +176,10 @@ class Otp:
         self._phone_key = keys_read[-1] if phone_key is None else read_key(phone_key)
         self._purposes = read_purposes(purposes)
         self._waits = tuple(_milliseconds(wait) for wait in resend_after)
-        self._routes: tuple[Route | None, ...] = (None,) if routes is None else tuple(routes)
-        for route in self._routes:
-            if not isinstance(route, Route | None):  # pyright: ignore[reportUnnecessaryIsInstance]  # untyped callers
-                raise ConfigurationError(
-                    "routes must hold FixedNumber(), Brandname or ZaloTemplate, not a "
-                    f"{type(route).__name__}"
-                )
+        self._routes = _read_routes(routes, self._purposes, esms.route)
         self._test_numbers = _read_test_numbers(test_numbers or {}, self._purposes)
-        for purpose in self._purposes.values():
-            for route in self._routes:
-                make_message(
-                    "0900000000",
-                    purpose,
-                    1,
-                    "0" * purpose.digits,
-                    request_id="check",
-                    route=route or esms.route,
-                )
-        self._phone_caps = guard.caps("per_phone")
         self._guard = guard
+        self._phone_caps = guard.caps("per_phone")
         self._ip_caps = guard.caps("per_ip")
         self._wrong_caps = guard.caps("wrong_per_ip")
         self._prefix_caps = guard.caps("per_prefix")
@@ -254,29 +238,27 @@ class Otp:
         salt = secrets.token_bytes(16)
         gen = rules.gen_of(self._key, salt, bind)
         code = self._code(phone, chosen, self._key, salt, bind)
-        return await self._owned(
-            self._claim_and_send(
-                phone,
-                attrs.evolve(
-                    self._blank_claim("start", phone, bind, ip, device),
-                    gid=rules.gen_hash(gen),
-                    kid=rules.key_id(self._key),
-                    salt=salt.hex(),
-                    # Nobody has the code of a decoy, and no guess is right.
-                    check=secrets.token_hex(16)
-                    if decoy
-                    else rules.check_of(self._key, bind, gen, code),
-                    purpose=name,
-                    ttl=_milliseconds(chosen.ttl),
-                    decoy=decoy,
-                ),
-                bind,
-                wait=wait,
-            )
+        check = rules.check_of(self._key, bind, gen, code)
+        claim = attrs.evolve(
+            self._claim("start", phone, bind, gen, ip=ip, device=device),
+            kid=rules.key_id(self._key),
+            salt=salt.hex(),
+            # Nobody has the code of a decoy, and no guess is right.
+            check=secrets.token_hex(16) if decoy else check,
+            purpose=name,
+            ttl=_milliseconds(chosen.ttl),
+            decoy=decoy,
         )
+        return await self._owned(self._claim_and_send(phone, claim, wait=wait))
 
     async def resend(
-        self, challenge_id: str, *, phone: str, ip: str | None = None, device: str | None = None
+        self,
+        challenge_id: str,
+        *,
+        phone: str,
+        ip: str | None = None,
+        device: str | None = None,
+        wait: bool = True,
     ) -> Challenge:
         """Send the same code again, with the next text and route; or resume an unknown send.
 
@@ -285,6 +267,7 @@ class Otp:
             phone: The phone of the challenge.
             ip: As for `start`.
             device: As for `start`.
+            wait: As for `start`.
 
         Returns:
             A challenge with a new id, for the same code.
@@ -293,17 +276,10 @@ class Otp:
             OtpRefused: As for `start`; `expired` if the code is valid for less than a minute more.
             NotSent, Rejected, OtpStoreError, InvalidMessage: As for `start`.
         """
-        return await self.resend_now(challenge_id, phone=phone, ip=ip, device=device, wait=True)
-
-    async def resend_now(
-        self, challenge_id: str, *, phone: str, ip: str | None, device: str | None, wait: bool
-    ) -> Challenge:
-        """Resend; if `wait` is False, return before the gateway has answered."""
         phone = _read_phone(phone)
         bind, gen = rules.read_id(challenge_id)
-        claim = self._blank_claim("resend", phone, bind, ip, device)
-        claim = attrs.evolve(claim, gid=rules.gen_hash(gen))
-        return await self._owned(self._claim_and_send(phone, claim, bind, wait=wait))
+        claim = self._claim("resend", phone, bind, gen, ip=ip, device=device)
+        return await self._owned(self._claim_and_send(phone, claim, wait=wait))
 
     async def verify(
         self,
@@ -360,21 +336,15 @@ class Otp:
             verified=self._range_key("v", phone) if self._guard.conversion else "",
         )
         await self._open()
-        verdict = await self._store.verify(guess)
+        result = await self._store.verify(guess)
         cookie = None
-        if verdict.reason == "verified":
-            known = its_device if verdict.device else secrets.token_hex(16)
-            until = verdict.now + rules.DEVICE_LIFE
-            cookie = rules.new_device(self._key, phone, known, until)
-            self._events.verified(name, phone, self._route(chosen, verdict.number))
+        if result.reason == "verified":
+            cookie = self._device_cookie(phone, its_device if result.device else "", result.now)
+            self._events.verified(name, phone, self._route(chosen, result.number))
         else:
-            self._events.failed(name, verdict.reason)
+            self._events.failed(name, result.reason)
         return Verification(
-            verdict.reason == "verified",
-            verdict.reason,
-            verdict.left,
-            _seconds(verdict.wait),
-            cookie,
+            cookie is not None, result.reason, result.left, _seconds(result.wait), cookie
         )
 
     async def unlock(self, phone: str, purpose: str | None = None) -> None:
@@ -443,27 +413,29 @@ class Otp:
         if not task.cancelled():
             task.exception()  # its caller may have been cancelled
 
-    async def _claim_and_send(
-        self, phone: str, claim: CodeClaim, bind: bytes, *, wait: bool
-    ) -> Challenge:
+    async def _claim_and_send(self, phone: str, claim: CodeClaim, *, wait: bool) -> Challenge:
+        """Claim a send, make it unless another call does, and return the challenge."""
         await self._open()
         claimed = await self._store.claim(claim)
-        if claimed.word not in set(Action) or claimed.purpose not in self._purposes:
-            reason = "expired" if claimed.word in set(Action) else claimed.word
+        reason = claimed.reason
+        if reason is None and claimed.purpose not in self._purposes:
+            reason = "expired"  # the challenge of a process that has other purposes
+        if reason is not None:
             self._events.refused(claimed.purpose or claim.purpose or "unknown", reason)
-            raise OtpRefused(reason, _seconds(claimed.wait))  # type: ignore[arg-type]  # rules names them
-        flow = self._flow(phone, bind, claimed)
-        status = Status.ACCEPTED if claimed.state == SendState.ACCEPTED else Status.UNKNOWN
-        if claimed.word != Action.JOIN:
-            if claimed.word == Action.SEND and claimed.number == 1:
-                self._events.started(flow.purpose_name)
-            sending = self._send(flow, claim.token, claimed)
-            if wait:
-                status = await sending
-            else:
-                _ = self._spawn(_logged(sending))
+            raise OtpRefused(reason, _seconds(claimed.wait))
+        flow = self._flow(phone, bytes.fromhex(claim.bind), claimed)
+        if claimed.action is Action.SEND and claimed.number == 1:
+            self._events.started(flow.purpose_name)
+        status = Status.UNKNOWN
+        if claimed.action is Action.JOIN:
+            if claimed.state == SendState.ACCEPTED:
+                status = Status.ACCEPTED
+        elif wait:
+            status = await self._send(flow, claimed, claim.token)
+        else:
+            _ = self._spawn(_logged(self._send(flow, claimed, claim.token)))
         return Challenge(
-            rules.new_id(bind, flow.gen),
+            rules.new_id(flow.bind, flow.gen),
             datetime.fromtimestamp(claimed.exp / 1000, UTC),
             claimed.resend_after / 1000,
             status,
@@ -483,16 +455,23 @@ class Otp:
             claimed.decoy or phone in self._test_numbers,
         )
 
-    async def _send(self, flow: _Flow, token: str, claimed: Claimed) -> Status:
+    async def _send(self, flow: _Flow, claimed: Claimed, token: str) -> Status:
         """Make the numbered send of a claim, and record its result."""
-        number = claimed.number
-        settling = Settling(flow.bind.hex(), rules.gen_hash(flow.gen), number, token, "")
+        state, error = SendState.ACCEPTED, None
+        if not flow.is_silent:
+            state, error = await self._attempt(flow, claimed)
+        await self._settle(
+            Settling(flow.bind.hex(), rules.gen_hash(flow.gen), claimed.number, token, state.value)
+        )
+        if error is not None and state is SendState.NONE:
+            raise error
+        return Status.ACCEPTED if state is SendState.ACCEPTED else Status.UNKNOWN
+
+    async def _attempt(self, flow: _Flow, claimed: Claimed) -> tuple[SendState, EsmsError | None]:
+        """Send or resume the message, and return what is true of it, with the error if any."""
+        number, resumes = claimed.number, claimed.action is Action.RESUME
         route = self._route(flow.purpose, number)
-        if flow.is_silent:
-            await self._settle(settling, SendState.ACCEPTED)
-            return Status.ACCEPTED
-        resumes = claimed.word == Action.RESUME
-        state, error = SendState.UNKNOWN, None
+        state, error = SendState.ACCEPTED, None
         began = time.monotonic()
         try:
             message = make_message(
@@ -504,14 +483,10 @@ class Otp:
                 route=route or self._esms.route,
             )
             await self._deliver(message, resumes=resumes)
-            state = SendState.ACCEPTED
         except EsmsError as failure:
             state, error = what_is_true(failure, resumes=resumes), failure
         self._events.sent(flow.purpose_name, flow.phone, route, state, time.monotonic() - began)
-        await self._settle(settling, state)
-        if error is not None and state is SendState.NONE:
-            raise error
-        return Status.ACCEPTED if state is SendState.ACCEPTED else Status.UNKNOWN
+        return state, error
 
     async def _deliver(self, message: Message, *, resumes: bool) -> None:
         """Send or resume a message, for at most SEND_DEADLINE seconds."""
@@ -521,25 +496,18 @@ class Otp:
         esms = self._esms.with_options(retry=retry)
         await (esms.resume(message) if resumes else esms.send(message))
 
-    async def _settle(self, settling: Settling, state: SendState) -> None:
+    async def _settle(self, settling: Settling) -> None:
         """Record the result of a send; if that fails, a call after the lease settles it."""
         try:
-            await self._store.settle(attrs.evolve(settling, state=state.value))
+            await self._store.settle(settling)
         except (OtpStoreError, EsmsError) as error:
-            _logger.warning("%s could not be recorded: %s", state.value, error)
+            _logger.warning("%s could not be recorded: %s", settling.state, error)
 
-    def _blank_claim(
-        self, call: str, phone: str, bind: bytes, ip: str | None, device: str | None
+    def _claim(
+        self, call: str, phone: str, bind: bytes, gen: bytes, *, ip: str | None, device: str | None
     ) -> CodeClaim:
+        """Return a claim with its limits; a start adds the flow that it would make."""
         its_device, until = rules.read_device(tuple(self._keys.values()), phone, device)
-        breaker = None
-        if share := self._guard.conversion:
-            breaker = Breaker(
-                self._range_key("u", phone),
-                self._range_key("v", phone),
-                self._guard.conversion_floor,
-                (1 - share) / share,
-            )
         ranges = tuple(
             Counter("prefix", f"{self._range_key('p', phone)}:{cap.window}", cap)
             for cap in self._prefix_caps
@@ -548,22 +516,34 @@ class Otp:
             call=call,
             bind=bind.hex(),
             ph=rules.phone_hash(self._phone_key, phone),
-            gid="",
+            gid=rules.gen_hash(gen),
             token=secrets.token_hex(8),
             kids=tuple(self._keys),
-            kid="",
-            salt="",
-            check="",
-            purpose="",
-            ttl=0,
-            decoy=False,
             device=self._scope(its_device),
             device_until=until,
             waits=self._waits,
             phone_caps=self._phone_caps,
             counters=(*self._address_counters("ip", ip), *ranges),
-            breaker=breaker,
+            breaker=self._breaker(phone),
             total=self._total,
+        )
+
+    def _breaker(self, phone: str) -> Breaker | None:
+        """Return the breaker of a phone's number range, or None if it is turned off."""
+        share = self._guard.conversion
+        if not share:
+            return None
+        return Breaker(
+            self._range_key("u", phone),
+            self._range_key("v", phone),
+            self._guard.conversion_floor,
+            (1 - share) / share,
+        )
+
+    def _device_cookie(self, phone: str, device: str, now: int) -> str:
+        """Return the cookie of a known device, or of a new one ("")."""
+        return rules.new_device(
+            self._key, phone, device or secrets.token_hex(16), now + rules.DEVICE_LIFE
         )
 
     def _address_counters(self, scope: str, ip: str | None) -> tuple[Counter, ...]:
@@ -680,6 +660,22 @@ def _read_subject(subject: object) -> str | None:
     if subject is not None and not isinstance(subject, str):
         raise ConfigurationError(f"subject must be a str or None, not {type(subject).__name__}")
     return subject
+
+
+def _read_routes(
+    routes: Sequence[Route | None] | None, purposes: Mapping[str, Purpose], default: Route
+) -> tuple[Route | None, ...]:
+    read: tuple[Route | None, ...] = (None,) if routes is None else tuple(routes)
+    for route in read:
+        if not isinstance(route, Route | None):  # pyright: ignore[reportUnnecessaryIsInstance]  # untyped callers
+            raise ConfigurationError(
+                "routes must hold FixedNumber(), Brandname or ZaloTemplate, not a "
+                f"{type(route).__name__}"
+            )
+        for purpose in purposes.values():
+            code, used = "0" * purpose.digits, route or default
+            make_message("0900000000", purpose, 1, code, request_id="check", route=used)
+    return read
 
 
 def _read_test_numbers(

@@ -162,7 +162,7 @@ class _LocalStore(OtpStore):
 
     async def settle(self, settling: Settling) -> None:
         """Record the result of a send."""
-        await self._transact(lambda tables, now: rules.settle(tables, settling, now))
+        await self._transact(lambda tables, _: rules.settle(tables, settling))
 
     async def verify(self, guess: Guess) -> GuessResult:
         """Count and compare a guess, and use the code up if it is right."""

@@ -24,6 +24,8 @@ from esms_async import EsmsError, InvalidMessage, LedgerError, SendError, normal
 from esms_async.otp.rules import OtpRefused, OtpStoreError
 from esms_async.otp.service import Challenge, Otp, Verification
 
+__all__ = ["Caller", "OtpEndpoints", "Reply"]
+
 _T = TypeVar("_T")
 Allow = Callable[[str], bool | Awaitable[bool]]
 """Returns True if a phone (`0XXXXXXXXX`) may get a code."""
@@ -151,7 +153,7 @@ class OtpEndpoints:
     async def resend(self, data: object, caller: Caller) -> Reply:
         """Answer `{"id": …, "phone": …}` as `start` does."""
         try:
-            challenge = await self._otp.resend_now(
+            challenge = await self._otp.resend(
                 _field(data, "id"),
                 phone=_phone(data),
                 ip=caller.ip,

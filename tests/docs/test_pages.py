@@ -1,7 +1,6 @@
 """The pages hold what they must: both languages of the README, and every public name once."""
 
 import importlib
-import pkgutil
 import re
 import runpy
 from collections import Counter
@@ -15,6 +14,7 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 import esms_async
+from tests.api import environment_variables, public_names
 from tests.docs.blocks import PAGES, ROOT, VIETNAMESE, english_twin, read_blocks
 
 READMES = ("README.md", "README.vi.md")
@@ -154,15 +154,10 @@ def test_the_glossary_explains_the_words() -> None:
 
 def public_objects() -> dict[str, object]:
     """Every public object, under each name by which it can be imported."""
-    modules = [
-        importlib.import_module(module.name)
-        for module in pkgutil.walk_packages(esms_async.__path__, "esms_async.")
-        if not re.search(r"\.(__main__|cli)\b", module.name)
-    ]
     return {
-        f"{module.__name__}.{name}": getattr(module, name)
-        for module in (esms_async, *modules)
-        for name in getattr(module, "__all__", ())
+        f"{module}.{name}": getattr(importlib.import_module(module), name)
+        for module, names in public_names().items()
+        for name in names
     }
 
 
@@ -203,12 +198,8 @@ def test_the_reference_has_everything_once() -> None:
 
 def test_every_setting_is_described() -> None:
     """The page of settings names every environment variable that the package reads."""
-    code = "".join(
-        path.read_text(encoding="utf-8") for path in Path(esms_async.__path__[0]).rglob("*.py")
-    )
     page = (ROOT / "docs" / "reference" / "settings.md").read_text(encoding="utf-8")
-    variables = set(re.findall(r'"(ESMS_[A-Z_]+)"', code))
-    assert variables == set(re.findall(r"`(ESMS_[A-Z_]+)`", page))
+    assert environment_variables() == set(re.findall(r"`(ESMS_[A-Z_]+)`", page))
 
 
 @pytest.mark.parametrize("options", [esms_async.ClientOptions, esms_async.RetryPolicy])

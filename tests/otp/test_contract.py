@@ -1088,6 +1088,20 @@ async def test_wait_false_does_not_wait(store: OtpStore, sms: Gateway) -> None:
     assert (await otp.start(PHONE)).status is Status.ACCEPTED
 
 
+async def test_a_resend_need_not_wait(store: OtpStore, sms: Gateway, clock: Clock) -> None:
+    """With `wait=False` the next send begins, and its challenge comes before its answer."""
+    otp = make_otp(sms, store)
+    challenge = await otp.start(PHONE)
+    clock.advance(30)
+    release = sms.hold()
+    again = await otp.resend(challenge.id, phone=PHONE, wait=False)
+    assert again.status is Status.UNKNOWN
+    release.set()
+    await otp.aclose()
+    assert len(sms.sends) == 2
+    assert (await otp.verify(again.id, sms.code(), phone=PHONE)).ok
+
+
 # The store and the key.
 
 
