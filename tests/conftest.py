@@ -2,7 +2,7 @@
 
 import signal
 from collections.abc import AsyncIterator, Iterator
-from types import SimpleNamespace
+from types import FunctionType, SimpleNamespace
 from typing import Any
 
 import aiohttp
@@ -10,6 +10,7 @@ import aioresponses.core
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.cli import support as command
 from tests.ports import hold_port
 from tests.scripted_gateway import ScriptedGateway
 
@@ -20,19 +21,29 @@ settings.load_profile("loaded")
 # What a test module imports if it needs more than Python: a server, a browser.
 _SERVERS = {"PostgresServer", "RedisServer", "async_playwright"}
 _SERVED = {"own_server", "redis", "redis_server"}
+# What a test calls that runs the command in a process of its own.
+_STARTERS = (command.answer_at_a_terminal, command.run, command.start)
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests that need a server or a browser as slow: `nox -s quick` leaves them out."""
+    """Mark as slow what needs a server, a browser or a process: `nox -s quick` leaves it out."""
     for item in items:
         parent = item.getparent(pytest.Module)
         module = vars(parent.obj) if parent else {}
         asked = {*getattr(item, "fixturenames", ())}
         if hasattr(item, "callspec"):
             asked |= {value for value in item.callspec.params.values() if isinstance(value, str)}
-        if not _SERVERS.isdisjoint(module) or not _SERVED.isdisjoint(asked):
+        if not _SERVERS.isdisjoint(module) or not _SERVED.isdisjoint(asked) or _starts(item):
             item.add_marker("slow")
+
+
+def _starts(item: pytest.Item) -> bool:
+    """Tell whether the code of a test names a function that starts the command."""
+    test = getattr(item, "function", None)
+    if not isinstance(test, FunctionType):
+        return False
+    return any(test.__globals__.get(name) in _STARTERS for name in test.__code__.co_names)
 
 
 @pytest.fixture(scope="session", autouse=True)
