@@ -62,7 +62,7 @@ def lint(session: nox.Session) -> None:
 
 @nox.session(default=False, reuse_venv=True)
 def quick(session: nox.Session) -> None:
-    """Check style and types, and run the tests that need no server or browser, on this Python."""
+    """Check style and types, and run the tests that need this process alone, on this Python."""
     session.install(*_group("lint"), *_group("types"), "--editable", f".[{EXTRAS}]")
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")

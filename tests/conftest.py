@@ -1,9 +1,10 @@
 """Fixtures that several test modules share."""
 
 import signal
+import sys
 from collections.abc import AsyncIterator, Iterator
 from types import FunctionType, SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import aioresponses.core
@@ -13,6 +14,9 @@ from hypothesis import HealthCheck, settings
 from tests.cli import support as command
 from tests.ports import hold_port
 from tests.scripted_gateway import ScriptedGateway
+
+if TYPE_CHECKING:
+    from tests.ledger.redis_server import RedisServer
 
 # How fast a machine under load draws values says nothing about the code.
 settings.register_profile("loaded", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -62,6 +66,17 @@ def unused_tcp_port() -> Iterator[int]:
     """
     with hold_port() as held:
         yield held.getsockname()[1]
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> "Iterator[RedisServer]":
+    """A Redis server that tests share; each keeps to a prefix of its own."""
+    if sys.platform == "win32":
+        pytest.skip("there is no Redis server for Windows")
+    from tests.ledger.redis_server import RedisServer  # noqa: PLC0415  # not there on Windows
+
+    with RedisServer() as server:
+        yield server
 
 
 @pytest.fixture
