@@ -21,15 +21,17 @@ EXTRAS = ",".join(PYPROJECT["project"]["optional-dependencies"])
 FAST = "not (slow or endurance or site)"
 SLOW = "slow and not endurance"
 LONG = "endurance"
-# Places in `tests` where the age of the package's dependencies can't show: values and bytes, made
-# by attrs alone as everything is, and what the newest tools read, build or run.
-ANY_DEPENDENCIES = (
+# Places in `tests` where neither the oldest Python nor the oldest dependencies can show anything
+# that the last Python does not: what tools of the newest release read, build or run, and processes
+# that are killed.
+SAME_AT_BOTH_ENDS = (
+    "cli/test_bulk_interrupt.py",
     "docs",
-    "model",
+    "ledger/test_crash.py",
+    "queue/test_crash.py",
     "test_pytest_esms_async.py",
     "tools",
     "typing",
-    "wire",
 )
 # Places that have a session of their own, which installs what they need.
 ELSEWHERE = ("recipes", "test_benchmarks.py")
@@ -62,7 +64,7 @@ def lint(session: nox.Session) -> None:
 
 @nox.session(default=False, reuse_venv=True)
 def quick(session: nox.Session) -> None:
-    """Check style and types, and run the tests that need this process alone, on this Python."""
+    """Check style and types, and run the tests that need no other process, on this Python."""
     session.install(*_group("lint"), *_group("types"), "--editable", f".[{EXTRAS}]")
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
@@ -125,22 +127,24 @@ def wheel(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Run the tests; arguments after `--` go to pytest.
 
-    Every Python runs the fast tests. The long ones, a browser's among them, run on the first Python
-    only. Those that need a server run on the last Python that is there, and on the first one in the
-    session `oldest`: a difference between Pythons or between dependencies shows at the ends.
+    A difference between Pythons, or between dependencies, shows at the ends. So the last Python
+    that is there runs the fast and the slow tests with the newest dependencies, the first one runs
+    them with the oldest ones, in the session `oldest`, and those in between run the fast ones. The
+    long ones, a browser's among them, run once, on the first Python.
     """
-    kinds = [FAST]
-    if session.python == FIRST:
+    first, last = session.python == FIRST, session.python == LAST
+    kinds = [FAST] if last or not first else []
+    if first:
         kinds.append(LONG)
-    if session.python == LAST:
+    if last:
         kinds.append(SLOW)
     # What a Python in between covers, the last one covers too.
-    _run_tests(session, marked=_any_of(*kinds), measured=session.python in (FIRST, LAST))
+    _run_tests(session, marked=_any_of(*kinds), measured=first or last)
 
 
 @nox.session(python=FIRST, requires=["wheel"])
 def oldest(session: nox.Session) -> None:
-    """Run the tests that call dependencies, with the oldest ones that the package allows."""
+    """Run the fast and the slow tests with the oldest dependencies that the package allows."""
     # Not in nox's folder for the session: that is also the folder for temporary files, and would
     # put the projects that tests make inside this one.
     constraints = COVERAGE.with_name("oldest.txt")
@@ -151,7 +155,7 @@ def oldest(session: nox.Session) -> None:
         session,
         *("--constraint", str(constraints)),
         marked=_any_of(FAST, SLOW),
-        left_out=ANY_DEPENDENCIES,
+        left_out=SAME_AT_BOTH_ENDS,
         # No line of the package is there for an old dependency: `tests` covers all of them.
         measured=False,
     )
@@ -267,8 +271,10 @@ def _run_tests(
     session.env["PYTHONSAFEPATH"] = "1"
     # A machine may forbid it: without, each of hundreds of processes compiles its modules again.
     session.env["PYTHONDONTWRITEBYTECODE"] = ""
-    # Stealing keeps both cores at work until the end: the long tests differ by minutes.
-    shared = ("--numprocesses=auto", "--dist=worksteal")
+    # Stealing keeps the cores at work until the end: the long tests differ by minutes. Where one
+    # waits, for a lease or a browser, another one works.
+    workers = 3 * (os.cpu_count() or 1) // 2
+    shared = (f"--numprocesses={workers}", "--dist=worksteal")
     ignored = [f"--ignore=tests/{place}" for place in (*left_out, *ELSEWHERE)]
     options = ("-m", "pytest", *shared, *ignored, "-m", marked, *session.posargs)
     if not measured:

@@ -1,9 +1,10 @@
 """Fixtures that several test modules share."""
 
+import inspect
 import signal
 import sys
 from collections.abc import AsyncIterator, Iterator
-from types import FunctionType, SimpleNamespace
+from types import CodeType, FunctionType, SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -11,7 +12,6 @@ import aioresponses.core
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.cli import support as command
 from tests.ports import hold_port
 from tests.scripted_gateway import ScriptedGateway
 
@@ -25,8 +25,8 @@ settings.load_profile("loaded")
 # What a test module imports if it needs more than Python: a server, a browser.
 _SERVERS = {"PostgresServer", "RedisServer", "async_playwright"}
 _SERVED = {"own_server", "redis", "redis_server"}
-# What a test calls that runs the command in a process of its own.
-_STARTERS = (command.answer_at_a_terminal, command.run, command.start)
+# What code names that starts a process.
+_PROCESS = {"create_subprocess_exec", "create_subprocess_shell", "subprocess"}
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -38,16 +38,39 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         asked = {*getattr(item, "fixturenames", ())}
         if hasattr(item, "callspec"):
             asked |= {value for value in item.callspec.params.values() if isinstance(value, str)}
-        if not _SERVERS.isdisjoint(module) or not _SERVED.isdisjoint(asked) or _starts(item):
+        served = not _SERVERS.isdisjoint(module) or not _SERVED.isdisjoint(asked)
+        if served or any(_starts_a_process(each, set()) for each in _functions(item)):
             item.add_marker("slow")
 
 
-def _starts(item: pytest.Item) -> bool:
-    """Tell whether the code of a test names a function that starts the command."""
-    test = getattr(item, "function", None)
-    if not isinstance(test, FunctionType):
+def _functions(item: pytest.Item) -> Iterator[object]:
+    """Yield the function of a test and those of its fixtures."""
+    if isinstance(item, pytest.Function):
+        yield item.function
+        for defined in item._fixtureinfo.name2fixturedefs.values():
+            yield from (each.func for each in defined)
+
+
+def _starts_a_process(thing: object, seen: set[object]) -> bool:
+    """Tell whether a function or class of the tests, or one that it names, starts a process."""
+    if not isinstance(thing, FunctionType | type) or thing in seen:
         return False
-    return any(test.__globals__.get(name) in _STARTERS for name in test.__code__.co_names)
+    if not thing.__module__.startswith("tests."):
+        return False
+    seen.add(thing)
+    if isinstance(thing, type):
+        return any(_starts_a_process(each, seen) for each in vars(thing).values())
+    # A context manager wraps the function that is written.
+    names = _names(inspect.unwrap(thing).__code__)
+    return not _PROCESS.isdisjoint(names) or any(
+        _starts_a_process(thing.__globals__.get(name), seen) for name in names
+    )
+
+
+def _names(code: CodeType) -> set[str]:
+    """Return the names that code uses, that of inner functions too."""
+    inner = (each for each in code.co_consts if isinstance(each, CodeType))
+    return {*code.co_names}.union(*map(_names, inner))
 
 
 @pytest.fixture(scope="session", autouse=True)
