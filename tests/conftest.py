@@ -55,15 +55,15 @@ def _starts_a_process(thing: object, seen: set[object]) -> bool:
     """Tell whether a function or class of the tests, or one that it names, starts a process."""
     if not isinstance(thing, FunctionType | type) or thing in seen:
         return False
-    if not thing.__module__.startswith("tests."):
+    if not (thing.__module__ or "").startswith("tests."):
         return False
     seen.add(thing)
     if isinstance(thing, type):
         return any(_starts_a_process(each, seen) for each in vars(thing).values())
-    # A context manager wraps the function that is written.
-    names = _names(inspect.unwrap(thing).__code__)
+    written = inspect.unwrap(thing)  # a decorator may have wrapped it, as that of a context manager
+    names = _names(written.__code__)
     return not _PROCESS.isdisjoint(names) or any(
-        _starts_a_process(thing.__globals__.get(name), seen) for name in names
+        _starts_a_process(written.__globals__.get(name), seen) for name in names
     )
 
 
