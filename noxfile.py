@@ -18,9 +18,23 @@ PYTHONS = nox.project.python_versions(PYPROJECT)
 EXTRAS = ",".join(PYPROJECT["project"]["optional-dependencies"])
 
 # The markers stand in pyproject.toml.
-FAST = "not slow and not endurance and not site"
-FAST_AND_SLOW = "not endurance and not site"
-FAST_AND_LONG = "(not slow or endurance) and not site"
+FAST = "not (slow or endurance or site)"
+SLOW = "slow and not endurance"
+LONG = "endurance"
+# Places in `tests` where neither the oldest Python nor the oldest dependencies can show anything
+# that the last Python does not: what tools of the newest release read, build or run, and processes
+# that are killed.
+SAME_AT_BOTH_ENDS = (
+    "cli/test_bulk_interrupt.py",
+    "docs",
+    "ledger/test_crash.py",
+    "queue/test_crash.py",
+    "test_pytest_esms_async.py",
+    "tools",
+    "typing",
+)
+# Places that have a session of their own, which installs what they need.
+ELSEWHERE = ("recipes", "test_benchmarks.py")
 
 DIST = Path("dist")
 COVERAGE = Path(".cache/coverage").resolve()
@@ -35,6 +49,10 @@ _PYENV = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"), "versions")
 _REAL = [str(folder) for python in PYTHONS for folder in sorted(_PYENV.glob(f"{python}.*/bin"))]
 os.environ["PATH"] = os.pathsep.join([*_REAL, os.environ["PATH"]])
 
+FIRST = PYTHONS[0]
+# The newest Python is not on every machine: what runs at this end runs on the last one that is.
+LAST = ([python for python in PYTHONS if shutil.which(f"python{python}")] or PYTHONS)[-1]
+
 
 @nox.session
 def lint(session: nox.Session) -> None:
@@ -46,7 +64,7 @@ def lint(session: nox.Session) -> None:
 
 @nox.session(default=False, reuse_venv=True)
 def quick(session: nox.Session) -> None:
-    """Check style and types, and run the tests that need no server or browser, on this Python."""
+    """Check style and types, and run the tests that need no other process, on this Python."""
     session.install(*_group("lint"), *_group("types"), "--editable", f".[{EXTRAS}]")
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
@@ -109,35 +127,56 @@ def wheel(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Run the tests; arguments after `--` go to pytest.
 
-    Every Python runs the fast tests. The long ones, a browser's among them, run on the first Python
-    only. Those that need a server run on the last Python, and on the first one in the session
-    `oldest`: a difference between Pythons or between dependencies shows at the ends.
+    A difference between Pythons, or between dependencies, shows at the ends. So the last Python
+    that is there runs the fast and the slow tests with the newest dependencies, the first one runs
+    them with the oldest ones, in the session `oldest`, and those in between run the fast ones. The
+    long ones, a browser's among them, run once, on the first Python.
     """
-    marked = {PYTHONS[0]: FAST_AND_LONG, PYTHONS[-1]: FAST_AND_SLOW}
+    first, last = session.python == FIRST, session.python == LAST
+    kinds = [FAST] if last or not first else []
+    if first:
+        kinds.append(LONG)
+    if last:
+        kinds.append(SLOW)
     # What a Python in between covers, the last one covers too.
-    measured = session.python in marked
-    _run_tests(session, marked=marked.get(str(session.python), FAST), measured=measured)
+    _run_tests(session, marked=_any_of(*kinds), measured=first or last)
 
 
-@nox.session(python=PYTHONS[0], requires=["wheel"])
+@nox.session(python=FIRST, requires=["wheel"])
 def oldest(session: nox.Session) -> None:
-    """Run the tests with the oldest dependencies that the package allows."""
+    """Run the fast and the slow tests with the oldest dependencies that the package allows."""
     # Not in nox's folder for the session: that is also the folder for temporary files, and would
     # put the projects that tests make inside this one.
     constraints = COVERAGE.with_name("oldest.txt")
     constraints.parent.mkdir(parents=True, exist_ok=True)
     constraints.write_text("\n".join(_lower_bounds()), encoding="utf-8")
     session.log(f"Oldest allowed: {', '.join(_lower_bounds())}")
-    _run_tests(session, "--constraint", str(constraints), marked=FAST_AND_SLOW)
+    _run_tests(
+        session,
+        *("--constraint", str(constraints)),
+        marked=_any_of(FAST, SLOW),
+        left_out=SAME_AT_BOTH_ENDS,
+        # No line of the package is there for an old dependency: `tests` covers all of them.
+        measured=False,
+    )
 
 
-@nox.session(python=PYTHONS[0], requires=["wheel"])
+@nox.session(python=FIRST, requires=["wheel"])
 @nox.parametrize("group", ["recipes", "recipe-arq"])
 def recipes(session: nox.Session, group: str) -> None:
     """Run the recipes for other task queues with the libraries that they are for."""
     (built,) = map(str, DIST.glob("*.whl"))
     session.install(*_group("test"), *_group(group), f"{built}[{EXTRAS}]")
-    session.run("python", "-m", "pytest", "-q", "tests/recipes")
+    # arq's libraries are not there with those of the others.
+    chosen = "arq" if group == "recipe-arq" else "not arq"
+    session.run("python", "-m", "pytest", "-q", "tests/recipes", "-k", chosen)
+
+
+@nox.session
+def benchmarks(session: nox.Session) -> None:
+    """Run the tests of the benchmarks with the libraries that they compare."""
+    session.install(*_group("test"), *_group("bench"), "--editable", f".[{EXTRAS}]")
+    session.run("python", "-m", "pytest", "-q", "-n", "auto", "tests/test_benchmarks.py")
 
 
 @nox.session
@@ -149,7 +188,7 @@ def coverage(session: nox.Session) -> None:
     session.run("coverage", "report")
 
 
-@nox.session(python=PYTHONS[0], requires=["wheel"], default=False)
+@nox.session(python=FIRST, requires=["wheel"], default=False)
 def endurance(session: nox.Session) -> None:
     """Run the long tests with five times the usual numbers."""
     session.env.setdefault("ESMS_TIMES", "5")
@@ -212,8 +251,17 @@ def _lower_bounds() -> list[str]:
     return pins
 
 
+def _any_of(*kinds: str) -> str:
+    """Return the mark expression that takes tests of each kind."""
+    return " or ".join(f"({kind})" for kind in kinds)
+
+
 def _run_tests(
-    session: nox.Session, *install_options: str, marked: str, measured: bool = True
+    session: nox.Session,
+    *install_options: str,
+    marked: str,
+    left_out: tuple[str, ...] = (),
+    measured: bool = True,
 ) -> None:
     """Run marked tests on the installed wheel; Python's safe path keeps the checkout out."""
     (built,) = map(str, DIST.glob("*.whl"))
@@ -221,9 +269,14 @@ def _run_tests(
     # With `nox -r` the environment holds an older wheel of the same version.
     session.install("--force-reinstall", "--no-deps", built)
     session.env["PYTHONSAFEPATH"] = "1"
-    # Stealing keeps both cores at work until the end: the long tests differ by minutes.
-    shared = ("--numprocesses=auto", "--dist=worksteal")
-    options = ("-m", "pytest", *shared, "-m", marked, *session.posargs)
+    # A machine may forbid it: without, each of hundreds of processes compiles its modules again.
+    session.env["PYTHONDONTWRITEBYTECODE"] = ""
+    # Stealing keeps the cores at work until the end: the long tests differ by minutes. Where one
+    # waits, for a lease or a browser, another one works.
+    workers = 3 * (os.cpu_count() or 1) // 2
+    shared = (f"--numprocesses={workers}", "--dist=worksteal")
+    ignored = [f"--ignore=tests/{place}" for place in (*left_out, *ELSEWHERE)]
+    options = ("-m", "pytest", *shared, *ignored, "-m", marked, *session.posargs)
     if not measured:
         session.run("python", *options)
         return

@@ -1,9 +1,11 @@
 """Fixtures that several test modules share."""
 
+import inspect
 import signal
+import sys
 from collections.abc import AsyncIterator, Iterator
-from types import SimpleNamespace
-from typing import Any
+from types import CodeType, FunctionType, SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import aioresponses.core
@@ -13,6 +15,9 @@ from hypothesis import HealthCheck, settings
 from tests.ports import hold_port
 from tests.scripted_gateway import ScriptedGateway
 
+if TYPE_CHECKING:
+    from tests.ledger.redis_server import RedisServer
+
 # How fast a machine under load draws values says nothing about the code.
 settings.register_profile("loaded", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("loaded")
@@ -20,19 +25,52 @@ settings.load_profile("loaded")
 # What a test module imports if it needs more than Python: a server, a browser.
 _SERVERS = {"PostgresServer", "RedisServer", "async_playwright"}
 _SERVED = {"own_server", "redis", "redis_server"}
+# What code names that starts a process.
+_PROCESS = {"create_subprocess_exec", "create_subprocess_shell", "subprocess"}
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests that need a server or a browser as slow: `nox -s quick` leaves them out."""
+    """Mark as slow what needs a server, a browser or a process: `nox -s quick` leaves it out."""
     for item in items:
         parent = item.getparent(pytest.Module)
         module = vars(parent.obj) if parent else {}
         asked = {*getattr(item, "fixturenames", ())}
         if hasattr(item, "callspec"):
             asked |= {value for value in item.callspec.params.values() if isinstance(value, str)}
-        if not _SERVERS.isdisjoint(module) or not _SERVED.isdisjoint(asked):
+        served = not _SERVERS.isdisjoint(module) or not _SERVED.isdisjoint(asked)
+        if served or any(_starts_a_process(each, set()) for each in _functions(item)):
             item.add_marker("slow")
+
+
+def _functions(item: pytest.Item) -> Iterator[object]:
+    """Yield the function of a test and those of its fixtures."""
+    if isinstance(item, pytest.Function):
+        yield item.function
+        for defined in item._fixtureinfo.name2fixturedefs.values():
+            yield from (each.func for each in defined)
+
+
+def _starts_a_process(thing: object, seen: set[object]) -> bool:
+    """Tell whether a function or class of the tests, or one that it names, starts a process."""
+    if not isinstance(thing, FunctionType | type) or thing in seen:
+        return False
+    if not (thing.__module__ or "").startswith("tests."):
+        return False
+    seen.add(thing)
+    if isinstance(thing, type):
+        return any(_starts_a_process(each, seen) for each in vars(thing).values())
+    written = inspect.unwrap(thing)  # a decorator may have wrapped it, as that of a context manager
+    names = _names(written.__code__)
+    return not _PROCESS.isdisjoint(names) or any(
+        _starts_a_process(written.__globals__.get(name), seen) for name in names
+    )
+
+
+def _names(code: CodeType) -> set[str]:
+    """Return the names that code uses, that of inner functions too."""
+    inner = (each for each in code.co_consts if isinstance(each, CodeType))
+    return {*code.co_names}.union(*map(_names, inner))
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -51,6 +89,17 @@ def unused_tcp_port() -> Iterator[int]:
     """
     with hold_port() as held:
         yield held.getsockname()[1]
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> "Iterator[RedisServer]":
+    """A Redis server that tests share; each keeps to a prefix of its own."""
+    if sys.platform == "win32":
+        pytest.skip("there is no Redis server for Windows")
+    from tests.ledger.redis_server import RedisServer  # noqa: PLC0415  # not there on Windows
+
+    with RedisServer() as server:
+        yield server
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from esms_async.emulator import Emulator, Event
 from esms_async.ledger import SqliteLedger
 from tests.cli.support import environment, finish, phones, start, write_recipients
 from tests.factories import SECRET_KEY
-from tests.limits import generous
+from tests.limits import TIMES, generous
 
 pytestmark = pytest.mark.endurance
 
@@ -32,7 +32,7 @@ def _row_ids(rows: int, batch: str) -> list[str]:
 
 async def test_many_rows_arrive_once(tmp_path: Path) -> None:
     """Through faults of every kind each row is accepted once, and every count adds up."""
-    rows, listed = 5000, tmp_path / "out.csv"
+    rows, listed = 1000 * TIMES, tmp_path / "out.csv"
     path = write_recipients(tmp_path / "many.csv", rows)
     async with Emulator(faults=_FAULTS, seed=7) as emulator:
         running = await start(
@@ -83,7 +83,7 @@ def _write_workbook(path: Path, rows: int) -> str:
     return str(path)
 
 
-@pytest.mark.parametrize("seed", [7, 8, 9])
+@pytest.mark.parametrize("seed", range(7, 7 + TIMES))
 @pytest.mark.parametrize("kind", ["csv", "xlsx"])
 async def test_killed_at_any_moment_every_row_arrives_once(
     tmp_path: Path, kind: str, seed: int

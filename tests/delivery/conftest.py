@@ -2,9 +2,7 @@
 
 import pytest
 
-from tests.ledger.conftest import Clock, redis_server
-
-__all__ = ["redis_server"]
+from tests.ledger.conftest import Clock
 
 
 @pytest.fixture

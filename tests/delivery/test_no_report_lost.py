@@ -18,7 +18,7 @@ import pytest
 import esms_async
 from tests.delivery.support import SIGNER, query_of
 from tests.factories import a_message
-from tests.limits import generous
+from tests.limits import TIMES, generous
 
 if sys.platform == "win32":
     pytest.skip("a socket cannot be handed to a process there", allow_module_level=True)
@@ -195,7 +195,7 @@ class Gateway:
     ("count", "kills", "away"),
     [
         pytest.param(600, 3, 1.5, id="some"),
-        pytest.param(10_000, 10, 10.0, id="many", marks=pytest.mark.endurance),
+        pytest.param(2000 * TIMES, 2 * TIMES, 2.0 * TIMES, id="many", marks=pytest.mark.endurance),
     ],
 )
 async def test_no_report_is_lost(tmp_path: Path, count: int, kills: int, away: float) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from esms_async.emulator import Emulator, Settings
 from tests.delivery.services import Service, click, new_page
+from tests.limits import TIMES
 
 if sys.platform == "win32":
     pytest.skip("a socket cannot be handed to a process there", allow_module_level=True)
@@ -157,7 +158,7 @@ async def test_a_gateway_that_is_away_is_a_503(make_service: StartService) -> No
 
 # The storm.
 
-OTPS = 300
+OTPS = 60 * TIMES
 CLIENTS = 50
 FAULTS = [
     "reset,phase=after,p=0.08",

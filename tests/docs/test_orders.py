@@ -14,6 +14,7 @@ import pytest
 import esms_async
 from esms_async.emulator import Emulator
 from tests.docs.postgres_server import PostgresServer, find_programs
+from tests.limits import TIMES
 
 PROGRAMS = find_programs()
 pytestmark = pytest.mark.skipif(PROGRAMS is None, reason="there is no PostgreSQL on this machine")
@@ -123,7 +124,7 @@ class Application:
     ("count", "kills"),
     [
         pytest.param(120, 3, id="some"),
-        pytest.param(2000, 20, id="many", marks=pytest.mark.endurance),
+        pytest.param(400 * TIMES, 4 * TIMES, id="many", marks=pytest.mark.endurance),
     ],
 )
 async def test_an_sms_for_each_committed_order(

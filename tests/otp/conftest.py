@@ -1,7 +1,6 @@
 """Every kind of store, on a clock that tests move."""
 
-import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,17 +20,6 @@ MakeStore = Callable[[], OtpStore]
 def clock() -> Clock:
     """The store's clock."""
     return Clock()
-
-
-@pytest.fixture(scope="session")
-def redis_server() -> "Iterator[RedisServer]":
-    """A Redis server that tests share; each keeps to a prefix of its own."""
-    if sys.platform == "win32":
-        pytest.skip("there is no Redis server for Windows")
-    from tests.ledger.redis_server import RedisServer  # noqa: PLC0415  # not there on Windows
-
-    with RedisServer() as server:
-        yield server
 
 
 @pytest.fixture(params=["memory", "sqlite", "redis"])

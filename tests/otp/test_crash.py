@@ -19,7 +19,7 @@ from tests.limits import TIMES, generous
 from tests.otp.processes import LIFE, start_program
 from tests.otp.support import KEY
 
-KILLS = 16 * TIMES
+KILLS = 8 * TIMES
 LOCK = 40
 ATTEMPTS = 3
 FAULTS = ["reset,phase=after,p=0.15", "close,phase=before,p=0.1", "http:503,phase=after,p=0.05"]

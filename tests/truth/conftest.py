@@ -4,7 +4,7 @@ import asyncio
 import json
 import ssl
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from tests.truth.ledgers import KINDS, AnyLedger, open_ledger
 from tests.truth.telling import CREDENTIALS, ONCE
 
 if sys.platform != "win32":
-    from tests.ledger.redis_server import RedisServer
+    pass
 
 WORKER = Path(__file__).with_name("worker.py")
 TRANSPORTS = [
@@ -71,15 +71,6 @@ async def gateway() -> AsyncIterator[Gateway]:
     """A gateway over plain HTTP, on the real time."""
     async with Gateway() as running:
         yield running
-
-
-@pytest.fixture(scope="session")
-def redis_server() -> "Iterator[RedisServer]":
-    """A Redis server that tests share; each keeps to a prefix of its own."""
-    if sys.platform == "win32":
-        pytest.skip("there is no Redis server for Windows")
-    with RedisServer() as server:
-        yield server
 
 
 @attrs.define
