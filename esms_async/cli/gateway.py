@@ -172,8 +172,8 @@ async def connect(
     if choice.emulator:
         options.setdefault("route", route_from_env(environ))
         # Importing it takes as long as the rest of the command.
-        from esms_async.emulator import Emulator  # noqa: PLC0415
-        from esms_async.testing import EmulatedClient  # noqa: PLC0415
+        from esms_async.emulator import Emulator  # noqa: PLC0415  # see above
+        from esms_async.testing import EmulatedClient  # noqa: PLC0415  # the same
 
         async with (
             Emulator(

@@ -14,6 +14,7 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 import esms_async
+from esms_async.emulator import faults
 from tests.api import environment_variables, public_names
 from tests.docs.blocks import PAGES, ROOT, VIETNAMESE, english_twin, read_blocks
 
@@ -200,6 +201,14 @@ def test_every_setting_is_described() -> None:
     """The page of settings names every environment variable that the package reads."""
     page = (ROOT / "docs" / "reference" / "settings.md").read_text(encoding="utf-8")
     assert environment_variables() == set(re.findall(r"`(ESMS_[A-Z_]+)`", page))
+
+
+def test_every_fault_is_described() -> None:
+    """The page of the emulator and the top of the module list every kind of fault, in one order."""
+    page = (ROOT / "docs" / "howto" / "emulator.md").read_text(encoding="utf-8")
+    for text in (page, faults.__doc__ or ""):
+        rows = text.partition("| kind | what the sender meets |")[2].partition("\n\n")[0]
+        assert re.findall(r"^\| `([a-z_]+)", rows, re.MULTILINE) == list(faults.Kind)
 
 
 @pytest.mark.parametrize("options", [esms_async.ClientOptions, esms_async.RetryPolicy])

@@ -1102,6 +1102,15 @@ async def test_a_resend_need_not_wait(store: OtpStore, sms: Gateway, clock: Cloc
     assert (await otp.verify(again.id, sms.code(), phone=PHONE)).ok
 
 
+async def test_a_purpose_that_a_process_lacks(store: OtpStore, sms: Gateway, clock: Clock) -> None:
+    """A resend of a challenge of that purpose is refused there as expired, and sends nothing."""
+    challenge = await make_otp(sms, store, purposes=LOGIN_AND_PAY).start(PHONE, "pay")
+    clock.advance(30)
+    lacking = make_otp(sms, store, purposes={"login": Purpose(TEMPLATE)})
+    assert (await refused(lacking.resend(challenge.id, phone=PHONE))).reason == "expired"
+    assert len(sms.sends) == 1
+
+
 # The store and the key.
 
 
