@@ -154,9 +154,7 @@ class _Run:
     async def until_done(self, interrupt: Callable[[], bool]) -> None:
         """Run the command to its end, and press Ctrl-C once a condition holds."""
         command = COMMAND.format(results=_RESULTS[self.language])
-        self.terminal.write("$ ", 0.8)
-        for word in command.split(" "):
-            self.terminal.write(f"{word} ", 0.25)
+        self.terminal.write(f"$ {command}", 0.8)
         self.terminal.write("\r\n", 0.2)
         mine, its = os.openpty()
         termios.tcsetwinsize(its, (LINES, COLUMNS))

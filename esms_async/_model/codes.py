@@ -109,7 +109,7 @@ _TABLE = (
         "accepted by the gateway, not delivered yet",
         "yêu cầu đã được gửi đến eSMS thành công, chưa phải là tin đã đến máy",
         "Go on; the delivery report tells what becomes of it.",
-        "Tiếp tục; báo cáo gửi tin sẽ cho biết kết quả cuối cùng.",
+        "Tiếp tục; báo cáo phát tin sẽ cho biết kết quả cuối cùng.",
     ),
     Code(
         "101",
@@ -208,7 +208,7 @@ _TABLE = (
         "RequestId này đã được dùng trong 24 giờ qua",
         "Send nothing else: this message may have been accepted. A delivery report or "
         "reconcile tells; where an attempt of the same Message may have arrived, resume it.",
-        "Không gửi thêm: tin này có thể đã được nhận. Chờ báo cáo gửi tin hoặc dùng "
+        "Không gửi thêm: tin này có thể đã được nhận. Chờ báo cáo phát tin hoặc dùng "
         "reconcile; nếu một lần thử của chính Message này có thể đã đến nơi thì dùng resume.",
     ),
     Code(
@@ -383,7 +383,7 @@ _TABLE = (
         "the MessageId or SMSID is missing in a query",
         "thiếu MessageId hoặc SMSID",
         "Ask with the id that the delivery report or the receipt holds.",
-        "Hỏi bằng id có trong báo cáo gửi tin hoặc trong Receipt.",
+        "Hỏi bằng id có trong báo cáo phát tin hoặc trong Receipt.",
     ),
     Code(
         "854",
