@@ -75,7 +75,7 @@ async def test_a_campaign_survives_killed_workers_and_a_killed_server() -> None:
 @pytest.mark.endurance
 async def test_a_large_campaign_survives_a_kill_every_three_seconds() -> None:
     """Thousands of messages, 3 workers, a quarter of all requests with a fault."""
-    await survive(count=1000 * TIMES, rate=250, pause=3.0, kills=1000)
+    await survive(count=1000 * TIMES, rate=250, pause=3.0, kills=2 * TIMES)
 
 
 async def test_a_deploy_has_nothing_delivered_again() -> None:
