@@ -23,7 +23,7 @@ from esms_async.cli.ledger_commands import ledger_group
 from esms_async.cli.options import (
     PATH,
     Command,
-    Group,
+    CommandGroup,
     brandname_option,
     gateway_options,
     read_params,
@@ -47,7 +47,7 @@ from esms_async.cli.spreadsheet import column_name, require_standard_input
 from esms_async.cli.words import Language, text
 
 
-class _CommandGroup(Group):
+class _EsmsAsync(CommandGroup):
     """The commands; the one that runs an emulator is imported when it is asked for.
 
     Importing the emulator takes as long as everything else.
@@ -68,7 +68,7 @@ class _CommandGroup(Group):
 
 @click.group(
     name=NAME,
-    cls=_CommandGroup,
+    cls=_EsmsAsync,
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -335,7 +335,7 @@ _add_query(
 
 @_group.group(
     "templates",
-    cls=Group,
+    cls=CommandGroup,
     invoke_without_command=True,
     subcommand_metavar="[check FILE]",
     short_help="Show the templates of a brandname, or check texts.",

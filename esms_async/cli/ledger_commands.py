@@ -9,12 +9,12 @@ import click
 from esms_async.cli import ledger as jobs
 from esms_async.cli.errors import ExitCode
 from esms_async.cli.interrupt import interruptible
-from esms_async.cli.options import PATH, Command, Group, debug_option
+from esms_async.cli.options import PATH, Command, CommandGroup, debug_option
 from esms_async.cli.running import complain, run_job
 from esms_async.cli.words import Language, text
 
 
-@click.group("ledger", cls=Group, short_help="Look at what a ledger knows of each send.")
+@click.group("ledger", cls=CommandGroup, short_help="Look at what a ledger knows of each send.")
 def ledger_group() -> None:
     """Look at what a ledger knows of each send.
 

@@ -29,7 +29,7 @@ class Context(click.Context):
         return VietnameseFormatter(width=self.terminal_width, max_width=self.max_content_width)
 
 
-class Group(click.Group):
+class CommandGroup(click.Group):
     """Commands whose help is in the language of the environment; without one it is shown."""
 
     context_class = Context

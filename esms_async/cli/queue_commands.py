@@ -10,7 +10,7 @@ import click
 
 from esms_async.cli.errors import ExitCode, InputError
 from esms_async.cli.interrupt import interruptible
-from esms_async.cli.options import Command, Group, debug_option
+from esms_async.cli.options import Command, CommandGroup, debug_option
 from esms_async.cli.running import run_job
 from esms_async.cli.screen import Screen
 from esms_async.cli.words import Text, text
@@ -74,7 +74,7 @@ def worker_command(  # noqa: PLR0917  # click gives them by name
     )
 
 
-@click.group("queue", cls=Group, short_help="Look at a queue, and steer its workers.")
+@click.group("queue", cls=CommandGroup, short_help="Look at a queue, and steer its workers.")
 def queue_group() -> None:
     """Look at a queue, and steer its workers."""
 

@@ -7,14 +7,14 @@ import click
 from esms_async.cli.errors import ExitCode
 from esms_async.cli.interrupt import interruptible
 from esms_async.cli.ledger import opened, utc
-from esms_async.cli.options import PATH, Command, Group, debug_option
+from esms_async.cli.options import PATH, Command, CommandGroup, debug_option
 from esms_async.cli.running import run_job
 from esms_async.cli.screen import Screen
 from esms_async.cli.words import text
 from esms_async.ledger import Ledger, LedgerReports, StoredReport
 
 
-@click.group("reports", cls=Group, short_help="List and retry delivery reports that failed.")
+@click.group("reports", cls=CommandGroup, short_help="List and retry delivery reports that failed.")
 def reports_group() -> None:
     """List and retry delivery reports that the application's handler failed to take.
 
