@@ -15,6 +15,8 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 import esms_async
+from esms_async import RetryPolicy
+from esms_async.client import ClientOptions
 from tests.docs.blocks import PAGES, ROOT, read_blocks
 
 READMES = ("README.md", "README.vi.md")
@@ -186,7 +188,7 @@ def test_every_setting_is_described() -> None:
     assert variables == set(re.findall(r"`(ESMS_[A-Z_]+)`", page))
 
 
-@pytest.mark.parametrize("options", [esms_async.ClientOptions, esms_async.RetryPolicy])
+@pytest.mark.parametrize("options", [ClientOptions, RetryPolicy])
 def test_every_argument_is_described(options: type) -> None:
     """The page of settings has a row for each argument of the client and of the retry policy."""
     page = (ROOT / "docs" / "reference" / "settings.md").read_text(encoding="utf-8")
