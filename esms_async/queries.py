@@ -1,5 +1,6 @@
-"""What the client's queries return: balances, statuses, lists, and what `reconcile` found."""
+"""What the client's queries return, and the kinds of `QueryError` that they raise."""
 
+from esms_async._model.errors import QueryAccountRejected, QueryRejected, QueryUnanswered
 from esms_async._model.results import (
     AccountBrandname,
     Balance,
@@ -23,6 +24,9 @@ __all__ = [
     "BrandnameType",
     "Finding",
     "Price",
+    "QueryAccountRejected",
+    "QueryRejected",
+    "QueryUnanswered",
     "Receiver",
     "Reconciled",
     "Reconciliation",

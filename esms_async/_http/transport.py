@@ -427,7 +427,8 @@ class DirectPost:
             if head[1].is_eof():
                 # The whole answer came in one piece, as nearly all do.
                 body += head[1].read_nowait()
-                _check_size(body, _MOST_BODY)
+                if len(body) > _MOST_BODY:
+                    raise _too_large(_MOST_BODY)  # noqa: TRY301  # every send comes here
             else:
                 await _read(head[1], body)
         except asyncio.CancelledError:
@@ -586,12 +587,12 @@ async def _read(content: aiohttp.StreamReader, body: bytearray, most: int = _MOS
     """Append the rest of an answer to a body; raise if it grows too large."""
     while piece := await content.readany():
         body += piece
-        _check_size(body, most)
+        if len(body) > most:
+            raise _too_large(most)
 
 
-def _check_size(body: bytearray, most: int) -> None:
-    if len(body) > most:
-        raise TransportFailure(f"the answer is larger than {most} bytes", may_have_arrived=True)
+def _too_large(most: int) -> TransportFailure:
+    return TransportFailure(f"the answer is larger than {most} bytes", may_have_arrived=True)
 
 
 def _response(status: int, headers: Mapping[str, str], body: bytes | bytearray) -> HttpResponse:

@@ -11,6 +11,7 @@ until its wall clock is set again.
 
 import math
 import time
+from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from esms_async._model.errors import DuplicateRequestId, EsmsError, OutcomeUnknown, Rejected
@@ -60,17 +61,33 @@ def age(since: Moment, present: Moment) -> float:
     return by_wall if by_wall > by_boot else by_boot  # noqa: FURB136  # max takes longer
 
 
+Identity = tuple[Route, str, str | None, Mapping[str, str] | None]
+"""The route, phone, content and params of a message."""
+
+
+def identity(message: Message, default: Route) -> Identity:
+    """Return what two Messages with one RequestId share if they are the same logical send."""
+    return message.route or default, message.phone, message.content, message.params
+
+
 class Remembered(NamedTuple):
-    """The result of a message, a moment, and the default route of that send.
+    """The result of a message, with its identity and a moment.
 
     The moment is the first at which an attempt may have arrived, if the message is in doubt, and
-    otherwise the start of the send.
+    otherwise the start of the send. The row is flat and holds no Message, because the garbage
+    collector visits each object of thousands of rows.
     """
 
-    message: Message
+    route: Route
+    phone: str
+    content: str | None
+    params: Mapping[str, str] | None
     result: Result
     since: Moment
-    route: Route
+
+    def is_result_of(self, message: Message, default: Route) -> bool:
+        """Return False if another message had the same RequestId."""
+        return (self.route, self.phone, self.content, self.params) == identity(message, default)
 
     @property
     def decision(self) -> Decision:
@@ -96,7 +113,9 @@ class Memory:
         """Remember the result of a send."""
         rows, key = self.rows, message.request_id
         rows.pop(key, None)
-        rows[key] = Remembered(message, result, since, route)
+        rows[key] = Remembered(
+            message.route or route, message.phone, message.content, message.params, result, since
+        )
         if len(rows) >= self._sweep_at:
             self._sweep()
 

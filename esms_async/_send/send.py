@@ -52,7 +52,16 @@ from esms_async._model.redaction import redact
 from esms_async._model.request_ids import minted_at
 from esms_async._model.routes import Route
 from esms_async._send.events import Events, attempts_logger, outcomes_logger
-from esms_async._send.memory import Memory, Moment, Remembered, age, knowledge, moment_at, now
+from esms_async._send.memory import (
+    Memory,
+    Moment,
+    Remembered,
+    age,
+    identity,
+    knowledge,
+    moment_at,
+    now,
+)
 from esms_async._send.outcome import History, Verdict, judge, judge_answer, settles
 from esms_async._send.retry import Retries, RetryBudget, RetryPolicy
 from esms_async._wire.send import (
@@ -287,7 +296,7 @@ class _Send:
             self.since = now() if has_ledger else self._since_minted()
         else:
             result = remembered.result
-            if not same_message(remembered.message, remembered.route, message, self.default_route):
+            if not remembered.is_result_of(message, self.default_route):
                 raise RequestIdConflict(
                     message,
                     (),
@@ -331,37 +340,10 @@ class _Send:
             SendError: It was not accepted, or may not have been.
             LedgerError: The ledger can't be used, and nothing was sent.
         """
-        sender, options, message = self._sender, self._options, self.message
-        transport, retry, limiter = sender.transport, options.retry, options.limiter
+        sender, message = self._sender, self.message
+        transport, retry, limiter = sender.transport, self._options.retry, self._options.limiter
         if not self._started:
-            is_fresh = _is_untried(message)
-            self._started, self.began = time.monotonic(), now()
-            self._deadline = self._give_up_at = self._started + options.retry.deadline
-            if message.expires_at is not None:
-                left = message.expires_at.timestamp() - time.time()
-                self._give_up_at = min(self._deadline, self._started + left)
-            self.is_observed = (
-                bool(sender.events.hooks)
-                or outcomes_logger.isEnabledFor(logging.DEBUG)
-                or attempts_logger.isEnabledFor(logging.DEBUG)
-            )
-            if self.is_observed:
-                sender.events.started(message)
-            # Before the claim: if the caller's own hook fails, there is nothing to undo.
-            try:
-                self._body = options.encode(message)
-            except InvalidMessage as error:
-                # Nothing was tried, so the id is free for the corrected message.
-                self.is_memorable = False
-                if self.since is None and (sender.ledger is None or is_fresh):
-                    raise
-                # An earlier attempt, made while the message was valid, may have been accepted.
-                self._invalid = error
-            else:
-                object.__setattr__(message, "_untried_in", -id(self) if is_fresh else None)
-                self._is_fresh = is_fresh
-            if message.params is not None:
-                self._operation = ZALO_OPERATION
+            self._begin()
         ledger = sender.ledger
         if self._invalid is not None:
             return await self._refuse(self._invalid)
@@ -432,6 +414,42 @@ class _Send:
         if ledger is not None:
             return await self._settle(ledger, result)
         raise _as_error(result)
+
+    def _begin(self) -> None:
+        """Start the clocks, encode the message, and mark it as tried.
+
+        Raises:
+            InvalidMessage: It can't be encoded, and nobody can have sent it before.
+        """
+        sender, options, message = self._sender, self._options, self.message
+        is_fresh = _is_untried(message)
+        self._started, self.began = time.monotonic(), now()
+        self._deadline = self._give_up_at = self._started + options.retry.deadline
+        if message.expires_at is not None:
+            left = message.expires_at.timestamp() - time.time()
+            self._give_up_at = min(self._deadline, self._started + left)
+        self.is_observed = (
+            bool(sender.events.hooks)
+            or outcomes_logger.isEnabledFor(logging.DEBUG)
+            or attempts_logger.isEnabledFor(logging.DEBUG)
+        )
+        if self.is_observed:
+            sender.events.started(message)
+        if message.params is not None:
+            self._operation = ZALO_OPERATION
+        # Before the claim: if the caller's own hook fails, there is nothing to undo.
+        try:
+            self._body = options.encode(message)
+        except InvalidMessage as error:
+            # Nothing was tried, so the id is free for the corrected message.
+            self.is_memorable = False
+            if self.since is None and (sender.ledger is None or is_fresh):
+                raise
+            # An earlier attempt, made while the message was valid, may have been accepted.
+            self._invalid = error
+        else:
+            object.__setattr__(message, "_untried_in", -id(self) if is_fresh else None)
+            self._is_fresh = is_fresh
 
     async def _refuse(self, error: InvalidMessage) -> Receipt:
         """Raise what is true of a message that can't be encoded, but may have been sent."""
@@ -668,7 +686,7 @@ class _Send:
 
     async def join(self, message: Message, default: Route, *, resume: bool) -> Receipt:
         """Wait for the result of this send, which is under way."""
-        if not same_message(self.message, self.default_route, message, default):
+        if identity(self.message, self.default_route) != identity(message, default):
             raise RequestIdConflict(
                 message, (), "another message is under way with the same request id; nothing sent"
             )
@@ -721,7 +739,8 @@ class _Send:
         result = self._result or self.open_outcome("cancelled")
         if ledger is None:
             return result
-        if self._claimed is None:
+        claimed = self._claimed
+        if claimed is None:
             self.is_memorable = False
             if self._is_only_try and self.since is None:
                 return result
@@ -729,7 +748,7 @@ class _Send:
                 self.message, (), "cancelled before the ledger said whether it was sent before"
             )
         # The settlement goes on in any case; an answer in time decides the outcome here.
-        settling = ledger.settle_later(self._claimed, _settlement(result))
+        settling = ledger.settle_later(claimed.request_id, claimed.generation, _settlement(result))
         if not isinstance(result, NotSent | Rejected) or _is_final(result):
             return result
         entry = None
@@ -836,20 +855,11 @@ class LedgerSession:
         self._closing = asyncio.Event()
         self._outstanding: set[asyncio.Task[Entry | None]] = set()
 
-    def claim(
-        self, message: Message, default: Route, doubt_age: float | None
-    ) -> Coroutine[Any, Any, Claim]:
+    async def claim(self, message: Message, default: Route, doubt_age: float | None) -> Claim:
         """Claim a message that has been in doubt for `doubt_age` seconds, or is not (None)."""
         ledger = self._ledger
         if not (self._is_bound and ledger.is_open):
-            return self._open_and_claim(message, default, doubt_age)
-        told = fingerprint(message, self._key, default)
-        return ledger.claim(message, told, doubt_age=doubt_age)
-
-    async def _open_and_claim(
-        self, message: Message, default: Route, doubt_age: float | None
-    ) -> Claim:
-        ledger = await self.opened()
+            ledger = await self.opened()
         told = fingerprint(message, self._key, default)
         return await ledger.claim(message, told, doubt_age=doubt_age)
 
@@ -901,7 +911,7 @@ class LedgerSession:
     def _unrecorded(self, request_id: str, settlement: Settlement, error: LedgerError) -> None:
         """Store an acceptance in the background; its generation does not matter."""
         self._log_trouble(request_id, settlement, error)
-        _ = self._settle_in_background(request_id, 0, settlement)
+        _ = self.settle_later(request_id, 0, settlement)
 
     async def settle(self, claimed: Entry, settlement: Settlement) -> Entry | None:
         """Record a settlement, and return the entry after it.
@@ -912,12 +922,8 @@ class LedgerSession:
             return await self._ledger.settle(claimed.request_id, claimed.generation, settlement)
         except LedgerError as error:
             self._log_trouble(claimed.request_id, settlement, error)
-            _ = self.settle_later(claimed, settlement)
+            _ = self.settle_later(claimed.request_id, claimed.generation, settlement)
             return None
-
-    def settle_later(self, claimed: Entry, settlement: Settlement) -> "asyncio.Task[Entry | None]":
-        """Record a settlement in the background, until it succeeds or the client is closed."""
-        return self._settle_in_background(claimed.request_id, claimed.generation, settlement)
 
     def _log_trouble(self, request_id: str, settlement: Settlement, error: LedgerError) -> None:
         _logger.warning(
@@ -927,9 +933,10 @@ class LedgerSession:
             error,
         )
 
-    def _settle_in_background(
+    def settle_later(
         self, request_id: str, generation: int, settlement: Settlement
     ) -> "asyncio.Task[Entry | None]":
+        """Record a settlement in the background, until it succeeds or the client is closed."""
         task = asyncio.get_running_loop().create_task(
             self._settle_until_done(request_id, generation, settlement)
         )
@@ -1023,18 +1030,6 @@ class SendCall(Coroutine[Any, Any, Receipt]):
         self._coroutine.close()
 
 
-def same_message(one: Message, its_default: Route, other: Message, others_default: Route) -> bool:
-    """Return True if two Messages with one RequestId are the same logical send.
-
-    Each comes with its default route.
-    """
-    if (one.route or its_default) != (other.route or others_default):
-        return False
-    return one is other or (
-        (one.phone, one.content, one.params) == (other.phone, other.content, other.params)
-    )
-
-
 def _is_untried(message: Message) -> bool:
     """Return True if this process minted the id of this object and has never tried to send it.
 
@@ -1072,9 +1067,6 @@ def _duplicate(message: Message, attempts: tuple[Attempt, ...]) -> DuplicateRequ
     )
 
 
-_REJECTIONS: Final = {Scope.ACCOUNT: AccountRejected}
-
-
 def _rejected(
     message: Message,
     attempts: tuple[Attempt, ...],
@@ -1086,7 +1078,8 @@ def _rejected(
     detail: str | None = None,
 ) -> Rejected:
     """Return the error of the kind that a code asks for."""
-    kind = Rejected if code is None else _REJECTIONS.get(lookup(code).scope, Rejected)
+    is_of_account = code is not None and lookup(code).scope is Scope.ACCOUNT
+    kind = AccountRejected if is_of_account else Rejected
     return kind(
         message, attempts, code=code, status=status, sms_id=sms_id, detail=detail, route=route
     )

@@ -17,7 +17,6 @@ from esms_async.emulator.records import (
     Delivery,
     DeliveryFault,
     Operation,
-    Route,
     SeenRequest,
     SentReport,
 )
@@ -41,7 +40,6 @@ __all__ = [
     "Kind",
     "Operation",
     "Phase",
-    "Route",
     "SeenRequest",
     "SentReport",
     "Settings",

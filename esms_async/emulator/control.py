@@ -19,12 +19,13 @@ import attrs
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from esms_async._model.codes import RouteKind
 from esms_async._model.errors import ConfigurationError, UsageError
 from esms_async.emulator.faults import PRESETS, ArmedFault
 from esms_async.emulator.gateway import STATE_CODES
 from esms_async.emulator.http import CONTROL, Closing, read_body
 from esms_async.emulator.journal import Journal, Numbered, RowKind, Send, Wanted
-from esms_async.emulator.records import AcceptedMessage, Operation, Route, SeenRequest, find_otp
+from esms_async.emulator.records import AcceptedMessage, Operation, SeenRequest, find_otp
 from esms_async.emulator.settings import (
     SETTINGS,
     AccountState,
@@ -210,7 +211,7 @@ _TYPES: Final[Mapping[str, Mapping[str, object]]] = {
 }
 _STATE_NAMES = ("waiting", "held", "sent", "delivered", "failed")
 _ENUMS: Final[Mapping[str, Iterable[str]]] = {
-    "route": Route,
+    "route": RouteKind,
     "operation": Operation,
     "state": AccountState,
     "delivery": _STATE_NAMES,

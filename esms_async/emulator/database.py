@@ -12,9 +12,10 @@ from pathlib import Path
 
 import attrs
 
+from esms_async._model.codes import RouteKind
 from esms_async._model.errors import ConfigurationError
 from esms_async.emulator.gateway import Account, Use
-from esms_async.emulator.records import AcceptedMessage, Delivery, DeliveryFault, Route
+from esms_async.emulator.records import AcceptedMessage, Delivery, DeliveryFault
 
 _VERSION = 1
 _TABLES = """
@@ -143,7 +144,7 @@ def _read_message(values: dict[str, object]) -> AcceptedMessage:
     delivery = Delivery(**values.pop("delivery"))  # type: ignore[arg-type]  # as it was written
     fault = None if delivery.fault is None else DeliveryFault(delivery.fault)
     values["delivery"] = attrs.evolve(delivery, fault=fault)
-    values["route"] = Route(str(values["route"]))
+    values["route"] = RouteKind(str(values["route"]))
     for name in ("at", "send_at"):
         if isinstance(seconds := values[name], int | float):
             values[name] = datetime.fromtimestamp(seconds, UTC)

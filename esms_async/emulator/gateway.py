@@ -15,6 +15,7 @@ from typing import Final, NamedTuple
 import attrs
 
 from esms_async._model.checks import check_callback_url
+from esms_async._model.codes import RouteKind
 from esms_async._model.errors import ConfigurationError, InvalidMessage
 from esms_async._model.messages import VIETNAM_TIME, Credentials
 from esms_async._model.phone import mask_phone, normalize_phone
@@ -26,7 +27,6 @@ from esms_async.emulator.records import (
     EmulatedAnswer,
     Fields,
     Operation,
-    Route,
     operator,
     plan_delivery,
     progress,
@@ -279,7 +279,7 @@ class _Send:
     zalo: bool
     request_id: str
     sandbox: bool
-    route: Route = Route.FIXED
+    route: RouteKind = RouteKind.FIXED
     brandname: BrandnameSetup | None = None
     phone: str = ""
     content: str = ""
@@ -621,7 +621,7 @@ class Gateway:
         if code is not None:
             return wire.coded(Operation.ZALO_STATUS, code, "")
         message = self._known(account, message_id or "", now)
-        if message is not None and (message.route is not Route.ZALO or message.sender != oa_id):
+        if message is not None and (message.route is not RouteKind.ZALO or message.sender != oa_id):
             message = None
         return wire.zalo_status(message, None if message is None else progress(message, now))
 
@@ -722,7 +722,7 @@ class Gateway:
             return self._reject("118", f"SmsType {written[:20]!r} is not emulated; 8 and 2 are.")
         send.route = wire.SMS_TYPES[written]
         name = send.fields.get("brandname")
-        if send.route is Route.FIXED:
+        if send.route is RouteKind.FIXED:
             return None
         send.brandname = send.account.brandname(name)
         if send.brandname is not None:
@@ -732,7 +732,7 @@ class Gateway:
         return self._reject("104", f"{words} one of the account's: {known}.")
 
     def _check_zalo(self, send: _Send) -> EmulatedAnswer | None:
-        send.route = Route.ZALO
+        send.route = RouteKind.ZALO
         oa_id, template = send.fields.get("oaid"), send.fields.get("tempid")
         if not (oa_id and template):
             return self._reject("791", "OAID or TempID is missing.")
@@ -810,10 +810,10 @@ class Gateway:
         )
 
 
-_SENDERS: Final[Mapping[Route, Callable[[Fields], str | None]]] = {
-    Route.FIXED: lambda _: None,
-    Route.BRANDNAME: lambda fields: fields.get("brandname"),
-    Route.ZALO: lambda fields: fields.get("oaid"),
+_SENDERS: Final[Mapping[RouteKind, Callable[[Fields], str | None]]] = {
+    RouteKind.FIXED: lambda _: None,
+    RouteKind.BRANDNAME: lambda fields: fields.get("brandname"),
+    RouteKind.ZALO: lambda fields: fields.get("oaid"),
 }
 
 

@@ -25,6 +25,7 @@ from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.typedefs import Handler
 
+from esms_async._model.codes import RouteKind
 from esms_async._model.errors import ConfigurationError
 from esms_async.emulator import wire
 from esms_async.emulator.callbacks import Reporter
@@ -39,7 +40,6 @@ from esms_async.emulator.records import (
     Fields,
     Operation,
     RawRequest,
-    Route,
     SeenRequest,
     Struck,
     show_fields,
@@ -701,10 +701,10 @@ _READERS: Final[Mapping[str, Callable[[RawRequest], Fields]]] = {
 _UNREAD: Final[Mapping[str, str]] = MappingProxyType({})
 
 
-def _route(endpoint: Endpoint, fields: Fields) -> Route | None:
+def _route(endpoint: Endpoint, fields: Fields) -> RouteKind | None:
     if endpoint.operation is not Operation.SEND:
         return None
-    return Route.ZALO if endpoint.zalo else wire.SMS_TYPES.get(fields.get("smstype", ""))
+    return RouteKind.ZALO if endpoint.zalo else wire.SMS_TYPES.get(fields.get("smstype", ""))
 
 
 def _respond(answer: EmulatedAnswer) -> web.Response:

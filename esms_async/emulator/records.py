@@ -11,6 +11,7 @@ from typing import Final
 
 import attrs
 
+from esms_async._model.codes import RouteKind
 from esms_async._model.phone import mask_phone
 from esms_async._model.text import normalize_text
 from esms_async.emulator.settings import Settings
@@ -72,14 +73,6 @@ class Operation(enum.StrEnum):
     TEMPLATES = "templates"
     PRICE = "price"
     ZALO_STATUS = "zalo_status"
-
-
-class Route(enum.StrEnum):
-    """How a message travels: the SmsType of a send, or Zalo."""
-
-    FIXED = "fixed"
-    BRANDNAME = "brandname"
-    ZALO = "zalo"
 
 
 class DeliveryFault(enum.StrEnum):
@@ -160,7 +153,7 @@ class AcceptedMessage:
     price: int
     delivery: Delivery = attrs.field(repr=False)
     account: str = "default"
-    route: Route = Route.FIXED
+    route: RouteKind = RouteKind.FIXED
     sender: str | None = None
     template: str | None = None
     params: Mapping[str, str] | None = attrs.field(default=None, repr=False)
@@ -275,7 +268,7 @@ class SeenRequest:
     sandbox: bool = False
     path: str = attrs.field(default="", repr=False)
     account: str | None = None
-    route: Route | None = None
+    route: RouteKind | None = None
     fault: str | None = None
     struck: Struck | None = None
     decided: str | None = None

@@ -14,6 +14,7 @@ from urllib.parse import quote, quote_plus
 
 import attrs
 
+from esms_async._model.codes import RouteKind
 from esms_async._model.messages import VIETNAM_TIME
 from esms_async._model.phone import mask_phone
 from esms_async._model.text import (
@@ -37,7 +38,6 @@ from esms_async.emulator.records import (
     EmulatedAnswer,
     Operation,
     RawRequest,
-    Route,
     SeenRequest,
     SentReport,
     Struck,
@@ -219,7 +219,7 @@ def _callback_problem(send: Send) -> str | None:
 
 def _look(
     send: Send, now: float, pattern: re.Pattern[str] | None
-) -> tuple[str, Route, _Text, State]:
+) -> tuple[str, RouteKind, _Text, State]:
     """Return phone, route, text and state of a send."""
     message = send.message
     if message is not None:
@@ -230,10 +230,10 @@ def _look(
         fields: Mapping[str, str] = {} if first is None else first.fields
         phone = "" if first is None else first.phone or ""
         content = _field(fields, "content") or _field(fields, "tempdata") or ""
-        route = (first and first.route) or Route.FIXED
+        route = (first and first.route) or RouteKind.FIXED
         unicode = _field(fields, "isunicode") == "1"
     text = _text_of(send, content, unicode=unicode, pattern=pattern)
-    state = state_of(send, now, lossy=text.lossy and route is not Route.ZALO)
+    state = state_of(send, now, lossy=text.lossy and route is not RouteKind.ZALO)
     return phone, route, text, state
 
 
@@ -261,7 +261,7 @@ def view_row(send: Send, now: float, pattern: re.Pattern[str] | None = None) -> 
     }
 
 
-def _view_fixed(send: Send, phone: str, route: Route, text: _Text) -> View:
+def _view_fixed(send: Send, phone: str, route: RouteKind, text: _Text) -> View:
     """Show what of a row stays as it is."""
     message, first = send.message, send.requests[0] if send.requests else None
     at = first.at if first is not None else message.at if message is not None else None
@@ -278,7 +278,7 @@ def _view_fixed(send: Send, phone: str, route: Route, text: _Text) -> View:
         "sender": _sender(send, route),
         "content": text.content,
         "params": None if message is None else message.params,
-        "oa": message.sender if message is not None and route is Route.ZALO else None,
+        "oa": message.sender if message is not None and route is RouteKind.ZALO else None,
         "template": None if message is None else message.template,
         "code": None if text.code is None else _compact(text.code, text.pattern),
         "code_spelled": text.code,
@@ -311,10 +311,10 @@ def _field(fields: Mapping[str, str], name: str) -> str | None:
     return next((value for written, value in fields.items() if written.lower() == name), None)
 
 
-def _sender(send: Send, route: Route) -> str:
-    if route is Route.ZALO:
+def _sender(send: Send, route: RouteKind) -> str:
+    if route is RouteKind.ZALO:
         return "Zalo"
-    if route is Route.FIXED:
+    if route is RouteKind.FIXED:
         return "Fixed number"
     if send.message is not None:
         return send.message.sender or ""

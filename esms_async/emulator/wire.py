@@ -10,7 +10,7 @@ from http import HTTPStatus
 from typing import Final, cast
 from urllib.parse import parse_qsl, quote
 
-from esms_async._model.codes import lookup
+from esms_async._model.codes import RouteKind, lookup
 from esms_async.emulator.records import (
     FINISHED,
     AcceptedMessage,
@@ -18,18 +18,17 @@ from esms_async.emulator.records import (
     Fields,
     Operation,
     Progress,
-    Route,
     operator,
 )
 
-SMS_TYPES: Final[Mapping[str, Route]] = {"8": Route.FIXED, "2": Route.BRANDNAME}
+SMS_TYPES: Final[Mapping[str, RouteKind]] = {"8": RouteKind.FIXED, "2": RouteKind.BRANDNAME}
 """The SmsTypes that are emulated."""
 
-LISTED_TYPES: Final = {**SMS_TYPES, "25": Route.ZALO}
+LISTED_TYPES: Final = {**SMS_TYPES, "25": RouteKind.ZALO}
 """The SmsTypes of the list of what was sent; 25 is a normal Zalo message."""
 
 # assumed for the fixed number: no page shows its TypeId.
-_TYPE_IDS: Final = {Route.FIXED: "8", Route.BRANDNAME: "2", Route.ZALO: "25"}
+_TYPE_IDS: Final = {RouteKind.FIXED: "8", RouteKind.BRANDNAME: "2", RouteKind.ZALO: "25"}
 _CUSTOMER_CARE = 2
 _USER_ID = 9999
 _FIRST_PORTAL_NUMBER = 29_000_000
@@ -342,7 +341,7 @@ def report(message: AcceptedMessage, progress: Progress) -> dict[str, str]:
         "phonenumber": message.phone,
         "switchsmsid": "",
     }
-    if message.route is Route.ZALO:
+    if message.route is RouteKind.ZALO:
         # assumed: Zalo's id of the message, which GetZaloMessageStatus takes, is the SMSID here.
         fields["partnerids"] = message.sms_id
         fields["error_info"] = quote(_ZALO_FAILED) if progress.failed else ""

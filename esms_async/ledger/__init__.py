@@ -3,6 +3,7 @@
 import importlib
 from typing import TYPE_CHECKING
 
+from esms_async._model.errors import ForeignLedger
 from esms_async.ledger.base import (
     Ledger,
     LedgerAcceptances,
@@ -38,6 +39,7 @@ __all__ = [
     "Claim",
     "Decision",
     "Entry",
+    "ForeignLedger",
     "Ledger",
     "LedgerAcceptances",
     "LedgerBase",

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from esms_async.emulator import AccountSetup, BrandnameSetup, Clock, Emulator, Route
+from esms_async.codes import RouteKind
+from esms_async.emulator import AccountSetup, BrandnameSetup, Clock, Emulator
 from esms_async.emulator.gateway import TEST_BRANDNAME
 from tests.emulator.caller import KEYS, PHONE, Caller, send_fields
 
@@ -29,7 +30,11 @@ async def test_the_test_brandname_sends_its_template(emulator: Emulator, caller:
     duplicate = await caller.send(RequestId="b-1", **BRANDNAME)
     assert duplicate.code == "124"
     (message,) = emulator.messages
-    assert (message.route, message.sender, message.otp) == (Route.BRANDNAME, "Baotrixemay", "1234")
+    assert (message.route, message.sender, message.otp) == (
+        RouteKind.BRANDNAME,
+        "Baotrixemay",
+        "1234",
+    )
     row = (await caller.request("GET", "../../_emulator/inbox")).json["rows"][0]
     assert (row["route"], row["sender"]) == ("brandname", "Baotrixemay")
 
@@ -151,7 +156,7 @@ async def test_a_zalo_message_has_parameters(emulator: Emulator, caller: Caller)
     assert (await caller.request("POST", ZALO_URL, json=ZALO)).code == "124"
     (message,) = emulator.messages
     assert (message.route, message.sender, message.template) == (
-        Route.ZALO,
+        RouteKind.ZALO,
         ZALO["OAID"],
         "358921",
     )

@@ -22,17 +22,13 @@ from esms_async import (
     DuplicateRequestId,
     EsmsError,
     Evidence,
-    ForeignLedger,
     InvalidMessage,
     LedgerError,
     Message,
     NotSent,
     Outcome,
     OutcomeUnknown,
-    QueryAccountRejected,
     QueryError,
-    QueryRejected,
-    QueryUnanswered,
     Receipt,
     Rejected,
     RequestIdConflict,
@@ -44,6 +40,8 @@ from esms_async import (
 )
 from esms_async._model.messages import VIETNAM_TIME
 from esms_async.delivery import InvalidReport
+from esms_async.ledger import ForeignLedger
+from esms_async.queries import QueryAccountRejected, QueryRejected, QueryUnanswered
 from tests.factories import CREDENTIALS, a_message
 
 PHONE = "0901888484"

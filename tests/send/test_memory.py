@@ -23,7 +23,7 @@ from esms_async import (
 )
 from esms_async._model.routes import FIXED_NUMBER
 from esms_async._send import memory as memory_module
-from esms_async._send.memory import SETTLED_KEPT, Memory, Remembered, knowledge, now
+from esms_async._send.memory import SETTLED_KEPT, Memory, Remembered, identity, knowledge, now
 from esms_async.ledger import MemoryLedger
 from esms_async.ledger.transitions import WINDOW, Decision, Knowledge, Reason
 from tests.factories import CREDENTIALS, ONE_ATTEMPT, a_message
@@ -96,8 +96,10 @@ def test_what_an_end_says_of_its_message(
     assert knowledge(end) == known
     memory = Memory()
     memory.remember(MESSAGE, end, since := now(), FIXED_NUMBER)
-    assert memory.rows.get(MESSAGE.request_id) == Remembered(MESSAGE, end, since, FIXED_NUMBER)
-    assert Remembered(MESSAGE, end, since, FIXED_NUMBER).decision is decision
+    assert memory.rows.get(MESSAGE.request_id) == Remembered(
+        *identity(MESSAGE, FIXED_NUMBER), end, since
+    )
+    assert Remembered(*identity(MESSAGE, FIXED_NUMBER), end, since).decision is decision
 
 
 def test_what_was_never_sent_is_not_remembered() -> None:
@@ -283,7 +285,7 @@ async def test_another_message_under_the_same_id_is_a_conflict(gateway: Scripted
             # A conflict is not remembered in place of what became of the first.
             remembered = client._sender._memory.rows.get(message.request_id)
             assert remembered is not None
-            assert remembered.message is message
+            assert remembered.is_result_of(message, FIXED_NUMBER)
     assert len(gateway.bodies) == len(ends)
 
 
