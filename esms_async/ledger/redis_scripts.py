@@ -41,7 +41,7 @@ _PARTS: Final = {
     "turn": ("turn",),
     "claim": ("script", "entry", "claim"),
     "settle": ("script", "entry", "settle"),
-    "prune": ("script", "entry", "prune"),
+    "prune": ("entry", "prune"),
     "store_report": ("report", "store_report"),
     "take_reports": ("report", "take_reports"),
     "settle_report": ("report", "settle_report"),

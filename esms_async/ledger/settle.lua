@@ -2,7 +2,7 @@
 -- if there is none. Arguments: the `request_id`, the `generation` of the claim, the status and
 -- reason `learned`, and the other `fields`.
 local fields = told.fields
-local known = find()
+local known = find(key)
 if not known then return false end
 local row = ($SETTLEMENTS)[held(known) .. ' / ' .. told.learned]
 local new = row[told.generation == known.generation and 1 or 2]

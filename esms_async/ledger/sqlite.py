@@ -13,7 +13,7 @@ import struct
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import attrs
 
@@ -23,16 +23,20 @@ from esms_async.ledger.base import LedgerBase, LedgerOptions, Unrecorded
 from esms_async.ledger.gather import Acceptance
 from esms_async.ledger.sqlite_writer import SqliteWriter
 from esms_async.ledger.transitions import (
+    REASONS,
+    STATUSES,
     Claim,
     Contact,
     Decision,
     Entry,
-    Reason,
+    Row,
     Settlement,
     StoredReport,
     accept,
+    as_row,
     claim,
     claim_report,
+    from_row,
     new_entry,
     new_report,
     next_contact,
@@ -88,8 +92,12 @@ _TABLES: Final = (
 )
 
 _PAGE = 500
-# A slice of a prune visits this many entries, so claims wait for a few milliseconds only.
-_SLICE = 500
+# A slice of a prune visits at least and at most so many rows. With fewer, most of its time would be
+# that of the commit, which a claim alone needs too.
+_SMALLEST_SLICE = 50
+_LARGEST_SLICE = 2000
+# A claim waits for the transaction of one slice, so no slice shall take longer, in seconds.
+_SLICE_TIME: Final = 0.01
 # The most rows that one statement stores.
 _MOST_ROWS = 128
 
@@ -100,6 +108,8 @@ _LARGEST_PAGE = 65536
 
 _Claiming = tuple[Message, bytes, float | None]
 """The arguments of a claim: message, fingerprint, seconds in doubt."""
+
+_Key = bytes | str
 
 
 class SqliteLedger(LedgerBase):
@@ -340,42 +350,37 @@ class SqliteLedger(LedgerBase):
 
     async def prune(self, older_than: float, *, unsettled: bool = False) -> int:
         """Delete old entries, and old reports that were handed on, a slice at once."""
-        before = self._clock() - older_than
+        old = self._clock() - older_than
+        handed_on = "" if unsettled else f" AND status = '{Status.ACCEPTED}'"
+        await self._delete("reports", "key", f"due_at < ?{handed_on}", old)
         settled = "" if unsettled else f" AND status != '{Status.UNKNOWN}'"
-        statement = (
-            "DELETE FROM sends WHERE request_id > ? AND request_id <= ? AND updated_at < ?"  # noqa: S608  # no outside text in it
-            + settled
+        return await self._delete("sends", "request_id", f"updated_at < ?{settled}", old)
+
+    async def _delete(self, table: str, key: str, condition: str, old: float) -> int:
+        """Delete rows in slices, in the order of their keys, up to the last one at the start."""
+        find_end = f"SELECT max({key}) FROM {table}"  # noqa: S608  # our own names
+        slice_of = f"FROM {table} WHERE {key} > ? AND {key} <= ?"
+        find_last = f"SELECT max({key}) FROM (SELECT {key} {slice_of} ORDER BY {key} LIMIT ?)"  # noqa: S608  # as above
+        delete = f"DELETE {slice_of} AND {condition}"
+
+        def operation(
+            after: _Key, end: _Key, rows: int, connection: sqlite3.Connection
+        ) -> tuple[int, _Key | None]:
+            last = connection.execute(find_last, (after, end, rows)).fetchone()[0]
+            return connection.execute(delete, (after, last, old)).rowcount, last
+
+        deleted, rows = 0, _SMALLEST_SLICE
+        last: _Key | None = ""
+        # Claims go on meanwhile, so without this end there might be one more row for ever.
+        end: _Key | None = await self._opened().run(
+            lambda connection: connection.execute(find_end).fetchone()[0]
         )
-        after: _Key = ""
-        deleted = 0
-
-        def operation(connection: sqlite3.Connection) -> tuple[int, _Key | None]:
-            last = connection.execute(_LAST_OF_SLICE, (after, _SLICE)).fetchone()[0]
-            if last is None:
-                return 0, None
-            return connection.execute(statement, (after, last, before)).rowcount, last
-
-        await self._prune_reports(before, unsettled=unsettled)
-        last: _Key | None = after
-        while last is not None:
-            after = last
-            count, last = await self._opened().run(operation)
+        while end is not None and last is not None:
+            writer = self._opened()
+            count, last = await writer.run(functools.partial(operation, last, end, rows))
             deleted += count
+            rows = _next_slice(rows, writer.took)
         return deleted
-
-    async def _prune_reports(self, before: float, *, unsettled: bool) -> None:
-        """Delete old reports a slice at a time, so nothing else waits for long."""
-        statement = _PRUNE_REPORTS + ("" if unsettled else f" AND status = '{Status.ACCEPTED}'")
-
-        def operation(connection: sqlite3.Connection) -> str | None:
-            last: str | None = connection.execute(_LAST_REPORT, (after, _PAGE)).fetchone()[0]
-            connection.execute(statement, (after, last, before))
-            return last
-
-        last: str | None = ""
-        while last is not None:
-            after = last
-            last = await self._opened().run(operation)
 
     async def _pages(self, where: str) -> AsyncIterator[Entry]:
         after = ""
@@ -462,6 +467,19 @@ def _has_log(path: Path) -> bool:
     return log.exists() and log.stat().st_size > 0
 
 
+def _next_slice(rows: int, took: float) -> int:
+    """Return the rows of the next slice, after a transaction of `took` seconds.
+
+    The time is that of the whole transaction: on a slow disk the commit takes most of it, and in
+    one commit of many the log is copied into the file.
+    """
+    if took > _SLICE_TIME:
+        return max(_SMALLEST_SLICE, rows // 2)
+    if took < _SLICE_TIME / 3:
+        return min(_LARGEST_SLICE, rows * 2)
+    return rows
+
+
 class _Batch:
     """Performs the claims and acceptances of one transaction, on the writer's thread."""
 
@@ -515,9 +533,6 @@ class _Batch:
                     _replace(connection, entry, known)
 
 
-_Key = bytes | str
-
-
 def _key(request_id: str) -> _Key:
     """Return the key of a RequestId in the file.
 
@@ -532,21 +547,12 @@ def _key(request_id: str) -> _Key:
 
 
 _COLUMNS: Final = tuple(field.name for field in attrs.fields(Entry))
-_STATUSES: Final = {status.value: status for status in Status}
-_REASONS: Final[dict[str | None, Reason | None]] = {
-    None: None,
-    **{reason.value: reason for reason in Reason},
-}
 
 _SELECT: Final = f"SELECT {', '.join(_COLUMNS)} FROM sends"  # noqa: S608  # our own column names
 
 _REPLACE: Final = (
     f"INSERT OR REPLACE INTO sends ({', '.join(_COLUMNS)}) "  # noqa: S608  # our own column names
     f"VALUES ({', '.join('?' * len(_COLUMNS))})"
-)
-_LAST_OF_SLICE: Final = (
-    "SELECT max(request_id) FROM "
-    "(SELECT request_id FROM sends WHERE request_id > ? ORDER BY request_id LIMIT ?)"
 )
 
 
@@ -601,7 +607,7 @@ def _insert(connection: sqlite3.Connection, entries: Sequence[Entry]) -> bool:
 
 def _replace(connection: sqlite3.Connection, entry: Entry, known: Entry | None) -> None:
     if entry is not known:
-        connection.execute(_REPLACE, _row(entry))
+        connection.execute(_REPLACE, (_key(entry.request_id), *as_row(entry)))
 
 
 def _find(connection: sqlite3.Connection, request_id: str) -> Entry | None:
@@ -619,45 +625,8 @@ def _page(connection: sqlite3.Connection, where: str, after: str) -> list[Entry]
 
 
 def _read(row: tuple[Any, ...]) -> Entry:
-    request_id, status, reason, *known, deduplicated, code, http_status, detail = row
-    generation, fingerprint, phone, content, in_doubt_since, updated_at, sms_id = known
-    return Entry(
-        request_id if isinstance(request_id, str) else request_id.hex(),
-        _STATUSES[status],
-        _REASONS[reason],
-        generation,
-        fingerprint,
-        phone,
-        content,
-        in_doubt_since,
-        updated_at,
-        sms_id,
-        bool(deduplicated),
-        code,
-        http_status,
-        detail,
-    )
-
-
-# A plain str or int needs no adapter. For a subclass, Python looks for one, which takes as long as
-# the statement.
-def _row(entry: Entry) -> tuple[object, ...]:
-    return (
-        _key(entry.request_id),
-        entry.status.value,
-        entry.reason and entry.reason.value,
-        entry.generation,
-        entry.fingerprint,
-        entry.phone,
-        entry.content,
-        entry.in_doubt_since,
-        entry.updated_at,
-        entry.sms_id,
-        int(entry.deduplicated),
-        entry.code,
-        entry.http_status,
-        entry.detail,
-    )
+    key = row[0]
+    return from_row(key if isinstance(key, str) else key.hex(), cast("Row", row[1:]))
 
 
 _REPORT_COLUMNS: Final = tuple(field.name for field in attrs.fields(StoredReport))
@@ -670,10 +639,6 @@ _DUE_REPORTS: Final = (
 _FAILED_REPORTS: Final = (
     f"{_SELECT_REPORTS} WHERE status = '{Status.REJECTED}' AND key > ? ORDER BY key LIMIT ?"
 )
-_LAST_REPORT: Final = (
-    "SELECT max(key) FROM (SELECT key FROM reports WHERE key > ? ORDER BY key LIMIT ?)"
-)
-_PRUNE_REPORTS: Final = "DELETE FROM reports WHERE key > ? AND key <= ? AND due_at < ?"
 _INSERT_REPORT: Final = (
     f"INSERT OR IGNORE INTO reports ({', '.join(_REPORT_COLUMNS)}) "  # noqa: S608  # our own column names
     f"VALUES ({', '.join('?' * len(_REPORT_COLUMNS))})"
@@ -686,7 +651,7 @@ def _reports(
 ) -> list[StoredReport]:
     parameters = (first,) if second is None else (first, second)
     return [
-        StoredReport(key, _STATUSES[status], _REASONS[reason], *others)
+        StoredReport(key, STATUSES[status], REASONS[reason], *others)
         for key, status, reason, *others in connection.execute(statement, parameters)
     ]
 

@@ -49,6 +49,9 @@ class BatchWork(Protocol[C_contra]):
 class SqliteWriter(Generic[C]):
     """Runs gathered work on one connection, in shared transactions.
 
+    Attributes:
+        took: How long the latest transaction took, with its commit, in seconds.
+
     Args:
         path: The file, for error texts.
         connect: Opens the connection, on the thread.
@@ -58,6 +61,7 @@ class SqliteWriter(Generic[C]):
     def __init__(
         self, path: Path, connect: Callable[[], sqlite3.Connection], batch: BatchWork[C]
     ) -> None:
+        self.took = 0.0
         self._path = path
         self._connect = connect
         self._batch = batch
@@ -195,6 +199,7 @@ class SqliteWriter(Generic[C]):
         turns, works = _apart(self._gathered)
         claims = [one for turn in turns for one in turn.claims]
         acceptances = [one for turn in turns for one in turn.acceptances]
+        began = time.perf_counter()
         try:
             connection.execute("BEGIN IMMEDIATE")
             if acceptances:
@@ -209,6 +214,7 @@ class SqliteWriter(Generic[C]):
                 connection.execute("ROLLBACK")
             self._fail(error)
             return
+        self.took = time.perf_counter() - began
         results.extend(
             (cast("asyncio.Future[object]", done), answer)
             for (_, done), answer in zip(claims, answers, strict=True)

@@ -1,11 +1,12 @@
 -- Answers a batch of claims, and stores the acceptances that came with them: nearly all the work of
 -- a ledger. It does the simple cases only, a claim whose RequestId has no entry and an acceptance of
--- an entry in doubt; `claim` and `settle` do the rest, one by one.
+-- an entry as this script wrote it; `claim` and `settle` do the rest, one by one. So a claim takes
+-- one command, an acceptance two, and no text is decoded.
 -- Keys: the set of unknown entries, and an entry for each claim and for each acceptance.
--- Arguments: the time, or nothing for the server's; `keep`; the number of claims; for each claim its
--- fingerprint, phone and content, with line feeds between them; for each acceptance 1 if it is
--- deduplicated, else 0, and its SMSID. None is empty. There are few arguments, because packing one
--- costs the client as much as anything else it does for a message.
+-- Arguments: the time, or nothing for the server's; `keep`; the number of claims; for each claim the
+-- members of its entry that the client knows, as JSON; for each acceptance the members that it adds,
+-- with a comma after each. There are few arguments, because packing one costs the client as much as
+-- anything else it does for a message.
 -- Reply: the time; a digit for each claim and each acceptance, 1 if the script did it; and the error
 -- if the server refused to store the claims.
 local unknown_ones, now, keep, claims = KEYS[1], ARGV[1], ARGV[2], tonumber(ARGV[3])
@@ -14,29 +15,21 @@ if now == '' then
   local time = redis.call('TIME')
   now = string.format('%d.%06d', time[1], time[2])
 end
+local updated_at = '"updated_at":"' .. now .. '",'
+local in_doubt = '{"status":"' .. $STATUS_UNKNOWN .. '","reason":"' .. $REASON_ATTEMPT .. '",'
+local fresh = in_doubt .. updated_at .. '"in_doubt_since":"' .. now .. '","generation":"1",'
 
 -- A server at its maxmemory refuses the first write of a script only. So the claims come first.
 local claimed, members, failure = {}, {}, ''
 for i = 1, claims do
-  local key, needs = KEYS[i + 1], ARGV[3 + i]
-  if redis.call('EXISTS', key) == 1 then
+  local key = KEYS[i + 1]
+  local stored = redis.pcall('SET', key, fresh .. ARGV[3 + i] .. '}', 'NX')
+  if not stored then
     claimed[i] = '0'
+  elseif stored.err then
+    failure = stored.err
+    break
   else
-    local one = string.find(needs, '\n', 1, true)
-    local two = string.find(needs, '\n', one + 1, true)
-    local fields = {
-      'status', $STATUS_UNKNOWN, 'reason', $REASON_ATTEMPT, 'generation', '1',
-      'fingerprint', string.sub(needs, 1, one - 1), 'phone', string.sub(needs, one + 1, two - 1),
-      'in_doubt_since', now, 'updated_at', now,
-    }
-    if two < #needs then
-      fields[15], fields[16] = 'content', string.sub(needs, two + 1)
-    end
-    local stored = redis.pcall('HSET', key, unpack(fields))
-    if type(stored) == 'table' then
-      failure = stored.err
-      break
-    end
     claimed[i] = '1'
     members[#members + 1] = '0'
     members[#members + 1] = string.sub(key, start)
@@ -44,36 +37,22 @@ for i = 1, claims do
 end
 if #members > 0 then redis.call('ZADD', unknown_ones, unpack(members)) end
 
-local accepted, settled = {}, {}
+local accepted, settled, rests = {}, {}, {}
+local as_written = '^' .. in_doubt .. '"updated_at":"[^"]*",(.*)'
 for i = 1, #KEYS - 1 - claims do
   local key = KEYS[1 + claims + i]
-  accepted[i] = '0'
-  -- Leave a key that is not a hash to `settle`, which refuses it.
-  if redis.pcall('HGET', key, 'status') == $STATUS_UNKNOWN then
-    accepted[i] = '1'
-    settled[#settled + 1] = string.sub(key, start)
-  end
+  -- Leave a key that is not a string to `settle`, which refuses it.
+  local held = redis.pcall('GET', key)
+  rests[i] = type(held) == 'string' and string.match(held, as_written) or false
+  accepted[i] = rests[i] and '1' or '0'
+  if rests[i] then settled[#settled + 1] = string.sub(key, start) end
 end
 if #settled > 0 then redis.call('ZREM', unknown_ones, unpack(settled)) end
-for i = 1, #accepted do
-  if accepted[i] == '1' then
-    local key, news = KEYS[1 + claims + i], ARGV[3 + claims + i]
-    local fields = {'status', $STATUS_ACCEPTED, 'updated_at', now}
-    local absent = {'reason', 'code', 'http_status', 'detail'}
-    if #news == 1 then
-      absent[#absent + 1] = 'sms_id'
-    else
-      fields[5], fields[6] = 'sms_id', string.sub(news, 2)
-    end
-    if string.sub(news, 1, 1) == '0' then
-      absent[#absent + 1] = 'deduplicated'
-    else
-      fields[#fields + 1] = 'deduplicated'
-      fields[#fields + 1] = '1'
-    end
-    redis.call('HSET', key, unpack(fields))
-    redis.call('HDEL', key, unpack(absent))
-    redis.call('PEXPIRE', key, keep)
+local outset = '{"status":"' .. $STATUS_ACCEPTED .. '",' .. updated_at
+for i, rest in ipairs(rests) do
+  if rest then
+    local entry = outset .. ARGV[3 + claims + i] .. rest
+    redis.call('SET', KEYS[1 + claims + i], entry, 'PX', keep)
   end
 end
 return table.concat({now, table.concat(claimed), table.concat(accepted), failure}, ' ')

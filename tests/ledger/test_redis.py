@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import logging
 import subprocess
 import sys
@@ -218,7 +219,7 @@ async def test_the_server_is_told_no_secret(redis_server: RedisServer, prefix: s
     with redis_server.client() as client:
         async with RedisLedger(redis_server.url, prefix=prefix) as ledger:
             await claimed(ledger, message)
-            stored = client.hgetall(prefix + message.request_id)
+            stored = json.loads(client.get(prefix + message.request_id))
     assert stored["phone"] == "090****484"
     assert "content" not in stored
     assert not any("686868" in value or "0901888484" in value for value in stored.values())
@@ -239,6 +240,22 @@ async def test_pruning_keeps_to_its_prefix(redis_server: RedisServer, prefix: st
         assert len([entry async for entry in theirs.entries()]) == 1
 
 
+async def test_a_claim_waits_for_one_slice_of_a_prune(
+    redis_server: RedisServer, prefix: str
+) -> None:
+    """The prune goes on after the claim, and misses nothing that was there when it began."""
+    async with RedisLedger(redis_server.url, prefix=prefix) as ledger:
+        ids = [(await claimed(ledger, a_message())).entry.request_id for _ in range(1100)]
+        await asyncio.gather(*(ledger.settle(one, 1, ACCEPTED) for one in ids[:600]))
+        pruning = asyncio.create_task(ledger.prune(-60))
+        await asyncio.sleep(0)
+        late = await claimed(ledger, a_message())
+        assert not pruning.done()
+        assert await pruning == 600
+        left = {entry.request_id async for entry in ledger.entries()}
+    assert left == {*ids[600:], late.entry.request_id}
+
+
 async def test_an_entry_deleted_by_hand_is_dropped_from_the_unknown_ones(
     redis_server: RedisServer, prefix: str
 ) -> None:
@@ -253,16 +270,24 @@ async def test_an_entry_deleted_by_hand_is_dropped_from_the_unknown_ones(
             assert client.keys(prefix + "*") == []
 
 
-@pytest.mark.parametrize("change", [("status", "of a later release"), ("generation", "many")])
+@pytest.mark.parametrize(
+    "written",
+    [
+        '{"status": "of a later release"}',
+        '{"status": "unknown", "reason": "attempt", "generation": "many"}',
+        "[]",
+        "a text",
+    ],
+)
 async def test_an_entry_that_cannot_be_read_is_refused(
-    redis_server: RedisServer, prefix: str, change: tuple[str, str]
+    redis_server: RedisServer, prefix: str, written: str
 ) -> None:
     """What another release or another program wrote is never taken for an entry."""
     message = a_message()
     with redis_server.client() as client:
         async with RedisLedger(redis_server.url, prefix=prefix) as ledger:
             await claimed(ledger, message)
-            client.hset(prefix + message.request_id, *change)
+            client.set(prefix + message.request_id, written)
             with pytest.raises(LedgerError, match="can't be read"):
                 await ledger.look_up(message.request_id)
             with pytest.raises(LedgerError):
@@ -526,15 +551,21 @@ async def test_acceptances_come_back_from_a_server_that_is_away(
         assert entry.status is Status.UNKNOWN
 
 
+@pytest.mark.parametrize(
+    ("command", "read"),
+    [(("SET", "somebody else's"), "GET"), (("HSET", "status", "unknown"), "HGETALL")],
+)
 async def test_an_acceptance_of_what_cannot_be_read_comes_back(
-    redis_server: RedisServer, prefix: str
+    redis_server: RedisServer, prefix: str, command: tuple[str, ...], read: str
 ) -> None:
     """What another program keeps under the key stays as it is; the others are stored."""
     odd, good = a_message(), a_message()
     with redis_server.client() as client:
         async with RedisLedger(redis_server.url, prefix=prefix) as ledger:
             await claimed(ledger, good)
-            client.set(prefix + odd.request_id, "somebody else's")
+            name, *values = command
+            client.execute_command(name, prefix + odd.request_id, *values)
+            kept = client.execute_command(read, prefix + odd.request_id)
             unrecorded = Unrecorded()
             for message in (odd, good):
                 ledger.accept_soon(
@@ -544,7 +575,7 @@ async def test_an_acceptance_of_what_cannot_be_read_comes_back(
             entry = await ledger.look_up(good.request_id)
             assert entry is not None
             assert entry.status is Status.ACCEPTED
-            assert client.get(prefix + odd.request_id) == "somebody else's"
+            assert client.execute_command(read, prefix + odd.request_id) == kept
     assert unrecorded.told == [odd.request_id]
 
 

@@ -558,7 +558,8 @@ async def test_pruning_frees_what_is_old(tmp_path: Path) -> None:
 
 async def test_pruning_lets_claims_through(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A prune of many entries is made of slices, and a claim waits for one of them at most."""
-    monkeypatch.setattr(sqlite, "_SLICE", 10)
+    monkeypatch.setattr(sqlite, "_SMALLEST_SLICE", 10)
+    monkeypatch.setattr(sqlite, "_LARGEST_SLICE", 10)
     async with SqliteLedger(tmp_path / "ledger.db") as ledger:
         ids = await asyncio.gather(*(claim(ledger) for _ in range(200)))
         await asyncio.gather(*(ledger.settle(one, 1, ACCEPTED) for one in ids[:150]))
@@ -568,6 +569,65 @@ async def test_pruning_lets_claims_through(tmp_path: Path, monkeypatch: pytest.M
         assert not pruning.done()
         assert await pruning == 150
         assert {entry.request_id async for entry in ledger.entries()} == {*ids[150:], late}
+
+
+@pytest.mark.parametrize(
+    ("rows", "took", "expected"),
+    [
+        (800, 0.0101, 400),
+        (60, 10.0, 50),
+        (50, 10.0, 50),
+        (800, 0.005, 800),
+        (800, 0.001, 1600),
+        (1600, 0.001, 2000),
+    ],
+)
+def test_a_slice_of_a_prune_is_as_large_as_the_disk_is_fast(
+    rows: int, took: float, expected: int
+) -> None:
+    """After a transaction of more than 10 ms the next slice is half as large."""
+    assert sqlite._next_slice(rows, took) == expected
+
+
+async def test_a_prune_on_a_slow_disk_goes_in_small_slices(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The time that counts is that of the whole transaction, with its commit."""
+    slices: list[int] = []
+    adapt = sqlite._next_slice
+
+    def seen(rows: int, took: float) -> int:
+        assert took > 0
+        slices.append(rows)
+        return adapt(rows, 1.0 if len(slices) == 4 else 0.0)
+
+    monkeypatch.setattr(sqlite, "_next_slice", seen)
+    async with SqliteLedger(tmp_path / "ledger.db") as ledger:
+        ids = await asyncio.gather(*(claim(ledger) for _ in range(1000)))
+        await asyncio.gather(*(ledger.settle(one, 1, ACCEPTED) for one in ids))
+        slices.clear()
+        assert await ledger.prune(-1) == 1000
+    assert slices == [50, 100, 200, 400, 200, 400, 800]
+
+
+async def test_a_prune_ends_while_claims_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was claimed after it began is none of its business."""
+    adapt = sqlite._next_slice
+    claims: list[asyncio.Task[str]] = []
+
+    def and_claim(rows: int, took: float) -> int:
+        # The next slice shares its transaction with this claim.
+        assert len(claims) < 10
+        claims.append(asyncio.create_task(claim(ledger)))
+        return adapt(rows, took)
+
+    monkeypatch.setattr(sqlite, "_next_slice", and_claim)
+    async with SqliteLedger(tmp_path / "ledger.db") as ledger:
+        await claim(ledger)
+        assert await ledger.prune(-1, unsettled=True) == 1
+        await asyncio.gather(*claims)
 
 
 @pytest.mark.parametrize(
