@@ -10,8 +10,7 @@ from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from typing import Final
 
-from esms_async._model.version import __version__
-from esms_async._send.events import Hook
+from esms_async import Hook, __version__
 
 _CARRIED: Final = ("traceparent", "tracestate")
 

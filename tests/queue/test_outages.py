@@ -115,11 +115,10 @@ async def test_a_failure_of_the_worker_itself_is_logged_and_counted(
         await until(lambda: gateway.accepted.total() == 1)
 
 
-async def test_a_worker_forgets_the_batches_that_it_met_long_ago(
-    redis: RedisServer, gateway: Gateway, queue: MessageQueue, monkeypatch: pytest.MonkeyPatch
+async def test_a_worker_serves_one_batch_after_the_other(
+    redis: RedisServer, gateway: Gateway, queue: MessageQueue
 ) -> None:
-    """It learns them again when it meets them again."""
-    monkeypatch.setattr("esms_async.queue.worker._MOST_BATCHES", 1)
+    """Also one that it meets again."""
     async with working(redis.url, gateway.url):
         for name in ("a", "b", "c", "a"):
             async with queue.send_many(messages(2, name), batch=name) as outcomes:
