@@ -52,31 +52,34 @@ local function settles(each)
   return held.status .. ' ' .. (held.reason or '') == cjson.decode(settling).learned
 end
 
-local ended, reports, others = {}, {}, {}
+local done, reports, others = {}, {}, {}
 for i, each in ipairs(deliveries) do
   local id, stream = each.id, KEYS[each.stream + 1]
   if not settles(each) then
     others[#others + 1] = i
   elseif each.ending == 'done' then
-    -- Another worker may have ended it meanwhile; one report is enough.
-    if redis.call('XACK', stream, group, id) == 1 then
-      ended[stream] = ended[stream] or {}
-      table.insert(ended[stream], id)
-      local outcomes = KEYS[each.outcomes + 1]
-      if each.outcomes ~= '0' then
-        reports[outcomes] = reports[outcomes] or {}
-        table.insert(reports[outcomes], each.report)
-      end
-    end
+    done[stream] = done[stream] or {ids = {}}
+    table.insert(done[stream], each)
+    table.insert(done[stream].ids, id)
   elseif #redis.call('XPENDING', stream, group, id, id, 1, worker) == 1 then
     if each.ending == 'failed' then redis.call('HINCRBY', stream .. ':deaths', id, 1) end
     local idle = each.ending == 'now' and lease or 0
     redis.call('XCLAIM', stream, group, 'free', 0, id, 'IDLE', idle, 'JUSTID')
   end
 end
-for stream, ids in pairs(ended) do
-  redis.call('XDEL', stream, unpack(ids))
-  redis.call('HDEL', stream .. ':deaths', unpack(ids))
+for stream, ending in pairs(done) do
+  local are_ours = redis.call('XACK', stream, group, unpack(ending.ids)) == #ending
+  for _, each in ipairs(ending) do
+    -- What another worker has ended meanwhile is gone; one report is enough.
+    if each.outcomes ~= '0'
+      and (are_ours or #redis.call('XRANGE', stream, each.id, each.id) > 0) then
+      local outcomes = KEYS[each.outcomes + 1]
+      reports[outcomes] = reports[outcomes] or {}
+      table.insert(reports[outcomes], each.report)
+    end
+  end
+  redis.call('XDEL', stream, unpack(ending.ids))
+  redis.call('HDEL', stream .. ':deaths', unpack(ending.ids))
 end
 for outcomes, texts in pairs(reports) do
   redis.call('XADD', outcomes, '*', 'report', table.concat(texts, '\n'))

@@ -167,10 +167,12 @@ class MessageQueue:
             if message.send_at is not None:
                 begins = max(begins, message.send_at)
             fields["expires_at"] = (begins + _LIFETIMES[lane]).isoformat()
-        following = () if batch is None else (("b", batch), ("n", str(run)))
+        following: tuple[tuple[str, str], ...] = ()
+        if batch is not None:
+            following = ("b", batch), ("n", str(run))
         with span("send", self._streams.name, request_id) as trace:
             written = self._cipher.write(fields, request_id)
-            await self._streams.put(lane, request_id, written, (*following, *trace))
+            await self._streams.put(lane, request_id, written, following + trace)
 
     def _require_open(self) -> None:
         if not self._is_open:

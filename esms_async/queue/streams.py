@@ -82,12 +82,6 @@ class QueueDelivery:
         """The message, as `MessageCipher` wrote it."""
         return self.fields.get(b"m", b"")
 
-    @property
-    def trace(self) -> dict[str, str]:
-        """The trace context that it carries."""
-        told = {name: self.text(name.encode()) for name in ("traceparent", "tracestate")}
-        return {name: value for name, value in told.items() if value}
-
     def text(self, name: bytes) -> str:
         """Return a field as far as it can be read; an empty text if there is none."""
         return self.fields.get(name, b"").decode("utf-8", "replace")

@@ -342,15 +342,16 @@ class QueueWorker:
             await self._trip(self._form_fault(error.form))
             await self._ledger.finish(delivery, AT_ONCE)
             return None
-        route = str(message.route or self._client.route)
-        if trying is None and (breaker := self.breakers.holds(route)) is not None:
-            parked = self.streams.key("parked", breaker.fault.name)
-            await self._patiently(lambda: self.streams.move(delivery, parked))
-            return None
+        if trying is None and self.breakers.open:
+            breaker = self.breakers.holds(str(message.route or self._client.route))
+            if breaker is not None:
+                parked = self.streams.key("parked", breaker.fault.name)
+                await self._patiently(lambda: self.streams.move(delivery, parked))
+                return None
         if not await self._may_begin(lane):
             await self._ledger.finish(delivery, AT_ONCE)
             return None
-        with span("process", self._settings.name, message.request_id, delivery.trace):
+        with span("process", self._settings.name, message.request_id, delivery):
             return await self._send(delivery, message, lane, trying)
 
     async def _may_begin(self, lane: str) -> bool:
