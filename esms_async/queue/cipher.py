@@ -24,7 +24,7 @@ _NONCE: Final = 12
 _HEADER: Final = len(_VERSION) + len(_CLEAR)
 # No message that this package writes comes near it.
 _LARGEST: Final = 256 * 1024
-_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+_encode = json.JSONEncoder(check_circular=False, ensure_ascii=False, separators=(",", ":")).encode
 
 
 class Unreadable(EsmsError, ValueError):

@@ -1,7 +1,8 @@
 """The ledger of a worker: it waits for its server, and settles in the step that ends a delivery."""
 
 from collections.abc import Awaitable, Callable
-from typing import Any, Final, TypeVar
+from functools import partial
+from typing import Any, Final
 
 from esms_async import LedgerError, Message, Outcome, Status
 from esms_async._redis import Script
@@ -12,7 +13,6 @@ from esms_async.ledger.transitions import ONE_MORE_ATTEMPT, Claim, Entry, Settle
 from esms_async.queue.gather import Gatherer
 from esms_async.queue.streams import GROUP, KEPT, MILLISECONDS, QueueDelivery, script
 
-T = TypeVar("T")
 _Ending = tuple[str, str, str, str, str, str, str]
 _PAUSE: Final = 0.005
 
@@ -65,8 +65,8 @@ class QueueLedger(RedisLedger):
         """Ask to send a message."""
         # An earlier try whose answer was lost may have taken effect. The next then reads "it may
         # have been accepted", which is safe, and no more than another delivery would read.
-        ask = super().claim
-        claim: Claim = await self._patiently(lambda: ask(message, fingerprint, doubt_age=doubt_age))
+        ask = partial(super().claim, message, fingerprint, doubt_age=doubt_age)
+        claim: Claim = await self._patiently(ask)
         self._claimed[message.request_id] = claim.entry
         return claim
 

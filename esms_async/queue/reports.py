@@ -152,4 +152,6 @@ def _plain(value: object) -> str:
     return value.isoformat() if isinstance(value, datetime) else str(value)
 
 
-_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=_plain).encode
+_encode = json.JSONEncoder(
+    check_circular=False, ensure_ascii=False, separators=(",", ":"), default=_plain
+).encode

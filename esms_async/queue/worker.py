@@ -374,8 +374,8 @@ class QueueWorker:
         outcome = await self._attempt(message, lane)
         while True:
             ending = await self._judge(outcome, trying)
-            told = ending == DONE and delivery.batch is not None
-            report = report_of(outcome, delivery.run).dump() if told else ""
+            is_followed = ending == DONE and b"b" in delivery.fields
+            report = report_of(outcome, delivery.run).dump() if is_followed else ""
             if await self._ledger.finish(delivery, ending, outcome, report):
                 break
             # Another process knows more of the message. Sent again, it learns that; an acceptance
@@ -460,7 +460,9 @@ class QueueWorker:
         if announce and fault.reach is not Reach.WORKER and fault.name not in self._announced:
             say = partial(self.streams.set_fact, fault.name, fault.remedy, of="breakers")
             await self._patiently(say)
-            self._announced.add(fault.name)
+            # Closed meanwhile, it is to be announced when it opens again.
+            if fault.name in self.breakers.open:
+                self._announced.add(fault.name)
 
     async def _close(self, breaker: OpenBreaker, *, announce: bool = True) -> None:
         """Close a breaker, and say so."""
@@ -546,6 +548,7 @@ class QueueWorker:
             self._announced.add(name)
             await self._trip(WorkerFault(name, reach, shared.breakers[name]), announce=False)
         for name in known - shared.breakers.keys():
+            self._announced.discard(name)
             if (breaker := self.breakers.open.get(name)) is not None:
                 await self._close(breaker, announce=False)
         self._wake_all()

@@ -165,9 +165,34 @@ async def test_a_breaker_that_another_worker_closes_is_closed(
             await until(lambda: "103" in running.worker.breakers.open)
             client.hdel("esms:queue:breakers", "103")
             await until(lambda: "103" not in running.worker.breakers.open)
-            # One that it closed itself while it asked is no news.
+            # One that it closed itself while it asked is no news, and is announced the next time.
             running.worker._announced.add("103")
             await running.worker._renew()
+            await running.worker._trip(WorkerFault("103", Reach.ACCOUNT, "top it up"))
+            assert client.hgetall("esms:queue:breakers") == {"103": "top it up"}
+
+
+async def test_a_breaker_that_closes_while_it_is_announced_is_announced_again(
+    redis: RedisServer, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other workers learn of it when it opens the next time."""
+    fault = WorkerFault("103", Reach.ACCOUNT, "top it up")
+    async with working(redis.url, gateway.url) as running:
+        worker = running.worker
+        await until(lambda: worker.problems() == [])
+        set_fact = worker.streams.set_fact
+
+        async def set_and_close(*fact: str, of: str) -> None:
+            await set_fact(*fact, of=of)
+            monkeypatch.undo()
+            await worker._close(worker.breakers.open["103"])
+
+        monkeypatch.setattr(worker.streams, "set_fact", set_and_close)
+        await worker._trip(fault)
+        with redis.client() as client:
+            assert client.hgetall("esms:queue:breakers") == {}
+            await worker._trip(fault)
+            assert client.hgetall("esms:queue:breakers") == {"103": "top it up"}
 
 
 async def test_messages_of_a_route_wait_apart_until_one_of_them_is_sent(
