@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import gc
 import json
 import logging
 import os
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
 _logger = logging.getLogger("esms_async.queue")
 
 _MOST_CONCURRENT: Final = 1000
-_ALLOCATIONS: Final = 20_000
 # Outcomes are the worker's to log: a message that comes again is no news.
 _QUIET: Final = ("esms_async.outcomes", "esms_async.attempts")
 
@@ -76,10 +74,6 @@ async def worker(given: Mapping[str, str | None], *, listen: str | None, as_text
             serve = serving(address, running.problems, lambda: metrics.render(running))
             port = await stack.enter_async_context(serve)
             _logger.info("health and metrics on http://%s:%d/readyz", address.host, port)
-        # What is there now stays to the end: looking through it for garbage would be in vain, and
-        # looking often costs a twentieth of a send.
-        gc.freeze()
-        gc.set_threshold(_ALLOCATIONS)
         await running.run()
     _logger.info("the worker has ended; it holds nothing")
     return ExitCode.ACCEPTED

@@ -131,7 +131,8 @@ class QueueLedger(RedisLedger):
 
     async def _finish_together(self, endings: list[_Ending]) -> list[bool]:
         streams = {"": 0}
-        entries, told = [], []
+        entries: list[str] = []
+        told: list[str] = []
         for entry, key, ending, stream, followed, settling, report in endings:
             one = streams.setdefault(stream, len(streams))
             other = streams.setdefault(followed, len(streams))

@@ -202,7 +202,7 @@ class QueueStreams:
         alike: dict[_Alike, list[str | bytes]] = {}
         for shared, message in messages:
             alike.setdefault(shared, []).extend(message)
-        scripts = []
+        scripts: list[asyncio.Future[Any]] = []
         for (lane, more), told in alike.items():
             fields = [part for pair in more for part in pair]
             scripts.append(self.script("put", [self.key(lane)], str(len(fields)), *fields, *told))

@@ -118,9 +118,9 @@ async def test_a_failure_of_the_worker_itself_is_logged_and_counted(
 async def test_a_worker_serves_one_batch_after_the_other(
     redis: RedisServer, gateway: Gateway, queue: MessageQueue
 ) -> None:
-    """Also one that it meets again."""
+    """Also one that it meets again, and one whose name is Vietnamese."""
     async with working(redis.url, gateway.url):
-        for name in ("a", "b", "c", "a"):
+        for name in ("a", "b", "a", "chiến dịch"):
             async with queue.send_many(messages(2, name), batch=name) as outcomes:
                 assert [outcome.ok async for outcome in outcomes] == [True, True]
     assert set(gateway.accepted.values()) == {1}
@@ -138,9 +138,12 @@ async def test_a_key_that_changes_under_way_holds_up_the_worker_alone(
 
         async def learn_nothing() -> None:
             worker._shared = SharedState(facts={"form": other.form})
+            renewed.set()
 
+        renewed = asyncio.Event()
         monkeypatch.setattr(worker, "_renew", learn_nothing)
-        await learn_nothing()
+        # A renewal that is under way still brings other news.
+        await renewed.wait()
         with redis.client() as client:
             written = other.write(message.to_dict(), message.request_id)
             client.xadd("esms:queue:otp", {"r": message.request_id, "m": written})
