@@ -1,6 +1,7 @@
 """Serves a worker's health and metrics over HTTP: `/livez`, `/readyz` and `/metrics`."""
 
 import contextlib
+import functools
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Final
@@ -37,6 +38,9 @@ class WorkerMetrics:
             buckets=_SECONDS,
             registry=registry,
         )
+        # Finding the metric of some labels costs more than counting.
+        self._outcome = functools.cache(self.outcomes.labels)
+        self._seconds = functools.cache(self.seconds.labels)
         self.in_flight: Gauge = Gauge(
             "esms_queue_in_flight", "Messages that this worker holds.", registry=registry
         )
@@ -58,8 +62,8 @@ class WorkerMetrics:
 
     def count(self, lane: str, status: str, seconds: float) -> None:
         """Count a message that left the queue."""
-        self.outcomes.labels(lane, status).inc()
-        self.seconds.labels(lane).observe(seconds)
+        self._outcome(lane, status).inc()
+        self._seconds(lane).observe(seconds)
 
     async def render(self, worker: QueueWorker) -> bytes:
         """Return the metrics as text; those of the queue itself only where Redis answers."""

@@ -20,17 +20,17 @@ from typing import Final
 
 import attrs
 
-from esms_async._model.backoff import backoff
-from esms_async._model.codes import lookup
-from esms_async._model.errors import (
+from esms_async import (
     EsmsError,
     ForeignLedger,
     NotSent,
+    Outcome,
     OutcomeUnknown,
     QueryRejected,
     Rejected,
 )
-from esms_async._model.messages import Outcome
+from esms_async._model.backoff import backoff
+from esms_async.codes import lookup
 
 SILENT: Final = "no answer"
 FOREIGN: Final = "ledger"

@@ -16,8 +16,7 @@ from typing import Final, cast
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from esms_async._model.errors import ConfigurationError, EsmsError, InvalidMessage
-from esms_async._model.messages import Message
+from esms_async import ConfigurationError, EsmsError, InvalidMessage, Message
 
 _VERSION: Final = b"\x01"
 _CLEAR: Final = bytes(4)
@@ -25,6 +24,7 @@ _NONCE: Final = 12
 _HEADER: Final = len(_VERSION) + len(_CLEAR)
 # No message that this package writes comes near it.
 _LARGEST: Final = 256 * 1024
+_encode = json.JSONEncoder(check_circular=False, ensure_ascii=False, separators=(",", ":")).encode
 
 
 class Unreadable(EsmsError, ValueError):
@@ -56,6 +56,7 @@ class MessageCipher:
         self._queue = queue.encode()
         self._ciphers = ciphers
         self._key_id = next(iter(ciphers), _CLEAR)
+        self._headers = {_VERSION + key_id for key_id in ciphers or (_CLEAR,)}
 
     @property
     def form(self) -> str:
@@ -64,11 +65,11 @@ class MessageCipher:
 
     def reads(self, form: str) -> bool:
         """Tell whether it reads messages of a form."""
-        return form in {_form(_VERSION + key_id) for key_id in self._ciphers or (_CLEAR,)}
+        return form in map(_form, self._headers)
 
     def write(self, fields: Mapping[str, object], request_id: str) -> bytes:
         """Return the fields of a message as the stream holds them."""
-        text = json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode()
+        text = _encode(fields).encode()
         header = _VERSION + self._key_id
         if not self._ciphers:
             return header + text
@@ -83,10 +84,10 @@ class MessageCipher:
             Unreadable: It can't be read.
         """
         header, rest = written[:_HEADER], written[_HEADER:]
-        form = _form(header)
         if len(written) > _LARGEST or len(header) < _HEADER:
             raise Unreadable("it is not a message of a queue")
-        if not self.reads(form):
+        if header not in self._headers:
+            form = _form(header)
             raise Unreadable(f"it is written in form {form}, which this worker can't read", form)
         if self._ciphers:
             cipher, nonce = self._ciphers[header[1:]], rest[:_NONCE]

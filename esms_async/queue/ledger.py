@@ -1,26 +1,26 @@
 """The ledger of a worker: it waits for its server, and settles in the step that ends a delivery."""
 
-import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any, Final, TypeVar
+from functools import partial
+from typing import Any, Final
 
-from esms_async._model.errors import LedgerError
-from esms_async._model.messages import Message, Outcome, Status
+from esms_async import LedgerError, Message, Outcome, Status
 from esms_async._redis import Script
 from esms_async.ledger.base import Unrecorded
 from esms_async.ledger.redis import RedisLedger
-from esms_async.ledger.redis_scripts import as_text
+from esms_async.ledger.redis_scripts import UNKNOWN_ONES
 from esms_async.ledger.transitions import ONE_MORE_ATTEMPT, Claim, Entry, Settlement, settle
+from esms_async.queue.gather import Gatherer
 from esms_async.queue.streams import GROUP, KEPT, MILLISECONDS, QueueDelivery, script
 
-T = TypeVar("T")
-_Ending = tuple[tuple[str, ...], tuple[str, ...], "asyncio.Future[object]"]
+_Ending = tuple[str, str, str, str, str, str, str]
+_PAUSE: Final = 0.005
 
 DONE: Final = "done"
 """The delivery ends for good."""
 LATER: Final = "later"
 """The message comes again when a lease has passed."""
-AT_ONCE: Final = "at once"
+AT_ONCE: Final = "now"
 """The message goes to whoever takes it next."""
 FAILED: Final = "failed"
 """As LATER, and counted as a death."""
@@ -52,8 +52,8 @@ class QueueLedger(RedisLedger):
         self._patiently = patiently
         self._claimed: dict[str, Entry] = {}
         self._learned: dict[str, tuple[int, Settlement]] = {}
-        self._endings: list[_Ending] = []
-        self._ending: set[asyncio.Task[None]] = set()
+        # Nobody waits for the report of one message as long as a round trip costs.
+        self._endings: Gatherer[_Ending, bool] = Gatherer(self._finish_together, pause=_PAUSE)
 
     async def open(self) -> None:
         """Connect to the server."""
@@ -65,8 +65,8 @@ class QueueLedger(RedisLedger):
         """Ask to send a message."""
         # An earlier try whose answer was lost may have taken effect. The next then reads "it may
         # have been accepted", which is safe, and no more than another delivery would read.
-        ask = super().claim
-        claim: Claim = await self._patiently(lambda: ask(message, fingerprint, doubt_age=doubt_age))
+        ask = partial(super().claim, message, fingerprint, doubt_age=doubt_age)
+        claim: Claim = await self._patiently(ask)
         self._claimed[message.request_id] = claim.entry
         return claim
 
@@ -102,7 +102,7 @@ class QueueLedger(RedisLedger):
             False where the ledger knows otherwise: another process has sent the message meanwhile,
             or is sending it. Then nothing has ended.
         """
-        entry = learned = settling = ""
+        entry = settling = ""
         if outcome is not None:
             request_id = outcome.message.request_id
             known = self._learned.pop(request_id, None)
@@ -111,46 +111,39 @@ class QueueLedger(RedisLedger):
                 # The client knew of the acceptance, and a claim that died may still be open.
                 known = 0, Settlement(Status.ACCEPTED, None, receipt.sms_id, receipt.deduplicated)
             if known is not None:
-                *_, entry, _, settling = self._settle_command(request_id, *known)
-                learned = as_text((known[1].status, known[1].reason))
+                entry, settling = self._prefix + request_id, self._settling(request_id, *known)
         followed = self.outcomes_of(delivery) if report else ""
-        keys = (delivery.stream, f"{delivery.stream}:deaths", followed, entry)
-        loop = asyncio.get_running_loop()
-        answer: asyncio.Future[object] = loop.create_future()
-        if not self._endings:
-            loop.call_soon(self._finish_turn)
-        self._endings.append((keys, (delivery.id, ending, report, learned, settling), answer))
-        return await answer is None
+        return await self._endings.add(
+            (entry, delivery.id, ending, delivery.stream, followed, settling, report)
+        )
+
+    def _settling(self, request_id: str, generation: int, learned: Settlement) -> str:
+        """Return what `finish.lua` settles: for an acceptance, the short form of `turn.lua`."""
+        sms_id = learned.sms_id or ""
+        if learned.status is Status.ACCEPTED and "\n" not in sms_id:
+            return f"{int(learned.deduplicated)}{sms_id}"
+        return self._settle_command(request_id, generation, learned)[-1]
 
     @staticmethod
     def outcomes_of(delivery: QueueDelivery) -> str:
         """Return the key of the stream that takes the report of a delivery."""
         return f"{delivery.stream.partition(':queue:')[0]}:queue:outcomes:{delivery.batch}"
 
-    def _finish_turn(self) -> None:
-        """End the deliveries that gathered in one turn of the loop together."""
-        endings, self._endings = self._endings, []
-        task = asyncio.get_running_loop().create_task(self._finish_together(endings))
-        self._ending.add(task)
-        task.add_done_callback(self._ending.discard)
-
-    async def _finish_together(self, endings: list[_Ending]) -> None:
-        *_, unknown_ones, _ = self._settle_command("", 0, ONE_MORE_ATTEMPT)
-        keys = [unknown_ones, *(key for each in endings for key in each[0])]
-        told = [argument for each in endings for argument in each[1]]
-        command = ("EVALSHA", script("finish").digest, str(len(keys)), *keys)
-        shared = (GROUP, self._worker, str(KEPT), MILLISECONDS)
+    async def _finish_together(self, endings: list[_Ending]) -> list[bool]:
+        streams = {"": 0}
+        entries: list[str] = []
+        told: list[str] = []
+        for entry, key, ending, stream, followed, settling, report in endings:
+            one = streams.setdefault(stream, len(streams))
+            other = streams.setdefault(followed, len(streams))
+            entries.append(entry)
+            told.append(f"{key} {ending} {one} {other}\n{settling}\n{report}")
+        keys = [self._prefix + UNKNOWN_ONES, *list(streams)[1:], *entries]
+        shared = (GROUP, self._worker, str(KEPT), MILLISECONDS, str(self._keep))
+        command = ("EVALSHA", script("finish").digest, str(len(keys)), *keys, *shared)
         run = self._opened().run
-        try:
-            answers = await self._patiently(lambda: run(*command, *shared, *told))
-        except LedgerError as error:
-            for _, _, answer in endings:
-                if not answer.done():
-                    answer.set_exception(error)
-            return
-        for (_, _, answer), said in zip(endings, answers, strict=True):
-            if not answer.done():
-                answer.set_result(said)
+        others = await self._patiently(lambda: run(*command, str(len(streams) - 1), *told))
+        return [number not in others for number in range(1, len(endings) + 1)]
 
     def _scripts(self) -> tuple[Script, ...]:
         return (*super()._scripts(), script("finish"))

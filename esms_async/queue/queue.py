@@ -8,10 +8,16 @@ from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Final, Self, TypeVar
 
+from esms_async import (
+    ConfigurationError,
+    InvalidMessage,
+    Message,
+    Outcome,
+    Receipt,
+    SendMany,
+    UsageError,
+)
 from esms_async._model.backoff import backoff
-from esms_async._model.errors import ConfigurationError, InvalidMessage, UsageError
-from esms_async._model.messages import Message, Outcome, Receipt
-from esms_async._send.stream import SendMany
 from esms_async.ledger.transitions import WINDOW
 from esms_async.queue.cipher import MessageCipher, keys_from_env
 from esms_async.queue.reports import ACCEPTED, QueueReport, load_report
@@ -157,12 +163,16 @@ class MessageQueue:
         request_id = message.request_id
         fields = message.to_dict()
         if message.expires_at is None:
-            begins = max(datetime.now(UTC), message.send_at or datetime.now(UTC))
+            begins = datetime.now(UTC)
+            if message.send_at is not None:
+                begins = max(begins, message.send_at)
             fields["expires_at"] = (begins + _LIFETIMES[lane]).isoformat()
-        following = () if batch is None else (("b", batch), ("n", str(run)))
+        following: tuple[tuple[str, str], ...] = ()
+        if batch is not None:
+            following = ("b", batch), ("n", str(run))
         with span("send", self._streams.name, request_id) as trace:
             written = self._cipher.write(fields, request_id)
-            await self._streams.put(lane, request_id, written, (*following, *trace))
+            await self._streams.put(lane, request_id, written, following + trace)
 
     def _require_open(self) -> None:
         if not self._is_open:
@@ -300,7 +310,7 @@ class _Run:
                 and (report.kind == ACCEPTED or report.run == self._number)
             ):
                 told.set_result(report)
-        if not page and (await self._streams.latest_runs([self.batch]))[self.batch] != self._number:
+        if not page and await self._streams.latest_run(self.batch) != self._number:
             raise UsageError(f"another process has taken over batch {self.batch!r}")
 
 

@@ -12,8 +12,8 @@ from typing import Any, Final
 
 import attrs
 
-from esms_async._model import errors
-from esms_async._model.messages import Attempt, Evidence, Message, Outcome, Receipt
+import esms_async as errors
+from esms_async import Attempt, Evidence, Message, Outcome, Receipt
 
 ACCEPTED: Final = "accepted"
 UNREADABLE: Final = "InvalidMessage"
@@ -31,8 +31,6 @@ _KINDS: Final[dict[str, type[errors.SendError]]] = {
         errors.NotSent,
     )
 }
-# The fields of an Attempt, which stand in a list without their names.
-_ATTEMPT: Final = tuple(field.name for field in attrs.fields(Attempt))
 
 
 @attrs.frozen
@@ -54,15 +52,16 @@ class QueueReport:
     def dump(self) -> str:
         """Write the report down."""
         told = {"id": self.request_id, "kind": self.kind, "run": self.run, **self.fields}
-        return json.dumps(told, ensure_ascii=False, separators=(",", ":"), default=_plain)
+        return _encode(told)
 
     def receipt(self, *, attempts: bool = True) -> Receipt | None:
         """Return the receipt of an accepted message, with or without the attempts."""
         if self.kind != ACCEPTED:
             return None
-        made = _attempts(self.fields) if attempts else ()
-        sms_id, deduplicated = self.fields.get("sms_id"), self.fields.get("deduplicated", False)
-        return Receipt(self.request_id, sms_id, deduplicated, made)
+        told = self.fields.get
+        made = told("attempts", ()) if attempts else ()
+        is_duplicate = "deduplicated" in self.fields
+        return Receipt(self.request_id, told("sms_id"), is_duplicate, made)
 
     def outcome(self, message: Message) -> Outcome:
         """Return the outcome that a send in this process would have had."""
@@ -97,12 +96,11 @@ def load_report(text: str) -> QueueReport:
     fields: dict[str, Any] = {}
     try:
         fields = dict(json.loads(text))
-        report = QueueReport(fields.pop("id"), fields.pop("kind"), fields.pop("run"), fields)
-        _attempts(fields)
+        fields["attempts"] = _attempts(fields)
+        return QueueReport(fields.pop("id"), fields.pop("kind"), fields.pop("run"), fields)
     except (KeyError, TypeError, ValueError):
         fields = {"reason": "the report of the worker can't be read", "attempts": ()}
         return QueueReport("", UNKNOWN, 0, fields)
-    return report
 
 
 def _kind(error: errors.EsmsError | None) -> str:
@@ -124,7 +122,7 @@ def _restored(
 ) -> errors.SendError:
     """Return an error that was taken apart, as unpickling does it: without its constructor."""
     values: dict[str, Any] = {"reason": "", **fields}
-    values |= {"message": message, "attempts": _attempts(values)}
+    values |= {"message": message, "attempts": values.get("attempts", ())}
     if issubclass(kind, errors.OutcomeUnknown):
         rejection = values.get("rejection")
         values["rejection"] = rejection and _restored(_KINDS[rejection["kind"]], message, rejection)
@@ -136,8 +134,11 @@ def _restored(
     return error
 
 
-def _flat(attempts: tuple[Attempt, ...]) -> list[list[object]]:
-    return [[getattr(attempt, name) for name in _ATTEMPT] for attempt in attempts]
+def _flat(attempts: tuple[Attempt, ...]) -> list[tuple[object, ...]]:
+    return [
+        (a.started_at.isoformat(), a.duration, a.evidence, a.status, a.code, a.error, a.retry_after)
+        for a in attempts
+    ]
 
 
 def _attempts(fields: Mapping[str, Any]) -> tuple[Attempt, ...]:
@@ -149,3 +150,8 @@ def _attempts(fields: Mapping[str, Any]) -> tuple[Attempt, ...]:
 
 def _plain(value: object) -> str:
     return value.isoformat() if isinstance(value, datetime) else str(value)
+
+
+_encode = json.JSONEncoder(
+    check_circular=False, ensure_ascii=False, separators=(",", ":"), default=_plain
+).encode

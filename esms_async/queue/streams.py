@@ -3,17 +3,18 @@
 import asyncio
 import functools
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from importlib.resources import files
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 import attrs
 
-from esms_async._model.errors import ConfigurationError, EsmsError
+from esms_async import ConfigurationError, EsmsError
 from esms_async._model.request_ids import REQUEST_ID
 from esms_async._redis import RedisAddress, RedisBatches, Script
 from esms_async.ledger.redis_scripts import script as ledger_script
+from esms_async.queue.gather import Gatherer
 
 LANES: Final = ("otp", "bulk")
 """The lanes, the first one first."""
@@ -34,15 +35,12 @@ _BLOCK: Final = "1000"
 _PAGE: Final = 500
 
 Fields = dict[bytes, bytes]
+_Alike = tuple[str, tuple[tuple[str, str], ...]]
+_Put = tuple[_Alike, tuple[str, bytes]]
 
 
 class QueueError(EsmsError, ConnectionError):
     """The queue's Redis server can't be used; a message that was put in may or may not be there."""
-
-
-def _batch(delivery: "QueueDelivery") -> str | None:
-    value = delivery.fields.get(b"b")
-    return None if value is None else value.decode("ascii", "replace")
 
 
 @attrs.frozen
@@ -54,43 +52,39 @@ class QueueDelivery:
         id: Its id there.
         fields: Its fields, as they came.
         deaths: How many workers died while they had it.
-        batch: The batch that follows its outcome, or None.
+        is_void: True if a later run of its batch has put it in again.
     """
 
     stream: str
     id: str
     fields: Fields = attrs.field(repr=False)
     deaths: int = 0
-    batch: str | None = attrs.field(init=False, default=attrs.Factory(_batch, takes_self=True))
+    is_void: bool = False
+
+    @property
+    def batch(self) -> str | None:
+        """The batch that follows its outcome, or None."""
+        return self.text(b"b") if b"b" in self.fields else None
 
     @property
     def run(self) -> int:
         """Which run of the batch put it in, or 0."""
-        run = self._text(b"n") or ""
+        run = self.text(b"n")
         return int(run) if run.isdecimal() and len(run) < 19 else 0
 
     @property
     def request_id(self) -> str:
         """Its RequestId, as far as it can be read."""
-        return self._text(b"r") or ""
+        return self.text(b"r")
 
     @property
     def written(self) -> bytes:
         """The message, as `MessageCipher` wrote it."""
         return self.fields.get(b"m", b"")
 
-    @property
-    def trace(self) -> dict[str, str]:
-        """The trace context that it carries."""
-        return {
-            name: value
-            for name in ("traceparent", "tracestate")
-            if (value := self._text(name.encode()))
-        }
-
-    def _text(self, name: bytes) -> str | None:
-        value = self.fields.get(name)
-        return None if value is None else value.decode("ascii", "replace")
+    def text(self, name: bytes) -> str:
+        """Return a field as far as it can be read; an empty text if there is none."""
+        return self.fields.get(name, b"").decode("utf-8", "replace")
 
 
 @attrs.frozen
@@ -129,6 +123,8 @@ class QueueStreams:
         self.name: str = name
         self.prefix: str = f"{name}:queue:"
         self._open: dict[str, RedisBatches] = {}
+        self._last: dict[str, str] = {}
+        self._puts: Gatherer[_Put, None] = Gatherer(self._put_together)
 
     def key(self, *parts: str) -> str:
         """Return a key of the queue."""
@@ -139,7 +135,7 @@ class QueueStreams:
         """The keys of the lanes."""
         return [self.key(lane) for lane in LANES]
 
-    async def run(self, *command: str | bytes, channel: str = "") -> Any:  # noqa: ANN401  # what redis-py makes of a reply
+    def submit(self, *command: str | bytes, channel: str = "") -> "asyncio.Future[Any]":
         """Run a command. Replies are bytes. A command that waits needs a channel of its own.
 
         Raises:
@@ -150,11 +146,18 @@ class QueueStreams:
             batches = self._open[channel] = RedisBatches(
                 self.address, scripts(), name="queue", failure=QueueError, decode=False
             )
-        return await batches.run(*command)
+        return batches.submit(*command)
 
-    async def script(self, name: str, keys: Sequence[str], *arguments: str | bytes) -> Any:  # noqa: ANN401  # the same
+    async def run(self, *command: str | bytes, channel: str = "") -> Any:  # noqa: ANN401  # what redis-py makes of a reply
+        """Run a command, and wait for its reply."""
+        return await self.submit(*command, channel=channel)
+
+    def script(
+        self, name: str, keys: Sequence[str], *arguments: str | bytes, channel: str = ""
+    ) -> "asyncio.Future[Any]":
         """Run a script."""
-        return await self.run("EVALSHA", script(name).digest, str(len(keys)), *keys, *arguments)
+        digest, count = script(name).digest, str(len(keys))
+        return self.submit("EVALSHA", digest, count, *keys, *arguments, channel=channel)
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -190,42 +193,52 @@ class QueueStreams:
                 raise
 
     async def put(
-        self, lane: str, request_id: str, written: bytes, more: Iterable[tuple[str, str]]
+        self, lane: str, request_id: str, written: bytes, more: tuple[tuple[str, str], ...]
     ) -> None:
-        """Add a message to a lane."""
-        fields = [part for pair in more for part in pair]
-        await self.run("XADD", self.key(lane), "*", "r", request_id, "m", written, *fields)
+        """Add a message to a lane, together with others that share its other fields."""
+        await self._puts.add(((lane, more), (request_id, written)))
+
+    async def _put_together(self, messages: list[_Put]) -> Sequence[None]:
+        alike: dict[_Alike, list[str | bytes]] = {}
+        for shared, message in messages:
+            alike.setdefault(shared, []).extend(message)
+        scripts: list[asyncio.Future[Any]] = []
+        for (lane, more), told in alike.items():
+            fields = [part for pair in more for part in pair]
+            scripts.append(self.script("put", [self.key(lane)], str(len(fields)), *fields, *told))
+        await asyncio.gather(*scripts)
+        return [None] * len(messages)
 
     async def take(
-        self, stream: str, worker: str, count: int, batches: Sequence[str], *, wait: bool
-    ) -> tuple[list[QueueDelivery], dict[str, int]]:
-        """Take messages out of a stream; `wait` waits a second for some.
+        self, stream: str, worker: str, count: int, *, wait: bool = False, lease: str = ""
+    ) -> list[QueueDelivery]:
+        """Take messages out of a stream.
 
-        Returns:
-            The messages, and the number of the latest run of each batch asked for.
+        Args:
+            stream: The key of the stream.
+            worker: Who takes them.
+            count: How many at most.
+            wait: True waits a second for a new one.
+            lease: Milliseconds; messages are taken over that their workers have not renewed for
+                so long. Empty: new ones.
         """
-        block = ("BLOCK", _BLOCK) if wait else ()
-        # Started in this order in one turn of the loop, they travel together: the runs are as
-        # new as the messages.
-        reply, runs = await asyncio.gather(
-            self.run(
-                *("XREADGROUP", "GROUP", GROUP, worker, "COUNT", str(count), *block),
-                *("STREAMS", stream, ">"),
-                channel=stream,
-            ),
-            self.latest_runs(batches, channel=stream),
-        )
-        entries = reply[0][1] if reply else ()
-        return [QueueDelivery(stream, key.decode(), fields) for key, fields in entries], runs
+        channel = stream if wait and stream in self._last else ""
+        travelling: list[asyncio.Future[Any]] = []
+        if channel:
+            # The server begins the script when this ends: they are one round trip.
+            wait_for = ("STREAMS", stream, self._last[stream])
+            travelling.append(self.submit("XREAD", "BLOCK", _BLOCK, *wait_for, channel=channel))
+        keys = [stream, f"{stream}:deaths", self.key("workers")]
+        arguments = (GROUP, worker, str(count), self.key("run", ""), lease)
+        travelling.append(self.script("take", keys, *arguments, channel=channel))
+        *_, (last, lines, fields) = await asyncio.gather(*travelling)
+        if last:
+            self._last[stream] = last.decode()
+        return list(_deliveries(stream, lines.decode(), fields))
 
-    async def latest_runs(self, batches: Sequence[str], *, channel: str = "") -> dict[str, int]:
-        """Return the number of the latest run of each batch; 0 where there is none."""
-        if not batches:
-            return {}
-        numbers = await self.run(
-            "MGET", *(self.key("run", each) for each in batches), channel=channel
-        )
-        return {batch: int(run or 0) for batch, run in zip(batches, numbers, strict=True)}
+    async def latest_run(self, batch: str) -> int:
+        """Return the number of the latest run of a batch; 0 where there is none."""
+        return int(await self.run("GET", self.key("run", batch)) or 0)
 
     async def begin_run(self, batch: str) -> int:
         """Begin a run of a batch, which makes void what earlier runs have still in the queue."""
@@ -242,19 +255,9 @@ class QueueStreams:
         )
         entries = reply[0][1] if reply else ()
         return [
-            (key.decode(), fields.get(b"report", b"").decode("utf-8", "replace"))
+            (key.decode(), text)
             for key, fields in entries
-        ]
-
-    async def reclaim(self, stream: str, worker: str, count: int) -> list[QueueDelivery]:
-        """Take over messages that their workers have not renewed."""
-        keys = [stream, f"{stream}:deaths", self.key("workers")]
-        reply = await self.script("reclaim", keys, GROUP, worker, MILLISECONDS, str(count))
-        return [
-            QueueDelivery(
-                stream, key.decode(), dict(zip(flat[::2], flat[1::2], strict=True)), deaths
-            )
-            for key, flat, deaths in reply
+            for text in fields.get(b"report", b"").decode("utf-8", "replace").split("\n")
         ]
 
     async def renew(self, worker: str, held: Iterable[QueueDelivery]) -> SharedState:
@@ -319,6 +322,19 @@ class QueueStreams:
         return dict(zip(LANES, lengths, strict=False)) | {"parked": sum(lengths[len(LANES) :])}
 
 
+def _deliveries(stream: str, lines: str, fields: bytes) -> Iterator[QueueDelivery]:
+    """Read what `take.lua` answers with."""
+    end = 0
+    for line in lines.splitlines():
+        key, deaths, is_void, *lengths = line.split()
+        parts: list[bytes] = []
+        for length in map(int, lengths):
+            begin, end = end, end + length
+            parts.append(fields[begin:end])
+        named = dict(zip(parts[::2], parts[1::2], strict=True))
+        yield QueueDelivery(stream, key, named, int(deaths), is_void == "1")
+
+
 def redact_id(request_id: str) -> str:
     """Return a RequestId as it may be shown; what has another form could be anything."""
     return request_id if REQUEST_ID.fullmatch(request_id) else ""
@@ -340,13 +356,15 @@ def texts(fields: Fields) -> dict[str, str]:
 def script(name: str) -> Script:
     """Return a script of the queue."""
     text = files("esms_async.queue").joinpath(f"{name}.lua").read_text("utf-8")
-    return Script.of(text.replace("$SETTLE", ledger_script("settle").text))
+    for part in ("settle", "turn"):
+        text = text.replace(f"${part.upper()}", ledger_script(part).text)
+    return Script.of(text)
 
 
 @functools.cache
 def scripts() -> tuple[Script, ...]:
     """Return all scripts of the queue."""
-    return tuple(map(script, ("finish", "move", "reclaim", "release", "renew")))
+    return tuple(map(script, ("finish", "move", "put", "release", "renew", "take")))
 
 
 def _refuse_cluster(url: str) -> None:

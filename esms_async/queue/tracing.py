@@ -6,12 +6,12 @@ text.
 """
 
 import sys
-from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Generator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Final
 
-from esms_async._model.version import __version__
-from esms_async._send.events import Hook
+from esms_async import Hook, __version__
+from esms_async.queue.streams import QueueDelivery
 
 _CARRIED: Final = ("traceparent", "tracestate")
 
@@ -23,28 +23,37 @@ def is_traced() -> bool:
     return getattr(trace, "_TRACER_PROVIDER", None) is not None
 
 
-@contextmanager
+_Carried = tuple[tuple[str, str], ...]
+_NO_SPAN: Final[AbstractContextManager[_Carried]] = nullcontext(())
+
+
 def span(
-    operation: str, queue: str, request_id: str, carried: Mapping[str, str] | None = None
-) -> Generator[list[tuple[str, str]]]:
+    operation: str, queue: str, request_id: str, delivery: QueueDelivery | None = None
+) -> AbstractContextManager[_Carried]:
     """Make a span the current one, where spans go anywhere.
 
     Args:
         operation: `send` or `process`.
         queue: The name of the queue.
         request_id: The RequestId of the message.
-        carried: The trace context that came with a message.
+        delivery: The message to process, which carries its trace context.
 
-    Yields:
-        The trace context to send with a message.
+    Returns:
+        A context manager that gives the trace context to send with a message.
     """
-    if not is_traced():
-        yield []
-        return
+    return _span(operation, queue, request_id, delivery) if is_traced() else _NO_SPAN
+
+
+@contextmanager
+def _span(
+    operation: str, queue: str, request_id: str, delivery: QueueDelivery | None
+) -> Generator[_Carried]:
     from opentelemetry import propagate, trace  # noqa: PLC0415  # it needs the extra `otel`
 
-    kind = trace.SpanKind.PRODUCER if carried is None else trace.SpanKind.CONSUMER
-    parent = propagate.extract(carried) if carried else None
+    kind, parent = trace.SpanKind.PRODUCER, None
+    if delivery is not None:
+        told = {name: delivery.text(name.encode()) for name in _CARRIED}
+        kind, parent = trace.SpanKind.CONSUMER, propagate.extract(told)
     with trace.get_tracer("esms_async", __version__).start_as_current_span(
         f"{operation} {queue}",
         context=parent,
@@ -59,7 +68,7 @@ def span(
     ):
         carrier: dict[str, str] = {}
         propagate.inject(carrier)
-        yield [(name, carrier[name]) for name in _CARRIED if name in carrier]
+        yield tuple((name, carrier[name]) for name in _CARRIED if name in carrier)
 
 
 def hooks() -> list[Hook]:

@@ -23,11 +23,9 @@ from typing import Final, TypeVar
 
 import attrs
 
-from esms_async._model import errors
+import esms_async as errors
+from esms_async import EsmsClient, Message, Outcome, Receipt, RetryPolicy, Status
 from esms_async._model.backoff import backoff
-from esms_async._model.messages import Message, Outcome, Receipt, Status
-from esms_async._send.retry import RetryPolicy
-from esms_async.client import EsmsClient
 from esms_async.ledger.base import UnreadableEntry
 from esms_async.limiter import RedisLimiter
 from esms_async.queue import breakers as faults
@@ -38,6 +36,7 @@ from esms_async.queue.reports import UNKNOWN, UNREADABLE, QueueReport, report_of
 from esms_async.queue.streams import (
     LANES,
     LEASE,
+    MILLISECONDS,
     QueueDelivery,
     QueueError,
     QueueStreams,
@@ -55,7 +54,6 @@ MOST_DEATHS: Final = 5
 """A message on which so many workers died goes to the dead stream."""
 
 _ATTEMPTS: Final = 8
-_MOST_BATCHES: Final = 32
 _FIRST_PAUSE: Final = 0.1
 _LONGEST_PAUSE: Final = 2.0
 # Places that become free within this time are filled together.
@@ -109,7 +107,6 @@ class QueueWorker:
         self._name = f"{socket.gethostname()}-{os.getpid()}-{os.urandom(4).hex()}"
         self._shared = SharedState()
         self._announced: set[str] = set()
-        self._runs: dict[str, int] = {}
         self._held: dict[asyncio.Task[None], QueueDelivery] = {}
         self._waiting: set[asyncio.Task[None]] = set()
         self._reserved: dict[str, int] = dict.fromkeys(LANES, 0)
@@ -279,7 +276,8 @@ class QueueWorker:
             count = 1 if waits else free
             self._reserved[lane] += count
             try:
-                taken = await self._take(stream, count, wait=waits)
+                take = partial(self.streams.take, stream, self._name, count, wait=waits)
+                taken = await self._patiently(take)
             except _Stopped:
                 return
             finally:
@@ -294,23 +292,6 @@ class QueueWorker:
         """Give reserved places back. Another lane may wait for the only one there is."""
         self._reserved[lane] -= places
         self._wake_all()
-
-    async def _take(self, stream: str, count: int, *, wait: bool = False) -> list[QueueDelivery]:
-        known = list(self._runs)
-        take = partial(self.streams.take, stream, self._name, count, known, wait=wait)
-        taken, runs = await self._patiently(take)
-        self._runs.update(runs)
-        await self._learn_runs(taken)
-        return taken
-
-    async def _learn_runs(self, taken: list[QueueDelivery]) -> None:
-        """Learn the latest run of batches that this worker meets for the first time."""
-        new = {each.batch for each in taken if each.batch is not None} - self._runs.keys()
-        if new:
-            # Which batches are being sent changes, and each one costs a little.
-            if len(self._runs) > _MOST_BATCHES:
-                self._runs.clear()
-            self._runs |= await self._patiently(lambda: self.streams.latest_runs(sorted(new)))
 
     def _begin(self, delivery: QueueDelivery, lane: str, trying: OpenBreaker | None = None) -> None:
         """Deliver a message in a task of its own."""
@@ -348,7 +329,7 @@ class QueueWorker:
         self, delivery: QueueDelivery, lane: str, trying: OpenBreaker | None
     ) -> str | None:
         """Send a message; return what became of it, or None where it comes again."""
-        if delivery.batch is not None and delivery.run < self._runs.get(delivery.batch, 0):
+        if delivery.is_void:
             await self._ledger.finish(delivery, DONE)
             return "void"
         if delivery.deaths >= MOST_DEATHS:
@@ -361,15 +342,16 @@ class QueueWorker:
             await self._trip(self._form_fault(error.form))
             await self._ledger.finish(delivery, AT_ONCE)
             return None
-        route = str(message.route or self._client.route)
-        if trying is None and (breaker := self.breakers.holds(route)) is not None:
-            parked = self.streams.key("parked", breaker.fault.name)
-            await self._patiently(lambda: self.streams.move(delivery, parked))
-            return None
+        if trying is None and self.breakers.open:
+            breaker = self.breakers.holds(str(message.route or self._client.route))
+            if breaker is not None:
+                parked = self.streams.key("parked", breaker.fault.name)
+                await self._patiently(lambda: self.streams.move(delivery, parked))
+                return None
         if not await self._may_begin(lane):
             await self._ledger.finish(delivery, AT_ONCE)
             return None
-        with span("process", self._settings.name, message.request_id, delivery.trace):
+        with span("process", self._settings.name, message.request_id, delivery):
             return await self._send(delivery, message, lane, trying)
 
     async def _may_begin(self, lane: str) -> bool:
@@ -392,8 +374,8 @@ class QueueWorker:
         outcome = await self._attempt(message, lane)
         while True:
             ending = await self._judge(outcome, trying)
-            told = ending == DONE and delivery.batch is not None
-            report = report_of(outcome, delivery.run).dump() if told else ""
+            is_followed = ending == DONE and b"b" in delivery.fields
+            report = report_of(outcome, delivery.run).dump() if is_followed else ""
             if await self._ledger.finish(delivery, ending, outcome, report):
                 break
             # Another process knows more of the message. Sent again, it learns that; an acceptance
@@ -478,7 +460,9 @@ class QueueWorker:
         if announce and fault.reach is not Reach.WORKER and fault.name not in self._announced:
             say = partial(self.streams.set_fact, fault.name, fault.remedy, of="breakers")
             await self._patiently(say)
-            self._announced.add(fault.name)
+            # Closed meanwhile, it is to be announced when it opens again.
+            if fault.name in self.breakers.open:
+                self._announced.add(fault.name)
 
     async def _close(self, breaker: OpenBreaker, *, announce: bool = True) -> None:
         """Close a breaker, and say so."""
@@ -513,8 +497,9 @@ class QueueWorker:
             # One message of those that wait for the route.
             stream = self.streams.key("parked", fault.name)
             await self._patiently(lambda: self.streams.make_group(stream))
-            taken = await self._patiently(lambda: self.streams.reclaim(stream, self._name, 1))
-            taken = taken or await self._take(stream, 1)
+            take = partial(self.streams.take, stream, self._name, 1)
+            taken = await self._patiently(partial(take, lease=MILLISECONDS))
+            taken = taken or await self._patiently(take)
             if not taken:
                 await self._close(breaker)
             for delivery in taken:
@@ -563,6 +548,7 @@ class QueueWorker:
             self._announced.add(name)
             await self._trip(WorkerFault(name, reach, shared.breakers[name]), announce=False)
         for name in known - shared.breakers.keys():
+            self._announced.discard(name)
             if (breaker := self.breakers.open.get(name)) is not None:
                 await self._close(breaker, announce=False)
         self._wake_all()
@@ -581,10 +567,8 @@ class QueueWorker:
             self._reserved[lane] += free
             try:
                 stream = self.streams.key(lane)
-                taken = await self._patiently(
-                    partial(self.streams.reclaim, stream, self._name, free)
-                )
-                await self._learn_runs(taken)
+                take = partial(self.streams.take, stream, self._name, free, lease=MILLISECONDS)
+                taken = await self._patiently(take)
             finally:
                 self._release(lane, free)
             for delivery in taken:

@@ -115,13 +115,12 @@ async def test_a_failure_of_the_worker_itself_is_logged_and_counted(
         await until(lambda: gateway.accepted.total() == 1)
 
 
-async def test_a_worker_forgets_the_batches_that_it_met_long_ago(
-    redis: RedisServer, gateway: Gateway, queue: MessageQueue, monkeypatch: pytest.MonkeyPatch
+async def test_a_worker_serves_one_batch_after_the_other(
+    redis: RedisServer, gateway: Gateway, queue: MessageQueue
 ) -> None:
-    """It learns them again when it meets them again."""
-    monkeypatch.setattr("esms_async.queue.worker._MOST_BATCHES", 1)
+    """Also one that it meets again, and one whose name is Vietnamese."""
     async with working(redis.url, gateway.url):
-        for name in ("a", "b", "c", "a"):
+        for name in ("a", "b", "a", "chiến dịch"):
             async with queue.send_many(messages(2, name), batch=name) as outcomes:
                 assert [outcome.ok async for outcome in outcomes] == [True, True]
     assert set(gateway.accepted.values()) == {1}
@@ -139,9 +138,12 @@ async def test_a_key_that_changes_under_way_holds_up_the_worker_alone(
 
         async def learn_nothing() -> None:
             worker._shared = SharedState(facts={"form": other.form})
+            renewed.set()
 
+        renewed = asyncio.Event()
         monkeypatch.setattr(worker, "_renew", learn_nothing)
-        await learn_nothing()
+        # A renewal that is under way still brings other news.
+        await renewed.wait()
         with redis.client() as client:
             written = other.write(message.to_dict(), message.request_id)
             client.xadd("esms:queue:otp", {"r": message.request_id, "m": written})
@@ -166,9 +168,34 @@ async def test_a_breaker_that_another_worker_closes_is_closed(
             await until(lambda: "103" in running.worker.breakers.open)
             client.hdel("esms:queue:breakers", "103")
             await until(lambda: "103" not in running.worker.breakers.open)
-            # One that it closed itself while it asked is no news.
+            # One that it closed itself while it asked is no news, and is announced the next time.
             running.worker._announced.add("103")
             await running.worker._renew()
+            await running.worker._trip(WorkerFault("103", Reach.ACCOUNT, "top it up"))
+            assert client.hgetall("esms:queue:breakers") == {"103": "top it up"}
+
+
+async def test_a_breaker_that_closes_while_it_is_announced_is_announced_again(
+    redis: RedisServer, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other workers learn of it when it opens the next time."""
+    fault = WorkerFault("103", Reach.ACCOUNT, "top it up")
+    async with working(redis.url, gateway.url) as running:
+        worker = running.worker
+        await until(lambda: worker.problems() == [])
+        set_fact = worker.streams.set_fact
+
+        async def set_and_close(*fact: str, of: str) -> None:
+            await set_fact(*fact, of=of)
+            monkeypatch.undo()
+            await worker._close(worker.breakers.open["103"])
+
+        monkeypatch.setattr(worker.streams, "set_fact", set_and_close)
+        await worker._trip(fault)
+        with redis.client() as client:
+            assert client.hgetall("esms:queue:breakers") == {}
+            await worker._trip(fault)
+            assert client.hgetall("esms:queue:breakers") == {"103": "top it up"}
 
 
 async def test_messages_of_a_route_wait_apart_until_one_of_them_is_sent(

@@ -20,7 +20,7 @@ from esms_async.ledger import RedisLedger
 from esms_async.ledger.transitions import ONE_MORE_ATTEMPT, Settlement
 from esms_async.queue import MessageQueue, QueueError
 from esms_async.queue.breakers import silence
-from esms_async.queue.ledger import LATER, QueueLedger
+from esms_async.queue.ledger import DONE, LATER, QueueLedger
 from esms_async.queue.queue import _Run
 from esms_async.queue.streams import QueueDelivery, QueueStreams
 from esms_async.queue.worker import _Prepaid
@@ -69,6 +69,34 @@ async def test_an_ending_that_nobody_waits_for_is_made_all_the_same(
 
         monkeypatch.setattr(RedisLedger, "settle", away)
         assert await ledger.settle("r", 1, ONE_MORE_ATTEMPT) is None
+
+
+@pytest.mark.parametrize("sms_id", ["s", None, "two\nlines"])
+async def test_an_acceptance_is_settled_whatever_its_smsid(
+    redis: RedisServer, queue: MessageQueue, sms_id: str | None
+) -> None:
+    """Twice, it is settled once; what waits for it in the same step is settled, too."""
+
+    async def patiently(call: Callable[[], Awaitable[Any]]) -> Any:
+        return await call()
+
+    one, other = messages(2)
+    async with aclosing(QueueLedger(redis.url, "esms:send:", "w", patiently)) as ledger:
+        await ledger.open()
+        for message in (one, other):
+            await ledger.claim(message, bytes(32))
+        receipts = Receipt(one.request_id, sms_id), Receipt(other.request_id, deduplicated=True)
+        outcomes = [Outcome(*each) for each in zip((one, other), receipts, strict=True)]
+        for _ in range(2):
+            assert await asyncio.gather(
+                *(ledger.finish(DELIVERY, DONE, outcome) for outcome in outcomes)
+            ) == [True, True]
+        entries = [await ledger.look_up(message.request_id) for message in (one, other)]
+    assert [entry and entry.status for entry in entries] == [Status.ACCEPTED] * 2
+    assert [entry and (entry.sms_id, entry.deduplicated) for entry in entries] == [
+        (sms_id, False),
+        (None, True),
+    ]
 
 
 async def test_an_acceptance_that_the_ledger_learned_meanwhile_wins(
@@ -196,7 +224,7 @@ async def test_a_run_is_begun_once_and_its_end_reaches_all_who_wait(
         return await queue.depth() == 2
 
     await until(are_there)
-    assert (await queue._streams.latest_runs(["b"])) == {"b": 1}
+    assert await queue._streams.latest_run("b") == 1
     first, _ = run._waiting.values()
     first.cancel()
     await queue._streams.begin_run("b")
