@@ -19,10 +19,9 @@ from benchmarks.compare import Tell
 from benchmarks.contestants import API_KEY, CONTENT, SECRET_KEY, esms_client
 from benchmarks.processes import Cores, measured_process, server_process
 from benchmarks.server import CALM
-from esms_async import Credentials, Evidence, Message, Outcome, Receipt
+from esms_async import Credentials, Evidence, Message, Outcome, Receipt, SendMany
 from esms_async._send.outcome import History, judge
 from esms_async._wire.send import SendEncoder, decode_send
-from esms_async.client import SendMany
 
 SEND_MANY = "send_many, own cost a message"
 MEMORY = "memory growth"

@@ -5,11 +5,15 @@ from esms_async._model.errors import (
     ConfigurationError,
     DuplicateRequestId,
     EsmsError,
+    ForeignLedger,
     InvalidMessage,
     LedgerError,
     NotSent,
     OutcomeUnknown,
+    QueryAccountRejected,
     QueryError,
+    QueryRejected,
+    QueryUnanswered,
     Rejected,
     RequestIdConflict,
     RequestIdExpired,
@@ -31,12 +35,14 @@ from esms_async._model.routes import Brandname, FixedNumber, Route, ZaloTemplate
 from esms_async._model.version import __version__
 from esms_async._send.events import Hook
 from esms_async._send.retry import RetryPolicy
-from esms_async.client import EsmsClient
+from esms_async._send.stream import SendMany
+from esms_async.client import ClientOptions, EsmsClient
 
 __all__ = [
     "AccountRejected",
     "Attempt",
     "Brandname",
+    "ClientOptions",
     "ConfigurationError",
     "Credentials",
     "DuplicateRequestId",
@@ -44,6 +50,7 @@ __all__ = [
     "EsmsError",
     "Evidence",
     "FixedNumber",
+    "ForeignLedger",
     "Hook",
     "InvalidMessage",
     "LedgerError",
@@ -51,7 +58,10 @@ __all__ = [
     "NotSent",
     "Outcome",
     "OutcomeUnknown",
+    "QueryAccountRejected",
     "QueryError",
+    "QueryRejected",
+    "QueryUnanswered",
     "Receipt",
     "Rejected",
     "RequestIdConflict",
@@ -59,6 +69,7 @@ __all__ = [
     "RetryPolicy",
     "Route",
     "SendError",
+    "SendMany",
     "Status",
     "UsageError",
     "ZaloTemplate",

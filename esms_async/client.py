@@ -44,8 +44,6 @@ from esms_async._wire.queries import (
 from esms_async._wire.send import CallbackUrl, Dumps, Loads, SendEncoder, read_json
 from esms_async.ledger.base import Ledger
 
-__all__ = ["ClientOptions", "EsmsClient", "SendMany"]
-
 _T = TypeVar("_T")
 # Stands for an option that a view keeps; no caller can pass it by accident.
 _UNCHANGED: Final = cast("Any", object())

@@ -1,6 +1,5 @@
-"""What the client's queries return, and the kinds of `QueryError` that they raise."""
+"""What the client's queries return: balances, statuses, lists, and what `reconcile` found."""
 
-from esms_async._model.errors import QueryAccountRejected, QueryRejected, QueryUnanswered
 from esms_async._model.results import (
     AccountBrandname,
     Balance,
@@ -24,9 +23,6 @@ __all__ = [
     "BrandnameType",
     "Finding",
     "Price",
-    "QueryAccountRejected",
-    "QueryRejected",
-    "QueryUnanswered",
     "Receiver",
     "Reconciled",
     "Reconciliation",

@@ -4,8 +4,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Final, Unpack
 
-from esms_async import ConfigurationError, Credentials, EsmsClient
-from esms_async.client import ClientOptions
+from esms_async import ClientOptions, ConfigurationError, Credentials, EsmsClient
 from esms_async.emulator import Emulator
 
 __all__ = ["EmulatedClient", "EmulatedOptions", "emulated_client"]

@@ -20,6 +20,7 @@ from esms_async import (
     Brandname,
     EsmsError,
     FixedNumber,
+    ForeignLedger,
     LedgerError,
     Message,
     NotSent,
@@ -52,7 +53,6 @@ from esms_async.cli.rows import (
 from esms_async.cli.screen import Screen
 from esms_async.cli.spreadsheet import Sheet, SheetRow, column_name, on_thread, open_sheet
 from esms_async.cli.words import text
-from esms_async.ledger import ForeignLedger
 from esms_async.text import Alphabet, measure
 
 Send = Callable[[Message], Awaitable[Receipt]]

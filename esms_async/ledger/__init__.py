@@ -3,7 +3,6 @@
 import importlib
 from typing import TYPE_CHECKING
 
-from esms_async._model.errors import ForeignLedger
 from esms_async.ledger.base import (
     Ledger,
     LedgerAcceptances,
@@ -39,7 +38,6 @@ __all__ = [
     "Claim",
     "Decision",
     "Entry",
-    "ForeignLedger",
     "Ledger",
     "LedgerAcceptances",
     "LedgerBase",

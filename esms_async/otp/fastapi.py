@@ -15,10 +15,9 @@ except ModuleNotFoundError as _error:
         "esms_async.otp.fastapi needs FastAPI; install it with: pip install 'esms_async[fastapi]'"
     ) from None
 
-from esms_async import EsmsClient, UsageError
+from esms_async import EsmsClient, UsageError, normalize_phone
 from esms_async.otp.service import Otp, Verification
 from esms_async.otp.web import PROBLEM_TYPE, Allow, Caller, OtpEndpoints, Reply, resolved
-from esms_async.text import normalize_phone
 
 __all__ = ["Esms", "VietnamesePhone", "esms_lifespan", "esms_of", "otp_router"]
 

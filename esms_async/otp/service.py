@@ -26,6 +26,7 @@ from esms_async import (
     SendError,
     Status,
     ZaloTemplate,
+    normalize_phone,
 )
 from esms_async.otp import rules
 from esms_async.otp.events import OtpEvents
@@ -51,7 +52,6 @@ from esms_async.otp.rules import (
     VerifyReason,
 )
 from esms_async.otp.stores import OtpStore
-from esms_async.text import normalize_phone
 
 _T = TypeVar("_T")
 _logger = logging.getLogger("esms_async.otp")

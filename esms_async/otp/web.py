@@ -20,10 +20,9 @@ from typing import Any, Final, TypeVar, cast
 
 import attrs
 
-from esms_async import EsmsError, InvalidMessage, LedgerError, SendError
+from esms_async import EsmsError, InvalidMessage, LedgerError, SendError, normalize_phone
 from esms_async.otp.rules import OtpRefused, OtpStoreError
 from esms_async.otp.service import Challenge, Otp, Verification
-from esms_async.text import normalize_phone
 
 __all__ = ["Caller", "OtpEndpoints", "Reply"]
 

@@ -13,8 +13,7 @@ import pytest
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from esms_async import RetryPolicy
-from esms_async.client import ClientOptions
+import esms_async
 from esms_async.emulator import faults
 from tests.api import environment_variables, public_names
 from tests.docs.blocks import PAGES, ROOT, VIETNAMESE, english_twin, read_blocks
@@ -212,7 +211,7 @@ def test_every_fault_is_described() -> None:
         assert re.findall(r"^\| `([a-z_]+)", rows, re.MULTILINE) == list(faults.Kind)
 
 
-@pytest.mark.parametrize("options", [ClientOptions, RetryPolicy])
+@pytest.mark.parametrize("options", [esms_async.ClientOptions, esms_async.RetryPolicy])
 def test_every_argument_is_described(options: type) -> None:
     """The page of settings has a row for each argument of the client and of the retry policy."""
     page = (ROOT / "docs" / "reference" / "settings.md").read_text(encoding="utf-8")

@@ -11,8 +11,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from esms_async import Credentials, EsmsClient
-from esms_async.queries import QueryRejected, QueryUnanswered
+from esms_async import Credentials, EsmsClient, QueryRejected, QueryUnanswered
 from tests.answering import CUT, Answering
 from tests.factories import API_KEY, CREDENTIALS, ONE_ATTEMPT, QUICK, SECRET_KEY
 from tests.scripted_gateway import ScriptedGateway

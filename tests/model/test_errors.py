@@ -21,7 +21,10 @@ from esms_async import (
     Message,
     NotSent,
     OutcomeUnknown,
+    QueryAccountRejected,
     QueryError,
+    QueryRejected,
+    QueryUnanswered,
     Rejected,
     RequestIdConflict,
     RequestIdExpired,
@@ -30,7 +33,6 @@ from esms_async import (
 )
 from esms_async._model.errors import ForeignLedger
 from esms_async.delivery import InvalidReport
-from esms_async.queries import QueryAccountRejected, QueryRejected, QueryUnanswered
 
 NOON = datetime(2030, 1, 1, 12, tzinfo=UTC)
 MESSAGE = Message("0901888484", "686868 la ma xac minh", request_id="login:42")

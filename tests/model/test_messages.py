@@ -22,13 +22,17 @@ from esms_async import (
     DuplicateRequestId,
     EsmsError,
     Evidence,
+    ForeignLedger,
     InvalidMessage,
     LedgerError,
     Message,
     NotSent,
     Outcome,
     OutcomeUnknown,
+    QueryAccountRejected,
     QueryError,
+    QueryRejected,
+    QueryUnanswered,
     Receipt,
     Rejected,
     RequestIdConflict,
@@ -40,8 +44,6 @@ from esms_async import (
 )
 from esms_async._model.messages import VIETNAM_TIME
 from esms_async.delivery import InvalidReport
-from esms_async.ledger import ForeignLedger
-from esms_async.queries import QueryAccountRejected, QueryRejected, QueryUnanswered
 from tests.factories import CREDENTIALS, a_message
 
 PHONE = "0901888484"

@@ -10,12 +10,12 @@ from esms_async import (
     NotSent,
     Outcome,
     OutcomeUnknown,
+    QueryRejected,
     Receipt,
     Rejected,
     RequestIdExpired,
 )
 from esms_async._model.errors import EsmsError, ForeignLedger
-from esms_async.queries import QueryRejected
 from esms_async.queue.breakers import (
     FOREIGN,
     SILENT,

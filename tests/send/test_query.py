@@ -21,7 +21,10 @@ from esms_async import (
     LedgerError,
     Message,
     OutcomeUnknown,
+    QueryAccountRejected,
     QueryError,
+    QueryRejected,
+    QueryUnanswered,
     RetryPolicy,
     UsageError,
     ZaloTemplate,
@@ -35,16 +38,7 @@ from esms_async.emulator import (
     Settings,
 )
 from esms_async.ledger import Entry, Ledger, MemoryLedger
-from esms_async.queries import (
-    AccountBrandname,
-    Balance,
-    BrandnameType,
-    QueryAccountRejected,
-    QueryRejected,
-    QueryUnanswered,
-    SendStatus,
-    Templates,
-)
+from esms_async.queries import AccountBrandname, Balance, BrandnameType, SendStatus, Templates
 from esms_async.testing import EmulatedClient, emulated_client
 from tests.answering import CUT, Answering
 from tests.factories import CREDENTIALS, ONE_ATTEMPT, QUICK, SECRET_KEY, a_message

@@ -7,7 +7,15 @@ from pathlib import Path
 import attrs
 import pytest
 
-from esms_async import ConfigurationError, EsmsClient, Message, OutcomeUnknown, Status, UsageError
+from esms_async import (
+    ConfigurationError,
+    EsmsClient,
+    Message,
+    OutcomeUnknown,
+    QueryUnanswered,
+    Status,
+    UsageError,
+)
 from esms_async._send.reconcile import TOLERANCE, Reconciliation, reconcile
 from esms_async.emulator import Emulator
 from esms_async.ledger import (
@@ -18,7 +26,7 @@ from esms_async.ledger import (
     Settlement,
     SqliteLedger,
 )
-from esms_async.queries import Finding, QueryUnanswered, Reconciled, SendStatus, SentMessage
+from esms_async.queries import Finding, Reconciled, SendStatus, SentMessage
 from tests.factories import CREDENTIALS, ONE_ATTEMPT, QUICK, a_message
 
 LOST = "reset@send,phase=after"

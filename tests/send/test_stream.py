@@ -18,11 +18,11 @@ from esms_async import (
     OutcomeUnknown,
     Receipt,
     Rejected,
+    SendMany,
     Status,
     UsageError,
 )
 from esms_async._model.errors import ForeignLedger
-from esms_async.client import SendMany
 from esms_async.ledger import MemoryLedger
 from tests.factories import CREDENTIALS, ONE_ATTEMPT, QUICK, a_message
 from tests.limits import generous

@@ -14,6 +14,7 @@ from esms_async import (
     AccountRejected,
     Attempt,
     Brandname,
+    ClientOptions,
     Credentials,
     DuplicateRequestId,
     EsmsClient,
@@ -31,6 +32,7 @@ from esms_async import (
     RequestIdExpired,
     RetryPolicy,
     SendError,
+    SendMany,
     Status,
     ZaloTemplate,
     derive_request_id,
@@ -38,7 +40,6 @@ from esms_async import (
 )
 from esms_async._model.codes import CODES, Code, Scope
 from esms_async._model.text import TextSize, measure
-from esms_async.client import ClientOptions, SendMany
 from esms_async.emulator import AcceptedMessage, Emulator
 from esms_async.ledger import (
     Claim,

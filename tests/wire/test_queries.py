@@ -9,7 +9,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from esms_async import Brandname, ConfigurationError, Message, QueryError, ZaloTemplate
+from esms_async import (
+    Brandname,
+    ConfigurationError,
+    Message,
+    QueryAccountRejected,
+    QueryError,
+    QueryRejected,
+    QueryUnanswered,
+    ZaloTemplate,
+)
 from esms_async._model.messages import VIETNAM_TIME
 from esms_async._model.routes import FIXED_NUMBER
 from esms_async._wire.queries import (
@@ -32,9 +41,6 @@ from esms_async.queries import (
     BrandnameTemplate,
     BrandnameType,
     Price,
-    QueryAccountRejected,
-    QueryRejected,
-    QueryUnanswered,
     Receiver,
     SendResult,
     SendStatus,
