@@ -15,6 +15,7 @@ import pytest
 
 import esms_async.cli
 import esms_async.cli.app
+import esms_async.cli.sending_commands
 from esms_async import __version__
 from esms_async.cli.app import run as run_here
 from tests.cli.support import KEYS, environment, finish, run, start, write_recipients
@@ -31,7 +32,10 @@ def test_the_version_is_told() -> None:
 def _commands(command: click.Command, *words: str) -> Iterator[tuple[str, ...]]:
     yield words
     if isinstance(command, click.Group):
-        for name, below in command.commands.items():
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            below = command.get_command(context, name)
+            assert below is not None
             yield from _commands(below, *words, name)
 
 
@@ -149,7 +153,7 @@ def test_a_fault_of_this_program_is_one_line(
     def fail(*_: object) -> None:
         raise RuntimeError("686868")
 
-    monkeypatch.setattr(esms_async.cli.app, "send", fail)
+    monkeypatch.setattr(esms_async.cli.sending_commands, "send", fail)
     assert run_here(["send", "0901888484", "686868", "--emulator"]) == 1
     assert capsys.readouterr().err == (
         "esms-async: an error of this program (RuntimeError); --debug shows where\n"
@@ -169,7 +173,7 @@ def test_ctrl_c_anywhere_else_is_one_word(
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(esms_async.cli.app, "send", interrupt)
+    monkeypatch.setattr(esms_async.cli.sending_commands, "send", interrupt)
     assert run_here(["send", "0901888484", "686868"]) == 130
     assert capsys.readouterr().err.strip() == "esms-async: interrupted"
 
