@@ -74,7 +74,7 @@ from esms_async._wire.send import (
     decode_send,
     read_json,
 )
-from esms_async.ledger.base import Ledger, LedgerAcceptances
+from esms_async.ledger.base import Ledger, LedgerAcceptances, LedgerAhead
 from esms_async.ledger.binding import bind
 from esms_async.ledger.transitions import (
     CLAIMS,
@@ -596,7 +596,9 @@ class _Send:
             if doubt_age is not None and doubt_age > WINDOW:
                 # Infinite if the wall clock was set back meanwhile: no ledger may store that.
                 raise self._expired()
-            claim = await ledger.claim(message, self.default_route, doubt_age)
+            claim = ledger.claimed_ahead(message)
+            if claim is None:
+                claim = await ledger.claim(message, self.default_route, doubt_age)
         except ForeignLedger:
             self.is_memorable = False
             raise
@@ -846,6 +848,7 @@ class LedgerSession:
     def __init__(self, ledger: Ledger, credentials: Credentials, destination: str) -> None:
         self._ledger = ledger
         self._acceptances = ledger if isinstance(ledger, LedgerAcceptances) else None
+        self._ahead = ledger if isinstance(ledger, LedgerAhead) else None
         self._credentials = credentials
         self._destination = destination
         self._key = fingerprint_key(credentials.secret_key)
@@ -854,6 +857,10 @@ class LedgerSession:
         self._opening = asyncio.Lock()
         self._closing = asyncio.Event()
         self._outstanding: set[asyncio.Task[Entry | None]] = set()
+
+    def claimed_ahead(self, message: Message) -> Claim | None:
+        """Return the claim that was made for this send before it began, if there is one."""
+        return None if self._ahead is None else self._ahead.claimed_ahead(message.request_id)
 
     async def claim(self, message: Message, default: Route, doubt_age: float | None) -> Claim:
         """Claim a message that has been in doubt for `doubt_age` seconds, or is not (None)."""

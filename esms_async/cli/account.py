@@ -5,16 +5,14 @@ from decimal import Decimal
 
 import attrs
 
-from esms_async._model.errors import QueryAccountRejected, QueryError
-from esms_async._model.results import SendStatus, SmsStatus
-from esms_async._send.reconcile import Reconciled, masked
+from esms_async import EsmsClient, QueryAccountRejected, QueryError
 from esms_async.cli.errors import ExitCode
 from esms_async.cli.gateway import GatewayChoice, connect
-from esms_async.cli.ledger import opened
+from esms_async.cli.ledger import masked_phone, opened
 from esms_async.cli.screen import Screen
 from esms_async.cli.words import text
-from esms_async.client import EsmsClient
 from esms_async.ledger import Ledger
+from esms_async.queries import Reconciled, SendStatus, SmsStatus
 
 
 async def balance(choice: GatewayChoice, screen: Screen, *, as_json: bool) -> ExitCode:
@@ -142,7 +140,7 @@ def _line(one: Reconciled) -> str:
 def _reconciled(one: Reconciled) -> dict[str, object]:
     return {
         "request_id": one.request_id,
-        "phone": None if one.entry is None else masked(one.entry.phone),
+        "phone": None if one.entry is None else masked_phone(one.entry),
         "finding": one.finding,
         "sms_id": None if one.entry is None else one.entry.sms_id,
         "listed": [line.sms_id for line in one.lines],

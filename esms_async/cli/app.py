@@ -7,8 +7,8 @@ from collections.abc import Callable, Coroutine, Sequence
 
 import click
 
+from esms_async import __version__
 from esms_async._model.redaction import redact
-from esms_async._model.version import __version__
 from esms_async.cli import account, brandname
 from esms_async.cli.again import command_line
 from esms_async.cli.brandname import check as check_texts

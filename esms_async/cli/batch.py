@@ -152,6 +152,10 @@ class AheadLedger:
 
     # What the client calls.
 
+    def claimed_ahead(self, request_id: str) -> Claim | None:
+        """Return the claim that was made ahead, once; None if there is none."""
+        return self._claims.pop(request_id, None)
+
     @property
     def is_open(self) -> bool:
         """True between `open` and `aclose`."""
@@ -168,9 +172,8 @@ class AheadLedger:
     async def claim(
         self, message: Message, fingerprint: bytes, *, doubt_age: float | None = None
     ) -> Claim:
-        """Return the claim that was made ahead, or make one."""
-        claim = self._claims.pop(message.request_id, None)
-        return claim or await self.wrapped.claim(message, fingerprint, doubt_age=doubt_age)
+        """Claim a message of which no claim was made ahead."""
+        return await self.wrapped.claim(message, fingerprint, doubt_age=doubt_age)
 
     async def settle(
         self, request_id: str, generation: int, settlement: Settlement

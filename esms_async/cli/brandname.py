@@ -10,11 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final, cast
 
-from esms_async._model.errors import ConfigurationError, InvalidMessage
-from esms_async._model.messages import Message
-from esms_async._model.results import BrandnameType
-from esms_async._model.routes import Brandname
-from esms_async._model.templates import TemplateMatch
+from esms_async import Brandname, ConfigurationError, EsmsClient, InvalidMessage, Message
 from esms_async.cli.account import ask_gateway, number
 from esms_async.cli.errors import ExitCode, InputError
 from esms_async.cli.gateway import GatewayChoice
@@ -22,7 +18,7 @@ from esms_async.cli.rows import Template
 from esms_async.cli.screen import Screen
 from esms_async.cli.spreadsheet import column_name, require_standard_input
 from esms_async.cli.words import Text, text
-from esms_async.client import EsmsClient
+from esms_async.queries import BrandnameType, TemplateMatch
 
 _COLUMN: Final = "content"
 _MOST_SHOWN: Final = 20

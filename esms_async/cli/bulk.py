@@ -59,6 +59,8 @@ Send = Callable[[Message], Awaitable[Receipt]]
 """Sends one message from here, or by way of others."""
 
 _SAMPLED: Final = 100
+# The plan claims nothing, so its chunks are as large as a signal may wait for.
+_PLANNED: Final = 512
 # How many rows are judged, claimed and listed as a whole: some for each send under way.
 _CHUNKS: Final = 4
 _LARGEST_CHUNK: Final = 256
@@ -245,7 +247,7 @@ async def make_plan(
     """Read the list and count what would become of it."""
     plan, tally = Plan(), Tally()
     plan.tally = tally
-    async for chunk in rows.chunks(_SAMPLED):
+    async for chunk in rows.chunks(_PLANNED):
         judged = judge.judge(chunk)
         if batch is not None:
             await batch.preview(judged)

@@ -7,14 +7,12 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from esms_async import Route
+from esms_async import ClientOptions, Credentials, EsmsClient, RetryPolicy, Route
 from esms_async._http.transport import DEFAULT_BASE_URL
-from esms_async._model.messages import Credentials
-from esms_async._send.retry import RetryPolicy
 from esms_async.cli.errors import InputError
 from esms_async.cli.rate import Rate, Turnstile
 from esms_async.cli.words import text
-from esms_async.client import ClientOptions, EsmsClient, credentials_from_env, route_from_env
+from esms_async.client import credentials_from_env, route_from_env
 from esms_async.ledger import Ledger
 
 if TYPE_CHECKING:

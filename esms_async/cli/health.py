@@ -11,7 +11,7 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
-from esms_async._model.errors import ConfigurationError
+from esms_async import ConfigurationError
 from esms_async.cli.queue_views import look_at
 from esms_async.queue.streams import QueueError
 from esms_async.queue.worker import QueueWorker

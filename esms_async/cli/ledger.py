@@ -12,7 +12,6 @@ from typing import Final
 
 import attrs
 
-from esms_async._model.phone import mask_phone
 from esms_async.cli.errors import ExitCode, InputError
 from esms_async.cli.ledger_choice import is_url, ledger_at
 from esms_async.cli.screen import Screen
@@ -20,6 +19,7 @@ from esms_async.cli.words import text
 from esms_async.client import credentials_from_env
 from esms_async.ledger import Entry, Ledger, Reason
 from esms_async.ledger.binding import rebind as rebind_ledger
+from esms_async.text import mask_phone
 
 _SHOWN: Final = tuple(
     field.name for field in attrs.fields(Entry) if field.name not in ("fingerprint", "content")
@@ -72,7 +72,7 @@ async def unsettled(place: str, screen: Screen, *, as_json: bool) -> ExitCode:
                 screen.put_json(_described(entry))
                 continue
             since, reason = utc(entry.in_doubt_since), _reason(entry)
-            screen.say(f"{entry.request_id}  {_masked(entry)}  {since}  {reason}")
+            screen.say(f"{entry.request_id}  {masked_phone(entry)}  {since}  {reason}")
     screen.warn(text("unsettled", count=count))
     return ExitCode.REFUSED if count else ExitCode.ACCEPTED
 
@@ -128,7 +128,7 @@ def _described(entry: Entry) -> dict[str, object]:
         **{name: getattr(entry, name) for name in _SHOWN},
         "status": entry.status.value,
         "reason": entry.reason and entry.reason.value,
-        "phone": _masked(entry),
+        "phone": masked_phone(entry),
         "in_doubt_since": utc(entry.in_doubt_since),
         "updated_at": utc(entry.updated_at),
     }
@@ -138,7 +138,8 @@ def _reason(entry: Entry) -> str:
     return "" if entry.reason is None else _REASONS[entry.reason]
 
 
-def _masked(entry: Entry) -> str:
+def masked_phone(entry: Entry) -> str:
+    """Return the phone of an entry as it is shown."""
     return entry.phone if "*" in entry.phone else mask_phone(entry.phone)
 
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 
 import click
 
-from esms_async._model.errors import ConfigurationError
-from esms_async._model.routes import Brandname, Route, parse_route
+from esms_async import Brandname, ConfigurationError, Route
+from esms_async._model.routes import parse_route
 from esms_async.cli.errors import ExitCode, InputError
 from esms_async.cli.gateway import GatewayChoice
 from esms_async.cli.words import Language, text

@@ -7,8 +7,6 @@ from contextlib import asynccontextmanager
 
 import attrs
 from rich.console import Group, RenderableType
-from rich.live import Live
-from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text as Line
 
@@ -63,6 +61,8 @@ async def shown(pace: Pace, screen: Screen) -> AsyncGenerator[None]:
     """Show the progress of a job for as long as the context lasts."""
     console, language = screen.progress, screen.language
     if console.file.isatty() and not console.is_dumb_terminal:
+        from rich.live import Live  # noqa: PLC0415  # only a terminal needs it
+
         with Live(
             get_renderable=lambda: live_lines(pace, language),
             console=console,
@@ -98,6 +98,8 @@ def plain_line(pace: Pace, language: Language) -> str:
 
 def live_lines(pace: Pace, language: Language) -> RenderableType:
     """Return the progress in two lines that fit a terminal of 80 columns."""
+    from rich.progress_bar import ProgressBar  # noqa: PLC0415  # only a terminal needs it
+
     bar = ProgressBar(
         total=pace.expected,
         completed=pace.tally.total,

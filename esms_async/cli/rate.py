@@ -3,14 +3,16 @@
 import asyncio
 import math
 import re
-from typing import Final, Self, cast
+from typing import TYPE_CHECKING, Final, Self, cast
 
 import attrs
-from aiolimiter import AsyncLimiter
 
 from esms_async import RetryPolicy
 from esms_async.cli.errors import InputError
 from esms_async.cli.words import text
+
+if TYPE_CHECKING:
+    from aiolimiter import AsyncLimiter
 
 _WRITTEN = re.compile(r"([0-9]{1,6}(?:\.[0-9]{1,3})?)(?:/([smh]))?")
 _SECONDS: Final = {None: 1, "s": 1, "m": 60, "h": 3600}
@@ -28,7 +30,7 @@ class Turnstile:
     the same task then passes at once, and only further attempts wait.
     """
 
-    def __init__(self, limiter: AsyncLimiter) -> None:
+    def __init__(self, limiter: "AsyncLimiter") -> None:
         self._limiter = limiter
         self._waiting: set[asyncio.Task[object]] = set()
         self._with_turn: set[asyncio.Task[object]] = set()
@@ -97,6 +99,8 @@ class Rate:
 
     def limiter(self) -> "Turnstile":
         """Return a new limiter of this rate, for one event loop."""
+        from aiolimiter import AsyncLimiter  # noqa: PLC0415  # few jobs have a rate
+
         at_once = max(1.0, self.per_second * _MOMENT)
         return Turnstile(AsyncLimiter(at_once, at_once / self.per_second))
 

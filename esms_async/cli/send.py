@@ -5,20 +5,21 @@ from collections.abc import Mapping
 
 import attrs
 
-from esms_async._model.errors import (
+from esms_async import (
     AccountRejected,
     DuplicateRequestId,
+    EsmsClient,
     EsmsError,
     InvalidMessage,
+    Message,
+    Outcome,
     OutcomeUnknown,
     Rejected,
     RequestIdExpired,
+    Route,
     SendError,
+    new_request_id,
 )
-from esms_async._model.messages import Message, Outcome
-from esms_async._model.phone import mask_phone
-from esms_async._model.request_ids import new_request_id
-from esms_async._model.routes import Route
 from esms_async.cli.errors import ExitCode, InputError
 from esms_async.cli.gateway import GatewayChoice, connect
 from esms_async.cli.interrupt import on_interrupt
@@ -26,7 +27,7 @@ from esms_async.cli.results import accept, refuse
 from esms_async.cli.rows import BulkRow
 from esms_async.cli.screen import Screen
 from esms_async.cli.words import Text, text
-from esms_async.client import EsmsClient
+from esms_async.text import mask_phone
 
 
 @attrs.frozen

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
-from esms_async._model.errors import ConfigurationError
+from esms_async import ConfigurationError
 from esms_async.cli.errors import ExitCode, InputError
 from esms_async.cli.words import text
 

@@ -234,6 +234,15 @@ class LedgerAcceptances(Protocol):
         ...
 
 
+@runtime_checkable
+class LedgerAhead(Protocol):
+    """Holds claims that were made before the client sends, many in one transaction. Optional."""
+
+    def claimed_ahead(self, request_id: str) -> Claim | None:
+        """Return the claim that was made for a client, once; None if it has to make one."""
+        ...
+
+
 def _check_window(_: object, attribute: "attrs.Attribute[float]", value: float) -> None:
     check_seconds(attribute.name, value)
 

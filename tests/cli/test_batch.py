@@ -8,13 +8,15 @@ from typing import cast
 import pytest
 import time_machine
 
-from esms_async import FixedNumber, Message, Status
+from esms_async import Credentials, FixedNumber, Message, Status
 from esms_async.cli.batch import AheadLedger, Batch, Manifest
 from esms_async.cli.errors import InputError
 from esms_async.cli.rows import BulkRow, RowIds, RowStatus
-from esms_async.ledger import Ledger, Settlement, SqliteLedger
+from esms_async.emulator import Emulator
+from esms_async.ledger import Claim, Ledger, Settlement, SqliteLedger
 from esms_async.ledger.memory import MemoryLedger
 from esms_async.ledger.transitions import Reason
+from esms_async.testing import EmulatedClient
 
 _IDS = RowIds("a", "secret")
 
@@ -54,8 +56,10 @@ async def test_what_is_claimed_ahead_is_what_the_client_gets(ledger: AheadLedger
     rows = [_row(), _row(phone="0901888485")]
     assert await _batch(ledger).claim(rows) == rows
     message = cast("Message", rows[0].message)
-    mark = ledger.fingerprint(message)
-    assert (await ledger.claim(message, mark)).entry.request_id == message.request_id
+    claim = ledger.claimed_ahead(message.request_id)
+    assert claim is not None
+    assert claim.entry.request_id == message.request_id
+    assert ledger.claimed_ahead(message.request_id) is None
     await ledger.release([row.request_id for row in rows])
     first, second = await ledger.look_up_batch([row.request_id for row in rows])
     assert first is not None
@@ -67,6 +71,30 @@ async def test_what_is_claimed_ahead_is_what_the_client_gets(ledger: AheadLedger
     assert await ledger.look_up(rows[1].request_id) == second
     assert await ledger.prune(0, unsettled=True) in {0, 1, 2}
     await ledger.flush()
+
+
+async def test_the_client_claims_only_what_was_not_claimed_ahead(ledger: AheadLedger) -> None:
+    """A claim that was made ahead costs the client no second one; any other message does."""
+    wrapped = ledger.wrapped
+    asked: list[str] = []
+
+    class Counting(AheadLedger):
+        async def claim(
+            self, message: Message, fingerprint: bytes, *, doubt_age: float | None = None
+        ) -> Claim:
+            asked.append(message.request_id)
+            return await super().claim(message, fingerprint, doubt_age=doubt_age)
+
+    counting = Counting(wrapped)
+    keys = Credentials("key", "secret")
+    async with Emulator() as gateway, EmulatedClient(gateway, keys, ledger=counting) as client:
+        counting.make_fingerprints_with(keys.secret_key, client.route)
+        await client.reconcile(())
+        ahead, other = Message("0901888484", "a"), Message("0901888485", "a")
+        await counting.claim_ahead([ahead])
+        receipts = [await client.send(message) for message in (ahead, other)]
+    assert all(receipt.sms_id for receipt in receipts)
+    assert asked == [other.request_id]
 
 
 _ACCEPTED = Settlement(Status.ACCEPTED, sms_id="s")
@@ -118,7 +146,8 @@ async def test_a_chain_is_followed_to_its_end(ledger: AheadLedger) -> None:
         row = _row()
         (to_send,) = await _batch(ledger, retry_rejected=True).claim([row])
         seen.add(to_send.request_id)
-        claim = await ledger.claim(cast("Message", row.message), b"")
+        claim = ledger.claimed_ahead(row.request_id)
+        assert claim is not None
         await ledger.settle(row.request_id, claim.entry.generation, _REJECTED)
     assert len(seen) == 3
 
