@@ -493,8 +493,7 @@ class _Pipeline:
             arguments.append(needs[1])
         for request_id, sms_id, deduplicated, _ in acceptances:
             keys.append(prefix + request_id)
-            news = '"deduplicated":"1",' if deduplicated else ""
-            arguments.append(f'"sms_id":{_quoted(sms_id)},{news}' if sms_id else news)
+            arguments.append(accepted_members(sms_id, deduplicated=deduplicated))
         return ("EVALSHA", script("turn").digest, str(len(keys)), *keys, *arguments)
 
     def _arrive(
@@ -601,6 +600,12 @@ def _lean_needs(message: Message, fingerprint: bytes, options: LedgerOptions) ->
     content = message.content if options.store_content else None
     text = f',"content":{_quoted(content)}' if content else ""
     return f'"fingerprint":"{fingerprint.hex()}","phone":{_quoted(phone)}{text}'
+
+
+def accepted_members(sms_id: str | None, *, deduplicated: bool) -> str:
+    """Return what an acceptance adds to an entry, as `turn.lua` takes it."""
+    news = '"deduplicated":"1",' if deduplicated else ""
+    return f'"sms_id":{_quoted(sms_id)},{news}' if sms_id else news
 
 
 # The scripts put in the time.

@@ -4,8 +4,8 @@
 -- ARGV: group, worker, how many seconds reports are kept, the lease in milliseconds, `keep` of the
 -- ledger, the number of streams; then for each delivery one text: its id, how it ends, the numbers
 -- of its stream and of its stream of outcomes (0: nobody follows), and after line feeds what there
--- is to settle (nothing; the argument of the ledger's `settle`; or that of `turn` for an
--- acceptance) and its report.
+-- is to settle (nothing; the argument of the ledger's `settle`; or for an acceptance a plus and
+-- that of `turn`) and its report.
 -- Answers with the numbers of the deliveries of which the ledger knows otherwise: they have not
 -- ended.
 local function turn(KEYS, ARGV)
@@ -25,9 +25,10 @@ for i = 1, #ARGV - 6 do
   each.id, each.ending, each.stream, each.outcomes, each.settling, each.report =
     string.match(ARGV[i + 6], '^(%S+) (%S+) (%d+) (%d+)\n([^\n]*)\n(.*)$')
   deliveries[i] = each
-  if string.find(each.settling, '^[01]') then
+  each.accepted = string.match(each.settling, '^%+(.*)')
+  if each.accepted then
     accepted[#accepted + 1] = each.entry
-    news[#news + 1] = each.settling
+    news[#news + 1] = each.accepted
   end
 end
 
@@ -36,14 +37,13 @@ local stored, position = '', 0
 if #accepted > 1 then stored = string.match(turn(accepted, news), '^%S+  (%d*)') end
 local function settles(each)
   local settling = each.settling
-  if string.find(settling, '^[01]') then
+  if each.accepted then
     position = position + 1
     if string.sub(stored, position, position) == '1' then return true end
-    local sms_id = #settling > 1 and string.sub(settling, 2) or nil
     settling = cjson.encode({
       request_id = string.sub(each.entry, start), keep = tonumber(keep), generation = '0',
       learned = 'accepted ',
-      fields = {sms_id = sms_id, deduplicated = string.sub(settling, 1, 1) == '1' and '1' or nil},
+      fields = cjson.decode('{' .. string.sub(each.accepted, 1, -2) .. '}'),
     })
   end
   local entry = settling ~= '' and settle({each.entry, unknown_ones}, {settling})

@@ -7,10 +7,10 @@ from typing import Any, Final
 from esms_async import LedgerError, Message, Outcome, Status
 from esms_async._redis import Script
 from esms_async.ledger.base import Unrecorded
-from esms_async.ledger.redis import RedisLedger
+from esms_async.ledger.redis import RedisLedger, accepted_members
 from esms_async.ledger.redis_scripts import UNKNOWN_ONES
 from esms_async.ledger.transitions import ONE_MORE_ATTEMPT, Claim, Entry, Settlement, settle
-from esms_async.queue.gather import Gatherer
+from esms_async.queue.batcher import Batcher
 from esms_async.queue.streams import GROUP, KEPT, MILLISECONDS, QueueDelivery, script
 
 _Ending = tuple[str, str, str, str, str, str, str]
@@ -53,7 +53,7 @@ class QueueLedger(RedisLedger):
         self._claimed: dict[str, Entry] = {}
         self._learned: dict[str, tuple[int, Settlement]] = {}
         # Nobody waits for the report of one message as long as a round trip costs.
-        self._endings: Gatherer[_Ending, bool] = Gatherer(self._finish_together, pause=_PAUSE)
+        self._endings: Batcher[_Ending, bool] = Batcher(self._finish_together, pause=_PAUSE)
 
     async def open(self) -> None:
         """Connect to the server."""
@@ -118,10 +118,9 @@ class QueueLedger(RedisLedger):
         )
 
     def _settling(self, request_id: str, generation: int, learned: Settlement) -> str:
-        """Return what `finish.lua` settles: for an acceptance, the short form of `turn.lua`."""
-        sms_id = learned.sms_id or ""
-        if learned.status is Status.ACCEPTED and "\n" not in sms_id:
-            return f"{int(learned.deduplicated)}{sms_id}"
+        """Return what `finish.lua` settles: for an acceptance, a plus and what `turn.lua` takes."""
+        if learned.status is Status.ACCEPTED:
+            return "+" + accepted_members(learned.sms_id, deduplicated=learned.deduplicated)
         return self._settle_command(request_id, generation, learned)[-1]
 
     @staticmethod

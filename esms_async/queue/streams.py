@@ -14,7 +14,7 @@ from esms_async import ConfigurationError, EsmsError
 from esms_async._model.request_ids import REQUEST_ID
 from esms_async._redis import RedisAddress, RedisBatches, Script
 from esms_async.ledger.redis_scripts import script as ledger_script
-from esms_async.queue.gather import Gatherer
+from esms_async.queue.batcher import Batcher
 
 LANES: Final = ("otp", "bulk")
 """The lanes, the first one first."""
@@ -124,7 +124,7 @@ class QueueStreams:
         self.prefix: str = f"{name}:queue:"
         self._open: dict[str, RedisBatches] = {}
         self._last: dict[str, str] = {}
-        self._puts: Gatherer[_Put, None] = Gatherer(self._put_together)
+        self._puts: Batcher[_Put, None] = Batcher(self._put_together)
 
     def key(self, *parts: str) -> str:
         """Return a key of the queue."""

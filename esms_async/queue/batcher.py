@@ -10,7 +10,7 @@ A = TypeVar("A")
 _MOST: Final = 128
 
 
-class Gatherer(Generic[T, A]):
+class Batcher(Generic[T, A]):
     """Collects items, and handles one batch of them at a time, because a round trip is dear.
 
     Args:
