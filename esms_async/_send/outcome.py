@@ -53,7 +53,7 @@ class History(enum.StrEnum):
     """An attempt is known that may have arrived."""
 
 
-class Verdict(enum.StrEnum):
+class Conclusion(enum.StrEnum):
     """What is true of a message after an attempt."""
 
     ACCEPTED = "accepted"
@@ -69,23 +69,23 @@ _CLEAN, _AMBIGUOUS = History.CLEAN, History.AMBIGUOUS
 
 
 # fmt: off
-def outcome_table(*, rejected_uses_up_id: bool) -> Mapping[tuple[History, Evidence], Verdict]:
-    """Return the verdict for every history and evidence, under one value of the assumption."""
-    seen_before = Verdict.UNKNOWN if rejected_uses_up_id else Verdict.DEDUPLICATED
+def outcome_table(*, rejected_uses_up_id: bool) -> Mapping[tuple[History, Evidence], Conclusion]:
+    """Return the conclusion for every history and evidence, under one value of the assumption."""
+    seen_before = Conclusion.UNKNOWN if rejected_uses_up_id else Conclusion.DEDUPLICATED
     return MappingProxyType({
-        (_CLEAN,     Evidence.ACCEPTED):         Verdict.ACCEPTED,
-        (_CLEAN,     Evidence.DUPLICATE):        Verdict.DUPLICATE,
-        (_CLEAN,     Evidence.MESSAGE_REJECTED): Verdict.REJECTED,
-        (_CLEAN,     Evidence.REFUSED):          Verdict.REJECTED,
-        (_CLEAN,     Evidence.MAY_HAVE_ARRIVED): Verdict.RETRY_ELSE_UNKNOWN,
-        (_CLEAN,     Evidence.NOTHING_LEFT):     Verdict.RETRY_ELSE_NOT_SENT,
+        (_CLEAN,     Evidence.ACCEPTED):         Conclusion.ACCEPTED,
+        (_CLEAN,     Evidence.DUPLICATE):        Conclusion.DUPLICATE,
+        (_CLEAN,     Evidence.MESSAGE_REJECTED): Conclusion.REJECTED,
+        (_CLEAN,     Evidence.REFUSED):          Conclusion.REJECTED,
+        (_CLEAN,     Evidence.MAY_HAVE_ARRIVED): Conclusion.RETRY_ELSE_UNKNOWN,
+        (_CLEAN,     Evidence.NOTHING_LEFT):     Conclusion.RETRY_ELSE_NOT_SENT,
 
-        (_AMBIGUOUS, Evidence.ACCEPTED):         Verdict.ACCEPTED,
+        (_AMBIGUOUS, Evidence.ACCEPTED):         Conclusion.ACCEPTED,
         (_AMBIGUOUS, Evidence.DUPLICATE):        seen_before,
-        (_AMBIGUOUS, Evidence.MESSAGE_REJECTED): Verdict.REJECTED,
-        (_AMBIGUOUS, Evidence.REFUSED):          Verdict.UNKNOWN,
-        (_AMBIGUOUS, Evidence.MAY_HAVE_ARRIVED): Verdict.RETRY_ELSE_UNKNOWN,
-        (_AMBIGUOUS, Evidence.NOTHING_LEFT):     Verdict.RETRY_ELSE_UNKNOWN,
+        (_AMBIGUOUS, Evidence.MESSAGE_REJECTED): Conclusion.REJECTED,
+        (_AMBIGUOUS, Evidence.REFUSED):          Conclusion.UNKNOWN,
+        (_AMBIGUOUS, Evidence.MAY_HAVE_ARRIVED): Conclusion.RETRY_ELSE_UNKNOWN,
+        (_AMBIGUOUS, Evidence.NOTHING_LEFT):     Conclusion.RETRY_ELSE_UNKNOWN,
     })
 # fmt: on
 
@@ -112,7 +112,7 @@ def settles(code: str | None) -> bool:
     return code in SETTLING_CODES
 
 
-def judge(history: History, evidence: Evidence) -> Verdict:
+def judge(history: History, evidence: Evidence) -> Conclusion:
     """Return what follows from an attempt."""
     return OUTCOMES[REJECTED_USES_UP_ID][history, evidence]
 

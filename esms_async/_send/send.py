@@ -62,7 +62,7 @@ from esms_async._send.memory import (
     moment_at,
     now,
 )
-from esms_async._send.outcome import History, Verdict, judge, judge_answer, settles
+from esms_async._send.outcome import Conclusion, History, judge, judge_answer, settles
 from esms_async._send.retry import Retries, RetryBudget, RetryPolicy
 from esms_async._wire.send import (
     SEND_OPERATION,
@@ -493,22 +493,22 @@ class _Send:
     def _judge(self, evidence: Evidence, attempt: Attempt, answer: Answer | None) -> None:
         """Decide what follows from an attempt that brought no acceptance of its own."""
         message, attempts = self.message, self.attempts
-        verdict = judge(self._history, evidence)
+        conclusion = judge(self._history, evidence)
         if evidence is Evidence.MAY_HAVE_ARRIVED and self.since is None:
             self.since = self._written or self.began
         self._written = None
-        match verdict:
-            case Verdict.DEDUPLICATED:
+        match conclusion:
+            case Conclusion.DEDUPLICATED:
                 self._result = Receipt(message.request_id, deduplicated=True, attempts=attempts)
-            case Verdict.REJECTED:
+            case Conclusion.REJECTED:
                 self._result = self._rejection(attempt, answer)
-            case Verdict.DUPLICATE:
+            case Conclusion.DUPLICATE:
                 self._result = _duplicate(message, attempts)
-            case Verdict.UNKNOWN if evidence is Evidence.DUPLICATE:
+            case Conclusion.UNKNOWN if evidence is Evidence.DUPLICATE:
                 self._result = OutcomeUnknown(
                     message, attempts, "the gateway has seen the request id, accepted or rejected"
                 )
-            case Verdict.UNKNOWN:
+            case Conclusion.UNKNOWN:
                 rejection = self._rejection(attempt, answer)
                 reason = f"an earlier attempt may have been accepted, and then: {rejection.reason}"
                 self._result = OutcomeUnknown(message, attempts, reason, rejection)

@@ -172,7 +172,7 @@ class AheadLedger:
     async def claim(
         self, message: Message, fingerprint: bytes, *, doubt_age: float | None = None
     ) -> Claim:
-        """Claim a message of which no claim was made ahead."""
+        """Claim a message that was not claimed ahead."""
         return await self.wrapped.claim(message, fingerprint, doubt_age=doubt_age)
 
     async def settle(

@@ -81,7 +81,7 @@ if TYPE_CHECKING:
     from aiohttp import web
 
 HOST: Final = "127.0.0.1"
-"""The address that an emulator listens on, unless it is told another one."""
+"""The address that an emulator listens on, unless another one is given."""
 
 _NO_MESSAGE = "no message is kept by this SMSID"
 _HOST_NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,251}[A-Za-z0-9_])?|\[?[0-9a-fA-F:]+\]?")

@@ -117,7 +117,7 @@ class LedgerBatches(Protocol):
     """Claims and looks up many sends in one step. Optional."""
 
     async def claim_batch(self, claims: Sequence[tuple[Message, bytes]]) -> list[Claim]:
-        """Ask to send messages, of which no attempt is known to the caller.
+        """Ask to send messages; the caller knows no earlier attempt of theirs.
 
         Args:
             claims: Each message with its fingerprint; no RequestId comes twice.

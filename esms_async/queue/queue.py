@@ -117,7 +117,7 @@ class MessageQueue:
 
         It is `EsmsClient.send_many` over the queue. When it is left, or its process dies, what is
         in the queue is sent all the same. Called again with the same messages and batch it goes
-        on: what was accepted is told at once, with no attempts; the rest is put in again, which
+        on: what was accepted is reported at once, with no attempts; the rest is put in again, which
         makes void what of it is still in the queue.
 
         Args:

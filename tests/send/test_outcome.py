@@ -14,8 +14,8 @@ from esms_async._send.outcome import (
     OUTCOMES,
     REJECTED_USES_UP_ID,
     SETTLING_CODES,
+    Conclusion,
     History,
-    Verdict,
     evidence_of_code,
     judge,
     judge_answer,
@@ -29,22 +29,31 @@ NOT_SETTLING = sorted({*CODES, "0", "98", "999", "123456"} - {"100", "124", *SET
 REFUSING = [status for status in range(400, 500) if status not in {408, 425, 429}]
 
 # The verdict where a rejected send frees its RequestId, and where it uses it up.
-ROWS: dict[tuple[History, Evidence], tuple[Verdict, Verdict]] = {
-    (CLEAN, Evidence.ACCEPTED): (Verdict.ACCEPTED, Verdict.ACCEPTED),
-    (CLEAN, Evidence.DUPLICATE): (Verdict.DUPLICATE, Verdict.DUPLICATE),
-    (CLEAN, Evidence.MESSAGE_REJECTED): (Verdict.REJECTED, Verdict.REJECTED),
-    (CLEAN, Evidence.REFUSED): (Verdict.REJECTED, Verdict.REJECTED),
-    (CLEAN, Evidence.MAY_HAVE_ARRIVED): (Verdict.RETRY_ELSE_UNKNOWN, Verdict.RETRY_ELSE_UNKNOWN),
-    (CLEAN, Evidence.NOTHING_LEFT): (Verdict.RETRY_ELSE_NOT_SENT, Verdict.RETRY_ELSE_NOT_SENT),
-    (AMBIGUOUS, Evidence.ACCEPTED): (Verdict.ACCEPTED, Verdict.ACCEPTED),
-    (AMBIGUOUS, Evidence.DUPLICATE): (Verdict.DEDUPLICATED, Verdict.UNKNOWN),
-    (AMBIGUOUS, Evidence.MESSAGE_REJECTED): (Verdict.REJECTED, Verdict.REJECTED),
-    (AMBIGUOUS, Evidence.REFUSED): (Verdict.UNKNOWN, Verdict.UNKNOWN),
-    (AMBIGUOUS, Evidence.MAY_HAVE_ARRIVED): (
-        Verdict.RETRY_ELSE_UNKNOWN,
-        Verdict.RETRY_ELSE_UNKNOWN,
+ROWS: dict[tuple[History, Evidence], tuple[Conclusion, Conclusion]] = {
+    (CLEAN, Evidence.ACCEPTED): (Conclusion.ACCEPTED, Conclusion.ACCEPTED),
+    (CLEAN, Evidence.DUPLICATE): (Conclusion.DUPLICATE, Conclusion.DUPLICATE),
+    (CLEAN, Evidence.MESSAGE_REJECTED): (Conclusion.REJECTED, Conclusion.REJECTED),
+    (CLEAN, Evidence.REFUSED): (Conclusion.REJECTED, Conclusion.REJECTED),
+    (CLEAN, Evidence.MAY_HAVE_ARRIVED): (
+        Conclusion.RETRY_ELSE_UNKNOWN,
+        Conclusion.RETRY_ELSE_UNKNOWN,
     ),
-    (AMBIGUOUS, Evidence.NOTHING_LEFT): (Verdict.RETRY_ELSE_UNKNOWN, Verdict.RETRY_ELSE_UNKNOWN),
+    (CLEAN, Evidence.NOTHING_LEFT): (
+        Conclusion.RETRY_ELSE_NOT_SENT,
+        Conclusion.RETRY_ELSE_NOT_SENT,
+    ),
+    (AMBIGUOUS, Evidence.ACCEPTED): (Conclusion.ACCEPTED, Conclusion.ACCEPTED),
+    (AMBIGUOUS, Evidence.DUPLICATE): (Conclusion.DEDUPLICATED, Conclusion.UNKNOWN),
+    (AMBIGUOUS, Evidence.MESSAGE_REJECTED): (Conclusion.REJECTED, Conclusion.REJECTED),
+    (AMBIGUOUS, Evidence.REFUSED): (Conclusion.UNKNOWN, Conclusion.UNKNOWN),
+    (AMBIGUOUS, Evidence.MAY_HAVE_ARRIVED): (
+        Conclusion.RETRY_ELSE_UNKNOWN,
+        Conclusion.RETRY_ELSE_UNKNOWN,
+    ),
+    (AMBIGUOUS, Evidence.NOTHING_LEFT): (
+        Conclusion.RETRY_ELSE_UNKNOWN,
+        Conclusion.RETRY_ELSE_UNKNOWN,
+    ),
 }
 
 
@@ -63,8 +72,8 @@ def test_the_table_is_complete_and_read_only() -> None:
     for table in OUTCOMES.values():
         assert set(table) == set(ROWS) == set(itertools.product(History, Evidence))
         with pytest.raises(TypeError):
-            table[CLEAN, Evidence.DUPLICATE] = Verdict.ACCEPTED  # type: ignore[index]  # that it is refused is the point
-    assert set(OUTCOMES[False].values()) == set(Verdict)
+            table[CLEAN, Evidence.DUPLICATE] = Conclusion.ACCEPTED  # type: ignore[index]  # that it is refused is the point
+    assert set(OUTCOMES[False].values()) == set(Conclusion)
     assert not REJECTED_USES_UP_ID
 
 
@@ -209,13 +218,13 @@ tries = st.lists(
     max_size=8,
 )
 TRUE_NUMBERS_OF_ACCEPTED = {
-    Verdict.ACCEPTED: {1},
-    Verdict.DEDUPLICATED: {1},
-    Verdict.REJECTED: {0},
-    Verdict.DUPLICATE: {0, 1},
-    Verdict.UNKNOWN: {0, 1},
-    Verdict.RETRY_ELSE_NOT_SENT: {0},
-    Verdict.RETRY_ELSE_UNKNOWN: {0, 1},
+    Conclusion.ACCEPTED: {1},
+    Conclusion.DEDUPLICATED: {1},
+    Conclusion.REJECTED: {0},
+    Conclusion.DUPLICATE: {0, 1},
+    Conclusion.UNKNOWN: {0, 1},
+    Conclusion.RETRY_ELSE_NOT_SENT: {0},
+    Conclusion.RETRY_ELSE_UNKNOWN: {0, 1},
 }
 
 
@@ -245,9 +254,9 @@ def test_every_verdict_is_true_of_the_gateway(
         evidence = attempt.make(gateway)
         verdict = OUTCOMES[uses_up_id][history, evidence]
         assert gateway.accepted in TRUE_NUMBERS_OF_ACCEPTED[verdict] or (
-            verdict is Verdict.DEDUPLICATED and used_by_another
+            verdict is Conclusion.DEDUPLICATED and used_by_another
         )
         if evidence is Evidence.MAY_HAVE_ARRIVED:
             history = AMBIGUOUS
-        if verdict not in {Verdict.RETRY_ELSE_NOT_SENT, Verdict.RETRY_ELSE_UNKNOWN}:
+        if verdict not in {Conclusion.RETRY_ELSE_NOT_SENT, Conclusion.RETRY_ELSE_UNKNOWN}:
             break

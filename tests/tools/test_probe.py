@@ -11,7 +11,7 @@ from esms_async.emulator import Emulator
 from tests.factories import CREDENTIALS
 from tests.scripted_gateway import Exchange, ScriptedGateway, accept
 from tests.tools.support import get
-from tools.probe.findings import Findings, Point, Verdict
+from tools.probe.findings import Conclusion, Findings, Point
 from tools.probe.listener import Listener
 from tools.probe.probe import Probe
 from tools.probe.session import MOST_PAID, Plan, Session
@@ -44,7 +44,7 @@ async def test_a_gateway_without_clear_answers_teaches_nothing() -> None:
     assert found.uncertain == 2
     assert found[Point.REJECTION_USES].words == "the phone 123 is not rejected: HTTP 503, no JSON"
     for point in set(Point) - {Point.NO_JSON, Point.INVALID_STATUS}:
-        assert found[point].verdict is Verdict.NOT_OBSERVED
+        assert found[point].verdict is Conclusion.NOT_OBSERVED
     assert found[Point.CODED_STATUS].words == "no answer showed it"
 
 
@@ -53,7 +53,7 @@ async def test_one_unclear_answer_leaves_one_point_open() -> None:
     async with Emulator(faults=["http:503@send,skip=3,times=1"]) as gateway:
         found = await probed(gateway.url)
     assert found[Point.SANDBOX_REMEMBERS].words == "HTTP 503, no JSON"
-    assert found[Point.DUPLICATE].verdict is Verdict.CONFIRMED
+    assert found[Point.DUPLICATE].verdict is Conclusion.CONFIRMED
 
 
 async def test_a_lost_answer_leaves_its_point_open() -> None:
@@ -61,7 +61,7 @@ async def test_a_lost_answer_leaves_its_point_open() -> None:
     async with ScriptedGateway() as gateway:
         gateway.script.extend([accept, Exchange.reset])
         found = await probed(gateway.url, sandbox=True)
-    assert found[Point.NO_JSON].verdict is Verdict.NOT_OBSERVED
+    assert found[Point.NO_JSON].verdict is Conclusion.NOT_OBSERVED
     assert found[Point.NO_JSON].words.startswith("no answer (")
 
 

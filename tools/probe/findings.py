@@ -82,7 +82,7 @@ QUESTIONS: Final[Mapping[Point, Question]] = MappingProxyType(
 """Every question, in the order of the report."""
 
 
-class Verdict(enum.StrEnum):
+class Conclusion(enum.StrEnum):
     """What an observation says of an assumption."""
 
     CONFIRMED = "confirmed"
@@ -99,7 +99,7 @@ class Finding:
         words: What was observed, or why nothing was.
     """
 
-    verdict: Verdict
+    verdict: Conclusion
     words: str
 
 
@@ -124,7 +124,7 @@ class Findings:
             words: What.
             as_assumed: True where the assumption is right.
         """
-        verdict = Verdict.CONFIRMED if as_assumed else Verdict.DIFFERENT
+        verdict = Conclusion.CONFIRMED if as_assumed else Conclusion.DIFFERENT
         self._found[point] = Finding(verdict, words)
 
     def miss(self, why: str, *points: Point) -> None:
@@ -135,7 +135,7 @@ class Findings:
             *points: Which; all by default.
         """
         for point in points or Point:
-            self._found.setdefault(point, Finding(Verdict.NOT_OBSERVED, why))
+            self._found.setdefault(point, Finding(Conclusion.NOT_OBSERVED, why))
 
     def __getitem__(self, point: Point) -> Finding:
         return self._found[point]
