@@ -32,7 +32,7 @@ class Context(click.Context):
 class CommandGroup(click.Group):
     """Commands whose help is in the language of the environment; without one it is shown."""
 
-    context_class = Context
+    context_class: type[click.Context] = Context
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Read the arguments; see click."""
@@ -49,7 +49,7 @@ class Command(click.Command):
     """
 
     allow_extra_args = True
-    context_class = Context
+    context_class: type[click.Context] = Context
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Read the arguments; see click."""

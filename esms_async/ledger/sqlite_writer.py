@@ -61,7 +61,7 @@ class SqliteWriter(Generic[C]):
     def __init__(
         self, path: Path, connect: Callable[[], sqlite3.Connection], batch: BatchWork[C]
     ) -> None:
-        self.took = 0.0
+        self.took: float = 0.0
         self._path = path
         self._connect = connect
         self._batch = batch
