@@ -122,8 +122,9 @@ def _client_fixture(request: pytest.FixtureRequest) -> str:
         return f"_esms_client_{marker.kwargs.get('loop_scope') or default}"
     if "anyio_backend" not in request.fixturenames:
         pytest.fail(
-            "esms_client is for async tests that anyio or pytest-asyncio (from 0.26) runs; "
-            "elsewhere, make an EsmsClient with base_url=esms_emulator.url",
+            "esms_client is for async tests that anyio or pytest-asyncio (from 0.26) runs: install "
+            "pytest-asyncio, and set asyncio_mode = auto or mark the test with "
+            "pytest.mark.asyncio; elsewhere, make an EsmsClient with base_url=esms_emulator.url",
             pytrace=False,
         )
     if request.getfixturevalue("anyio_backend_name") != "asyncio":

@@ -522,7 +522,8 @@ def credentials_from_env(environ: Mapping[str, str]) -> Credentials:
     names = ("ESMS_API_KEY", "ESMS_SECRET_KEY")
     if missing := [name for name in names if not environ.get(name)]:
         del environ
-        raise ConfigurationError(f"set the environment variable {' and '.join(missing)}")
+        noun = "variable" if len(missing) == 1 else "variables"
+        raise ConfigurationError(f"set the environment {noun} {' and '.join(missing)}")
     try:
         return Credentials(*(environ[name] for name in names))
     except ConfigurationError as error:

@@ -224,6 +224,14 @@ def test_esms_client_says_what_it_needs(run: Run) -> None:
     assert line.endswith("make an EsmsClient with base_url=esms_emulator.url")
 
 
+def test_esms_client_says_how_an_async_test_is_marked(run: Run) -> None:
+    """In an async test that nothing runs, for lack of a mark, the line says which one."""
+    result = run("async def test_a_send(esms_client):\n    pass\n", *STRICT[0])
+    result.assert_outcomes(errors=1)
+    (line,) = lines_with(result, "esms_client is for async tests")
+    assert "set asyncio_mode = auto or mark the test with pytest.mark.asyncio" in line
+
+
 def test_trio_is_refused(run: Run) -> None:
     """Where anyio runs a test on both of its backends, one line says that trio is not supported."""
     result = run(

@@ -117,7 +117,7 @@ def parse_route(text: str) -> Route:
     match kind, rest.split(":"):
         case "fixed", [""]:
             return FIXED_NUMBER
-        case "brandname", _:
+        case "brandname", _ if rest:
             return Brandname(rest)
         case "zalo", [oa_id, template_id]:
             return ZaloTemplate(oa_id, template_id)

@@ -30,7 +30,7 @@ async def brandnames(choice: GatewayChoice, screen: Screen, *, as_json: bool) ->
     async def ask(client: EsmsClient) -> ExitCode:
         found = await client.brandnames()
         for one in found:
-            screen.say(f"{one.name} ({_type_name(one.type)})")
+            screen.say(f"{one.name} ({screen.say_word(_type_name(one.type))})")
         if not found:
             screen.say(text("no_brandname"))
         if as_json:
@@ -152,10 +152,10 @@ def _brandname(name: str) -> Brandname:
         raise InputError(f"--brandname: {error}") from None
 
 
-def _type_name(kind: BrandnameType | int | None) -> str:
+def _type_name(kind: BrandnameType | int | None) -> Text:
     if isinstance(kind, BrandnameType):
-        return kind.name.lower().replace("_", " ")
-    return f"type {'not told' if kind is None else kind}"
+        return text(f"brandname_{kind.name.lower()}")
+    return text("brandname_type_unknown") if kind is None else text("brandname_type", type=kind)
 
 
 def _named(file: str) -> str | Text:

@@ -12,6 +12,8 @@ from esms_async.cli.options import Command, debug_option
 from esms_async.cli.running import run_job
 from esms_async.cli.screen import Screen
 from esms_async.cli.signals import on_signal
+from esms_async.cli.words import text
+from esms_async.emulator import Emulator
 from esms_async.emulator.command import OPTIONS, Option, build
 from esms_async.emulator.command import serve as serve_emulator
 
@@ -53,8 +55,13 @@ async def serve(options: Mapping[str, object], screen: Screen) -> ExitCode:
     """
     stopped: asyncio.Future[int] = asyncio.get_running_loop().create_future()
     emulator = build(options)
+
+    def greet(emulator: Emulator) -> list[str]:
+        inbox = text("emulator_inbox", page=emulator.page, seed=str(emulator.seed))
+        return [screen.say_word(text("emulator")), screen.say_word(inbox)]
+
     with on_signal(stopped.set_result, times=1):
-        number = await serve_emulator(emulator, stopped, screen.put_line, screen.warn)
+        number = await serve_emulator(emulator, stopped, screen.put_line, screen.warn, greet)
     return ExitCode.INTERRUPTED if number == signal.SIGINT else ExitCode.ACCEPTED
 
 

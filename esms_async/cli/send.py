@@ -125,6 +125,8 @@ def _report(outcome: Outcome, options: OneMessage, screen: Screen, *, sandbox: b
         assert error is not None  # noqa: S101  # an Outcome holds one or the other
         refuse(row, error, is_keyed=False)
         reason = error.reason if isinstance(error, SendError) else str(error)
+    # A refusal has words in each language; what is true of the others stands in the reason itself.
+    why = row.reason if isinstance(error, Rejected) and row.reason else reason
     phone = mask_phone(outcome.message.phone)
     word: str = row.status or ""
     if sandbox and outcome.ok:
@@ -139,7 +141,7 @@ def _report(outcome: Outcome, options: OneMessage, screen: Screen, *, sandbox: b
         parts.append(text("one_deduplicated"))
     status = screen.say_word(text(f"one_{word.replace(' ', '_')}"))
     known = ", ".join(map(screen.say_word, parts))
-    screen.say(f"{status} {phone}{f': {reason}' if reason else ''} ({known})")
+    screen.say(f"{status} {phone}{f': {screen.say_word(why)}' if why else ''} ({known})")
     if isinstance(error, OutcomeUnknown):
         screen.say(_advice(error))
     if options.json:

@@ -227,11 +227,17 @@ class _Console:
             self._warn("More requests were not taken; the page shows them.")
 
 
+def greeting(emulator: Emulator) -> list[str]:
+    """Return what a person reads first: that no SMS leaves, and where the page is."""
+    return [SIGN, f"Inbox: {emulator.page} (seed {emulator.seed})"]
+
+
 async def serve(
     emulator: Emulator,
     stopped: Awaitable[int],
     put_line: Callable[[str], None],
     warn: Callable[[str], None],
+    greet: Callable[[Emulator], list[str]] = greeting,
 ) -> int:
     """Run an emulator until Ctrl-C or SIGTERM; print its URL first.
 
@@ -240,6 +246,7 @@ async def serve(
         stopped: Gives the number of the signal that ends it.
         put_line: Prints the URL, for programs.
         warn: Prints a line for people.
+        greet: Returns the first lines for people; the command has them in two languages.
 
     Returns:
         The number of the signal.
@@ -249,8 +256,8 @@ async def serve(
     """
     async with emulator:
         put_line(emulator.url)
-        warn(SIGN)
-        warn(f"Inbox: {emulator.page} (seed {emulator.seed})")
+        for line in greet(emulator):
+            warn(line)
         if emulator.certificate is not None:
             warn(f"Certificate: {emulator.certificate}")
         if not is_this_machine(emulator.listens_on.rpartition(":")[0]):

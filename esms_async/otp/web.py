@@ -14,6 +14,7 @@ those of RFC 9457, in Vietnamese or English, with two more members: `reason` and
 
 import inspect
 import json
+import logging
 import math
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, TypeVar, cast
@@ -32,6 +33,7 @@ Allow = Callable[[str], bool | Awaitable[bool]]
 
 PROBLEM_TYPE: Final = "application/problem+json"
 _LONGEST_FIELD: Final = 128
+_logger = logging.getLogger("esms_async.otp")
 
 # Reason: status, English, Vietnamese.
 _PROBLEMS: Final[Mapping[str, tuple[int, str, str]]] = {
@@ -255,12 +257,16 @@ def _problem_of(error: EsmsError, language: str | None, *, gone: bool = False) -
         case OtpRefused():
             return problem(error.reason, language, gone=gone, retry_after=error.retry_after)
         case OtpStoreError():
+            # The page's user learns no details, so the log is the only place for them.
+            _logger.warning("a request was answered with 503: %s", error)
             return problem("store", language)
         case _Incomplete():
             return problem("request", language)
         case InvalidMessage() if error.field == "phone":
             return problem("invalid_phone", language)
         case SendError() | LedgerError():
+            reason = error.reason if isinstance(error, SendError) else error
+            _logger.warning("a code was not sent: %s", reason)
             return problem("send", language)
         case _:
             raise error

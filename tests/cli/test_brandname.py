@@ -33,6 +33,16 @@ def test_brandnames(capsys: pytest.CaptureFixture[str]) -> None:
     assert (code, json.loads(line)) == (0, {"brandnames": [{"brandname": BRAND, "type": 2}]})
 
 
+def test_what_a_brandname_is_for_in_vietnamese(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its use is said in the language of the command."""
+    monkeypatch.setenv("ESMS_LANG", "vi")
+    assert run_here(["brandnames", "--emulator"]) == 0
+    line = capsys.readouterr().out.splitlines()[-1]
+    assert line == f"{BRAND} (chăm sóc khách hàng và OTP)"
+
+
 @pytest.mark.parametrize(
     ("answer", "words"),
     [

@@ -71,6 +71,16 @@ async def test_a_signal_ends_it_whatever_is_open(number: signal.Signals, code: i
     assert re.fullmatch(rf"Inbox: http://127\.0\.0\.1:{port}/ \(seed [0-9]+\)", second)
 
 
+async def test_its_first_lines_are_in_the_language() -> None:
+    """Somebody who reads Vietnamese learns in it that no SMS leaves, and where the page is."""
+    async with running(extra={"ESMS_LANG": "vi"}) as (process, _):
+        process.terminate()
+        _, err = await asyncio.wait_for(process.communicate(), generous(10))
+    first, second = err.decode().splitlines()
+    assert first == "TRÌNH GIẢ LẬP: KHÔNG TIN NÀO RỜI MÁY NÀY"
+    assert second.startswith("Hộp thư: http://127.0.0.1:")
+
+
 async def test_an_app_sends_to_it() -> None:
     """What the first line says is what a client takes as its base_url."""
     async with (

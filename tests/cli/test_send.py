@@ -11,6 +11,7 @@ from esms_async.cli.app import run as run_here
 from esms_async.cli.gateway import GatewayChoice
 from esms_async.cli.screen import Screen
 from esms_async.cli.send import OneMessage, send
+from esms_async.codes import lookup
 from esms_async.emulator import Emulator
 from tests.cli.support import KEYS, finish, run, start
 from tests.limits import generous
@@ -40,11 +41,21 @@ def test_a_lost_answer_is_told_of(capsys: pytest.CaptureFixture[str]) -> None:
     assert "2 attempts, learned from code 124; the SMSID comes with the delivery report" in line
 
 
+def test_a_refusal_is_said_in_vietnamese(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody who reads Vietnamese learns why the gateway refused the message."""
+    monkeypatch.setenv("ESMS_LANG", "vi")
+    assert run_here(["send", "0901888484", "x", "--emulator", "--fault", "code:201"]) == 1
+    line = capsys.readouterr().out.splitlines()[-1]
+    assert line.startswith(f"bị từ chối 090****484: mã 201: {lookup('201').meaning_vi}")
+
+
 @pytest.mark.parametrize(
     ("fault", "code", "line"),
     [
-        ("code:201", 1, "rejected 090****484: rejected with code 201: the content holds a"),
-        ("code:101", 3, "rejected 090****484: rejected with code 101: wrong ApiKey or SecretKey"),
+        ("code:201", 1, "rejected 090****484: code 201: the content holds a"),
+        ("code:101", 3, "rejected 090****484: code 101: wrong ApiKey or SecretKey"),
     ],
 )
 def test_a_refusal_has_its_exit_code(

@@ -50,6 +50,12 @@ def test_what_is_no_route(text: str) -> None:
         parse_route(text)
 
 
+def test_a_brandname_without_a_name_shows_the_form() -> None:
+    """Somebody who left the name out sees how a route is written."""
+    with pytest.raises(ConfigurationError, match="a route is fixed, brandname:NAME or"):
+        parse_route("brandname")
+
+
 @pytest.mark.parametrize(
     "make",
     [

@@ -1,6 +1,7 @@
 """The FastAPI router, its problems, the lifespan, and phone numbers in pydantic models."""
 
 import asyncio
+import logging
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -135,17 +136,24 @@ def test_bad_fields(page: TestClient) -> None:
     assert post(page, "verify", phone=PHONE, id="x", code="1" * 200).status_code == 422
 
 
-def test_a_send_that_fails_is_a_503(page: TestClient, sms: Gateway) -> None:
-    """What was not sent is a 503; what may have been sent is a 202."""
+def test_a_send_that_fails_is_a_503(
+    page: TestClient, sms: Gateway, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What was not sent is a 503, and the log says why; what may have been sent is a 202."""
     sms.fail(lambda m: NotSent(m, (), "refused"))
     answer = post(page, "start", phone=PHONE)
     assert (answer.status_code, answer.json()["reason"]) == (503, "send")
+    assert ("esms_async.otp", logging.WARNING, "a code was not sent: refused") in (
+        caplog.record_tuples
+    )
     sms.fail(lambda m: OutcomeUnknown(m, (), "lost"), arrives=True)
     assert post(page, "start", phone=PHONE).status_code == 202
 
 
-def test_a_store_that_fails_is_a_503(sms: Gateway, tmp_path: Path) -> None:
-    """Nothing is sent or believed where the store can't be used."""
+def test_a_store_that_fails_is_a_503(
+    sms: Gateway, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nothing is sent or believed where the store can't be used, and the log says why."""
     otp = make_otp(sms, SqliteOtpStore(tmp_path / "no" / "such" / "folder"))
     app = FastAPI()
     app.include_router(otp_router(otp, client_ip=client_ip, on_verified=log_in), prefix="/login")
@@ -153,6 +161,7 @@ def test_a_store_that_fails_is_a_503(sms: Gateway, tmp_path: Path) -> None:
     for path in ("start", "verify", "resend"):
         answer = post(page, path, phone=PHONE, id="x", code="123456")
         assert (answer.status_code, answer.json()["reason"]) == (503, "store")
+        assert "a request was answered with 503: " in caplog.messages[-1]
     assert sms.sends == []
 
 
