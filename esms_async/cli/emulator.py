@@ -12,6 +12,7 @@ from esms_async.cli.options import Command, debug_option
 from esms_async.cli.running import run_job
 from esms_async.cli.screen import Screen
 from esms_async.cli.signals import on_signal
+from esms_async.cli.words import text
 from esms_async.emulator.command import OPTIONS, Option, build
 from esms_async.emulator.command import serve as serve_emulator
 
@@ -53,8 +54,12 @@ async def serve(options: Mapping[str, object], screen: Screen) -> ExitCode:
     """
     stopped: asyncio.Future[int] = asyncio.get_running_loop().create_future()
     emulator = build(options)
+
+    def warn(line: str) -> None:
+        screen.warn(text("emulator_says", problem=line))
+
     with on_signal(stopped.set_result, times=1):
-        number = await serve_emulator(emulator, stopped, screen.put_line, screen.warn)
+        number = await serve_emulator(emulator, stopped, screen.put_line, warn)
     return ExitCode.INTERRUPTED if number == signal.SIGINT else ExitCode.ACCEPTED
 
 

@@ -43,8 +43,8 @@ def test_a_lost_answer_is_told_of(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("fault", "code", "line"),
     [
-        ("code:201", 1, "rejected 090****484: rejected with code 201: the content holds a"),
-        ("code:101", 3, "rejected 090****484: rejected with code 101: wrong ApiKey or SecretKey"),
+        ("code:201", 1, "rejected 090****484: code 201: the content holds a"),
+        ("code:101", 3, "rejected 090****484: code 101: wrong ApiKey or SecretKey"),
     ],
 )
 def test_a_refusal_has_its_exit_code(
@@ -172,7 +172,7 @@ async def test_code_124_is_never_sent_as_a_new_message() -> None:
         again = await start(*message)
         out, _ = await finish(again)
         assert again.returncode == 1
-        assert "\nunknown 090****484: the gateway has seen this request id (code 124)" in out
+        assert "\nunknown 090****484: code 124: the gateway has had this message before" in out
         assert out.splitlines()[-1].startswith("Do not send it as a new message: ")
         assert emulator.mark() == 1
 
