@@ -10,7 +10,7 @@ from esms_async.cli.errors import ExitCode
 from esms_async.cli.gateway import GatewayChoice, connect
 from esms_async.cli.ledger import masked_phone, opened
 from esms_async.cli.screen import Screen
-from esms_async.cli.words import text
+from esms_async.cli.words import Text, text
 from esms_async.ledger import Ledger
 from esms_async.queries import Reconciled, SendStatus, SmsStatus
 
@@ -58,7 +58,7 @@ async def status(sms_id: str, choice: GatewayChoice, screen: Screen, *, as_json:
         if found is None:
             screen.say(text("status_unknown", sms_id=sms_id))
         else:
-            screen.say(f"{_word(found)} (SMSID {found.sms_id})")
+            screen.say(text("status_of", status=_word(found), sms_id=found.sms_id))
         if as_json:
             screen.put_json(_described(found or SmsStatus(sms_id, None), known=found is not None))
         return ExitCode.REFUSED if found is None else ExitCode.ACCEPTED
@@ -111,17 +111,19 @@ async def ask_gateway(
         try:
             return await ask(connection.client)
         except QueryError as error:
-            screen.warn(str(error))
+            screen.warn(text("query_failed", problem=str(error)))
             refused = isinstance(error, QueryAccountRejected)
             return ExitCode.ACCOUNT_REJECTED if refused else ExitCode.REFUSED
 
 
-def _word(found: SmsStatus) -> str:
+def _word(found: SmsStatus) -> Text:
     if found.delivered is not None:
-        return "delivered" if found.delivered else "failed"
+        return text("status_delivered" if found.delivered else "status_failed")
     if isinstance(found.send_status, SendStatus):
-        return found.send_status.name.lower().replace("_", " ")
-    return f"status {'not told' if found.send_status is None else found.send_status}"
+        return text(f"status_{found.send_status.name.lower()}")
+    if found.send_status is None:
+        return text("status_not_told")
+    return text("status_number", number=str(found.send_status))
 
 
 def _described(found: SmsStatus, *, known: bool) -> dict[str, object]:
@@ -130,11 +132,18 @@ def _described(found: SmsStatus, *, known: bool) -> dict[str, object]:
     return {"known": known, "final": found.final, "delivered": found.delivered, **told}
 
 
-def _line(one: Reconciled) -> str:
-    told = _reconciled(one)
-    if one.settled:
-        return f"accepted {told['phone']} (SMSID {told['sms_id']}, request id {one.request_id})"
-    return f"unknown {told['phone'] or 'a phone'}: {one.missing} (request id {one.request_id})"
+def _line(one: Reconciled) -> Text:
+    phone = text("some_phone") if one.entry is None else masked_phone(one.entry)
+    if one.entry is not None and one.settled:
+        return text(
+            "reconciled_accepted",
+            phone=phone,
+            sms_id=one.entry.sms_id,
+            request_id=one.request_id,
+        )
+    # Every entry of a ledger was looked for, so there is a finding.
+    missing = text(f"missing_{one.finding}")
+    return text("reconciled_unknown", phone=phone, missing=missing, request_id=one.request_id)
 
 
 def _reconciled(one: Reconciled) -> dict[str, object]:

@@ -1,7 +1,6 @@
 """The command line: its commands and their options."""
 
 import io
-import os
 import sys
 from collections.abc import Callable, Coroutine, Sequence
 
@@ -44,7 +43,7 @@ from esms_async.cli.running import (
 from esms_async.cli.screen import Screen
 from esms_async.cli.send import OneMessage, send
 from esms_async.cli.spreadsheet import column_name, require_standard_input
-from esms_async.cli.words import Language, text
+from esms_async.cli.words import text
 
 
 class _EsmsAsync(CommandGroup):
@@ -432,12 +431,8 @@ def run(arguments: Sequence[str], command: click.Command = _group, name: str = N
         # What was typed may be a phone number, or a text without quotes.
         context = error.ctx if isinstance(error, click.UsageError) else None
         problem = redact(error.format_message().rstrip("."))
-        if Language.of(os.environ) is Language.VIETNAMESE:
-            from esms_async.cli.help_vi import in_vietnamese  # noqa: PLC0415  # rarely needed
-
-            problem = in_vietnamese(problem)
         complain(
-            problem
+            text("failed", problem=problem)
             if context is None
             else text("see_help", problem=problem, command=context.command_path)
         )

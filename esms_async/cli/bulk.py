@@ -1,7 +1,8 @@
 """Sends every row of a list: reads it, shows the plan, asks, sends, and reports.
 
 The list is read twice, if it is a file: once for the plan, and once to send. Each time it comes in
-chunks, which are judged, claimed in the ledger and listed as a whole; only the sends go one by one.
+chunks, which are checked, claimed in the ledger and listed as a whole; only the sends go one by
+one.
 """
 
 import asyncio
@@ -43,8 +44,8 @@ from esms_async.cli.results import Chunk, OrderedResults, ResultsFile, Tally, ac
 from esms_async.cli.rows import (
     BulkRow,
     Columns,
+    RowChecker,
     RowIds,
-    RowJudge,
     RowRules,
     RowStatus,
     Template,
@@ -61,7 +62,7 @@ Send = Callable[[Message], Awaitable[Receipt]]
 _SAMPLED: Final = 100
 # The plan claims nothing, so its chunks are as large as a signal may wait for.
 _PLANNED: Final = 512
-# How many rows are judged, claimed and listed as a whole: some for each send under way.
+# How many rows are checked, claimed and listed as a whole: some for each send under way.
 _CHUNKS: Final = 4
 _LARGEST_CHUNK: Final = 256
 # Rows that are settled wait for those before them, to be listed in order; so many at most.
@@ -233,14 +234,14 @@ def row_rules(options: BulkOptions, columns: Columns) -> RowRules:
     )
 
 
-def new_judge(options: BulkOptions, rows: RowList, ids: RowIds) -> RowJudge:
+def new_checker(options: BulkOptions, rows: RowList, ids: RowIds) -> RowChecker:
     """Return what makes messages of the rows, for one pass."""
-    return RowJudge(row_rules(options, rows.columns), ids, rows.sheet.columns)
+    return RowChecker(row_rules(options, rows.columns), ids, rows.sheet.columns)
 
 
 async def make_plan(
     rows: RowList,
-    judge: RowJudge,
+    checker: RowChecker,
     batch: Batch | None,
     listed: Callable[[list[BulkRow]], None] = lambda _: None,
 ) -> Plan:
@@ -248,13 +249,13 @@ async def make_plan(
     plan, tally = Plan(), Tally()
     plan.tally = tally
     async for chunk in rows.chunks(_PLANNED):
-        judged = judge.judge(chunk)
+        checked = checker.check(chunk)
         if batch is not None:
-            await batch.preview(judged)
+            await batch.preview(checked)
         else:
             # So a signal is heard.
             await asyncio.sleep(0)
-        for row in judged:
+        for row in checked:
             if row.status is None:
                 message = cast("Message", row.message)
                 plan.sample = plan.sample or message
@@ -270,7 +271,7 @@ async def make_plan(
                     plan.unicode += size.alphabet is Alphabet.UCS2
                 row.status = RowStatus.CHECKED
             tally.add(row)
-        listed(judged)
+        listed(checked)
     return plan
 
 
@@ -287,17 +288,17 @@ async def dry_run(options: BulkOptions, screen: Screen) -> ExitCode:
         if results is not None:
             stack.enter_context(results).open(rows.sheet.columns, fresh=True)
         # No RequestId of a dry run is ever sent, so it takes no secret key.
-        judge = new_judge(options, rows, RowIds(options.batch, "dry run"))
+        checker = new_checker(options, rows, RowIds(options.batch, "dry run"))
         ordered = OrderedResults(results)
 
-        def listed(judged: list[BulkRow]) -> None:
-            for row in judged:
+        def listed(checked: list[BulkRow]) -> None:
+            for row in checked:
                 row.request_id = ""
-            ordered.add(Chunk(judged, 0))
+            ordered.add(Chunk(checked, 0))
             if ordered.failure is not None:
                 raise ordered.failure
 
-        plan = await make_plan(rows, judge, None, listed)
+        plan = await make_plan(rows, checker, None, listed)
     tally = plan.tally
     print_plan(screen, options, rows, plan, route=options.route or FixedNumber(), dry_run=True)
     if options.json:
@@ -342,8 +343,8 @@ async def bulk(options: BulkOptions, choice: GatewayChoice, screen: Screen) -> E
                     )
                 )
                 rows = await open_rows(stack, options, connection.client.route)
-                if connection.turnstile is not None:
-                    stopping.on_halt = connection.turnstile.close
+                if connection.limiter is not None:
+                    stopping.on_halt = connection.limiter.close
                 ids = RowIds(options.batch, connection.secret)
                 batch = None
                 if ledger is not None:
@@ -452,7 +453,7 @@ class BulkRun:
             await batch.check(manifest)
         plan = None
         if rows.sheet.can_repeat:
-            plan = await make_plan(rows, new_judge(options, rows, self._ids), batch)
+            plan = await make_plan(rows, new_checker(options, rows, self._ids), batch)
             plan.cost = await self._estimated_cost(plan)
         print_plan(screen, options, rows, plan, route=self.route, connection=self.connection)
         if not await self._is_wanted(plan):
@@ -472,7 +473,7 @@ class BulkRun:
         sending = Sending(self, send, OrderedResults(results), concurrency, ledger)
         async with nullcontext() if options.quiet else shown(pace, screen):
             await sending.run(
-                rows, new_judge(options, rows, self._ids), self._batch, self._stopping
+                rows, new_checker(options, rows, self._ids), self._batch, self._stopping
             )
         print_report(screen, self, pace.seconds, plan, interrupted=self._stopping.requested)
         if self.failure is not None:
@@ -529,7 +530,7 @@ class Sending:
         self._results = results
         self._concurrency = concurrency
         self._ledger = ledger
-        self._turnstile = None if job.connection is None else job.connection.turnstile
+        self._limiter = None if job.connection is None else job.connection.limiter
         self._is_keyed = job.options.key is not None
         # What is claimed and never sent is in doubt: a second of the rate at most.
         # The next chunk comes before the last row is taken, so no worker has to wait for it.
@@ -550,11 +551,11 @@ class Sending:
         self._feeding: asyncio.Task[None] | None = None
 
     async def run(
-        self, rows: RowList, judge: RowJudge, batch: Batch | None, stopping: Stopping
+        self, rows: RowList, checker: RowChecker, batch: Batch | None, stopping: Stopping
     ) -> None:
         """Send the rows until they end, or something ends them."""
         stopping.guard(self.stop)
-        feeding = self._feeding = asyncio.ensure_future(self._feed(rows, judge, batch))
+        feeding = self._feeding = asyncio.ensure_future(self._feed(rows, checker, batch))
         try:
             await asyncio.wait([feeding])
             self._is_over = True
@@ -596,18 +597,18 @@ class Sending:
         except LedgerError as error:
             self._fail(error)
 
-    async def _feed(self, rows: RowList, judge: RowJudge, batch: Batch | None) -> None:
+    async def _feed(self, rows: RowList, checker: RowChecker, batch: Batch | None) -> None:
         """Judge and claim the rows, a chunk at a time, as places become free."""
         ready, results = self._ready, self._results
         size, low = self._size, self._low
         chunks = rows.chunks(size)
         while (sheet_rows := await self._read(chunks)) is not None:
-            judged = judge.judge(sheet_rows)
-            to_send: Sequence[BulkRow] = [row for row in judged if row.status is None]
+            checked = checker.check(sheet_rows)
+            to_send: Sequence[BulkRow] = [row for row in checked if row.status is None]
             if batch is not None and to_send:
                 to_send = await batch.claim(to_send)
-            chunk = Chunk(judged, len(to_send))
-            for row in judged:
+            chunk = Chunk(checked, len(to_send))
+            for row in checked:
                 if row.status is not None:
                     self._job.tally.add(row)
             results.add(chunk)
@@ -616,7 +617,7 @@ class Sending:
                 await asyncio.sleep(0)
                 continue
             ready.extend([(row, chunk) for row in to_send])
-            self._hire(len(to_send))
+            self._start_workers(len(to_send))
             while (len(ready) > low or results.waiting > _MOST_WAITING) and not self._stopped:
                 self._wanted.clear()
                 await self._wanted.wait()
@@ -631,7 +632,7 @@ class Sending:
         finally:
             self._is_reading = False
 
-    def _hire(self, count: int) -> None:
+    def _start_workers(self, count: int) -> None:
         """Have workers take rows: idle ones first."""
         woken = min(count, len(self._idle))
         self._wake(woken)
@@ -639,9 +640,9 @@ class Sending:
         for _ in range(min(count - woken, self._concurrency - len(self._workers))):
             worker = loop.create_task(self._work())
             self._workers.add(worker)
-            worker.add_done_callback(self._leave)
+            worker.add_done_callback(self._end_worker)
 
-    def _leave(self, worker: "asyncio.Task[None]") -> None:
+    def _end_worker(self, worker: "asyncio.Task[None]") -> None:
         self._workers.discard(worker)
         if not worker.cancelled() and (error := worker.exception()) is not None:
             self._bug = self._bug or error
@@ -655,7 +656,7 @@ class Sending:
     async def _work(self) -> None:  # noqa: C901, PLR0912  # flat, because every row comes by here
         """Take one row after the other, send it, and settle it."""
         ready, send, job = self._ready, self._send, self._job
-        tally, results, turnstile, low = job.tally, self._results, self._turnstile, self._low
+        tally, results, limiter, low = job.tally, self._results, self._limiter, self._low
         while not self._stopped:
             if not ready:
                 if self._is_over:
@@ -664,9 +665,9 @@ class Sending:
                 self._idle.append(waiter)
                 await waiter
                 continue
-            if turnstile is not None:
+            if limiter is not None:
                 # Before a row is taken, so that none waits for its turn in a worker's hands.
-                await turnstile.turn()
+                await limiter.reserve()
                 if not ready or self._stopped:
                     continue
             row, chunk = ready.popleft()

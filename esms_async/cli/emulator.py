@@ -60,8 +60,11 @@ async def serve(options: Mapping[str, object], screen: Screen) -> ExitCode:
         inbox = text("emulator_inbox", page=emulator.page, seed=str(emulator.seed))
         return [screen.say_word(text("emulator")), screen.say_word(inbox)]
 
+    def warn(line: str) -> None:
+        screen.warn(text("emulator_says", problem=line))
+
     with on_signal(stopped.set_result, times=1):
-        number = await serve_emulator(emulator, stopped, screen.put_line, screen.warn, greet)
+        number = await serve_emulator(emulator, stopped, screen.put_line, warn, greet)
     return ExitCode.INTERRUPTED if number == signal.SIGINT else ExitCode.ACCEPTED
 
 

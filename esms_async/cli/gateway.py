@@ -10,7 +10,7 @@ import attrs
 from esms_async import ClientOptions, Credentials, EsmsClient, RetryPolicy, Route
 from esms_async._http.transport import DEFAULT_BASE_URL
 from esms_async.cli.errors import InputError
-from esms_async.cli.rate import Rate, Turnstile
+from esms_async.cli.rate import Rate, ReservingLimiter
 from esms_async.cli.words import text
 from esms_async.client import credentials_from_env, route_from_env
 from esms_async.ledger import Ledger
@@ -60,7 +60,7 @@ class GatewayChoice:
         """Tell whether messages are to be checked and not sent.
 
         Returns:
-            True where the option or the variable does. What the variable holds is judged by the
+            True where the option or the variable does. What the variable holds is checked by the
             client; here no word that could mean yes may be taken for a no.
         """
         if self.sandbox or self.emulator:
@@ -78,8 +78,8 @@ class Connection:
         secret: What the RequestIds of rows without a key are derived with.
         account_secret: The account's secret key.
         seed: What makes the faults of the emulated gateway repeatable, or None.
-        witness: What the emulated gateway saw, or None.
-        turnstile: What holds the sends to a rate, or None.
+        counter: What the emulated gateway saw, or None.
+        limiter: What holds the sends to a rate, or None.
     """
 
     client: EsmsClient
@@ -87,11 +87,11 @@ class Connection:
     secret: str = attrs.field(repr=False)
     account_secret: str = attrs.field(repr=False)
     seed: int | None = None
-    witness: "Witness | None" = None
-    turnstile: Turnstile | None = None
+    counter: "DeliveryCounter | None" = None
+    limiter: ReservingLimiter | None = None
 
 
-class Witness:
+class DeliveryCounter:
     """Counts at an emulated gateway what it accepted, and which phones got one text twice.
 
     Attributes:
@@ -159,9 +159,9 @@ async def connect(
     options = ClientOptions(
         max_connections=max_connections, retry=_PATIENT, ledger=ledger, trackable=True
     )
-    turnstile = None
+    limiter = None
     if rate is not None:
-        options["limiter"] = turnstile = rate.limiter()
+        options["limiter"] = limiter = rate.limiter()
         options["retry"] = rate.allow_for(_PATIENT, max_connections)
     if route is not None:
         options["route"] = route
@@ -185,12 +185,12 @@ async def connect(
                 _EMULATED.secret_key,
                 _EMULATED.secret_key,
                 emulator.seed,
-                Witness(emulator),
-                turnstile,
+                DeliveryCounter(emulator),
+                limiter,
             )
         return
     url = choice.base_url or environ.get("ESMS_BASE_URL") or DEFAULT_BASE_URL
     options["base_url"] = url
     async with EsmsClient.from_env(environ, **options) as client:
         account_secret = credentials_from_env(environ).secret_key
-        yield Connection(client, url, row_secret(environ), account_secret, turnstile=turnstile)
+        yield Connection(client, url, row_secret(environ), account_secret, limiter=limiter)

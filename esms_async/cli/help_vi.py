@@ -89,6 +89,36 @@ _PROBLEMS: Final = {
         r"(?P<value>.+) is not a valid (?:integer|float|integer range)": "{value} không phải là số",
         r"(?P<value>.+) is not in the range (?P<range>.+)": "{value} nằm ngoài khoảng {range}",
         r"(?P<value>.+) is not one of (?P<choices>.+)": "{value} không thuộc {choices}",
+        r"set the environment variable (?P<names>.+)": "hãy đặt biến môi trường {names}",
+        r"(?P<name>\w+) and (?P<other>ESMS_\w+)": "{name} và {other}",
+        r"phone: .+ is not a Vietnamese mobile number; .+": (
+            "không phải số di động Việt Nam; số đó gồm 0 và chín chữ số, chữ số đầu là 3, 5, 7, 8 "
+            "hoặc 9"
+        ),
+        r"content: is empty; give the text to send": "nội dung để trống; hãy cho nội dung cần gửi",
+        r"base_url must be an absolute https:// URL": "địa chỉ của cổng phải bắt đầu bằng https://",
+        r"(?P<option>--route|ESMS_ROUTE): a route is (?P<forms>.+), not (?P<value>.+)": (
+            "{option}: kênh gửi là {forms}, không phải {value}"
+        ),
+        r"there is no fault (?P<name>.+?); there are (?P<names>.+)": (
+            "không có lỗi giả {name}; có {names}"
+        ),
+        r"there is no setting (?P<name>.+?); there are (?P<names>.+)": (
+            "không có cài đặt {name}; có {names}"
+        ),
+        r"it may have been accepted: (?P<problem>.+)": "có thể đã được nhận: {problem}",
+        r"not sent: (?P<problem>.+)": "chưa gửi: {problem}",
+        r"HTTP status (?P<status>[0-9]+)": "mã HTTP {status}",
+        r"(?P<query>\w+): (?P<problem>(?:refused|rejected|Client).+)": "{query}: {problem}",
+        r"refused with HTTP status (?P<status>[0-9]+)": "bị từ chối với mã HTTP {status}",
+        r"Client\w+: Connect call failed \((?P<place>.+)\)": "không kết nối được tới {place}",
+        r"Client\w+: Connection reset by peer": "kết nối bị cắt giữa chừng",
+        r"No such file or directory": "không có tệp này",
+        r"Permission denied": "không có quyền",
+        r"Is a directory": "đó là một thư mục",
+        r"No space left on device": "đĩa đã đầy",
+        r"EMULATOR: NO SMS LEAVES THIS MACHINE": "TRÌNH GIẢ LẬP: KHÔNG TIN NÀO RỜI MÁY NÀY",
+        r"Inbox: (?P<page>\S+) \(seed (?P<seed>[0-9]+)\)": "Hộp thư: {page} (seed {seed})",
         r"there are too many arguments; put quotes around each": (
             "có quá nhiều đối số; hãy đặt mỗi đối số trong dấu nháy"
         ),

@@ -15,21 +15,15 @@ import attrs
 from esms_async.cli.errors import ExitCode, InputError
 from esms_async.cli.ledger_choice import is_url, ledger_at
 from esms_async.cli.screen import Screen
-from esms_async.cli.words import text
+from esms_async.cli.words import Text, text
 from esms_async.client import credentials_from_env
-from esms_async.ledger import Entry, Ledger, Reason
+from esms_async.ledger import Entry, Ledger
 from esms_async.ledger.binding import rebind as rebind_ledger
 from esms_async.text import mask_phone
 
 _SHOWN: Final = tuple(
     field.name for field in attrs.fields(Entry) if field.name not in ("fingerprint", "content")
 )
-_REASONS: Final[Mapping[Reason, str]] = {
-    Reason.ATTEMPT: "an attempt may have been accepted",
-    Reason.DUPLICATE: "the gateway answered 124, and no known attempt explains it",
-    Reason.MESSAGE: "every attempt of this message would be rejected",
-    Reason.SENDER: "the account or the request was refused, not the message",
-}
 _DURATION = re.compile(r"([0-9]{1,6})([smhd])")
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -55,10 +49,12 @@ async def show(place: str, request_id: str, screen: Screen, *, as_json: bool) ->
     if as_json:
         screen.put_json(_described(entry))
         return ExitCode.ACCEPTED
-    words = {"status": entry.status.value.replace("_", " "), "reason": _reason(entry)}
+    words = {"status": text(f"one_{entry.status.value}"), "reason": _reason(entry)}
     for name, value in {**_described(entry), **words}.items():
         if value not in (None, ""):
-            screen.say(f"{name:<16}{value}")
+            label = screen.say_word(text(f"entry_{name}"))
+            said = screen.say_word(value) if isinstance(value, Text) else value
+            screen.say(f"{label:<16}{said}")
     return ExitCode.ACCEPTED
 
 
@@ -71,7 +67,7 @@ async def unsettled(place: str, screen: Screen, *, as_json: bool) -> ExitCode:
             if as_json:
                 screen.put_json(_described(entry))
                 continue
-            since, reason = utc(entry.in_doubt_since), _reason(entry)
+            since, reason = utc(entry.in_doubt_since), screen.say_word(_reason(entry))
             screen.say(f"{entry.request_id}  {masked_phone(entry)}  {since}  {reason}")
     screen.warn(text("unsettled", count=count))
     return ExitCode.REFUSED if count else ExitCode.ACCEPTED
@@ -134,8 +130,8 @@ def _described(entry: Entry) -> dict[str, object]:
     }
 
 
-def _reason(entry: Entry) -> str:
-    return "" if entry.reason is None else _REASONS[entry.reason]
+def _reason(entry: Entry) -> Text | str:
+    return "" if entry.reason is None else text(f"reason_{entry.reason.name.lower()}")
 
 
 def masked_phone(entry: Entry) -> str:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import re
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -13,13 +14,14 @@ from esms_async.cli.interrupt import interruptible
 from esms_async.cli.options import Command, CommandGroup, debug_option
 from esms_async.cli.running import run_job
 from esms_async.cli.screen import Screen
-from esms_async.cli.words import Text, text
+from esms_async.cli.words import Language, Text, advice_on, text
 from esms_async.cli.worker import worker
 
 if TYPE_CHECKING:
     from esms_async.queue.streams import QueueStreams
 
 _POLL = 0.2
+_CODE = re.compile(r"code ([0-9]{1,4}): ")
 
 _queue_option = click.option(
     "--queue", "url", metavar="URL", envvar="ESMS_QUEUE_URL", help="Redis server of the queue."
@@ -127,16 +129,24 @@ async def _status(streams: "QueueStreams", screen: Screen, *, as_json: bool) -> 
         screen.put_json(found)
         return ExitCode.ACCEPTED
     for lane, numbers in found["lanes"].items():
-        screen.say(
-            f"{lane}: {numbers['waiting']} waiting, {numbers['under_way']} under way, oldest "
-            f"{numbers['oldest_seconds']:.0f} s"
-        )
-    screen.say(f"parked: {found['parked']}")
-    screen.say(f"dead: {found['dead']}")
-    screen.say(f"workers: {len(found['workers'])}{', paused' if found['paused'] else ''}")
-    for breaker, remedy in found["breakers"].items():
-        screen.say(f"breaker {breaker} is open: {remedy}")
+        waiting, under_way = numbers["waiting"], numbers["under_way"]
+        seconds = round(numbers["oldest_seconds"])
+        screen.say(text("lane", lane=lane, waiting=waiting, under_way=under_way, seconds=seconds))
+    screen.say(text("parked", count=found["parked"]))
+    screen.say(text("dead", count=found["dead"]))
+    workers = "workers_paused" if found["paused"] else "workers"
+    screen.say(text(workers, count=len(found["workers"])))
+    for name, remedy in found["breakers"].items():
+        screen.say(text("breaker", name=name, remedy=_remedy(remedy, screen.language)))
     return ExitCode.ACCEPTED
+
+
+def _remedy(words: str, language: Language) -> Text | str:
+    # The worker wrote it in English; what it says of a code is known in both languages.
+    match = _CODE.match(words)
+    if match is None:
+        return words
+    return text("breaker_code", code=match[1], advice=advice_on(match[1], language))
 
 
 async def _dead(streams: "QueueStreams", screen: Screen, *, as_json: bool) -> ExitCode:

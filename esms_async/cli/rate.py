@@ -23,17 +23,17 @@ _MOMENT = 0.05
 _LONGEST_QUEUE = 10.0
 
 
-class Turnstile:
+class ReservingLimiter:
     """A limiter whose turn can be taken before there is anything to send, and which can be closed.
 
-    `turn` is for the first attempt of a row, before the row is taken; the client's own attempt in
-    the same task then passes at once, and only further attempts wait.
+    `reserve` is for the first attempt of a row, before the row is taken; the client's own attempt
+    in the same task then passes at once, and only further attempts wait.
     """
 
     def __init__(self, limiter: "AsyncLimiter") -> None:
         self._limiter = limiter
         self._waiting: set[asyncio.Task[object]] = set()
-        self._with_turn: set[asyncio.Task[object]] = set()
+        self._reserved: set[asyncio.Task[object]] = set()
         self._closed = False
 
     def close(self) -> None:
@@ -42,17 +42,17 @@ class Turnstile:
         for task in self._waiting:
             task.cancel()
 
-    async def turn(self) -> None:
+    async def reserve(self) -> None:
         """Wait for a turn, which the next attempt of this task takes."""
         task = cast("asyncio.Task[object]", asyncio.current_task())
-        if task not in self._with_turn:
+        if task not in self._reserved:
             await self._wait(task)
-            self._with_turn.add(task)
+            self._reserved.add(task)
 
     async def __aenter__(self) -> None:
         task = cast("asyncio.Task[object]", asyncio.current_task())
-        if task in self._with_turn:
-            self._with_turn.discard(task)
+        if task in self._reserved:
+            self._reserved.discard(task)
         else:
             await self._wait(task)
 
@@ -97,12 +97,12 @@ class Rate:
             raise InputError(text("rate"))
         return cls(number / _SECONDS[match[2]])
 
-    def limiter(self) -> "Turnstile":
+    def limiter(self) -> "ReservingLimiter":
         """Return a new limiter of this rate, for one event loop."""
         from aiolimiter import AsyncLimiter  # noqa: PLC0415  # few jobs have a rate
 
         at_once = max(1.0, self.per_second * _MOMENT)
-        return Turnstile(AsyncLimiter(at_once, at_once / self.per_second))
+        return ReservingLimiter(AsyncLimiter(at_once, at_once / self.per_second))
 
     def bounded(self, concurrency: int) -> int:
         """Return how many sends may be under way, so that none waits long for its turn.

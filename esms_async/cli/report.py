@@ -149,13 +149,12 @@ def print_report(
     table.add_section()
     _add(screen, table, text("label_total"), tally.total, "bold")
     screen.human.print(table)
-    number = screen.language.number
-    rate = number(round(tally.sent / seconds if seconds > 0 else 0.0))
-    screen.say(text("seconds", seconds=f"{seconds:.2f}", rate=rate))
-    witness = None if connection is None else connection.witness
-    if witness is not None:
-        line = text("emulated_count", accepted=witness.accepted, twice=witness.twice)
-        screen.say(line, "bold red" if witness.twice else "")
+    rate = round(tally.sent / seconds if seconds > 0 else 0.0)
+    screen.say(text("seconds", seconds=screen.language.decimal(seconds), rate=rate))
+    counter = None if connection is None else connection.counter
+    if counter is not None:
+        line = text("emulated_count", accepted=counter.accepted, twice=counter.twice)
+        screen.say(line, "bold red" if counter.twice else "")
     if options.sandbox:
         screen.say(text("sandbox"))
     if not options.quiet:
@@ -196,6 +195,8 @@ def _print_groups(
                 code = "124" if reason.key == "code_124" else str(dict(reason.values)["code"])
                 if status is RowStatus.REJECTED:
                     lines.append((0, advice_on(code, screen.language)))
+            elif reason.key == "http_refusal":
+                lines.append((0, screen.say_word(text("http_refusal_advice"))))
         if len(groups) > _MOST_REASONS:
             more = text("more_reasons", count=len(groups) - _MOST_REASONS)
             lines.append((0, screen.say_word(more)))

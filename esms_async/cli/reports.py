@@ -62,11 +62,14 @@ async def failed(place: str, screen: Screen, *, as_json: bool) -> ExitCode:
             if as_json:
                 screen.put_json(_described(report))
                 continue
-            described = _described(report)
-            screen.say(
-                f"{report.key}  {described['stored_at']}  {report.failures} failures  "
-                f"{report.detail or ''}".rstrip()
+            line = text(
+                "report_failed",
+                report=report.key,
+                stored_at=utc(report.stored_at),
+                failures=report.failures,
+                detail=report.detail or "",
             )
+            screen.say(screen.say_word(line).rstrip())
     screen.warn(text("reports_failed", count=count))
     return ExitCode.REFUSED if count else ExitCode.ACCEPTED
 

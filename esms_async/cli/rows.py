@@ -451,7 +451,7 @@ class RowRules:
     allow_again: bool = False
 
 
-class RowJudge:
+class RowChecker:
     """Makes messages of rows, in one pass over a list."""
 
     def __init__(self, rules: RowRules, ids: RowIds, names: Sequence[str]) -> None:
@@ -462,12 +462,12 @@ class RowJudge:
         self._keys = None if rules.columns.key is None else _Seen()
         self._times: dict[tuple[str, str], int] = {}
 
-    def judge(self, rows: Sequence[SheetRow]) -> list[BulkRow]:
+    def check(self, rows: Sequence[SheetRow]) -> list[BulkRow]:
         """Return the rows with their messages, or with why they give none."""
-        judged: list[BulkRow] = []
+        checked: list[BulkRow] = []
         for number, fields, source in rows:
             row = BulkRow(number, source)
-            judged.append(row)
+            checked.append(row)
             if isinstance(fields, Text):
                 row.end(RowStatus.INVALID, fields)
                 continue
@@ -475,7 +475,7 @@ class RowJudge:
                 self._compose(row, fields)
             except _UnusableError as unusable:
                 row.end(RowStatus.INVALID, unusable.reason)
-        return judged
+        return checked
 
     def _compose(self, row: BulkRow, fields: Fields) -> None:  # noqa: C901, PLR0912  # the table above
         rules, ids = self._rules, self._ids

@@ -173,6 +173,6 @@ def _print(console: Console, line: Line) -> None:
     console.print(line, soft_wrap=not console.file.isatty())
 
 
-def _console(outlet: OutputStream) -> Console:
+def _console(stream: OutputStream) -> Console:
     # What is printed is data: no markup in it, and nothing to be coloured by its looks.
-    return Console(file=outlet, markup=False, highlight=False, emoji=False)  # type: ignore[arg-type]  # it has all that a console calls
+    return Console(file=stream, markup=False, highlight=False, emoji=False)  # type: ignore[arg-type]  # it has all that a console calls

@@ -23,7 +23,7 @@ from esms_async import (
 from esms_async.cli.errors import ExitCode, InputError
 from esms_async.cli.gateway import GatewayChoice, connect
 from esms_async.cli.interrupt import on_interrupt
-from esms_async.cli.results import accept, refuse
+from esms_async.cli.results import accept, reason_of, refuse
 from esms_async.cli.rows import BulkRow
 from esms_async.cli.screen import Screen
 from esms_async.cli.words import Text, text
@@ -120,13 +120,12 @@ def _report(outcome: Outcome, options: OneMessage, screen: Screen, *, sandbox: b
     deduplicated = receipt is not None and receipt.deduplicated
     if receipt is not None:
         accept(row, receipt)
-        reason = ""
+        reason, explained = "", ""
     else:
         assert error is not None  # noqa: S101  # an Outcome holds one or the other
         refuse(row, error, is_keyed=False)
         reason = error.reason if isinstance(error, SendError) else str(error)
-    # A refusal has words in each language; what is true of the others stands in the reason itself.
-    why = row.reason if isinstance(error, Rejected) and row.reason else reason
+        explained = screen.say_word(reason_of(error))
     phone = mask_phone(outcome.message.phone)
     word: str = row.status or ""
     if sandbox and outcome.ok:
@@ -141,7 +140,7 @@ def _report(outcome: Outcome, options: OneMessage, screen: Screen, *, sandbox: b
         parts.append(text("one_deduplicated"))
     status = screen.say_word(text(f"one_{word.replace(' ', '_')}"))
     known = ", ".join(map(screen.say_word, parts))
-    screen.say(f"{status} {phone}{f': {screen.say_word(why)}' if why else ''} ({known})")
+    screen.say(f"{status} {phone}{f': {explained}' if explained else ''} ({known})")
     if isinstance(error, OutcomeUnknown):
         screen.say(_advice(error))
     if options.json:

@@ -16,6 +16,10 @@ import attrs
 from esms_async.codes import lookup
 
 _SWAPPED: Final = str.maketrans(",.", ".,")
+# That is for programs; a person runs the command again.
+_NEW_MESSAGE: Final = re.compile(
+    r",? (?:and|then) make a new Message|,? (?:rồi|và) tạo Message mới"
+)
 
 
 class Language(enum.Enum):
@@ -33,7 +37,13 @@ class Language(enum.Enum):
 
     def number(self, value: int | Decimal) -> str:
         """Write a number with its thousands apart."""
-        written = f"{value:,f}" if isinstance(value, Decimal) else f"{value:,}"
+        return self._punctuated(f"{value:,f}" if isinstance(value, Decimal) else f"{value:,}")
+
+    def decimal(self, value: float) -> str:
+        """Write a number with two decimals."""
+        return self._punctuated(f"{value:,.2f}")
+
+    def _punctuated(self, written: str) -> str:
         return written if self is Language.ENGLISH else written.translate(_SWAPPED)
 
 
@@ -57,6 +67,10 @@ class Text:
                 values[name] = value.said(language)
             elif isinstance(value, int | Decimal) and not isinstance(value, bool):
                 values[name] = language.number(value)
+            elif name == "problem" and language is Language.VIETNAMESE:
+                from esms_async.cli.help_vi import in_vietnamese  # noqa: PLC0415  # rarely needed
+
+                values[name] = in_vietnamese(str(value))
             else:
                 values[name] = value
             if name == "code":
@@ -77,7 +91,8 @@ def text(key: str, **values: object) -> Text:
 def advice_on(code: str, language: Language) -> str:
     """Return what to do about a code."""
     known = lookup(code)
-    return known.advice if language is Language.ENGLISH else known.advice_vi
+    advice = known.advice if language is Language.ENGLISH else known.advice_vi
+    return _NEW_MESSAGE.sub("", advice)
 
 
 _ENGLISH: Final = {
@@ -114,7 +129,7 @@ _ENGLISH: Final = {
     ),
     "no_content_column": (
         "the header of {file} has no column 'content' (columns: {columns}); name the column with "
-        "--content-column NAME, or give --content TEMPLATE"
+        "--content-column NAME, or compose the text, as in --content 'Ma cua ban: {{column}}'"
     ),
     "many_content_columns": (
         "more than one column of {file} could hold the text: {columns}; "
@@ -220,6 +235,10 @@ _ENGLISH: Final = {
         "it"
     ),
     "http_refusal": "refused with HTTP status {status}",
+    "http_refusal_advice": (
+        "Check the URL (ESMS_BASE_URL, --base-url), and any proxy or firewall in front of the "
+        "gateway."
+    ),
     "expired": "it may have been accepted too long ago to be sent again",
     "unknown": "it may have been accepted: {problem}",
     "not_sent": "nothing left this machine: {problem}",
@@ -232,6 +251,7 @@ _ENGLISH: Final = {
     # The plan.
     "emulator": "EMULATOR: NO SMS LEAVES THIS MACHINE",
     "emulator_inbox": "Inbox: {page} (seed {seed})",
+    "emulator_says": "{problem}",
     "gateway": "Gateway: {url}",
     "gateway_seed": "Gateway: {url} (seed {seed})",
     "ledger": "Ledger: {place}",
@@ -373,8 +393,37 @@ _ENGLISH: Final = {
         "To find out, run it again within 23 hours with --request-id {request_id} --resume"
     ),
     # Queries.
+    "query_failed": "{problem}",
     "balance": "balance {amount} dong",
     "status_unknown": "not known, or not known yet (SMSID {sms_id})",
+    "status_of": "{status} (SMSID {sms_id})",
+    "status_delivered": "delivered",
+    "status_failed": "failed",
+    "status_composing": "composing",
+    "status_awaiting_approval": "awaiting approval",
+    "status_waiting": "waiting",
+    "status_sending": "sending",
+    "status_refused": "refused",
+    "status_finished": "finished",
+    "status_sent": "sent",
+    "status_number": "status {number}",
+    "status_not_told": "status not told",
+    "reconciled_accepted": "accepted {phone} (SMSID {sms_id}, request id {request_id})",
+    "reconciled_unknown": "unknown {phone}: {missing} (request id {request_id})",
+    "some_phone": "a phone",
+    "missing_found": (
+        "it is listed as accepted, but its entry was deleted from the ledger meanwhile"
+    ),
+    "missing_undecided": "it is listed, but the gateway has not taken it yet, or refuses it",
+    "missing_ambiguous": "several listed messages have its request id as campaign id",
+    "missing_similar": (
+        "messages to this phone are listed for that time, but none has its request id as campaign "
+        "id; only a client made with trackable=True sends that"
+    ),
+    "missing_absent": (
+        "it is not listed, which proves nothing: the list lags behind, and a client made without "
+        "trackable=True sends no campaign id to find it by"
+    ),
     "reconciled": "{settled} settled, {unknown} unknown",
     "no_brandname": "the account has no brandname",
     "brandname_advertising": "advertising",
@@ -394,6 +443,22 @@ _ENGLISH: Final = {
     # Ledgers and reports.
     "no_ledger_there": "there is no ledger {place}; name its file, or a redis:// URL",
     "no_such_send": "the ledger holds no send with the request id {request_id}",
+    "reason_attempt": "an attempt may have been accepted",
+    "reason_duplicate": "the gateway answered 124, and no known attempt explains it",
+    "reason_message": "every attempt of this message would be rejected",
+    "reason_sender": "the account or the request was refused, not the message",
+    "entry_request_id": "request_id",
+    "entry_status": "status",
+    "entry_reason": "reason",
+    "entry_generation": "generation",
+    "entry_phone": "phone",
+    "entry_in_doubt_since": "in_doubt_since",
+    "entry_updated_at": "updated_at",
+    "entry_sms_id": "sms_id",
+    "entry_deduplicated": "deduplicated",
+    "entry_code": "code",
+    "entry_http_status": "http_status",
+    "entry_detail": "detail",
     "unsettled": "{count} unsettled",
     "older_than": "--older-than takes a number and s, m, h or d, as in 30d",
     "deleted": "{count} deleted",
@@ -406,6 +471,7 @@ _ENGLISH: Final = {
     ),
     "nobody_to_ask": ("nobody can be asked here; add --yes if these are keys of the same account"),
     "nothing_changed": "nothing was changed",
+    "report_failed": "{report}  {stored_at}  {failures} failures  {detail}",
     "reports_failed": "{count} failed",
     "no_such_report": "no failed report has the key {report}",
     "reports_retried": "{count} to be handed on again",
@@ -427,6 +493,13 @@ _ENGLISH: Final = {
     "requeued": "{count} put back into the queue",
     "paused": "paused: what is in flight is finished",
     "resumed": "resumed",
+    "lane": "{lane}: {waiting} waiting, {under_way} under way, oldest {seconds} s",
+    "parked": "parked: {count}",
+    "dead": "dead: {count}",
+    "workers": "workers: {count}",
+    "workers_paused": "workers: {count}, paused",
+    "breaker": "breaker {name} is open: {remedy}",
+    "breaker_code": "code {code}: {meaning}. {advice}",
     "queue_empty": "the queue is empty",
     "queue_not_empty": "time is up, and the queue is not empty",
     # What ends a command.
@@ -468,7 +541,7 @@ _VIETNAMESE: Final = {
     ),
     "no_content_column": (
         "tiêu đề của {file} không có cột 'content' (các cột: {columns}); hãy chỉ ra cột bằng "
-        "--content-column TÊN, hoặc dùng --content MẪU"
+        "--content-column TÊN, hoặc ghép nội dung từ các cột, ví dụ --content 'Ma cua ban: {{cột}}'"
     ),
     "many_content_columns": (
         "có hơn một cột của {file} có thể là nội dung: {columns}; "
@@ -564,6 +637,9 @@ _VIETNAMESE: Final = {
     "code_and_words": "mã {code}: {meaning}; cổng báo '{words}'",
     "code_124": "mã 124: cổng đã từng nhận tin này, ở đây không biết kết quả ra sao",
     "http_refusal": "bị từ chối với mã HTTP {status}",
+    "http_refusal_advice": (
+        "Hãy kiểm tra địa chỉ (ESMS_BASE_URL, --base-url), và proxy hay tường lửa trước cổng."
+    ),
     "expired": "có thể đã được nhận từ quá lâu, không gửi lại được nữa",
     "unknown": "có thể đã được nhận: {problem}",
     "not_sent": "chưa có gì rời máy này: {problem}",
@@ -574,6 +650,7 @@ _VIETNAMESE: Final = {
     "repaired_country_code": "số có dấu ngoặc hoặc số 0 sau mã nước: đã sửa",
     "emulator": "TRÌNH GIẢ LẬP: KHÔNG TIN NÀO RỜI MÁY NÀY",
     "emulator_inbox": "Hộp thư: {page} (seed {seed})",
+    "emulator_says": "{problem}",
     "gateway": "Cổng: {url}",
     "gateway_seed": "Cổng: {url} (seed {seed})",
     "ledger": "Sổ ghi: {place}",
@@ -706,8 +783,35 @@ _VIETNAMESE: Final = {
     "one_resume": (
         "Để biết kết quả, hãy chạy lại trong vòng 23 giờ với --request-id {request_id} --resume"
     ),
+    "query_failed": "không hỏi được cổng: {problem}",
     "balance": "số dư {amount} đồng",
     "status_unknown": "cổng không biết, hoặc chưa biết (SMSID {sms_id})",
+    "status_of": "{status} (SMSID {sms_id})",
+    "status_delivered": "đã đến máy",
+    "status_failed": "không đến được máy",
+    "status_composing": "đang soạn",
+    "status_awaiting_approval": "chờ duyệt",
+    "status_waiting": "chờ gửi",
+    "status_sending": "đang gửi",
+    "status_refused": "bị từ chối",
+    "status_finished": "đã gửi xong",
+    "status_sent": "đã gửi",
+    "status_number": "trạng thái {number}",
+    "status_not_told": "cổng không cho biết trạng thái",
+    "reconciled_accepted": "đã được nhận {phone} (SMSID {sms_id}, mã yêu cầu {request_id})",
+    "reconciled_unknown": "chưa rõ {phone}: {missing} (mã yêu cầu {request_id})",
+    "some_phone": "một số điện thoại",
+    "missing_found": "danh sách ghi là đã nhận, nhưng tin này vừa bị xóa khỏi sổ ghi",
+    "missing_undecided": "có trong danh sách, nhưng cổng chưa nhận, hoặc từ chối tin này",
+    "missing_ambiguous": "nhiều tin trong danh sách có campaign id là mã yêu cầu này",
+    "missing_similar": (
+        "danh sách có tin tới số này vào lúc đó, nhưng không tin nào có campaign id là mã yêu cầu "
+        "này; chỉ client đặt trackable=True mới gửi nó"
+    ),
+    "missing_absent": (
+        "không có trong danh sách, nhưng điều đó không chứng minh gì: danh sách đến chậm, và "
+        "client không đặt trackable=True thì không gửi campaign id để tìm"
+    ),
     "reconciled": "{settled} tin đã chốt, {unknown} tin chưa rõ",
     "no_brandname": "tài khoản không có brandname nào",
     "brandname_advertising": "quảng cáo",
@@ -726,6 +830,22 @@ _VIETNAMESE: Final = {
     "price": "giá {amount} đồng",
     "no_ledger_there": "không có sổ ghi {place}; hãy cho tên tệp, hoặc địa chỉ redis://",
     "no_such_send": "sổ ghi không có tin nào với mã yêu cầu {request_id}",
+    "reason_attempt": "một lần thử có thể đã được nhận",
+    "reason_duplicate": "cổng trả lời 124, không lần thử nào đã biết cho thấy vì sao",
+    "reason_message": "mọi lần thử của tin này đều sẽ bị từ chối",
+    "reason_sender": "tài khoản hoặc yêu cầu bị từ chối, không phải tin này",
+    "entry_request_id": "mã yêu cầu",
+    "entry_status": "trạng thái",
+    "entry_reason": "lý do",
+    "entry_generation": "số lần giữ",
+    "entry_phone": "số điện thoại",
+    "entry_in_doubt_since": "chưa rõ từ",
+    "entry_updated_at": "đổi lúc",
+    "entry_sms_id": "SMSID",
+    "entry_deduplicated": "biết qua mã 124",
+    "entry_code": "mã",
+    "entry_http_status": "mã HTTP",
+    "entry_detail": "cổng báo",
     "unsettled": "{count} tin chưa chốt",
     "older_than": "--older-than là một số kèm s, m, h hoặc d, ví dụ 30d",
     "deleted": "đã xóa {count} tin",
@@ -734,6 +854,7 @@ _VIETNAMESE: Final = {
     "same_account": ("ESMS_API_KEY và ESMS_SECRET_KEY có thuộc về tài khoản đã ghi sổ này không?"),
     "nobody_to_ask": ("ở đây không hỏi ai được; hãy thêm --yes nếu đây là khóa của cùng tài khoản"),
     "nothing_changed": "không đổi gì",
+    "report_failed": "{report}  {stored_at}  {failures} lần lỗi  {detail}",
     "reports_failed": "{count} báo cáo bị lỗi",
     "no_such_report": "không có báo cáo bị lỗi nào với key {report}",
     "reports_retried": "{count} báo cáo sẽ được chuyển lại",
@@ -751,6 +872,13 @@ _VIETNAMESE: Final = {
     "requeued": "đã đưa {count} tin về lại hàng đợi",
     "paused": "đã tạm dừng: tin đang gửi được gửi nốt",
     "resumed": "đã chạy tiếp",
+    "lane": "{lane}: {waiting} tin chờ, {under_way} tin đang gửi, tin cũ nhất {seconds} giây",
+    "parked": "tạm gác: {count}",
+    "dead": "không gửi được: {count}",
+    "workers": "worker: {count}",
+    "workers_paused": "worker: {count}, đang tạm dừng",
+    "breaker": "cầu dao {name} đang ngắt: {remedy}",
+    "breaker_code": "mã {code}: {meaning}. {advice}",
     "queue_empty": "hàng đợi đã trống",
     "queue_not_empty": "hết giờ mà hàng đợi chưa trống",
     "standard_output_closed": "đầu ra chuẩn đã đóng; hãy nối vào một tệp, hoặc /dev/null",

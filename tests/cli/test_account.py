@@ -92,7 +92,7 @@ async def test_a_status() -> None:
 )
 def test_the_words_for_a_status(status: SmsStatus, word: str) -> None:
     """A status that no page lists is shown as its number."""
-    assert _word(status) == word
+    assert str(_word(status)) == word
 
 
 async def test_a_ledger_is_reconciled(tmp_path: Path) -> None:
@@ -168,4 +168,7 @@ def test_a_ledger_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
 def test_what_a_ledger_has_forgotten() -> None:
     """It is printed all the same, with what is missing."""
     gone = Reconciled("login:7", Finding.FOUND, None, missing="its entry was deleted")
-    assert _line(gone) == "unknown a phone: its entry was deleted (request id login:7)"
+    assert str(_line(gone)) == (
+        "unknown a phone: it is listed as accepted, but its entry was deleted from the ledger "
+        "meanwhile (request id login:7)"
+    )

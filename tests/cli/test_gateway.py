@@ -4,7 +4,7 @@ import pytest
 
 from esms_async import ConfigurationError, EsmsClient, Message
 from esms_async.cli.errors import InputError
-from esms_async.cli.gateway import GatewayChoice, Witness, connect
+from esms_async.cli.gateway import DeliveryCounter, GatewayChoice, connect
 from esms_async.emulator import Emulator, Event, EventKind
 from tests.cli.support import KEYS
 from tests.factories import API_KEY, CREDENTIALS, SECRET_KEY
@@ -46,7 +46,7 @@ async def test_the_real_gateway_is_the_default() -> None:
     """With keys and nothing else said, messages go to the service itself."""
     async with connect(GatewayChoice(), environ=KEYS) as connection:
         assert connection.url == "https://rest.esms.vn/MainService.svc/json/"
-        assert (connection.witness, connection.seed) == (None, None)
+        assert (connection.counter, connection.seed) == (None, None)
         assert SECRET_KEY not in repr(connection)
 
 
@@ -82,27 +82,27 @@ async def test_an_emulator_never_sees_the_keys() -> None:
         assert len(receipt.attempts) == 2
 
 
-async def test_the_witness_counts_at_the_gateway() -> None:
+async def test_deliveries_are_counted_at_the_gateway() -> None:
     """It counts what was accepted, and sees when a phone got the same text twice."""
     async with connect(GatewayChoice(emulator=True)) as connection:
-        client, witness = connection.client, connection.witness
-        assert witness is not None
+        client, counter = connection.client, connection.counter
+        assert counter is not None
         message = Message("0901888484", "686868")
         await client.send(message)
-        assert (witness.accepted, witness.twice) == (1, 0)
+        assert (counter.accepted, counter.twice) == (1, 0)
         await client.send(Message("0901888484", "another text"))
-        assert (witness.accepted, witness.twice) == (2, 0)
+        assert (counter.accepted, counter.twice) == (2, 0)
         await client.send(message.renewed())
-        assert (witness.accepted, witness.twice) == (3, 1)
+        assert (counter.accepted, counter.twice) == (3, 1)
 
 
-async def test_the_witness_counts_a_message_once() -> None:
+async def test_deliveries_are_counted_a_message_once() -> None:
     """An event that comes again because the delivery changed is no second acceptance."""
     async with Emulator() as emulator:
-        witness = Witness(emulator)
+        counter = DeliveryCounter(emulator)
         client = EsmsClient(CREDENTIALS, base_url=emulator.url)
         async with client:
             await client.send(Message("0901888484", "686868"))
         for message in emulator.messages * 2:
-            witness._see(Event(EventKind.MESSAGE, message=message))
-        assert (witness.accepted, witness.twice) == (1, 0)
+            counter._see(Event(EventKind.MESSAGE, message=message))
+        assert (counter.accepted, counter.twice) == (1, 0)

@@ -35,24 +35,24 @@ def test_what_is_no_rate_is_refused(written: str) -> None:
 @pytest.mark.parametrize("per_second", [0.01, 1, 50, 1000])
 async def test_no_burst_goes_through(per_second: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """At once there pass the requests of a moment, and one at least."""
-    turnstile = Rate(per_second).limiter()
-    turnstile.close()
+    limiter = Rate(per_second).limiter()
+    limiter.close()
     monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: 1000.0)
     passed = 0
     # Once it is closed, whoever would wait is sent away.
     with contextlib.suppress(asyncio.CancelledError):
         while True:
-            async with turnstile:
+            async with limiter:
                 passed += 1
     assert passed == max(1, int(per_second * 0.05))
 
 
 async def test_a_turn_comes_in_time() -> None:
     """Who waits has the next turn."""
-    turnstile = Rate(50).limiter()
+    limiter = Rate(50).limiter()
     started = time.monotonic()
     for _ in range(5):
-        async with turnstile:
+        async with limiter:
             pass
     assert time.monotonic() - started >= 0.02
 
@@ -60,18 +60,18 @@ async def test_a_turn_comes_in_time() -> None:
 async def test_who_waits_is_sent_away() -> None:
     """Each send that waits for its turn ends as not sent, at once, and as often as need be."""
     async with Emulator() as emulator:
-        turnstile = Rate(0.001).limiter()
+        limiter = Rate(0.001).limiter()
         async with EsmsClient(
             Credentials("key", "secret"),
             base_url=emulator.url,
-            limiter=turnstile,
+            limiter=limiter,
             retry=RetryPolicy(deadline=3600),
         ) as client:
             stream = client.send_many((a_message() for _ in range(9)), concurrency=3)
             first = await anext(stream)
             await asyncio.sleep(0)
             closing = asyncio.ensure_future(stream.aclose())
-            turnstile.close()
+            limiter.close()
             outcomes = [outcome async for outcome in stream]
             await closing
     assert first.ok
@@ -125,8 +125,8 @@ async def test_a_rate_holds_at_the_gateway(tmp_path: Path) -> None:
 
 async def test_a_turn_that_was_not_used_is_kept() -> None:
     """A worker that found no row to send has its turn for the next one, without waiting."""
-    turnstile = Rate(0.01).limiter()
-    await turnstile.turn()
+    limiter = Rate(0.01).limiter()
+    await limiter.reserve()
     async with asyncio.timeout(generous(10)):
-        await turnstile.turn()
-    turnstile.close()
+        await limiter.reserve()
+    limiter.close()

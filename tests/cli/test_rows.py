@@ -8,8 +8,8 @@ import pytest
 from esms_async.cli.rows import (
     BulkRow,
     Columns,
+    RowChecker,
     RowIds,
-    RowJudge,
     RowRules,
     RowStatus,
     Template,
@@ -25,10 +25,10 @@ _COLUMNS = Columns(phone=0, content=(1,), key=None)
 _KEYED = Columns(phone=0, content=(1,), key=2)
 
 
-def _judge(*rows: list[object], rules: RowRules | None = None) -> list[BulkRow]:
-    judge = RowJudge(rules or RowRules(_COLUMNS), RowIds("batch", "secret"), _NAMES)
+def _check(*rows: list[object], rules: RowRules | None = None) -> list[BulkRow]:
+    checker = RowChecker(rules or RowRules(_COLUMNS), RowIds("batch", "secret"), _NAMES)
     read: list[SheetRow] = [(number, fields, fields) for number, fields in enumerate(rows, 2)]
-    return judge.judge(read)
+    return checker.check(read)
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def _judge(*rows: list[object], rules: RowRules | None = None) -> list[BulkRow]:
 )
 def test_a_row_without_a_message_says_why(fields: list[object], reason: str) -> None:
     """The reason names the column or the character, and shows nothing of the phone."""
-    (row,) = _judge(fields)
+    (row,) = _check(fields)
     assert (row.status, row.message) == (RowStatus.INVALID, None)
     assert isinstance(row.reason, Text)
     assert reason in str(row.reason)
@@ -58,7 +58,7 @@ def test_a_row_without_a_message_says_why(fields: list[object], reason: str) -> 
 
 def test_a_number_is_a_text_and_a_line_break_may_stand_in_it() -> None:
     """JSON has numbers; a cell may have two lines."""
-    one, two = _judge([901888484, 7], ["0901888485", "a\nb"])
+    one, two = _check([901888484, 7], ["0901888485", "a\nb"])
     assert one.message is not None
     assert two.message is not None
     assert (one.message.phone, one.message.content) == ("0901888484", "7")
@@ -80,7 +80,7 @@ def test_a_template_without_fields_is_one_text_for_all() -> None:
     """Doubled braces are braces."""
     template = Template.parse("xin {{chao}}")
     rules = RowRules(Columns(0, (), None), template)
-    (row,) = _judge(["0901888484"], rules=rules)
+    (row,) = _check(["0901888484"], rules=rules)
     assert row.message is not None
     assert row.message.content == "xin {chao}"
 
@@ -88,7 +88,7 @@ def test_a_template_without_fields_is_one_text_for_all() -> None:
 def test_a_key_that_repeats_is_invalid() -> None:
     """The second row of a key is refused, whatever else it holds."""
     rules = RowRules(_KEYED)
-    first, second, third = _judge(
+    first, second, third = _check(
         ["0901888484", "a", "k"], ["0901888485", "b", "k"], ["0901888485", "b", "l"], rules=rules
     )
     assert first.status is None
@@ -102,9 +102,9 @@ def test_every_copy_that_is_allowed_has_an_id_of_its_own() -> None:
     """Copies and further texts get ids that the next run finds again."""
     rules = RowRules(_COLUMNS, allow_duplicates=True, allow_again=True)
     rows: list[list[object]] = [["0901888484", text] for text in "aaab"]
-    ids = [row.request_id for row in _judge(*rows, rules=rules)]
+    ids = [row.request_id for row in _check(*rows, rules=rules)]
     assert len({*ids}) == 4
-    assert ids == [row.request_id for row in _judge(*rows, rules=rules)]
+    assert ids == [row.request_id for row in _check(*rows, rules=rules)]
 
 
 def test_phones_that_came_before_are_known_among_many() -> None:
@@ -122,7 +122,7 @@ def test_phones_that_came_before_are_known_among_many() -> None:
 def test_a_parameter_that_can_t_be_sent_is_named() -> None:
     """A control character in it makes the row invalid."""
     rules = RowRules(Columns(0, (), None, params=(("ten", 1),)))
-    (row,) = _judge(["0901888484", "a\x00"], rules=rules)
+    (row,) = _check(["0901888484", "a\x00"], rules=rules)
     assert row.status is RowStatus.INVALID
     assert "printable text for ten" in str(row.reason)
 

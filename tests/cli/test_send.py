@@ -183,7 +183,7 @@ async def test_code_124_is_never_sent_as_a_new_message() -> None:
         again = await start(*message)
         out, _ = await finish(again)
         assert again.returncode == 1
-        assert "\nunknown 090****484: the gateway has seen this request id (code 124)" in out
+        assert "\nunknown 090****484: code 124: the gateway has had this message before" in out
         assert out.splitlines()[-1].startswith("Do not send it as a new message: ")
         assert emulator.mark() == 1
 

@@ -105,14 +105,14 @@ async def test_a_row_that_another_worker_took_is_not_waited_for(tmp_path: Path) 
     """Two workers wait for their turn, and one row is left."""
     turns = list[int]()
 
-    async def turn() -> None:
+    async def reserve() -> None:
         turns.append(1)
         await asyncio.sleep(0)
 
     client = SimpleNamespace(route=FixedNumber())
-    turnstile = SimpleNamespace(turn=turn)
+    limiter = SimpleNamespace(reserve=reserve)
     connection = SimpleNamespace(
-        client=client, turnstile=turnstile, seed=None, url="http://127.0.0.1/", witness=None
+        client=client, limiter=limiter, seed=None, url="http://127.0.0.1/", counter=None
     )
 
     async def send(message: Message) -> Receipt:
