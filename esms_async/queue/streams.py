@@ -312,6 +312,11 @@ class QueueStreams:
         )
         await self.run(*command)
 
+    async def fact(self, name: str) -> str | None:
+        """Return what the workers share under a name."""
+        value = await self.run("HGET", self.key("facts"), name)
+        return None if value is None else value.decode()
+
     async def depth(self) -> dict[str, int]:
         """Return how many messages wait or are under way, by lane; `parked` wait for a route."""
         parked = sorted(await self.run("SMEMBERS", self.key("parked")))

@@ -223,7 +223,7 @@ class QueueWorker:
                 return result
             self._connected_at = time.monotonic()
             if self._away is None:
-                _logger.error("%s; waiting for it", problem)
+                _logger.error("%s; waiting for it", problem.rstrip("."))
                 self._away = problem
             if self._stopping.is_set():
                 raise _Stopped
@@ -337,7 +337,7 @@ class QueueWorker:
         try:
             message = self._cipher.read(delivery.written, delivery.request_id)
         except Unreadable as error:
-            if not error.form or error.form != self._shared.facts.get("form"):
+            if not await self._is_in_use(error.form):
                 return await self._bury(delivery, str(error), kind=UNREADABLE)
             await self._trip(self._form_fault(error.form))
             await self._ledger.finish(delivery, AT_ONCE)
@@ -436,6 +436,12 @@ class QueueWorker:
         return "dead"
 
     # Breakers.
+
+    async def _is_in_use(self, form: str) -> bool:
+        """Tell whether services write messages in a form; the last renewal may not know it yet."""
+        if not form or form == self._shared.facts.get("form"):
+            return form != ""
+        return form == await self._patiently(partial(self.streams.fact, "form"))
 
     def _form_fault(self, form: str) -> WorkerFault:
         return WorkerFault(

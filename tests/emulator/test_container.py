@@ -74,10 +74,15 @@ def test_the_compose_example_fits_the_image() -> None:
 
 @pytest.mark.skipif(shutil.which("node") is None, reason="this machine has no node")
 async def test_the_app_of_the_example_sends_and_gets_its_reports(emulator: Emulator) -> None:
-    """The app in another language, with the variables that compose gives it."""
+    """The app in another language, with the variables that compose gives it; run twice, too."""
     emulator.change({"report_delay": 0.2})
+    assert await _run_app(emulator.url) != await _run_app(emulator.url)
+
+
+async def _run_app(url: str) -> str:
+    """Run the app, and return the RequestId that it sent with."""
     variables = {
-        "ESMS_BASE_URL": emulator.url,
+        "ESMS_BASE_URL": url,
         "ESMS_API_KEY": "any",
         "ESMS_SECRET_KEY": "any",
         "CALLBACK_HOST": "127.0.0.1",
@@ -90,11 +95,13 @@ async def test_the_app_of_the_example_sends_and_gets_its_reports(emulator: Emula
         env={**os.environ, **variables},
     )
     out, err = await asyncio.wait_for(process.communicate(), 60)
+    request_id = out.decode().partition("report ")[2].partition(" ")[0]
     assert out.decode().splitlines() == [
         "answer 100",
-        "report login-1 SendStatus=2",
-        "report login-1 SendStatus=5",
+        f"report {request_id} SendStatus=2",
+        f"report {request_id} SendStatus=5",
     ], err
+    return request_id
 
 
 def test_the_image_is_built_and_runs() -> None:

@@ -158,6 +158,28 @@ async def test_a_key_that_changes_under_way_holds_up_the_worker_alone(
         await until(lambda: gateway.accepted.total() == 1)
 
 
+async def test_a_worker_with_another_key_buries_nothing_before_it_learns_of_the_form(
+    redis: RedisServer, gateway: Gateway, queue: MessageQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first messages of a new queue can reach a worker before its next renewal does."""
+    async with working(redis.url, gateway.url, keys=OTHER_KEY) as running:
+        worker = running.worker
+        await until(lambda: worker.problems() == [])
+
+        async def learn_nothing() -> None:
+            worker._shared = SharedState()
+            renewed.set()
+
+        renewed = asyncio.Event()
+        monkeypatch.setattr(worker, "_renew", learn_nothing)
+        await renewed.wait()
+        await queue.put(messages(1)[0])
+        await until(lambda: FORM in worker.breakers.open and worker.held == 0)
+        assert not running.statuses
+    async with working(redis.url, gateway.url):
+        await until(lambda: gateway.accepted.total() == 1)
+
+
 async def test_a_breaker_that_another_worker_closes_is_closed(
     redis: RedisServer, gateway: Gateway
 ) -> None:

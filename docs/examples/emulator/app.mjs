@@ -1,7 +1,11 @@
 // An app in another language: it sends a code, and prints the delivery reports that come.
+import { randomUUID } from "node:crypto";
 import { createServer } from "node:http";
 
 const { ESMS_BASE_URL, ESMS_API_KEY, ESMS_SECRET_KEY, CALLBACK_HOST, PORT } = process.env;
+
+// One id for one message, and a new one in each run: the emulator remembers ids in its volume.
+const requestId = randomUUID();
 
 const server = createServer((request, response) => {
   const query = new URL(request.url, "http://app").searchParams;
@@ -20,9 +24,11 @@ server.listen(Number(PORT ?? 3000), CALLBACK_HOST === "app" ? "0.0.0.0" : CALLBA
       SmsType: "8",
       Phone: "0901888484",
       Content: "482913 la ma xac minh cua ban",
-      RequestId: "login-1",
+      RequestId: requestId,
       CallbackUrl: `http://${CALLBACK_HOST}:${server.address().port}/report`,
     }),
   });
-  console.log(`answer ${(await answer.json()).CodeResult}`);
+  const { CodeResult } = await answer.json();
+  console.log(`answer ${CodeResult}`);
+  if (CodeResult !== "100") server.close();
 });
