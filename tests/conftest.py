@@ -1,9 +1,11 @@
 """Fixtures that several test modules share."""
 
+import importlib.util
 import inspect
 import signal
 import sys
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from types import CodeType, FunctionType, SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +19,14 @@ from tests.scripted_gateway import ScriptedGateway
 
 if TYPE_CHECKING:
     from tests.ledger.redis_server import RedisServer
+
+# The sessions keep the checkout off the path, so that tests see the installed package. `tools` is
+# in the checkout alone.
+_TOOLS = importlib.util.spec_from_file_location(
+    "tools", Path(__file__).parents[1] / "tools" / "__init__.py"
+)
+if "tools" not in sys.modules and _TOOLS is not None:
+    sys.modules["tools"] = importlib.util.module_from_spec(_TOOLS)
 
 # How fast a machine under load draws values says nothing about the code.
 settings.register_profile("loaded", deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -23,7 +23,7 @@ PHONE = "0911222333"
 COMMAND = (sys.executable, "-m", "tools.probe")
 QUICK: Mapping[str, Any] = {
     "report_delay": 0.2,
-    "report_timeout": 0.3,
+    "report_timeout": 2.0,
     "report_retry_delay": 0.1,
 }
 
