@@ -360,7 +360,12 @@ def test_columns_are_found_by_name_or_content(
         ("0901888484,content", "x,y", (), "the first row must name the columns"),
         ("mobile,sdt,content", "0901888484,0901888485,a", (), "more than one column"),
         ("0901888484,b", "x,y", ("--phone-column", "c"), "no column 'c'"),
-        ("phone,name", "0901888484,y", (), "--content-column NAME, or give --content TEMPLATE"),
+        (
+            "phone,name",
+            "0901888484,y",
+            (),
+            "--content-column NAME, or compose the text, as in --content",
+        ),
         ("phone,text,message", "0901888484,y,z", (), "choose one with --content-column"),
         ("phone,a,a", "0901888484,y,z", ("--content", "{a}"), "more than one column 'a'"),
         ("phone,a", "0901888484,y", ("--content", "{b}"), "no column 'b', which --content names"),
