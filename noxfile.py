@@ -19,8 +19,8 @@ EXTRAS = ",".join(PYPROJECT["project"]["optional-dependencies"])
 
 # The markers stand in pyproject.toml.
 FAST = "not (slow or endurance or site)"
-SLOW = "slow and not endurance"
-LONG = "endurance"
+SLOW = "slow and not (endurance or site)"
+LONG = "endurance and not site"
 # Places in `tests` where neither the oldest Python nor the oldest dependencies can show anything
 # that the last Python does not: what tools of the newest release read, build or run, and processes
 # that are killed.

@@ -26,7 +26,13 @@ from esms_async import (
     SendError,
     UsageError,
 )
-from esms_async._http.transport import HttpResponse, SendRequest, Transport, TransportFailure
+from esms_async._http.transport import (
+    HttpResponse,
+    SendRequest,
+    Transport,
+    TransportFailure,
+    _refuse_unasked,
+)
 from esms_async._wire.queries import balance_query
 from esms_async._wire.send import SEND_OPERATION
 from esms_async.ledger import MemoryLedger
@@ -1161,3 +1167,10 @@ async def test_an_answer_in_pieces_is_put_together(
     gateway.script.append(dribble)
     async with a_client(gateway, ONE_ATTEMPT, session) as client:
         assert (await client.send(a_message())).sms_id == "d8e0"
+
+
+def test_an_answer_to_a_request_that_was_not_written_is_refused() -> None:
+    """It belongs to something else, so nothing has left for this message."""
+    with pytest.raises(TransportFailure) as caught:
+        _refuse_unasked(SendRequest(b""))
+    assert not caught.value.may_have_arrived

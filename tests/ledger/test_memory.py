@@ -1,5 +1,7 @@
 """The ledger in memory: bounded by age, and never at the price of a second message."""
 
+import asyncio
+
 from esms_async import Status
 from esms_async.ledger import Decision, MemoryLedger, Settlement
 from esms_async.ledger.transitions import fingerprint
@@ -26,3 +28,31 @@ async def test_settled_entries_are_forgotten_by_age_and_open_ones_are_not(clock:
         clock.advance(1_000_000)
         answer = await ledger.claim(unsettled[0], fingerprint(unsettled[0], b"key"))
         assert answer.decision is Decision.EXPIRED
+
+
+async def test_an_entry_that_has_changed_since_stays(clock: Clock) -> None:
+    """A message that was not sent, and then accepted, is forgotten by the later time."""
+    async with MemoryLedger(clock=clock, keep=100) as ledger:
+        message = a_message()
+        for status in (Status.NOT_SENT, Status.ACCEPTED):
+            claim = await ledger.claim(message, fingerprint(message, b"key"))
+            await ledger.settle(message.request_id, claim.entry.generation, Settlement(status))
+            clock.advance(60)
+        other = a_message()
+        await ledger.claim(other, fingerprint(other, b"key"))
+        found = await ledger.look_up(message.request_id)
+        assert found is not None
+        assert found.status is Status.ACCEPTED
+
+
+async def test_other_tasks_run_while_it_is_pruned(clock: Clock) -> None:
+    """A long look at the entries does not hold the event loop."""
+    async with MemoryLedger(clock=clock) as ledger:
+        for _ in range(1_001):
+            message = a_message()
+            await ledger.claim(message, fingerprint(message, b"key"))
+        clock.advance(1)
+        ran: list[int] = []
+        asyncio.get_running_loop().call_soon(ran.append, 1)
+        assert await ledger.prune(0, unsettled=True) == 1_001
+        assert ran == [1]

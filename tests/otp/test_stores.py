@@ -560,3 +560,8 @@ def test_an_extra_that_is_broken_is_not_called_missing() -> None:
     )
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
     assert ran.stdout == b"esms_async._redis\nfastapi.responses\n", ran.stderr
+
+
+def test_a_store_in_memory_shows_nothing_that_it_holds() -> None:
+    """Its repr is its name alone."""
+    assert repr(MemoryOtpStore()) == "MemoryOtpStore()"

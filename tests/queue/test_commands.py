@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from esms_async.cli.app import run
+from esms_async.cli.queue_commands import _remedy
+from esms_async.cli.words import Language
 from esms_async.queue import MessageQueue
 from esms_async.queue.streams import LEASE
 from tests.ledger.redis_server import RedisServer, free_port
@@ -119,3 +121,8 @@ async def test_a_file_through_the_queue(
     code, _, err = await command(*arguments, "--rate", "5", environ=environ)
     assert code == 2
     assert "--queue and --rate exclude each other" in err
+
+
+def test_a_remedy_that_names_no_code_is_shown_as_the_worker_wrote_it() -> None:
+    """What it says of a code is in the reader's language, with the advice of the catalogue."""
+    assert _remedy("the server is away", Language.VIETNAMESE) == "the server is away"

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter
+from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
 import pytest
@@ -164,3 +165,32 @@ async def test_a_node_of_a_cluster_is_refused() -> None:
         pytest.raises(ConfigurationError, match="several queues"),
     ):
         await MessageQueue(server.url, key=KEY).__aenter__()
+
+
+async def test_a_message_for_later_lives_from_its_time_on(
+    queue: MessageQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without `expires_at`, the ten minutes of a code begin when it may be sent."""
+    written: list[dict[str, Any]] = []
+    write = queue._cipher.write
+
+    def spy(fields: dict[str, Any], request_id: str) -> Any:
+        written.append(dict(fields))
+        return write(fields, request_id)
+
+    monkeypatch.setattr(queue._cipher, "write", spy)
+    later = datetime.now(UTC) + timedelta(hours=1)
+    await queue.put(Message("0901888484", "la ma xac minh cua ban", send_at=later))
+    (fields,) = written
+    assert datetime.fromisoformat(fields["expires_at"]) == later + timedelta(minutes=10)
+
+
+async def test_one_message_after_the_other_has_its_outcome(
+    redis: RedisServer, gateway: Gateway, queue: MessageQueue
+) -> None:
+    """The batch is begun once, by its first message."""
+    async with (
+        working(redis.url, gateway.url),
+        queue.send_many(messages(3), batch="b", concurrency=1) as outcomes,
+    ):
+        assert [outcome.ok async for outcome in outcomes] == [True] * 3
