@@ -75,7 +75,9 @@ _PROBLEMS: Final = {
     re.compile(pattern, re.DOTALL): said
     for pattern, said in {
         r"(?P<problem>No such (?:option|command).*?)\.? "
-        r"\(?Did you mean (?:one of: )?(?P<others>.+?)\?\)?": "{problem}; ý bạn là {others}?",
+        r"\(?(?:Did you mean(?: one of:)?|Possible options:) (?P<others>.+?)\??\)?": (
+            "{problem}; ý bạn là {others}?"
+        ),
         r"No such option:? (?P<name>\S+?)\.?": "không có tùy chọn {name}",
         r"No such command (?P<name>.+?)\.?": "không có lệnh {name}",
         r"Missing command": "thiếu tên lệnh",
