@@ -444,7 +444,8 @@ def _fixtures() -> list[str]:
 
 def _commands() -> list[str]:
     lines: list[str] = []
-    for path, command in _tree(str(command_group.name), command_group):
+    for way, command in command_tree(command_group):
+        path = " ".join((str(command_group.name), *way))
         arguments = [each for each in command.params if isinstance(each, click.Argument)]
         lines.append(" ".join((path, *map(_place, arguments))))
         options = [each for each in command.params if isinstance(each, click.Option)]
@@ -460,14 +461,17 @@ def _commands() -> list[str]:
     return lines
 
 
-def _tree(path: str, command: click.Command) -> Iterator[tuple[str, click.Command]]:
-    yield path, command
+def command_tree(
+    command: click.Command, *words: str
+) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    """Yield a command and those below it, each with the words that lead to it."""
+    yield words, command
     if isinstance(command, click.Group):
         context = click.Context(command)
         for name in command.list_commands(context):
             inner = command.get_command(context, name)
             assert inner is not None
-            yield from _tree(f"{path} {name}", inner)
+            yield from command_tree(inner, *words, name)
 
 
 def _place(argument: click.Argument) -> str:

@@ -113,9 +113,7 @@ class Memory:
         """Remember the result of a send."""
         rows, key = self.rows, message.request_id
         rows.pop(key, None)
-        rows[key] = Remembered(
-            message.route or route, message.phone, message.content, message.params, result, since
-        )
+        rows[key] = Remembered(*identity(message, route), result, since)
         if len(rows) >= self._sweep_at:
             self._sweep()
 

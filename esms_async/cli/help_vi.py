@@ -119,8 +119,6 @@ _PROBLEMS: Final = {
         r"Permission denied": "không có quyền",
         r"Is a directory": "đó là một thư mục",
         r"No space left on device": "đĩa đã đầy",
-        r"EMULATOR: NO SMS LEAVES THIS MACHINE": "TRÌNH GIẢ LẬP: KHÔNG TIN NÀO RỜI MÁY NÀY",
-        r"Inbox: (?P<page>\S+) \(seed (?P<seed>[0-9]+)\)": "Hộp thư: {page} (seed {seed})",
         r"there are too many arguments; put quotes around each": (
             "có quá nhiều đối số; hãy đặt mỗi đối số trong dấu nháy"
         ),

@@ -439,8 +439,10 @@ class QueueWorker:
 
     async def _is_in_use(self, form: str) -> bool:
         """Tell whether services write messages in a form; the last renewal may not know it yet."""
-        if not form or form == self._shared.facts.get("form"):
-            return form != ""
+        if not form:
+            return False
+        if form == self._shared.facts.get("form"):
+            return True
         return form == await self._patiently(partial(self.streams.fact, "form"))
 
     def _form_fault(self, form: str) -> WorkerFault:

@@ -12,22 +12,10 @@ import pytest
 import esms_async.cli.app
 from esms_async.cli.app import run as run_here
 from esms_async.cli.help_vi import HELP
+from tests.api import command_tree
 from tests.cli.support import environment
 
-
-def _commands(
-    command: click.Command, *words: str
-) -> Iterator[tuple[tuple[str, ...], click.Command]]:
-    yield words, command
-    if isinstance(command, click.Group):
-        context = click.Context(command)
-        for name in command.list_commands(context):
-            below = command.get_command(context, name)
-            assert below is not None
-            yield from _commands(below, *words, name)
-
-
-COMMANDS = dict(_commands(esms_async.cli.app._group))
+COMMANDS = dict(command_tree(esms_async.cli.app._group))
 
 
 def _texts() -> Iterator[str]:

@@ -11,7 +11,6 @@ import esms_async.cli
 from esms_async._send.reconcile import _MISSING
 from esms_async.cli.help_vi import in_vietnamese
 from esms_async.cli.words import CATALOGUES, Language, advice_on, text
-from esms_async.emulator.command import SIGN
 from esms_async.ledger import Entry, Reason
 from esms_async.queries import Finding, SendStatus
 
@@ -105,7 +104,6 @@ def test_advice_for_a_person_speaks_of_no_message_object(code: str) -> None:
         ),
         ("No such file or directory", "không có tệp này"),
         ("there is no setting 'x'; there are a, b", "không có cài đặt 'x'; có a, b"),
-        (SIGN, "TRÌNH GIẢ LẬP: KHÔNG TIN NÀO RỜI MÁY NÀY"),
     ],
 )
 def test_problems_from_below_are_in_vietnamese(problem: str, said: str) -> None:

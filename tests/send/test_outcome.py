@@ -28,7 +28,7 @@ SETTLING = ["108", "163", "201", "300"]
 NOT_SETTLING = sorted({*CODES, "0", "98", "999", "123456"} - {"100", "124", *SETTLING})
 REFUSING = [status for status in range(400, 500) if status not in {408, 425, 429}]
 
-# The verdict where a rejected send frees its RequestId, and where it uses it up.
+# The conclusion where a rejected send frees its RequestId, and where it uses it up.
 ROWS: dict[tuple[History, Evidence], tuple[Conclusion, Conclusion]] = {
     (CLEAN, Evidence.ACCEPTED): (Conclusion.ACCEPTED, Conclusion.ACCEPTED),
     (CLEAN, Evidence.DUPLICATE): (Conclusion.DUPLICATE, Conclusion.DUPLICATE),
