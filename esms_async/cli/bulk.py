@@ -598,7 +598,7 @@ class Sending:
             self._fail(error)
 
     async def _feed(self, rows: RowList, checker: RowChecker, batch: Batch | None) -> None:
-        """Judge and claim the rows, a chunk at a time, as places become free."""
+        """Check and claim the rows, a chunk at a time, as places become free."""
         ready, results = self._ready, self._results
         size, low = self._size, self._low
         chunks = rows.chunks(size)

@@ -15,6 +15,12 @@ from esms_async.cli.help_vi import HELP
 from tests.api import command_tree
 from tests.cli.support import environment
 
+
+@pytest.fixture
+def _vietnamese(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ESMS_LANG", "vi")
+
+
 COMMANDS = dict(command_tree(esms_async.cli.app._group))
 
 
@@ -81,6 +87,7 @@ def _run_python(program: str, *arguments: str, **extra: str) -> subprocess.Compl
     )
 
 
+@pytest.mark.usefixtures("_vietnamese")
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -109,7 +116,6 @@ def test_wrong_use_is_one_line_in_vietnamese(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """What click finds wrong, and what the command does, is in the language of the help."""
-    monkeypatch.setenv("ESMS_LANG", "vi")
     monkeypatch.delenv("ESMS_QUEUE_URL", raising=False)
     assert run_here(arguments) == 2
     (line,) = capsys.readouterr().err.splitlines()
@@ -117,7 +123,7 @@ def test_wrong_use_is_one_line_in_vietnamese(
     assert said in line
 
 
-def test_a_word_that_click_may_say_anew_stays_as_it_is() -> None:
+def test_a_sentence_that_is_not_known_stays_as_it_is() -> None:
     """A sentence that is not known here is shown rather than lost."""
     assert esms_async.cli.help_vi.in_vietnamese("Something new") == "Something new"
 
@@ -134,6 +140,7 @@ def test_a_group_without_a_command_shows_its_help(
     assert len(err.splitlines()) > 5
 
 
+@pytest.mark.usefixtures("_vietnamese")
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -145,9 +152,7 @@ def test_what_is_said_of_one_message_is_in_vietnamese(
     arguments: list[str],
     said: str,
     capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """So is what the command says when it has done its work."""
-    monkeypatch.setenv("ESMS_LANG", "vi")
     assert run_here(arguments) == 0
     assert said in capsys.readouterr().out

@@ -34,7 +34,7 @@ async def only_pages_are_connected(emulator: Emulator) -> None:
     server = emulator._runner and emulator._runner.server
     assert server
     async with asyncio.timeout(generous(10)):
-        while len(server.connections) > 2:  # noqa: ASYNC110  # nothing tells of it
+        while len(server.connections) > 2:  # noqa: ASYNC110  # no event says it
             await asyncio.sleep(0.01)
 
 
