@@ -42,6 +42,8 @@ _MOST_UNANSWERED: Final = 5
 # A gateway without the question answers it with another status, which says nothing of sends.
 _REFUSED: Final = frozenset({401, 403, 407})
 
+_MOST_SUSPECTS: Final = 1000
+
 _FIRST_PAUSE: Final = 2.0
 _LONGEST_PAUSE: Final = 30.0
 
@@ -139,11 +141,14 @@ class OpenBreaker:
     Attributes:
         fault: What opened it.
         is_half_open: True while one message at a time tries whether the fault is mended.
+        met_by: The RequestId and the stream of the message that opened it, or that tried it last;
+            empty texts where another worker opened it.
         since: When it opened, on `time.monotonic()`.
     """
 
     fault: WorkerFault
     is_half_open: bool = False
+    met_by: tuple[str, str] = ("", "")
     since: float = attrs.Factory(time.monotonic)
     _tries: int = 0
     _due: float = 0.0
@@ -162,10 +167,17 @@ class OpenBreaker:
 
 
 class Breakers:
-    """The open breakers of a worker, those that it shares included."""
+    """The open breakers of a worker, those that it shares included.
+
+    Attributes:
+        open: The open breakers by name.
+        suspects: Messages that met a fault which the next message did not meet, by RequestId; True
+            once one of them has met it again. The balance may be short for one message alone.
+    """
 
     def __init__(self) -> None:
         self.open: dict[str, OpenBreaker] = {}
+        self.suspects: dict[str, bool] = {}
         self._unanswered = 0
 
     @property
@@ -193,6 +205,11 @@ class Breakers:
         if breaker.is_half_open:
             breaker.wait(longer=False)
         return False
+
+    def suspect(self, request_id: str) -> None:
+        """Remember a message that met a fault which the next message did not meet."""
+        if len(self.suspects) < _MOST_SUSPECTS:
+            self.suspects[request_id] = False
 
     def judge(self, outcome: Outcome, route: str) -> WorkerFault | None:
         """Return the fault that an outcome shows, and count sends without an answer."""

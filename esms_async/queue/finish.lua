@@ -52,6 +52,18 @@ local function settles(each)
   return held.status .. ' ' .. (held.reason or '') == cjson.decode(settling).learned
 end
 
+local function move_to_the_end(stream, id)
+  local entry = redis.call('XRANGE', stream, id, id)[1]
+  if entry then
+    local moved = redis.call('XADD', stream, '*', unpack(entry[2]))
+    local died = redis.call('HGET', stream .. ':deaths', id)
+    if died then redis.call('HSET', stream .. ':deaths', moved, died) end
+  end
+  redis.call('XACK', stream, group, id)
+  redis.call('XDEL', stream, id)
+  redis.call('HDEL', stream .. ':deaths', id)
+end
+
 local done, reports, others = {}, {}, {}
 for i, each in ipairs(deliveries) do
   local id, stream = each.id, KEYS[each.stream + 1]
@@ -62,9 +74,13 @@ for i, each in ipairs(deliveries) do
     table.insert(done[stream], each)
     table.insert(done[stream].ids, id)
   elseif #redis.call('XPENDING', stream, group, id, id, 1, worker) == 1 then
-    if each.ending == 'failed' then redis.call('HINCRBY', stream .. ':deaths', id, 1) end
-    local idle = each.ending == 'now' and lease or 0
-    redis.call('XCLAIM', stream, group, 'free', 0, id, 'IDLE', idle, 'JUSTID')
+    if each.ending == 'last' then
+      move_to_the_end(stream, id)
+    else
+      if each.ending == 'failed' then redis.call('HINCRBY', stream .. ':deaths', id, 1) end
+      local idle = each.ending == 'now' and lease or 0
+      redis.call('XCLAIM', stream, group, 'free', 0, id, 'IDLE', idle, 'JUSTID')
+    end
   end
 end
 for stream, ending in pairs(done) do

@@ -22,6 +22,8 @@ LATER: Final = "later"
 """The message comes again when a lease has passed."""
 AT_ONCE: Final = "now"
 """The message goes to whoever takes it next."""
+LAST: Final = "last"
+"""The message goes behind the others of its stream."""
 FAILED: Final = "failed"
 """As LATER, and counted as a death."""
 

@@ -31,7 +31,7 @@ from esms_async.limiter import RedisLimiter
 from esms_async.queue import breakers as faults
 from esms_async.queue.breakers import Breakers, OpenBreaker, Reach, WorkerFault
 from esms_async.queue.cipher import MessageCipher, Unreadable
-from esms_async.queue.ledger import AT_ONCE, DONE, FAILED, LATER, QueueLedger
+from esms_async.queue.ledger import AT_ONCE, DONE, FAILED, LAST, LATER, QueueLedger
 from esms_async.queue.reports import UNKNOWN, UNREADABLE, QueueReport, report_of
 from esms_async.queue.streams import (
     LANES,
@@ -373,7 +373,7 @@ class QueueWorker:
     ) -> str | None:
         outcome = await self._attempt(message, lane)
         while True:
-            ending = await self._judge(outcome, trying)
+            ending = await self._judge(outcome, delivery, trying)
             is_followed = ending == DONE and b"b" in delivery.fields
             report = report_of(outcome, delivery.run).dump() if is_followed else ""
             if await self._ledger.finish(delivery, ending, outcome, report):
@@ -407,7 +407,9 @@ class QueueWorker:
                 raise cause from None
             return Outcome(message, error=error)
 
-    async def _judge(self, outcome: Outcome, trying: OpenBreaker | None) -> str:
+    async def _judge(
+        self, outcome: Outcome, delivery: QueueDelivery, trying: OpenBreaker | None
+    ) -> str:
         """Return how a delivery ends, and open or close breakers by what it shows."""
         message, is_open_end = outcome.message, faults.is_open_end(outcome.error)
         end = message.expires_at
@@ -415,16 +417,38 @@ class QueueWorker:
             return DONE
         fault = self.breakers.judge(outcome, str(message.route or self._client.route))
         if fault is not None:
-            await self._trip(fault)
-            return AT_ONCE
+            return await self._meet(fault, delivery)
         if is_open_end:
             return LATER
-        for breaker in self.breakers.stopping:
-            if breaker.is_half_open:
-                await self._close(breaker)
-        if trying is not None:
-            await self._close(trying)
+        tried = [breaker for breaker in self.breakers.stopping if breaker.is_half_open]
+        for breaker in tried if trying is None else (*tried, trying):
+            if breaker.met_by[0] not in {"", message.request_id}:
+                self.breakers.suspect(breaker.met_by[0])
+            await self._close(breaker)
+        self.breakers.suspects.pop(message.request_id, None)
         return DONE
+
+    async def _meet(self, fault: WorkerFault, delivery: QueueDelivery) -> str:
+        """Open a breaker for a fault that a message met; return how its delivery ends."""
+        request_id, suspects = delivery.request_id, self.breakers.suspects
+        breaker = self.breakers.open.get(fault.name)
+        if breaker is None and request_id in suspects:
+            if not suspects[request_id]:
+                suspects[request_id] = True
+                _logger.warning(
+                    "request id %s meets breaker %s again, and other messages do not: it stops no "
+                    "others, and is tried every %.0f s; see what is special to it. %s",
+                    *(redact_id(request_id), fault.name, LEASE, fault.remedy),
+                )
+            return LATER
+        parked = self.streams.key("parked", fault.name)
+        is_a_try = breaker is not None and (breaker.is_half_open or delivery.stream == parked)
+        await self._trip(fault)
+        now_open = self.breakers.open.get(fault.name)
+        if now_open is not None and (breaker is None or is_a_try):
+            now_open.met_by = request_id, delivery.stream
+        # The next try is another message's: the fault may be this one's own.
+        return LAST if is_a_try else AT_ONCE
 
     async def _bury(self, delivery: QueueDelivery, why: str, *, kind: str = UNKNOWN) -> str:
         """Move a message to the dead stream."""
@@ -516,8 +540,24 @@ class QueueWorker:
             found = await self._gateway_fault()
             # A gateway that leaves the question unanswered may take a message all the same.
             if found is None or found.name == faults.SILENT:
-                breaker.is_half_open = True
-                self._wake_all()
+                await self._try_one(breaker)
+
+    async def _try_one(self, breaker: OpenBreaker) -> None:
+        """Have one message try the gateway: one that was given back, or else the next one."""
+        breaker.is_half_open = True
+        # The lane whose message failed last gives way to the other.
+        for lane in sorted(LANES, key=lambda each: self.streams.key(each) == breaker.met_by[1]):
+            if self._free(lane) < 1:
+                continue
+            self._reserved[lane] += 1
+            try:
+                take = partial(self.streams.take, self.streams.key(lane), self._name, 1)
+                taken = await self._patiently(partial(take, lease=MILLISECONDS))
+                taken = taken or await self._patiently(take)
+                for delivery in taken:
+                    self._begin(delivery, lane)
+            finally:
+                self._release(lane, 1)
 
     async def _gateway_fault(self) -> WorkerFault | None:
         """Query the balance; return the fault that keeps the gateway from answering."""

@@ -109,6 +109,24 @@ async def test_a_file_that_fails_believes_nothing(tmp_path: Path, sms: Gateway) 
         assert (await otp.verify(challenge.id, sms.code(), phone=PHONE)).ok
 
 
+async def test_more_jobs_than_one_commit_takes_are_done_in_several(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What waits while the file is locked is done, each once, when it is free again."""
+    monkeypatch.setattr(stores, "_MOST_TOGETHER", 3)
+    path = tmp_path / "otp.db"
+    async with SqliteOtpStore(path) as store:
+        with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN EXCLUSIVE")
+            waiting = [
+                asyncio.ensure_future(store.keep_fact(f"fact {number % 5}", str(number)))
+                for number in range(10)
+            ]
+            await asyncio.sleep(0)
+            other.execute("ROLLBACK")
+        assert await asyncio.gather(*waiting) == [str(number % 5) for number in range(10)]
+
+
 async def test_jobs_that_wait_while_a_file_can_not_be_opened_fail(tmp_path: Path) -> None:
     """Nobody is left waiting."""
     store = SqliteOtpStore(tmp_path / "no" / "folder")

@@ -15,6 +15,7 @@ from typing import Any, Self
 
 import attrs
 from aiohttp import web
+from redis import Redis
 
 from esms_async import Message, derive_request_id
 from esms_async.queue.worker import QueueWorker, WorkerSettings
@@ -35,6 +36,7 @@ class Gateway:
         at: When each RequestId was accepted, on `time.monotonic()`.
         refused: By SecretKey: a code, or an HTTP status, with which everything is refused.
         routes: By SmsType: the code with which sends are refused.
+        own: By RequestId: the code with which one message is refused.
         balance: What is on the account, in messages; None for enough.
         delay: Seconds before each answer.
         answers: Sends are answered while it is set.
@@ -48,6 +50,7 @@ class Gateway:
         self.at: dict[str, float] = {}
         self.refused: dict[str, str | int] = {}
         self.routes: dict[str, str] = {}
+        self.own: dict[str, str] = {}
         self.balance: int | None = None
         self.delay = 0.0
         self.answers = asyncio.Event()
@@ -99,7 +102,8 @@ class Gateway:
             self.under_way[request_id] -= 1
         if self.accepted[request_id]:
             return {"CodeResult": "124", "ErrorMessage": "Request exist"}
-        if (code := self.routes.get(str(fields.get("SmsType")))) is not None:
+        code = self.own.get(request_id) or self.routes.get(str(fields.get("SmsType")))
+        if code is not None:
             return {"CodeResult": code, "ErrorMessage": "no"}
         if self.balance is not None:
             if self.balance < 1:
@@ -211,10 +215,20 @@ class Workers:
         await process.wait()
 
     async def terminate_one(self) -> None:
-        """Ask the one that is longest there to end, and see it do so in good order."""
+        """Ask the one that is longest there to end, and see it do so in good order.
+
+        It is asked once it has said that it lives: before that the signal ends Python itself.
+        """
         process = self.processes.pop(0)
+        await until(lambda: self._lives(process))
         process.send_signal(signal.SIGTERM)
-        assert await process.wait() == 0
+        code = await process.wait()
+        assert code == 0
+
+    def _lives(self, process: asyncio.subprocess.Process) -> bool:
+        with Redis.from_url(self._environ["ESMS_QUEUE_URL"]) as client:
+            names: list[bytes] = client.zrange("esms:queue:workers", 0, -1)
+        return any(f"-{process.pid}-".encode() in name for name in names)
 
     async def __aenter__(self) -> Self:
         for _ in range(self._count):

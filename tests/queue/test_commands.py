@@ -10,7 +10,7 @@ import pytest
 
 from esms_async.cli.app import run
 from esms_async.cli.queue_commands import _remedy
-from esms_async.cli.words import Language
+from esms_async.cli.words import Language, advice_on, text
 from esms_async.queue import MessageQueue
 from esms_async.queue.streams import LEASE
 from tests.ledger.redis_server import RedisServer, free_port
@@ -126,3 +126,6 @@ async def test_a_file_through_the_queue(
 def test_a_remedy_that_names_no_code_is_shown_as_the_worker_wrote_it() -> None:
     """What it says of a code is in the reader's language, with the advice of the catalogue."""
     assert _remedy("the server is away", Language.VIETNAMESE) == "the server is away"
+    words = _remedy("code 103: the balance is used up. Top it up", Language.VIETNAMESE)
+    advice = advice_on("103", Language.VIETNAMESE)
+    assert words == text("breaker_code", code="103", advice=advice)

@@ -21,6 +21,11 @@ async def outcomes_of(queue: MessageQueue, count: int) -> Counter[str]:
         return Counter([outcome.status.value async for outcome in outcomes])
 
 
+async def is_empty(queue: MessageQueue) -> bool:
+    """Tell whether nothing waits or is under way; the gateway knows of a message before that."""
+    return await queue.depth() == 0
+
+
 @pytest.mark.parametrize(
     "refusal",
     [
@@ -44,7 +49,7 @@ async def test_one_broken_worker_of_three_loses_nothing(
         assert await outcomes_of(queue, 200) == {"accepted": 200}
         await queue.put(messages(1, "more")[0])
         await until(lambda: gateway.accepted.total() == 201)
-        assert await queue.depth() == 0
+        await until(lambda: is_empty(queue))
     assert set(gateway.accepted.values()) == {1}
 
 
@@ -85,6 +90,35 @@ async def test_a_balance_that_runs_out_and_is_topped_up_loses_nothing(
     assert set(gateway.accepted.values()) == {1}
 
 
+@pytest.mark.parametrize("lane", [pytest.param("otp", marks=pytest.mark.endurance), "bulk"])
+async def test_one_message_that_meets_an_account_code_holds_up_no_other(
+    redis: RedisServer,
+    gateway: Gateway,
+    queue: MessageQueue,
+    caplog: pytest.LogCaptureFixture,
+    lane: str,
+) -> None:
+    """The balance may be short for it alone: it goes to the end, and is sent once it can be."""
+    dear, *others = messages(40)
+    gateway.own[dear.request_id] = "103"
+    await queue.put(dear, lane=lane)
+    for message in others:
+        await queue.put(message, lane="bulk")
+    async with working(redis.url, gateway.url) as running:
+        await until(lambda: gateway.accepted.total() == 39)
+        await until(lambda: "tried every 5 s" in caplog.text)
+        assert running.worker.problems() == []
+        for message in messages(10, "more"):
+            await queue.put(message, lane=lane)
+        await until(lambda: gateway.accepted.total() == 49)
+        del gateway.own[dear.request_id]
+        await until(lambda: is_empty(queue))
+        assert running.worker.breakers.suspects == {}
+    assert set(gateway.accepted.values()) == {1}
+    assert len(gateway.accepted) == 50
+    assert caplog.text.count(f"request id {dear.request_id} meets breaker 103 again") == 1
+
+
 async def test_a_route_that_is_refused_holds_up_no_other(
     redis: RedisServer, gateway: Gateway, queue: MessageQueue
 ) -> None:
@@ -103,11 +137,7 @@ async def test_a_route_that_is_refused_holds_up_no_other(
         assert running.worker.problems() == []
         del gateway.routes["2"]
         await until(lambda: gateway.accepted.total() == 28)
-
-        async def is_empty() -> bool:
-            return await queue.depth() == 0
-
-        await until(is_empty)
+        await until(lambda: is_empty(queue))
     assert set(gateway.accepted.values()) == {1}
 
 

@@ -20,7 +20,7 @@ from esms_async.ledger import RedisLedger
 from esms_async.ledger.transitions import ONE_MORE_ATTEMPT, Settlement
 from esms_async.queue import MessageQueue, QueueError
 from esms_async.queue.breakers import silence
-from esms_async.queue.ledger import DONE, LATER, QueueLedger
+from esms_async.queue.ledger import DONE, LAST, LATER, QueueLedger
 from esms_async.queue.queue import _Run
 from esms_async.queue.streams import QueueDelivery, QueueStreams
 from esms_async.queue.worker import _Prepaid
@@ -28,6 +28,11 @@ from tests.ledger.redis_server import RedisServer
 from tests.queue.support import PATIENCE, Gateway, environment, messages, until, working
 
 DELIVERY = QueueDelivery("esms:queue:otp", "1-1", {})
+
+
+async def at_once(call: Callable[[], Awaitable[Any]]) -> Any:
+    """Call the server once."""
+    return await call()
 
 
 async def test_a_place_that_was_paid_for_is_used_once() -> None:
@@ -165,6 +170,28 @@ async def test_a_send_without_an_answer_comes_again_later(
         gateway.answers.set()
         await until(lambda: running.statuses["accepted"] == 1)
     assert set(gateway.accepted.values()) == {1}
+
+
+async def test_a_message_that_goes_to_the_end_keeps_its_deaths(
+    redis: RedisServer, queue: MessageQueue
+) -> None:
+    """It stands behind the others with the same fields, and workers died on it as often."""
+    streams, (first, second) = queue._streams, messages(2)
+    lane = streams.key("otp")
+    await streams.make_group(lane)
+    for message in (first, second):
+        await queue.put(message)
+    with redis.client() as client:
+        (taken,) = await streams.take(lane, "w", 1)
+        client.hset(f"{lane}:deaths", taken.id, "3")
+        async with aclosing(QueueLedger(redis.url, "esms:send:", "w", at_once)) as ledger:
+            await ledger.open()
+            assert await ledger.finish(taken, LAST)
+            assert await ledger.finish(taken, LAST), "it moves once"
+    other, moved = await streams.take(lane, "other", 9)
+    assert (other.request_id, moved.request_id) == (second.request_id, first.request_id)
+    assert (moved.fields, moved.deaths) == (taken.fields, 3)
+    assert await queue.depth() == 2
 
 
 async def test_a_worker_that_ends_in_good_order_leaves_no_consumer_behind(
