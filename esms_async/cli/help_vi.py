@@ -320,10 +320,12 @@ HELP: Final = {
     ),
     "The environment sets the rest: ESMS_API_KEY, ESMS_SECRET_KEY and ESMS_QUEUE_KEY (or "
     "ESMS_QUEUE_CLEAR=1); ESMS_BASE_URL and ESMS_SANDBOX as for other commands. ESMS_QUEUE_URL, "
-    "ESMS_QUEUE_NAME, ESMS_RATE, ESMS_CONCURRENCY and ESMS_DEADLINE stand for the options.": (
+    "ESMS_QUEUE_NAME, ESMS_RATE, ESMS_CONCURRENCY, ESMS_DEADLINE and ESMS_LOOP stand for the "
+    "options.": (
         "Biến môi trường đặt phần còn lại: ESMS_API_KEY, ESMS_SECRET_KEY và ESMS_QUEUE_KEY (hoặc "
         "ESMS_QUEUE_CLEAR=1); ESMS_BASE_URL và ESMS_SANDBOX như ở các lệnh khác. ESMS_QUEUE_URL, "
-        "ESMS_QUEUE_NAME, ESMS_RATE, ESMS_CONCURRENCY và ESMS_DEADLINE thay cho các tùy chọn."
+        "ESMS_QUEUE_NAME, ESMS_RATE, ESMS_CONCURRENCY, ESMS_DEADLINE và ESMS_LOOP thay cho các "
+        "tùy chọn."
     ),
     "Send the messages of a queue.": "Gửi các tin của hàng đợi.",
     "Most attempts a second of all workers together.": (
@@ -334,6 +336,9 @@ HELP: Final = {
         "Thời gian cho một lượt gửi của một tin [mặc định: 30]."
     ),
     "Serve /livez, /readyz and /metrics.": "Phục vụ /livez, /readyz và /metrics.",
+    "Event loop; uvloop needs less processor time.": (
+        "Vòng lặp sự kiện; uvloop tốn ít thời gian xử lý hơn."
+    ),
     "Look at a queue, and steer its workers.": "Xem hàng đợi và điều khiển các worker.",
     "Redis server of the queue.": "Máy chủ Redis của hàng đợi.",
     "Name of the queue.": "Tên hàng đợi.",

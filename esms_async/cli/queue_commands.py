@@ -44,6 +44,14 @@ _name_option = click.option(
 @click.option("--deadline", metavar="SECONDS", help="Time for one try of a message [default: 30].")
 @click.option("--listen", metavar="HOST:PORT", help="Serve /livez, /readyz and /metrics.")
 @click.option("--log", type=click.Choice(["json", "text"]), default="json", show_default=True)
+@click.option(
+    "--loop",
+    type=click.Choice(["asyncio", "uvloop"]),
+    envvar="ESMS_LOOP",
+    default="asyncio",
+    show_default=True,
+    help="Event loop; uvloop needs less processor time.",
+)
 @debug_option
 def worker_command(  # noqa: PLR0917  # click gives them by name
     url: str | None,
@@ -53,13 +61,14 @@ def worker_command(  # noqa: PLR0917  # click gives them by name
     deadline: str | None,
     listen: str | None,
     log: str,
+    loop: str,
     debug: bool,  # noqa: FBT001  # the same
 ) -> int:
     """Send the messages of a queue until SIGTERM or Ctrl-C; what is in flight is finished.
 
     The environment sets the rest: ESMS_API_KEY, ESMS_SECRET_KEY and ESMS_QUEUE_KEY (or
     ESMS_QUEUE_CLEAR=1); ESMS_BASE_URL and ESMS_SANDBOX as for other commands. ESMS_QUEUE_URL,
-    ESMS_QUEUE_NAME, ESMS_RATE, ESMS_CONCURRENCY and ESMS_DEADLINE stand for the options.
+    ESMS_QUEUE_NAME, ESMS_RATE, ESMS_CONCURRENCY, ESMS_DEADLINE and ESMS_LOOP stand for the options.
     """
     given = {
         "ESMS_QUEUE_URL": url,
@@ -73,6 +82,7 @@ def worker_command(  # noqa: PLR0917  # click gives them by name
         as_json=True,
         debug=debug,
         own_log=True,
+        loop=loop,
     )
 
 

@@ -25,6 +25,7 @@ def run_job(
     as_json: bool,
     debug: bool,
     own_log: bool = False,
+    loop: str = "asyncio",
 ) -> int:
     """Run a job, and tell a person what ended it where it could not go on.
 
@@ -33,11 +34,15 @@ def run_job(
         as_json: True where standard output is for a program.
         debug: True shows where an error comes from.
         own_log: True leaves logging to the job.
+        loop: The event loop it runs in: `asyncio` or `uvloop`.
     """
     screen = Screen(for_program=as_json)
     try:
-        with contextlib.nullcontext() if own_log else _log_once(screen):
-            code: int = asyncio.run(job(screen))
+        with (
+            contextlib.nullcontext() if own_log else _log_once(screen),
+            asyncio.Runner(loop_factory=loop_factory(loop)) as runner,
+        ):
+            code: int = runner.run(job(screen))
     except Exception as error:  # noqa: BLE001  # a person gets one line, whatever it is
         if debug:
             sys.stderr.write(traceback_without_values(error))
@@ -53,6 +58,21 @@ def run_job(
     if screen.failure is not None:
         return standard_output_failed(screen.failure)
     return code
+
+
+def loop_factory(name: str) -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """Return what makes an event loop; None for asyncio's own.
+
+    Raises:
+        InputError: The library of the loop is not installed.
+    """
+    if name != "uvloop":
+        return None
+    try:
+        from uvloop import new_event_loop  # noqa: PLC0415  # it needs the extra
+    except ImportError:
+        raise InputError(text("uvloop_extra")) from None
+    return new_event_loop
 
 
 @contextlib.contextmanager

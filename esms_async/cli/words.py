@@ -481,6 +481,9 @@ _ENGLISH: Final = {
     "worker_extra": (
         "the worker needs {name}; install it with: pip install 'esms_async[cli,queue]'"
     ),
+    "uvloop_extra": (
+        "--loop uvloop needs uvloop; install it with: pip install 'esms_async[cli,queue,uvloop]'"
+    ),
     "queue_or_option": (
         "--queue and {option} exclude each other: workers send, and are set by environment "
         "variables"
@@ -861,6 +864,9 @@ _VIETNAMESE: Final = {
     "queue_needed": "hãy cho --queue URL, hoặc đặt ESMS_QUEUE_URL",
     "queue_extra": "hàng đợi cần {name}; hãy cài bằng: pip install 'esms_async[cli,queue]'",
     "worker_extra": "worker cần {name}; hãy cài bằng: pip install 'esms_async[cli,queue]'",
+    "uvloop_extra": (
+        "--loop uvloop cần uvloop; hãy cài bằng: pip install 'esms_async[cli,queue,uvloop]'"
+    ),
     "queue_or_option": (
         "không dùng --queue và {option} cùng lúc: worker gửi tin, và được đặt bằng biến môi trường"
     ),

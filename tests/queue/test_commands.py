@@ -1,6 +1,7 @@
 """The commands `queue` and `bulk --queue`, on a real server."""
 
 import asyncio
+import contextlib
 import json
 import sys
 from pathlib import Path
@@ -9,12 +10,14 @@ from typing import Any
 import pytest
 
 from esms_async.cli.app import run
+from esms_async.cli.errors import InputError
 from esms_async.cli.queue_commands import _remedy
+from esms_async.cli.running import loop_factory
 from esms_async.cli.words import Language, advice_on, text
 from esms_async.queue import MessageQueue
 from esms_async.queue.streams import LEASE
 from tests.ledger.redis_server import RedisServer, free_port
-from tests.queue.support import PATIENCE, Gateway, environment, messages, until, working
+from tests.queue.support import PATIENCE, Gateway, Workers, environment, messages, until, working
 
 
 async def command(*arguments: str, environ: dict[str, str] | None = None) -> tuple[int, str, str]:
@@ -121,6 +124,29 @@ async def test_a_file_through_the_queue(
     code, _, err = await command(*arguments, "--rate", "5", environ=environ)
     assert code == 2
     assert "--queue and --rate exclude each other" in err
+
+
+async def test_a_worker_runs_on_uvloop(
+    redis: RedisServer, gateway: Gateway, queue: MessageQueue
+) -> None:
+    """It sends as on asyncio, and ends in good order."""
+    async with Workers(environment(redis.url, gateway.url), 1, "--loop", "uvloop") as workers:
+        await queue.put(messages(1)[0])
+        await until(lambda: gateway.accepted.total() == 1)
+        await workers.terminate_one()
+
+
+def test_a_loop_is_chosen_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where uvloop is missing, the error says what to install."""
+    chosen = loop_factory("uvloop")
+    assert chosen is not None
+    with contextlib.closing(chosen()) as loop:
+        assert type(loop).__module__.startswith("uvloop")
+    assert loop_factory("asyncio") is None
+    monkeypatch.setitem(sys.modules, "uvloop", None)
+    with pytest.raises(InputError) as caught:
+        loop_factory("uvloop")
+    assert caught.value.words == text("uvloop_extra")
 
 
 def test_a_remedy_that_names_no_code_is_shown_as_the_worker_wrote_it() -> None:
