@@ -161,7 +161,7 @@ class Clock:
         """Take all jumps back."""
         self._run(partial(self._jump, 0.0))
 
-    def run_by(self, relay: Callable[[Callable[[], None]], None]) -> None:
+    def _run_by(self, relay: Callable[[Callable[[], None]], None]) -> None:
         """Have it jump in the thread of its emulator.
 
         Args:

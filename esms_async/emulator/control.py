@@ -21,8 +21,8 @@ from aiohttp.typedefs import Handler
 
 from esms_async._model.codes import RouteKind
 from esms_async._model.errors import ConfigurationError, UsageError
-from esms_async.emulator.faults import PRESETS, ArmedFault
-from esms_async.emulator.gateway import STATE_CODES
+from esms_async.emulator.faults import PRESETS, ArmedFault, FaultRegistry
+from esms_async.emulator.gateway import STATE_CODES, Gateway
 from esms_async.emulator.http import CONTROL, Closing, read_body
 from esms_async.emulator.journal import Journal, Numbered, RowKind, Send, Wanted
 from esms_async.emulator.records import AcceptedMessage, Operation, SeenRequest, find_otp
@@ -412,14 +412,26 @@ class Control:
 
     Args:
         emulator: The emulator.
+        gateway: Its accounts, RequestIds and messages.
+        faults: Its faults.
+        journal: What came in and went out.
         closing: When it closes.
     """
 
-    def __init__(self, emulator: "Emulator", closing: Closing) -> None:
+    def __init__(
+        self,
+        emulator: "Emulator",
+        *,
+        gateway: Gateway,
+        faults: FaultRegistry,
+        journal: Journal,
+        closing: Closing,
+    ) -> None:
         self._emulator = emulator
-        self._parts = emulator.parts
-        self._journal: Journal = emulator.parts.journal
-        self._feed = emulator.parts.journal.feed
+        self._gateway = gateway
+        self._faults = faults
+        self._journal = journal
+        self._feed = journal.feed
         self._closing = closing
         self._followers = 0
         # What found the codes that the flags of the sends speak of.
@@ -803,7 +815,7 @@ class Control:
         return {**self._view_faults(), "presets": presets}
 
     def _view_faults(self) -> View:
-        faults = self._parts.faults
+        faults = self._faults
         return {
             "faults": [view_fault(armed) for armed in faults.armed],
             "spent": [view_fault(armed) for armed in reversed(faults.spent)],
@@ -821,7 +833,7 @@ class Control:
         return view_message(message, self._time(), given or self._emulator.pattern)
 
     def _view_state(self, looks: int | None = None) -> View:
-        emulator, gateway = self._emulator, self._parts.gateway
+        emulator, gateway = self._emulator, self._gateway
         return {
             "url": emulator.url,
             "page": emulator.page,
@@ -859,7 +871,7 @@ class Control:
         not_taken = len(journal.not_taken)
         return {
             "all": len(journal.sends) + not_taken,
-            "messages": self._parts.gateway.kept,
+            "messages": self._gateway.kept,
             "code": journal.codes,
             "trouble": journal.troubles,
             "not_taken": not_taken,

@@ -440,7 +440,14 @@ class ArmedFault:
 
     def disarm(self) -> None:
         """Take it away, if it is still there."""
-        self._registry.disarm(self)
+        self._registry.disarm(self._number)
+
+    def __repr__(self) -> str:
+        return f"<ArmedFault {self._fault}, used {self._used}>"
+
+
+class _LiveFault(ArmedFault):
+    """An armed fault as its registry sees it: one that may strike."""
 
     def strikes(self, operation: Operation, phone: str | None) -> bool:
         """Return True where it strikes a request, and count it.
@@ -457,9 +464,6 @@ class ArmedFault:
             return False
         self._used += 1
         return True
-
-    def __repr__(self) -> str:
-        return f"<ArmedFault {self._fault}, used {self._used}>"
 
 
 class FaultRegistry:
@@ -478,8 +482,8 @@ class FaultRegistry:
         self.changes: Listeners[[]] = Listeners()
         self._number = 0
         self._count = 0
-        self._armed: dict[Target, list[ArmedFault]] = {target: [] for target in Target}
-        self._spent: deque[ArmedFault] = deque(maxlen=_MOST_SPENT)
+        self._armed: dict[Target, list[_LiveFault]] = {target: [] for target in Target}
+        self._spent: deque[_LiveFault] = deque(maxlen=_MOST_SPENT)
 
     @property
     def loaded(self) -> bool:
@@ -510,7 +514,7 @@ class FaultRegistry:
         self._count += 1
         chance = random.Random(f"{self._seed}/{self._count}")  # noqa: S311  # chance to repeat
         self._number += 1
-        armed = ArmedFault(self._number, fault, chance, self)
+        armed = _LiveFault(self._number, fault, chance, self)
         self._armed[fault.target].append(armed)
         self.changes.tell()
         return armed
@@ -539,9 +543,9 @@ class FaultRegistry:
         self._count = 0
         self.changes.tell()
 
-    def disarm(self, armed: ArmedFault) -> None:
-        """Take a fault away, if it is still there."""
-        for faults in (self._armed[armed.fault.target], self._spent):
-            if armed in faults:
+    def disarm(self, number: int) -> None:
+        """Take the fault with a number away, if it is still there."""
+        for faults in (*self._armed.values(), self._spent):
+            for armed in [each for each in faults if each.number == number]:
                 faults.remove(armed)
                 self.changes.tell()

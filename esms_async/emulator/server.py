@@ -28,8 +28,6 @@ from typing import (
     cast,
 )
 
-import attrs
-
 from esms_async._model.errors import ConfigurationError, UsageError
 from esms_async._model.messages import Credentials
 from esms_async._model.phone import mask_phone
@@ -109,23 +107,6 @@ class WaitOptions(TypedDict, total=False):
     pattern: str | re.Pattern[str] | None
 
 
-@attrs.frozen
-class EmulatorParts:
-    """The parts of one emulator that keep its state.
-
-    Attributes:
-        gateway: The accounts, RequestIds and messages.
-        faults: The faults.
-        journal: What came in and went out.
-        clock: What time it is.
-    """
-
-    gateway: Gateway
-    faults: FaultRegistry
-    journal: Journal
-    clock: Clock
-
-
 def _on_loop(
     method: Callable[Concatenate["Emulator", _P], _T],
 ) -> Callable[Concatenate["Emulator", _P], _T]:
@@ -133,7 +114,7 @@ def _on_loop(
 
     @wraps(method)
     def relayed(self: "Emulator", /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
-        return self.run_on_loop(partial(method, self, *args, **kwargs))
+        return self._run_on_loop(partial(method, self, *args, **kwargs))
 
     return relayed
 
@@ -145,7 +126,7 @@ def _awaited_on_loop(
 
     @wraps(method)
     async def relayed(self: "Emulator", /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
-        return await self.await_on_loop(method(self, *args, **kwargs))
+        return await self._await_on_loop(method(self, *args, **kwargs))
 
     return relayed
 
@@ -225,9 +206,6 @@ class Emulator:
         )
         self._faults = FaultRegistry(self._seed)
         self._journal = Journal(settings.max_requests, settings.max_messages, self._clock)
-        self.parts: EmulatorParts = EmulatorParts(
-            self._gateway, self._faults, self._journal, self._clock
-        )
         for fault in faults:
             self._faults.arm(fault)
         self._faults.changes.add(self._note_change)
@@ -237,11 +215,11 @@ class Emulator:
         self._runner: web.AppRunner | None = None
         self._folder = contextlib.ExitStack()
 
-    def run_on_loop(self, call: Callable[[], _T]) -> _T:
+    def _run_on_loop(self, call: Callable[[], _T]) -> _T:
         """Run a function on the loop that the emulator serves on; here that is the caller's."""
         return call()
 
-    async def await_on_loop(self, waiting: Coroutine[object, object, _T]) -> _T:
+    async def _await_on_loop(self, waiting: Coroutine[object, object, _T]) -> _T:
         """Await something on the loop that the emulator serves on; here that is the caller's."""
         return await waiting
 
@@ -654,7 +632,7 @@ class Emulator:
         Returns:
             A function that ends it.
         """
-        return partial(self.run_on_loop, self._journal.subscribe(listener))
+        return partial(self._run_on_loop, self._journal.subscribe(listener))
 
     @_on_loop
     def finish(self, sms_id: str, *, delivered: bool = True) -> AcceptedMessage:
@@ -749,7 +727,14 @@ class Emulator:
             app = new_application(settings, HostGuard(names, self._token, self._scheme), handlers)
             handlers.add_routes(app)
             Page().add_routes(app)
-            Control(self, closing).add_routes(app)
+            control = Control(
+                self,
+                gateway=self._gateway,
+                faults=self._faults,
+                journal=self._journal,
+                closing=closing,
+            )
+            control.add_routes(app)
             self._runner = await listen(
                 app,
                 self._host,
@@ -932,7 +917,7 @@ class ThreadedEmulator(Emulator):
     def __enter__(self) -> Self:
         self._stopping = asyncio.Event()
         self._started: concurrent.futures.Future[None] = concurrent.futures.Future()
-        self._clock.run_by(self.run_on_loop)
+        self._clock._run_by(self._run_on_loop)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # an emulator on a thread is all that needs it
         self._thread = threading.Thread(target=self._run, name="esms-emulator", daemon=True)
         self._thread.start()
         error = self._started.exception()
@@ -952,7 +937,7 @@ class ThreadedEmulator(Emulator):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self.run_on_loop(self._stopping.set)
+        self._run_on_loop(self._stopping.set)
         cast("threading.Thread", self._thread).join()
         self._loop = None
 
@@ -979,7 +964,7 @@ class ThreadedEmulator(Emulator):
             raise UsageError("the emulator is not running; use it with `with`")
         return asyncio.run_coroutine_threadsafe(waiting, loop).result()
 
-    def run_on_loop(self, call: Callable[[], _T]) -> _T:
+    def _run_on_loop(self, call: Callable[[], _T]) -> _T:
         """Run a function on the loop that the emulator serves on."""
         if (loop := self._elsewhere) is None:
             return call()
@@ -989,7 +974,7 @@ class ThreadedEmulator(Emulator):
 
         return asyncio.run_coroutine_threadsafe(run(), loop).result()
 
-    async def await_on_loop(self, waiting: Coroutine[object, object, _T]) -> _T:
+    async def _await_on_loop(self, waiting: Coroutine[object, object, _T]) -> _T:
         """Await something on the loop that the emulator serves on."""
         if (loop := self._elsewhere) is None:
             return await waiting

@@ -91,7 +91,7 @@ def test_options_come_from_the_command_line_and_the_environment() -> None:
     assert (options["fault"], options["balance"]) == (["reset,times=1", "close"], 7)
     emulator = build(options)
     assert (emulator.balance, len(emulator.faults)) == (7, 2)
-    assert emulator.parts.gateway.first.setup.credentials is not None
+    assert emulator._gateway.first.setup.credentials is not None
     assert emulator.settings == Settings()
 
 
@@ -107,7 +107,7 @@ async def test_accounts_and_brandnames_are_options(tmp_path: Path) -> None:
     )
     emulator = build({**options, "port": 0})
     assert (emulator.settings.report_delay, emulator.settings.max_messages) == (2.0, 9)
-    first, shop = emulator.parts.gateway.accounts
+    first, shop = emulator._gateway.accounts
     assert [each.name for each in first.setup.brandnames] == ["Baotrixemay", "Shop", "Free"]
     assert (shop.name, shop.state) == ("shop", AccountState.ACTIVE)
     async with emulator, Caller.to(emulator) as caller:

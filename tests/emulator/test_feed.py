@@ -101,7 +101,7 @@ async def test_a_closed_feed_keeps_nobody_waiting() -> None:
 
 async def test_a_page_follows_what_is_not_taken(emulator: Emulator, caller: Caller) -> None:
     """Rows of both kinds come in one batch, but for what is gone again."""
-    journal = emulator.parts.journal
+    journal = emulator._journal
     async with aiohttp.ClientSession() as session:
         url = f"{emulator.page}_emulator/events"
         async with session.get(url) as response:

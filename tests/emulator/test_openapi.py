@@ -105,9 +105,10 @@ def description() -> Schema:
     """Return the description, from an emulator that does not run."""
     from esms_async.emulator.control import Control, describe  # noqa: PLC0415  # for this alone
 
-    emulator = Emulator()
-
-    control = Control(emulator, cast("Any", None))
+    emulator, nothing = Emulator(), cast("Any", None)
+    control = Control(
+        emulator, gateway=nothing, faults=nothing, journal=emulator._journal, closing=nothing
+    )
     return cast("Schema", json.loads(json.dumps(describe(control.operations, "1"))))
 
 

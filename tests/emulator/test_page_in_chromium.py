@@ -1155,7 +1155,7 @@ async def test_a_burst_shows_the_newest_and_loses_nothing(
     """More than anybody can follow comes as its newest rows; what stands open is asked for."""
     monkeypatch.setattr(control, "_BURST", 40)
     monkeypatch.setattr(control, "_TOP", 10)
-    journal = emulator.parts.journal
+    journal = emulator._journal
     await caller.send(Content="111111 la ma", Phone="0911000001")
     await caller.send(Content="222222 la ma")
     async with opened(emulator, browser) as page:

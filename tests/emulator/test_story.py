@@ -380,7 +380,7 @@ async def test_a_held_message_is_due_today() -> None:
             await caller.send(SendDate=f"{day} 12:30:00")
         rows = (await caller.request("GET", "../../_emulator/inbox")).json["rows"]
         assert [row["word"] for row in rows] == ["12:30 tomorrow", "12:30 today"]
-        assert repr(emulator.parts.gateway.first) == "<Account default>"
+        assert repr(emulator._gateway.first) == "<Account default>"
 
 
 async def test_a_story_for_a_report(emulator: Emulator, caller: Caller) -> None:
