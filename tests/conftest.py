@@ -34,7 +34,7 @@ settings.load_profile("loaded")
 
 # What a test module imports if it needs more than Python: a server, a browser.
 _SERVERS = {"PostgresServer", "RedisServer", "async_playwright"}
-_SERVED = {"own_server", "redis", "redis_server"}
+_SERVED = {"own_server", "postgres", "redis", "redis_server"}
 # What code names that starts a process.
 _PROCESS = {"create_subprocess_exec", "create_subprocess_shell", "subprocess"}
 

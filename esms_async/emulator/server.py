@@ -114,7 +114,7 @@ def _on_loop(
 
     @wraps(method)
     def relayed(self: "Emulator", /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
-        return self._run_on_loop(partial(method, self, *args, **kwargs))
+        return self._run_on_loop(partial(method, self, *args, **kwargs))  # pyright: ignore[reportPrivateUsage]  # for its methods alone
 
     return relayed
 
@@ -126,7 +126,7 @@ def _awaited_on_loop(
 
     @wraps(method)
     async def relayed(self: "Emulator", /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
-        return await self._await_on_loop(method(self, *args, **kwargs))
+        return await self._await_on_loop(method(self, *args, **kwargs))  # pyright: ignore[reportPrivateUsage]  # the same
 
     return relayed
 

@@ -1,4 +1,10 @@
-"""Ledgers: they keep the state of each send across crashes, restarts and replicas."""
+"""Ledgers: they keep the state of each send across crashes, restarts and replicas.
+
+A ledger of your own is a class with the methods of `Ledger`, best derived from `LedgerBase`. It
+stores entries, and makes each step atomic; `new_entry`, `claim` and `settle` decide what a step may
+do. If it stores delivery reports (`LedgerReports`), `new_report`, `next_contact`, `claim_report`,
+`settle_report` and `retry_report` decide in the same way.
+"""
 
 import importlib
 from typing import TYPE_CHECKING
@@ -16,11 +22,23 @@ from esms_async.ledger.memory import MemoryLedger
 from esms_async.ledger.transitions import (
     ONE_MORE_ATTEMPT,
     Claim,
+    Contact,
     Decision,
     Entry,
     Reason,
+    Row,
     Settlement,
     StoredReport,
+    as_row,
+    claim,
+    claim_report,
+    from_row,
+    new_entry,
+    new_report,
+    next_contact,
+    retry_report,
+    settle,
+    settle_report,
 )
 
 if TYPE_CHECKING:
@@ -36,6 +54,7 @@ _MODULES = {
 __all__ = [
     "ONE_MORE_ATTEMPT",
     "Claim",
+    "Contact",
     "Decision",
     "Entry",
     "Ledger",
@@ -47,9 +66,20 @@ __all__ = [
     "LedgerReports",
     "MemoryLedger",
     "Reason",
+    "Row",
     "Settlement",
     "SqliteLedger",
     "StoredReport",
+    "as_row",
+    "claim",
+    "claim_report",
+    "from_row",
+    "new_entry",
+    "new_report",
+    "next_contact",
+    "retry_report",
+    "settle",
+    "settle_report",
 ]
 
 

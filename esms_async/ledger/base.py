@@ -43,7 +43,8 @@ class Ledger(Protocol):
 
         Args:
             message: The message.
-            fingerprint: Its fingerprint (`esms_async.ledger.transitions.fingerprint`).
+            fingerprint: 20 bytes that another phone, text or route under the same RequestId would
+                change. The sender makes them; `claim` of this package compares them.
             doubt_age: The seconds since an earlier attempt that may have arrived, if the caller
                 knows of one; None otherwise.
 

@@ -224,7 +224,14 @@ REASONS: Final[Mapping[str | None, Reason | None]] = {
 
 
 def as_row(entry: Entry) -> Row:
-    """Return an entry as plain values."""
+    """Return an entry as plain values, to be stored.
+
+    Args:
+        entry: The entry.
+
+    Returns:
+        All its fields but the RequestId, in their order.
+    """
     return (
         entry.status.value,
         entry.reason and entry.reason.value,
@@ -243,7 +250,12 @@ def as_row(entry: Entry) -> Row:
 
 
 def from_row(request_id: str, row: Row) -> Entry:
-    """Return the entry of a RequestId from its plain values."""
+    """Return the entry of a RequestId from its plain values.
+
+    Args:
+        request_id: The RequestId.
+        row: What `as_row` returned.
+    """
     return Entry(request_id, STATUSES[row[0]], REASONS[row[1]], *row[2:9], bool(row[9]), *row[10:])
 
 
@@ -290,8 +302,15 @@ ONE_MORE_ATTEMPT: Final = Settlement(Status.UNKNOWN, Reason.ATTEMPT)
 def claim(entry: Entry | None, fresh: Entry, *, now: float, window: float, resume: bool) -> Claim:
     """Answer a claim with the decision and the entry to store.
 
-    `fresh` is the entry to store if there is none. `window` is in seconds. `resume` is true if the
-    claimant knows of an earlier attempt that may have arrived.
+    Args:
+        entry: The entry that the ledger has, or None.
+        fresh: The entry to store if there is none, as `new_entry` makes it.
+        now: The time on the ledger's clock, in seconds since the epoch.
+        window: Seconds for which an unsettled send may be resumed (`LedgerOptions.window`).
+        resume: True if the claimant knows of an earlier attempt that may have arrived.
+
+    Returns:
+        The claim. Its entry is `entry` itself if nothing is to be stored.
     """
     if entry is None:
         return Claim(Decision.RESUME if resume else Decision.SEND, fresh)
@@ -321,8 +340,12 @@ def decide(held: Knowledge, *, leased: bool = False) -> Decision:
 def settle(entry: Entry, generation: int, settlement: Settlement, *, now: float) -> Entry:
     """Return the entry to store after a settlement, or the same object if nothing changes.
 
-    `generation` is that of the claim, or 0 for a delivery report or the gateway's list, which
-    belong to no claim.
+    Args:
+        entry: The entry that the ledger has.
+        generation: That of the claim, or 0 for a delivery report or the gateway's list, which
+            belong to no claim.
+        settlement: What was learned.
+        now: The time on the ledger's clock, in seconds since the epoch.
     """
     held = entry.status, entry.reason
     by_latest, by_earlier = SETTLEMENTS[held, (settlement.status, settlement.reason)]
@@ -391,8 +414,13 @@ def new_entry(
 ) -> Entry:
     """Return the entry of a first claim.
 
-    `doubt_age` is the seconds since an earlier attempt that may have arrived, or None. `phone` and
-    `content` are true to store them in full.
+    Args:
+        message: The message.
+        fingerprint: Its fingerprint, as the ledger gets it.
+        now: The time on the ledger's clock, in seconds since the epoch.
+        doubt_age: The seconds since an earlier attempt that may have arrived, or None.
+        phone: True stores the phone number in full, False masks it.
+        content: True stores the text.
     """
     return Entry(
         message.request_id,
@@ -437,7 +465,14 @@ class StoredReport:
 
 
 def new_report(key: str, text: str, *, now: float, lease: float | None) -> StoredReport:
-    """Return a report to store; with a lease in seconds, the caller has claimed it."""
+    """Return a report to store.
+
+    Args:
+        key: The RequestId, "#" and the reported state.
+        text: The report itself.
+        now: The time on the ledger's clock, in seconds since the epoch.
+        lease: Seconds for which the caller claims it at once; None for no claim.
+    """
     if lease is None:
         return StoredReport(key, *_NOT_SENT, 0, 0, now, now, text)
     return StoredReport(key, *_ATTEMPT, 1, 0, now + lease, now, text)
@@ -449,7 +484,16 @@ def claim_report(
     """Answer a claim of a report with the decision and the report to store.
 
     A lease that ran out counts as a failure: the process died, perhaps because of this report.
-    Until `grace_until` no lease counts as run out (`Contact`).
+
+    Args:
+        report: The report that the ledger has.
+        now: The time on the ledger's clock, in seconds since the epoch.
+        lease: Seconds for which the caller claims it.
+        grace_until: Until then no lease counts as run out (`Contact`).
+
+    Returns:
+        The decision, and the report: the same object if nothing is to be stored. Only SEND and
+        RESUME let the caller take it.
     """
     decision = decide((report.status, report.reason), leased=now < report.due_at)
     if decision is Decision.RESUME and now < grace_until:
@@ -479,8 +523,13 @@ def settle_report(
 ) -> StoredReport:
     """Return the report to store after a try, or the same object if nothing changes.
 
-    The settlement is accepted, not sent (try again in `due_in` seconds) or rejected (keep as
-    failed).
+    Args:
+        report: The report that the ledger has.
+        generation: The generation of the claim.
+        settlement: Accepted, not sent (to be tried again) or rejected (to be kept as failed).
+        failures: The number of failures so far.
+        due_in: Seconds until the next try.
+        now: The time on the ledger's clock, in seconds since the epoch.
     """
     held = report.status, report.reason
     by_latest, by_earlier = SETTLEMENTS[held, (settlement.status, settlement.reason)]
@@ -500,7 +549,12 @@ def settle_report(
 
 
 def retry_report(report: StoredReport, *, now: float) -> StoredReport:
-    """Return a failed report as one that waits again, and any other unchanged."""
+    """Return a failed report as one that waits again, and any other unchanged.
+
+    Args:
+        report: The report that the ledger has.
+        now: The time on the ledger's clock, in seconds since the epoch.
+    """
     if (report.status, report.reason) != _MESSAGE:
         return report
     return attrs.evolve(report, status=Status.NOT_SENT, reason=None, failures=0, due_at=now)
@@ -523,7 +577,13 @@ class Contact:
 
 
 def next_contact(known: Contact | None, *, now: float, lease: float) -> Contact:
-    """Return the contact to store when a process asks for reports."""
+    """Return the contact to store when a process asks for reports.
+
+    Args:
+        known: The stored contact, or None.
+        now: The time on the ledger's clock, in seconds since the epoch.
+        lease: Seconds for which reports are claimed.
+    """
     if known is None:
         return Contact(now)
     gap = now - known.at > lease / CONTACTS_A_LEASE

@@ -1,6 +1,6 @@
 """Every kind of ledger, on a clock that tests move."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -17,6 +17,7 @@ from esms_async.ledger import (
     RedisLedger,
     SqliteLedger,
 )
+from tests.docs.postgres_server import PostgresServer, find_programs
 
 if TYPE_CHECKING:
     from tests.ledger.redis_server import RedisServer
@@ -53,11 +54,13 @@ def prefix() -> str:
     return f"esms:{new_request_id()}:"
 
 
-@pytest.fixture(params=["memory", "sqlite", "redis"])
-def make_ledger(
+KINDS = ("memory", "sqlite", "redis")
+
+
+def make(
     request: pytest.FixtureRequest, tmp_path: Path, clock: Clock, prefix: str
 ) -> Callable[[], FullLedger]:
-    """Make further views of one ledger, as a process does that is started again."""
+    """Return what makes further views of one ledger of the package, of the kind of a fixture."""
     match request.param:
         case "memory":
             ledger = MemoryLedger(clock=clock)
@@ -67,6 +70,24 @@ def make_ledger(
         case _:
             server: RedisServer = request.getfixturevalue("redis_server")
             return lambda: RedisLedger(server.url, prefix=prefix, clock=clock)
+
+
+@pytest.fixture(params=KINDS)
+def make_ledger(
+    request: pytest.FixtureRequest, tmp_path: Path, clock: Clock, prefix: str
+) -> Callable[[], FullLedger]:
+    """Make further views of one ledger, as a process does that is started again."""
+    return make(request, tmp_path, clock, prefix)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A PostgreSQL server that tests share; each keeps to a schema of its own."""
+    programs = find_programs()
+    if programs is None:
+        pytest.skip("there is no PostgreSQL on this machine")
+    with PostgresServer(programs) as server:
+        yield server
 
 
 @pytest.fixture

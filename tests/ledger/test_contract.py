@@ -1,9 +1,18 @@
-"""What every ledger promises, whatever it keeps its entries in."""
+"""What every ledger promises, whatever it keeps its entries in.
+
+The ledgers of the package keep these promises, and so does the example of the docs. To run them on
+one of your own, add it to `make_ledger` below.
+"""
 
 import asyncio
+import runpy
 from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
 
+import psycopg
 import pytest
+from psycopg.sql import SQL, Identifier
 
 from esms_async import LedgerError, Message, Status
 from esms_async.ledger import (
@@ -12,7 +21,6 @@ from esms_async.ledger import (
     Entry,
     Ledger,
     LedgerFacts,
-    LedgerReports,
     Reason,
     Settlement,
 )
@@ -25,7 +33,10 @@ from esms_async.ledger.transitions import (
     fingerprint,
 )
 from tests.factories import a_message
-from tests.ledger.conftest import Clock
+from tests.ledger.conftest import KINDS, Clock, make
+
+if TYPE_CHECKING:
+    from tests.docs.postgres_server import PostgresServer
 
 KEY = b"a key that is kept elsewhere"
 ACCEPTED = Settlement(Status.ACCEPTED, sms_id="d8e0")
@@ -36,6 +47,22 @@ BALANCE = Settlement(Status.REJECTED, Reason.SENDER, code="103", http_status=200
 NOT_SENT = Settlement(Status.NOT_SENT)
 DUPLICATE = Settlement(Status.UNKNOWN, Reason.DUPLICATE)
 IN_DOUBT = (Status.UNKNOWN, Reason.ATTEMPT)
+EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "postgres_ledger.py"
+
+
+@pytest.fixture(params=[*KINDS, "postgres"])
+def make_ledger(
+    request: pytest.FixtureRequest, tmp_path: Path, clock: Clock, prefix: str
+) -> Callable[[], Ledger]:
+    """Make further views of one ledger, as a process does that is started again."""
+    if request.param != "postgres":
+        return make(request, tmp_path, clock, prefix)
+    server: PostgresServer = request.getfixturevalue("postgres")
+    with psycopg.connect(server.url, autocommit=True) as connection:
+        connection.execute(SQL("CREATE SCHEMA {}").format(Identifier(prefix)))
+    url = f"{server.url} options='-c search_path=\"{prefix}\"'"
+    example = runpy.run_path(str(EXAMPLE))["PostgresLedger"]
+    return lambda: example(url, clock=clock)
 
 
 async def claim(
@@ -333,7 +360,6 @@ async def test_a_ledger_that_is_not_open_says_so(make_ledger: Callable[[], Ledge
     """Before `open` and after `aclose` every call is refused in words."""
     ledger = make_ledger()
     assert isinstance(ledger, LedgerFacts)
-    assert isinstance(ledger, LedgerReports)
     await ledger.aclose()
     for _ in range(2):
         assert not ledger.is_open
