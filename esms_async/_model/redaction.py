@@ -1,6 +1,7 @@
 """Masks possible secrets in texts from outside."""
 
 import re
+from collections.abc import Iterable
 
 _LONGEST_KEPT = 200
 _LONGEST_READ = 800
@@ -8,6 +9,8 @@ _LONGEST_READ = 800
 _LONG = 8
 # Four digits in a row may be a one-time code, or a piece of a phone number.
 _DIGIT_RUN = re.compile(r"\d(?:[\s.\-]?\d){3,}")
+_SHORTEST_MASKED = 4
+_NUMBER = re.compile(r"\d+")
 _WORD = re.compile(r"\w+")
 _MASK = "***"
 
@@ -33,7 +36,31 @@ def redact(words: str, *secrets: str) -> str:
     words = _mask(words, short, r"(?<!\w){}(?!\w)")
     if _mask(words, short, "{}") != words:
         return _MASK
-    return words if len(words) <= _LONGEST_KEPT else words[: _LONGEST_KEPT - 1] + "…"
+    return _shortened(words)
+
+
+def redact_typed(sentence: str, typed: Iterable[str]) -> str:
+    """Return a sentence about what somebody typed, made safe to show.
+
+    Args:
+        sentence: The sentence; it may repeat what was typed.
+        typed: Everything that was typed, or set in the environment.
+
+    Returns:
+        One printable line of at most 200 characters. A run of four digits or more is masked if it
+        was typed; one of the sentence itself, such as the largest port, stays.
+    """
+    numbers = {number for text in typed for number in _NUMBER.findall(text)}
+    long = {number for number in numbers if len(number) >= _SHORTEST_MASKED}
+
+    def masked(run: re.Match[str]) -> str:
+        pieces: list[str] = _NUMBER.findall(run[0])
+        is_typed = not numbers.isdisjoint(pieces) or any(
+            number in piece for number in long for piece in pieces
+        )
+        return _MASK if is_typed else run[0]
+
+    return _shortened(_DIGIT_RUN.sub(masked, _one_line(sentence)))
 
 
 def _mask(words: str, secrets: set[str], place: str) -> str:
@@ -42,6 +69,10 @@ def _mask(words: str, secrets: set[str], place: str) -> str:
     longest_first = sorted(secrets, key=len, reverse=True)
     found = place.format(f"(?:{'|'.join(map(re.escape, longest_first))})")
     return re.sub(found, _MASK, words, flags=re.IGNORECASE)
+
+
+def _shortened(words: str) -> str:
+    return words if len(words) <= _LONGEST_KEPT else words[: _LONGEST_KEPT - 1] + "…"
 
 
 def _one_line(words: str) -> str:

@@ -1,13 +1,14 @@
 """The command line: its commands and their options."""
 
 import io
+import os
 import sys
 from collections.abc import Callable, Coroutine, Sequence
 
 import click
 
 from esms_async import __version__
-from esms_async._model.redaction import redact
+from esms_async._model.redaction import redact_typed
 from esms_async.cli import account, brandname
 from esms_async.cli.again import command_line
 from esms_async.cli.brandname import check as check_texts
@@ -430,7 +431,8 @@ def run(arguments: Sequence[str], command: click.Command = _group, name: str = N
     except click.ClickException as error:
         # What was typed may be a phone number, or a text without quotes.
         context = error.ctx if isinstance(error, click.UsageError) else None
-        problem = redact(error.format_message().rstrip("."))
+        settings = (value for name, value in os.environ.items() if name.startswith("ESMS_"))
+        problem = redact_typed(error.format_message().rstrip("."), (*arguments, *settings))
         complain(
             text("failed", problem=problem)
             if context is None

@@ -61,7 +61,7 @@ async def serve(options: Mapping[str, object], screen: Screen) -> ExitCode:
         return [screen.say_word(text("emulator")), screen.say_word(inbox)]
 
     def warn(line: str) -> None:
-        screen.warn(text("emulator_says", problem=line))
+        screen.warn(text("says", problem=line))
 
     with on_signal(stopped.set_result, times=1):
         number = await serve_emulator(emulator, stopped, screen.put_line, warn, greet)

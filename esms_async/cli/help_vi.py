@@ -1,10 +1,9 @@
-"""The help of the command in Vietnamese, and what click says of wrong use.
+"""The help of the command in Vietnamese.
 
 It is imported only where it is shown. As with gettext, the English text is the key: a text that
 is new or changed, and not in here, fails a test.
 """
 
-import re
 from collections.abc import Iterable
 from typing import Final
 
@@ -35,15 +34,6 @@ class VietnameseFormatter(click.HelpFormatter):
         super().write_dl(translated, col_max, col_spacing)
 
 
-def in_vietnamese(problem: str) -> str:
-    """Return what click says of wrong use in Vietnamese; other texts stay as they are."""
-    for pattern, said in _PROBLEMS.items():
-        if match := pattern.fullmatch(problem):
-            parts = {name: in_vietnamese(part) for name, part in match.groupdict("").items()}
-            return said.format_map(parts)
-    return problem
-
-
 def _translated(paragraph: str) -> str:
     # A command line within a text is the same in every language.
     return HELP.get(" ".join(paragraph.split()), paragraph)
@@ -69,61 +59,6 @@ _EXTRAS: Final = (
     ("env var: ", "biến môi trường: "),
     ("required", "bắt buộc"),
 )
-
-# What click 8.1 to 8.5 say, without the full stop; and the package's own errors of use.
-_PROBLEMS: Final = {
-    re.compile(pattern, re.DOTALL): said
-    for pattern, said in {
-        r"(?P<problem>No such (?:option|command).*?)\.? "
-        r"\(?(?:Did you mean(?: one of:)?|Possible options:) (?P<others>.+?)\??\)?": (
-            "{problem}; ý bạn là {others}?"
-        ),
-        r"No such option:? (?P<name>\S+?)\.?": "không có tùy chọn {name}",
-        r"No such command (?P<name>.+?)\.?": "không có lệnh {name}",
-        r"Missing command": "thiếu tên lệnh",
-        r"Missing argument '(?P<name>.+?)'(?:\. Choose from:.+)?": "thiếu đối số {name}",
-        r"Missing option '(?P<name>.+?)'": "thiếu tùy chọn {name}",
-        r"Option (?P<name>\S+) requires an argument": "tùy chọn {name} cần một giá trị",
-        r"Option (?P<name>\S+) does not take a value": "tùy chọn {name} không nhận giá trị",
-        r"Invalid value for (?P<name>.+?): (?P<problem>.+)": (
-            "giá trị của {name} không hợp lệ: {problem}"
-        ),
-        r"(?P<value>.+) is not a valid (?:integer|float|integer range)": "{value} không phải là số",
-        r"(?P<value>.+) is not in the range (?P<range>.+)": "{value} nằm ngoài khoảng {range}",
-        r"(?P<value>.+) is not one of (?P<choices>.+)": "{value} không thuộc {choices}",
-        r"set the environment variable (?P<names>.+)": "hãy đặt biến môi trường {names}",
-        r"(?P<name>\w+) and (?P<other>ESMS_\w+)": "{name} và {other}",
-        r"phone: .+ is not a Vietnamese mobile number; .+": (
-            "không phải số di động Việt Nam; số đó gồm 0 và chín chữ số, chữ số đầu là 3, 5, 7, 8 "
-            "hoặc 9"
-        ),
-        r"content: is empty; give the text to send": "nội dung để trống; hãy cho nội dung cần gửi",
-        r"base_url must be an absolute https:// URL": "địa chỉ của cổng phải bắt đầu bằng https://",
-        r"(?P<option>--route|ESMS_ROUTE): a route is (?P<forms>.+), not (?P<value>.+)": (
-            "{option}: kênh gửi là {forms}, không phải {value}"
-        ),
-        r"there is no fault (?P<name>.+?); there are (?P<names>.+)": (
-            "không có lỗi giả {name}; có {names}"
-        ),
-        r"there is no setting (?P<name>.+?); there are (?P<names>.+)": (
-            "không có cài đặt {name}; có {names}"
-        ),
-        r"it may have been accepted: (?P<problem>.+)": "có thể đã được nhận: {problem}",
-        r"not sent: (?P<problem>.+)": "chưa gửi: {problem}",
-        r"HTTP status (?P<status>[0-9]+)": "mã HTTP {status}",
-        r"(?P<query>\w+): (?P<problem>(?:refused|rejected|Client).+)": "{query}: {problem}",
-        r"refused with HTTP status (?P<status>[0-9]+)": "bị từ chối với mã HTTP {status}",
-        r"Client\w+: Connect call failed \((?P<place>.+)\)": "không kết nối được tới {place}",
-        r"Client\w+: Connection reset by peer": "kết nối bị cắt giữa chừng",
-        r"No such file or directory": "không có tệp này",
-        r"Permission denied": "không có quyền",
-        r"Is a directory": "đó là một thư mục",
-        r"No space left on device": "đĩa đã đầy",
-        r"there are too many arguments; put quotes around each": (
-            "có quá nhiều đối số; hãy đặt mỗi đối số trong dấu nháy"
-        ),
-    }.items()
-}
 
 _LEDGER: Final = "LEDGER là tệp của sổ ghi SQLite, hoặc địa chỉ redis:// của sổ ghi trên Redis."
 

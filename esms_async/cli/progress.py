@@ -1,11 +1,12 @@
-"""Shows how far a job has come: two live lines on a terminal, else a plain line now and then."""
+"""Shows how far a job has come: a bar and counts on a terminal, else a plain line now and then."""
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import asynccontextmanager
 
 import attrs
+from rich.cells import cell_len
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text as Line
@@ -64,7 +65,7 @@ async def shown(pace: Pace, screen: Screen) -> AsyncGenerator[None]:
         from rich.live import Live  # noqa: PLC0415  # only a terminal needs it
 
         with Live(
-            get_renderable=lambda: live_lines(pace, language),
+            get_renderable=lambda: live_lines(pace, language, console.width),
             console=console,
             refresh_per_second=8,
             transient=True,
@@ -96,8 +97,8 @@ def plain_line(pace: Pace, language: Language) -> str:
     )
 
 
-def live_lines(pace: Pace, language: Language) -> RenderableType:
-    """Return the progress in two lines that fit a terminal of 80 columns."""
+def live_lines(pace: Pace, language: Language, width: int) -> RenderableType:
+    """Return the progress: a line with a bar, and as many lines as the counts take."""
     from rich.progress_bar import ProgressBar  # noqa: PLC0415  # only a terminal needs it
 
     bar = ProgressBar(
@@ -111,12 +112,20 @@ def live_lines(pace: Pace, language: Language) -> RenderableType:
     for _ in range(3):
         first.add_column(no_wrap=True)
     first.add_row(bar, _done(pace, language), _rate(pace, language), _left(pace, language))
-    second = Line(
-        "  ".join(f"{word} {count}" for word, count in _counts(pace.tally, language)),
-        no_wrap=True,
-        overflow="ellipsis",
-    )
-    return Group(first, second)
+    counts = [f"{word} {count}" for word, count in _counts(pace.tally, language)]
+    return Group(first, *(Line(line, no_wrap=True) for line in _packed(counts, width)))
+
+
+def _packed(parts: Iterable[str], width: int) -> list[str]:
+    """Put parts into lines that fit a width; a word and its count stay together."""
+    lines: list[str] = []
+    for part in parts:
+        longer = f"{lines[-1]}  {part}" if lines else part
+        if lines and cell_len(longer) <= width:
+            lines[-1] = longer
+        else:
+            lines.append(part)
+    return lines
 
 
 def _done(pace: Pace, language: Language) -> str:

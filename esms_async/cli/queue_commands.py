@@ -151,11 +151,11 @@ async def _status(streams: "QueueStreams", screen: Screen, *, as_json: bool) -> 
     return ExitCode.ACCEPTED
 
 
-def _remedy(words: str, language: Language) -> Text | str:
+def _remedy(words: str, language: Language) -> Text:
     # The worker wrote it in English; what it says of a code is known in both languages.
     match = _CODE.match(words)
     if match is None:
-        return words
+        return text("says", problem=words)
     return text("breaker_code", code=match[1], advice=advice_on(match[1], language))
 
 
@@ -166,7 +166,8 @@ async def _dead(streams: "QueueStreams", screen: Screen, *, as_json: bool) -> Ex
     if as_json:
         screen.put_value(found)
     for each in [] if as_json else found:
-        screen.say(f"{each['id']} {each['lane']} {each['request_id'] or '?'}: {each['reason']}")
+        reason = screen.say_word(text("says", problem=each["reason"]))
+        screen.say(f"{each['id']} {each['lane']} {each['request_id'] or '?'}: {reason}")
     return ExitCode.ACCEPTED
 
 

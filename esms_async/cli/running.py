@@ -101,7 +101,7 @@ class _OncePerFact(logging.Handler):
     def __init__(self, screen: Screen) -> None:
         super().__init__(logging.WARNING)
         self._screen = screen
-        self._first: dict[str, str] = {}
+        self._first: dict[str, Text] = {}
         self._more: Counter[str] = Counter()
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -113,7 +113,7 @@ class _OncePerFact(logging.Handler):
         if kind in self._first:
             self._more[kind] += 1
             return
-        self._first[kind] = record.getMessage()
+        self._first[kind] = text("says", problem=record.getMessage())
         self._screen.warn(self._first[kind])
 
     def tell_the_rest(self) -> None:

@@ -68,7 +68,7 @@ class Text:
             elif isinstance(value, int | Decimal) and not isinstance(value, bool):
                 values[name] = language.number(value)
             elif name == "problem" and language is Language.VIETNAMESE:
-                from esms_async.cli.help_vi import in_vietnamese  # noqa: PLC0415  # rarely needed
+                from esms_async.cli.problems_vi import in_vietnamese  # noqa: PLC0415  # rarely needed
 
                 values[name] = in_vietnamese(str(value))
             else:
@@ -251,7 +251,7 @@ _ENGLISH: Final = {
     # The plan.
     "emulator": "EMULATOR: NO SMS LEAVES THIS MACHINE",
     "emulator_inbox": "Inbox: {page} (seed {seed})",
-    "emulator_says": "{problem}",
+    "says": "{problem}",
     "gateway": "Gateway: {url}",
     "gateway_seed": "Gateway: {url} (seed {seed})",
     "ledger": "Ledger: {place}",
@@ -653,7 +653,7 @@ _VIETNAMESE: Final = {
     "repaired_country_code": "số có dấu ngoặc hoặc số 0 sau mã nước: đã sửa",
     "emulator": "TRÌNH GIẢ LẬP: KHÔNG TIN NÀO RỜI MÁY NÀY",
     "emulator_inbox": "Hộp thư: {page} (seed {seed})",
-    "emulator_says": "{problem}",
+    "says": "{problem}",
     "gateway": "Cổng: {url}",
     "gateway_seed": "Cổng: {url} (seed {seed})",
     "ledger": "Sổ ghi: {place}",

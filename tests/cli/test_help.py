@@ -12,6 +12,7 @@ import pytest
 import esms_async.cli.app
 from esms_async.cli.app import run as run_here
 from esms_async.cli.help_vi import HELP
+from esms_async.cli.problems_vi import in_vietnamese
 from tests.api import command_tree
 from tests.cli.support import environment
 
@@ -101,6 +102,7 @@ def _run_python(program: str, *arguments: str, **extra: str) -> subprocess.Compl
         (["bulk", "a", "--yes=1"], "không nhận giá trị"),
         (["bulk", "a", "--concurrency", "0"], "0 nằm ngoài khoảng 1<=x<=500"),
         (["bulk", "a", "--concurrency", "x"], "'x' không phải là số"),
+        (["emulator", "--port", "99999"], "*** nằm ngoài khoảng 0<=x<=65535"),
         (["bulk", "a", "xac", "nhan"], "có quá nhiều đối số; hãy đặt mỗi đối số trong dấu nháy"),
         (["templates"], "thiếu tùy chọn --brandname; xem esms-async templates --help"),
         (["send", "0901888484"], "hãy cho CONTENT cần gửi"),
@@ -125,7 +127,7 @@ def test_wrong_use_is_one_line_in_vietnamese(
 
 def test_a_sentence_that_is_not_known_stays_as_it_is() -> None:
     """A sentence that is not known here is shown rather than lost."""
-    assert esms_async.cli.help_vi.in_vietnamese("Something new") == "Something new"
+    assert in_vietnamese("Something new") == "Something new"
 
 
 @pytest.mark.parametrize("group", ["ledger", "queue", "reports"])

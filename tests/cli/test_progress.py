@@ -35,10 +35,10 @@ class _Job:
             self.tally.add(row)
 
 
-def _shown(pace: Pace, width: int) -> list[str]:
+def _shown(pace: Pace, width: int, language: Language = _ENGLISH) -> list[str]:
     console = Console(file=io.StringIO(), width=width, force_terminal=False)
     with console.capture() as capture:
-        console.print(live_lines(pace, _ENGLISH))
+        console.print(live_lines(pace, language, width))
     return capture.get().splitlines()
 
 
@@ -88,6 +88,24 @@ def test_two_lines_fit_the_terminal(width: int, expected: int | None) -> None:
     assert "1,999,998" in first
     assert "10,000/s" in first
     assert second == "accepted 999,999  retried 0  rejected 0  unknown 0  already done 999,999"
+
+
+@pytest.mark.parametrize("width", [80, 120])
+@pytest.mark.parametrize("language", ["en", "vi"])
+def test_no_count_is_cut(width: int, language: str) -> None:
+    """Where every count is there, they take one more line; a word stays with its count."""
+    job = _Job(expected=20_000)
+    pace = job.pace()
+    for status in RowStatus:
+        job.tally.counts[status] = 1_234
+    job.now = 100.0
+    shown = _shown(pace, width, Language(language))
+    assert len(shown) == 3
+    assert all(len(line) <= width for line in shown)
+    counts = "  ".join(shown[1:])
+    number = Language(language).number(1_234)
+    assert all(part.endswith((f" {number}", " 0")) for part in counts.split("  "))
+    assert counts.count(number) == len(RowStatus) - 1  # a dry run shows no progress
 
 
 def test_what_was_done_before_tells_nothing_of_the_rest() -> None:

@@ -1,7 +1,9 @@
 """The catalogue of what the command says in English and in Vietnamese."""
 
+import ast
 import re
 import string
+from collections.abc import Iterator
 from pathlib import Path
 
 import attrs
@@ -9,12 +11,37 @@ import pytest
 
 import esms_async.cli
 from esms_async._send.reconcile import _MISSING
-from esms_async.cli.help_vi import in_vietnamese
+from esms_async.cli.problems_vi import in_vietnamese
 from esms_async.cli.words import CATALOGUES, Language, advice_on, text
 from esms_async.ledger import Entry, Reason
 from esms_async.queries import Finding, SendStatus
 
 _SOURCE = Path(esms_async.cli.__file__).parent
+# The errors of the package that a command can end with, and where they are raised.
+_ERRORS = (
+    *("ConfigurationError", "ForeignLedger", "InputError", "InvalidMessage", "LedgerError"),
+    *("NotSent", "OutcomeUnknown", "QueueError", "RequestIdConflict", "TransportFailure"),
+    *("Unreadable", "UnreadableEntry", "_doubted", "_refuse", "open_outcome"),
+)
+_PLACES = (
+    *("_http/transport.py", "_model/messages.py", "_model/routes.py", "_redis.py"),
+    *("_send/send.py", "_wire/queries.py", "client.py"),
+    *("cli/health.py", "cli/options.py", "cli/queued.py", "cli/worker.py"),
+    *("emulator/command.py", "emulator/database.py", "emulator/faults.py", "emulator/gateway.py"),
+    *("emulator/http.py", "emulator/server.py", "emulator/settings.py"),
+    *("ledger/binding.py", "ledger/redis.py", "ledger/sqlite.py", "ledger/sqlite_writer.py"),
+    *("queue/cipher.py", "queue/queue.py", "queue/streams.py"),
+)
+# What only a program can do wrong, and sentences of which only the parts have words.
+_OF_PROGRAMS = re.compile(
+    r"(\w+: )?(must be an? (str|datetime|mapping|aware datetime)\b.*|must be a mapping of .*)"
+    r"|(campaign_id|expires_at|unicode|version|message): .*|lies outside .*|is missing"
+    r"|is not a time .*|route: is not a route.*|until lies before since"
+    r"|7 (lies outside|must be a str of|must be an aware|must be printable|has more|must hold).*"
+    r"|a fault is written as a str.*|there is no account .*|clock\.shift .*|an account has .*"
+    r"|the emulator cannot start .*|7 is fixed when .*|prefix must not be empty|.* was forked, .*"
+    r"|7: 7|ESMS_ROUTE: 7|set the environment 7 7|option 7 7|phone 7|7 must be 7|\w+"
+)
 _CALL = re.compile(r'text\(\s*f?"([a-z0-9_]+)"')
 _NAMES = re.compile(r'"((?:go_on|other|label|columns|too|key|nothing|ask|duplicates)[a-z_0-9]*)"')
 
@@ -86,6 +113,45 @@ def test_every_value_of_a_query_and_a_ledger_has_its_words() -> None:
         assert str(text(f"missing_{finding}")) == _MISSING[finding]
 
 
+def _sentences(node: ast.expr) -> Iterator[str]:
+    """Yield what an argument can say, with 7 for each value in it."""
+    match node:
+        case ast.Constant(value=str(words)):
+            yield words
+        case ast.JoinedStr():
+            yield "".join(
+                str(part.value) if isinstance(part, ast.Constant) else "7" for part in node.values
+            )
+        case ast.IfExp():
+            yield from _sentences(node.body)
+            yield from _sentences(node.orelse)
+
+
+def _errors(place: str) -> Iterator[str]:
+    """Yield what the errors say that a module raises."""
+    for node in ast.walk(ast.parse((_SOURCE.parent / place).read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call):
+            name = ast.unparse(node.func).rpartition(".")[2]
+            words = [each for argument in node.args for each in _sentences(argument)]
+            if name == "InvalidMessage":
+                yield ": ".join(words)
+            elif name in _ERRORS:
+                yield from words
+
+
+@pytest.mark.parametrize("place", _PLACES)
+def test_every_error_that_a_command_can_meet_has_its_vietnamese_twin(place: str) -> None:
+    """An error of the package that is new or changed is put into `problems_vi.py`."""
+    english = [words for words in _errors(place) if in_vietnamese(words) == words]
+    assert [words for words in english if not _OF_PROGRAMS.fullmatch(words)] == []
+
+
+def test_an_error_without_a_twin_is_noticed() -> None:
+    """The test above can fail."""
+    assert len([*_errors("queue/cipher.py")]) > 5
+    assert _OF_PROGRAMS.fullmatch("the queue is on fire") is None
+
+
 @pytest.mark.parametrize("code", ["103", "104", "118", "146"])
 def test_advice_for_a_person_speaks_of_no_message_object(code: str) -> None:
     """A person has no Message to make: running the command again sends what is not settled."""
@@ -104,6 +170,38 @@ def test_advice_for_a_person_speaks_of_no_message_object(code: str) -> None:
         ),
         ("No such file or directory", "không có tệp này"),
         ("there is no setting 'x'; there are a, b", "không có cài đặt 'x'; có a, b"),
+        (
+            "set the environment variables ESMS_API_KEY and ESMS_SECRET_KEY",
+            "hãy đặt biến môi trường ESMS_API_KEY và ESMS_SECRET_KEY",
+        ),
+        (
+            "HTTP status 503; not tried again, because the retry budget is used up",
+            "mã HTTP 503; không thử lại, vì đã hết hạn mức thử lại",
+        ),
+        (
+            "fault delay: needs an argument, as in delay:2s",
+            "lỗi giả delay: cần một đối số, ví dụ delay:2s",
+        ),
+        (
+            "report_delay must be seconds, 0 or more, not 'x'",
+            "report_delay phải là số giây, từ 0 trở lên, không phải 'x'",
+        ),
+        (
+            "the ledger /x can't be used: [Errno 13] Permission denied: '/x'",
+            "không dùng được sổ ghi /x: không có quyền",
+        ),
+        (
+            "the queue on Redis h:1, database 0 can't be used: Error 111. Connect call failed",
+            "không dùng được hàng đợi trên Redis h:1, database 0: không kết nối được",
+        ),
+        (
+            "GetBalance_json: rejected with code 101: wrong ApiKey; the gateway says 'no'",
+            "GetBalance_json: mã 101: sai ApiKey hoặc SecretKey; cổng báo 'no'",
+        ),
+        (
+            "GetTemplate/: ClientOSError: Connection reset by peer",
+            "GetTemplate/: kết nối bị cắt giữa chừng",
+        ),
     ],
 )
 def test_problems_from_below_are_in_vietnamese(problem: str, said: str) -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from esms_async._model.redaction import redact
+from esms_async._model.redaction import redact, redact_typed
 
 KEY, PHONE, CONTENT = "A1b2C3d4KEY", "0901888484", "G7 2f9 la ma xac minh"
 
@@ -104,3 +104,32 @@ def test_a_word_at_the_cut_is_dropped() -> None:
     words = f"{'x' * 9} " * 79 + "QWERTYUIOP12"
     shown = redact(words, "unrelated QWERTYUIOP12345678")
     assert "QWERTY" not in shown
+
+
+@pytest.mark.parametrize(
+    ("sentence", "typed", "shown"),
+    [
+        (
+            "'99999' is not in the range 0<=x<=65535",
+            ["99999"],
+            "'***' is not in the range 0<=x<=65535",
+        ),
+        ("no command '0901888484'", ["0901888484"], "no command '***'"),
+        ("no command '090 188 84 84'", ["090 188 84 84"], "no command '***'"),
+        (r"no command '0901\xa0888484'", ["0901\xa0888484"], r"no command '***\xa***'"),
+        ("no option --to=0901888484", ["--to=0901888484"], "no option --to=***"),
+        ("not 1000, which 8026 is", ["1000"], "not ***, which 8026 is"),
+    ],
+)
+def test_only_numbers_that_were_typed_are_masked(
+    sentence: str, typed: list[str], shown: str
+) -> None:
+    """A sentence keeps the numbers that it says itself, such as the bounds of an option."""
+    assert redact_typed(sentence, typed) == shown
+
+
+def test_a_sentence_about_what_was_typed_is_one_short_line() -> None:
+    """What was typed may be long, and may hold what a terminal obeys."""
+    shown = redact_typed("no command 'a\x1b\n" + "b" * 500, ["x"])
+    assert shown.startswith("no command 'a b")
+    assert len(shown) == 200
