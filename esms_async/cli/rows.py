@@ -507,8 +507,8 @@ class RowChecker:
             if columns.key == columns.phone:
                 key = phone
             assert self._keys is not None  # noqa: S101  # it is there if a key is
-            hashed = hash(key)
-            if self._keys.add((hashed & 0x3FFF_FFFF) or 1, key) is _Met.BOTH:
+            # 30 bits of its hash stand where the phone does; 0 marks a free place.
+            if self._keys.add((hash(key) & 0x3FFF_FFFF) or 1, key) is _Met.BOTH:
                 raise _UnusableError(text("key_repeated", column=self._names[columns.key]))
             request_id = ids.of_key(key)
         elif met is _Met.NOTHING:

@@ -310,6 +310,7 @@ class _CsvParser:
             line = waiting.pop()
             if line is None:
                 if opened:
+                    # No record goes on behind a line that is lost: its quote stays open.
                     waiting += [None, *reversed(opened[1:])]
                     line, opened = opened[0], []
                     number += 1

@@ -582,18 +582,19 @@ class Handlers:
         """Return the answer that a fault puts in the place of the gateway's."""
         match fault.kind:
             case Kind.HTTP:
-                return wire.plain(fault.status, fault.retry_after)
+                answer = wire.plain(fault.status, fault.retry_after)
             case Kind.HTML:
-                return wire.page(fault.status, fault.retry_after)
+                answer = wire.page(fault.status, fault.retry_after)
             case Kind.EMPTY:
-                return wire.empty()
+                answer = wire.empty()
             case Kind.INVALID:
-                return wire.invalid(self._gateway.settings.invalid_status)
+                answer = wire.invalid(self._gateway.settings.invalid_status)
             case Kind.CODE | Kind.DUPLICATE:
                 sms_id = fields.get("refid") or self._gateway.new_sms_id()
-                return wire.coded(operation, fault.code, sms_id)
+                answer = wire.coded(operation, fault.code, sms_id)
             case _:
-                return decision or wire.invalid(self._gateway.settings.invalid_status)
+                answer = decision or wire.invalid(self._gateway.settings.invalid_status)
+        return answer
 
     async def _keep(self, seen: SeenRequest, message: AcceptedMessage | None) -> None:
         """Keep a request and the message that was accepted by it; send reports that come early."""

@@ -388,7 +388,7 @@ class Guess:
     Attributes:
         bind: The bind that the caller's phone, purpose and subject have, in hex.
         ph: The hash of the phone.
-        gid: The SHA-256 of the challenge id's gen, or "" if the challenge id has another bind.
+        gid: The SHA-256 of the challenge id's gen, or of no flow's if the id has another bind.
         purpose: The purpose.
         checks: The check value of the code with each key that this process knows; empty ones if
             it can't be a code.

@@ -314,7 +314,7 @@ class Otp:
         name, chosen = self._choose(purpose)
         bind = rules.bind_of(self._phone_key, phone, name, _read_subject(subject))
         id_bind, gen = rules.read_id(challenge_id)
-        # Another binding counts as no challenge, and takes the same time.
+        # An id of another phone, purpose or subject finds no flow, and takes the same time.
         gid = rules.gen_hash(gen if id_bind == bind else secrets.token_bytes(16))
         typed = rules.read_code(code, chosen.digits)
         checks = {
@@ -337,15 +337,13 @@ class Otp:
         )
         await self._open()
         result = await self._store.verify(guess)
-        cookie = None
-        if result.reason == "verified":
+        is_right, cookie = result.reason == "verified", None
+        if is_right:
             cookie = self._device_cookie(phone, its_device if result.device else "", result.now)
             self._events.verified(name, phone, self._route(chosen, result.number))
         else:
             self._events.failed(name, result.reason)
-        return Verification(
-            cookie is not None, result.reason, result.left, _seconds(result.wait), cookie
-        )
+        return Verification(is_right, result.reason, result.left, _seconds(result.wait), cookie)
 
     async def unlock(self, phone: str, purpose: str | None = None) -> None:
         """Forget the wrong codes of a phone, and end its locks.
