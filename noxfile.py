@@ -9,9 +9,17 @@ from pathlib import Path
 import nox
 from packaging.requirements import Requirement
 
-nox.needs_version = ">=2026.8.10"  # the first that tries an interpreter before it uses it
+nox.needs_version = ">=2026.10.20"  # the oldest that was seen to run sessions in parallel
 nox.options.download_python = "never"
 nox.options.error_on_missing_interpreters = False
+# The whole check runs two sessions at a time: while one waits for a package, a lease or a browser,
+# the other one works. A session that is asked for by name shows its output as it comes.
+nox.options.allow_parallel = True
+if not {"-s", "--session", "--sessions"} & set(sys.argv):
+    nox.options.parallel = 2
+
+# A machine may forbid bytecode: without, each of hundreds of processes compiles its modules again.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 PYPROJECT = nox.project.load_toml("pyproject.toml")
 PYTHONS = nox.project.python_versions(PYPROJECT)
@@ -32,6 +40,17 @@ SAME_AT_BOTH_ENDS = (
     "test_pytest_esms_async.py",
     "tools",
     "typing",
+)
+# Places that a Python between the ends runs: what stands on asyncio, sockets, TLS and SQLite, which
+# change from one Python to the next, and the import of everything that is public.
+IN_BETWEEN = (
+    "http",
+    "ledger",
+    "send",
+    "test_client.py",
+    "test_contract.py",
+    "test_names.py",
+    "test_promises.py",
 )
 # Places that have a session of their own, which installs what they need.
 ELSEWHERE = ("recipes", "test_benchmarks.py")
@@ -57,7 +76,7 @@ LAST = ([python for python in PYTHONS if shutil.which(f"python{python}")] or PYT
 @nox.session
 def lint(session: nox.Session) -> None:
     """Check style and format."""
-    session.install(*_group("lint"))
+    _install(session, *_group("lint"))
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
 
@@ -65,7 +84,7 @@ def lint(session: nox.Session) -> None:
 @nox.session(default=False, reuse_venv=True)
 def quick(session: nox.Session) -> None:
     """Check style and types, and run the tests that need no other process, on this Python."""
-    session.install(*_group("lint"), *_group("types"), "--editable", f".[{EXTRAS}]")
+    _install(session, *_group("lint"), *_group("types"), "--editable", f".[{EXTRAS}]")
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
     session.run("mypy")
@@ -78,7 +97,7 @@ def quick(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """Check the types: mypy everywhere, pyright in the package, and three checkers as callers."""
-    session.install(*_group("types"), "--editable", f".[{EXTRAS}]")
+    _install(session, *_group("types"), "--editable", f".[{EXTRAS}]")
     python = str(Path(session.bin, "python"))
     session.run("mypy")
     session.run("pyright", "--pythonpath", python)
@@ -91,14 +110,14 @@ def types(session: nox.Session) -> None:
 @nox.session
 def layers(session: nox.Session) -> None:
     """Check that imports follow the layers."""
-    session.install(*_group("layers"))
+    _install(session, *_group("layers"))
     session.run("lint-imports", "--no-cache", "--no-logo")
 
 
 @nox.session
 def docs(session: nox.Session) -> None:
     """Build the documentation and check its pages; a warning or a dead link is an error."""
-    session.install(*_group("docs"), *_group("test"), f".[{EXTRAS}]")
+    _install(session, *_group("docs"), *_group("test"), f".[{EXTRAS}]")
     strict = ("--fail-on-warning", "--keep-going", "--nitpicky", "--fresh-env", "--quiet")
     session.run("sphinx-build", *strict, "-d", str(DOCS / "doctrees"), "docs", str(DOCS / "html"))
     session.env["ESMS_DOCS"] = str(DOCS / "html")
@@ -109,7 +128,7 @@ def docs(session: nox.Session) -> None:
 @nox.session
 def wheel(session: nox.Session) -> None:
     """Build sdist and wheel twice, compare the builds, and check their contents."""
-    session.install(*_group("wheel"))
+    _install(session, *_group("wheel"))
     again = Path(session.create_tmp(), "dist")
     for folder in (DIST, again):
         shutil.rmtree(folder, ignore_errors=True)
@@ -128,18 +147,18 @@ def tests(session: nox.Session) -> None:
     """Run the tests; arguments after `--` go to pytest.
 
     A difference between Pythons, or between dependencies, shows at the ends. So the last Python
-    that is there runs the fast and the slow tests with the newest dependencies, the first one runs
-    them with the oldest ones, in the session `oldest`, and those in between run the fast ones. The
-    long ones, a browser's among them, run once, on the first Python.
+    that is there runs the fast and the slow tests with the newest dependencies, and the first one
+    runs them with the oldest ones, in the session `oldest`. Those in between run the fast ones of
+    some places. The long ones, a browser's among them, run once, on the first Python.
     """
     first, last = session.python == FIRST, session.python == LAST
-    kinds = [FAST] if last or not first else []
-    if first:
-        kinds.append(LONG)
+    if not (first or last):
+        _run_tests(session, marked=FAST, places=IN_BETWEEN)
+        return
+    kinds = [LONG] if first else []
     if last:
-        kinds.append(SLOW)
-    # What a Python in between covers, the last one covers too.
-    _run_tests(session, marked=_any_of(*kinds), measured=first or last)
+        kinds += [FAST, SLOW]
+    _run_tests(session, marked=_any_of(*kinds), measured=True)
 
 
 @nox.session(python=FIRST, requires=["wheel"])
@@ -156,33 +175,31 @@ def oldest(session: nox.Session) -> None:
         *("--constraint", str(constraints)),
         marked=_any_of(FAST, SLOW),
         left_out=SAME_AT_BOTH_ENDS,
-        # No line of the package is there for an old dependency: `tests` covers all of them.
-        measured=False,
     )
 
 
 @nox.session(python=FIRST, requires=["wheel"])
-@nox.parametrize("group", ["recipes", "recipe-arq"])
-def recipes(session: nox.Session, group: str) -> None:
+def recipes(session: nox.Session) -> None:
     """Run the recipes for other task queues with the libraries that they are for."""
     (built,) = map(str, DIST.glob("*.whl"))
-    session.install(*_group("test"), *_group(group), f"{built}[{EXTRAS}]")
-    # arq's libraries are not there with those of the others.
-    chosen = "arq" if group == "recipe-arq" else "not arq"
-    session.run("python", "-m", "pytest", "-q", "tests/recipes", "-k", chosen)
+    _install(session, *_group("test"), *_group("recipes"), f"{built}[{EXTRAS}]")
+    session.run("python", "-m", "pytest", "-q", "tests/recipes", "-k", "not arq")
+    # It puts an older redis-py in the place of the one that the others use.
+    _install(session, *_group("recipe-arq"))
+    session.run("python", "-m", "pytest", "-q", "tests/recipes", "-k", "arq")
 
 
 @nox.session
 def benchmarks(session: nox.Session) -> None:
     """Run the tests of the benchmarks with the libraries that they compare."""
-    session.install(*_group("test"), *_group("bench"), "--editable", f".[{EXTRAS}]")
+    _install(session, *_group("test"), *_group("bench"), "--editable", f".[{EXTRAS}]")
     session.run("python", "-m", "pytest", "-q", "-n", "auto", "tests/test_benchmarks.py")
 
 
-@nox.session
+@nox.session(allow_parallel=False)  # once the sessions before it have ended
 def coverage(session: nox.Session) -> None:
-    """Combine the coverage of all test sessions, and require every line and branch."""
-    session.install(*_group("coverage"))
+    """Combine the coverage of what was measured, and require every line and branch."""
+    _install(session, *_group("coverage"))
     session.env["COVERAGE_FILE"] = str(COVERAGE / "data")
     session.run("coverage", "combine")
     session.run("coverage", "report")
@@ -192,34 +209,34 @@ def coverage(session: nox.Session) -> None:
 def endurance(session: nox.Session) -> None:
     """Run the long tests with five times the usual numbers."""
     session.env.setdefault("ESMS_TIMES", "5")
-    _run_tests(session, marked="endurance", measured=False)
+    _run_tests(session, marked="endurance")
 
 
 @nox.session(default=False)
 def audit(session: nox.Session) -> None:
     """Look up the package's dependencies, extras included, in the advisory service."""
-    session.install(*_group("audit"), f".[{EXTRAS}]")
+    _install(session, *_group("audit"), f".[{EXTRAS}]")
     session.run("pip-audit", "--local")
 
 
 @nox.session(default=False)
 def bench(session: nox.Session) -> None:
     """Run the benchmarks; arguments after `--` choose them."""
-    session.install(*_group("bench"), f".[{EXTRAS}]")
+    _install(session, *_group("bench"), f".[{EXTRAS}]")
     session.run("python", "-m", "benchmarks", *(session.posargs or ["all"]))
 
 
 @nox.session(default=False)
 def pictures(session: nox.Session) -> None:
     """Make new pictures for the READMEs and the docs, with Chromium."""
-    session.install(*_group("pictures"), ".[cli,excel]")
+    _install(session, *_group("pictures"), ".[cli,excel]")
     session.run("python", "-m", "tools.pictures")
 
 
 @nox.session(default=False)
 def fix(session: nox.Session) -> None:
     """Format the code, and fix style problems where ruff can."""
-    session.install(*_group("lint"))
+    _install(session, *_group("lint"))
     session.run("ruff", "check", "--fix", ".")
     session.run("ruff", "format", ".")
 
@@ -233,6 +250,11 @@ def dev(session: nox.Session) -> None:
     session.run(
         sys.executable, "-m", "pip", "install", "--quiet", "--editable", f".[{EXTRAS}]", *groups
     )
+
+
+def _install(session: nox.Session, *what: str) -> None:
+    """Install packages; Python compiles those modules that something imports, pip all of them."""
+    session.install("--no-compile", *what)
 
 
 def _group(name: str) -> tuple[str, ...]:
@@ -260,23 +282,24 @@ def _run_tests(
     session: nox.Session,
     *install_options: str,
     marked: str,
+    places: tuple[str, ...] = (),
     left_out: tuple[str, ...] = (),
-    measured: bool = True,
+    measured: bool = False,
 ) -> None:
     """Run marked tests on the installed wheel; Python's safe path keeps the checkout out."""
     (built,) = map(str, DIST.glob("*.whl"))
-    session.install(*install_options, *_group("test"), f"{built}[{EXTRAS}]")
+    _install(session, *install_options, *_group("test"), f"{built}[{EXTRAS}]")
     # With `nox -r` the environment holds an older wheel of the same version.
-    session.install("--force-reinstall", "--no-deps", built)
+    _install(session, "--force-reinstall", "--no-deps", built)
     session.env["PYTHONSAFEPATH"] = "1"
-    # A machine may forbid it: without, each of hundreds of processes compiles its modules again.
-    session.env["PYTHONDONTWRITEBYTECODE"] = ""
     # Stealing keeps the cores at work until the end: the long tests differ by minutes. While one
-    # worker waits for a lease or a browser, another one works.
-    workers = 3 * (os.cpu_count() or 1) // 2
+    # worker waits for a lease or a browser, another one works, or another session.
+    cores = os.cpu_count() or 1
+    workers = cores if session.parallel else 3 * cores // 2
     shared = (f"--numprocesses={workers}", "--dist=worksteal")
+    chosen = [f"tests/{place}" for place in places]
     ignored = [f"--ignore=tests/{place}" for place in (*left_out, *ELSEWHERE)]
-    options = ("-m", "pytest", *shared, *ignored, "-m", marked, *session.posargs)
+    options = ("-m", "pytest", *shared, *chosen, *ignored, "-m", marked, *session.posargs)
     if not measured:
         session.run("python", *options)
         return
