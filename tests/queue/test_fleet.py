@@ -23,7 +23,12 @@ async def outcomes_of(queue: MessageQueue, count: int) -> Counter[str]:
 
 async def is_empty(queue: MessageQueue) -> bool:
     """Tell whether nothing waits or is under way; the gateway knows of a message before that."""
-    return await queue.depth() == 0
+    return await holds(queue, 0)
+
+
+async def holds(queue: MessageQueue, count: int) -> bool:
+    """Tell whether so many messages wait or are under way."""
+    return await queue.depth() == count
 
 
 @pytest.mark.parametrize(
@@ -133,7 +138,7 @@ async def test_a_route_that_is_refused_holds_up_no_other(
         for message in messages(20):
             await queue.put(message, lane="bulk")
         await until(lambda: gateway.accepted.total() == 20)
-        assert await queue.depth() == 8
+        await until(lambda: holds(queue, 8))
         assert running.worker.problems() == []
         del gateway.routes["2"]
         await until(lambda: gateway.accepted.total() == 28)
