@@ -41,7 +41,7 @@ from esms_async import (
     derive_request_id,
     new_request_id,
 )
-from tests.limits import TIMES
+from tests.limits import TIMES, stretched
 from tests.truth.clocks import HOUR, Clocks
 from tests.truth.conftest import TRANSPORTS, LedgerPlace, Tls, a_client, trust
 from tests.truth.gateway import (
@@ -74,7 +74,6 @@ MANY = 160 * TIMES
 AT_ONCE = 48
 ROUTES: list[Route] = [FixedNumber(), Brandname("Baotrixemay"), ZaloTemplate("4097", "207487")]
 SETTLING = {"108", "163", "201", "300"}
-POLICY = RetryPolicy(attempts=3, attempt_timeout=1, deadline=20, wait=wait_none(), budget=None)
 # Once nothing fails any more, a message has a certain end on the slowest machine, too.
 PATIENT = RetryPolicy(attempts=3, attempt_timeout=300, deadline=900, wait=wait_none(), budget=None)
 
@@ -523,6 +522,14 @@ async def make_world(
             )
             world = World(rng, gateway, {}, ledger != "none", uses_up, clocks)
             default = rng.choice(ROUTES)
+            # Long enough for an answer on a busy machine: one that nobody waits for shows little.
+            policy = RetryPolicy(
+                attempts=3,
+                attempt_timeout=stretched(1),
+                deadline=stretched(20),
+                wait=wait_none(),
+                budget=None,
+            )
             ledgers: list[Any] = [None, None]
             if ledger != "none":
                 place = make_place(ledger, clocks.wall)
@@ -544,7 +551,7 @@ async def make_world(
                         tag=tag,
                         ledger=its_ledger,
                         route=default,
-                        retry=POLICY,
+                        retry=policy,
                         limiter=Jitter(rng),
                     )
                 )
