@@ -267,7 +267,7 @@ class _Send:
     _deadline = _give_up_at = 0.0
     _body = b""
     _operation = SEND_OPERATION
-    _claimed: Entry | None = None
+    _generation = 0  # of the claim in the ledger, once there is one
     _failure: SendError | None = None
     _invalid: InvalidMessage | None = None
     _is_fresh = False
@@ -347,8 +347,14 @@ class _Send:
         ledger = sender.ledger
         if self._invalid is not None:
             return await self._refuse(self._invalid)
-        if ledger is not None and self._claimed is None and (early := await self._claim(ledger)):
-            return early
+        if ledger is not None and not self._generation:
+            claim = ledger.claimed_ahead(message)
+            is_new = self.since is None and self._known is None
+            if is_new and claim is not None and claim.decision is Decision.SEND:
+                # Nearly every row of a list comes by here.
+                self._generation = claim.entry.generation
+            elif early := await self._claim(ledger, claim):
+                return early
         while self._result is None:
             if self._failure is not None:
                 if receipt := await self._pause(self._failure):
@@ -554,8 +560,8 @@ class _Send:
             raise
         self._retries.next_attempt()
         self._failure = None
-        if sender.ledger is not None and self._claimed is not None and self.since is not None:
-            entry = await sender.ledger.settle(self._claimed, ONE_MORE_ATTEMPT)
+        if sender.ledger is not None and self._generation and self.since is not None:
+            entry = await sender.ledger.settle(self.message, self._generation, ONE_MORE_ATTEMPT)
             if entry is not None and entry.status is Status.ACCEPTED:
                 return attrs.evolve(_receipt(entry), attempts=self.attempts)
         return None
@@ -579,8 +585,10 @@ class _Send:
         finally:
             await _leave(limiter, self._deadline)
 
-    async def _claim(self, ledger: "LedgerSession") -> Receipt | None:  # noqa: C901, PLR0912  # one case for each decision
-        """Claim the message in the ledger, before the first byte leaves.
+    async def _claim(  # noqa: C901, PLR0912  # one case for each decision
+        self, ledger: "LedgerSession", claim: Claim | None
+    ) -> Receipt | None:
+        """Claim the message in the ledger, before the first byte leaves, or take an earlier claim.
 
         Returns the receipt if the ledger or the client knows that the message was accepted.
         """
@@ -596,7 +604,6 @@ class _Send:
             if doubt_age is not None and doubt_age > WINDOW:
                 # Infinite if the wall clock was set back meanwhile: no ledger may store that.
                 raise self._expired()
-            claim = ledger.claimed_ahead(message)
             if claim is None:
                 claim = await ledger.claim(message, self.default_route, doubt_age)
         except ForeignLedger:
@@ -633,7 +640,7 @@ class _Send:
                 raise RequestIdConflict(
                     message, (), "the ledger holds this request id for another message"
                 )
-        self._claimed = entry
+        self._generation = entry.generation
         return None
 
     async def _recall(self, ledger: "LedgerSession", known: Receipt | EsmsError) -> Receipt | None:
@@ -662,8 +669,7 @@ class _Send:
 
     async def _settle(self, ledger: "LedgerSession", result: Receipt | SendError) -> Receipt:
         """Record the result, and return or raise what is true by the ledger's answer."""
-        assert self._claimed is not None  # noqa: S101  # run claims first
-        entry = await ledger.settle(self._claimed, _settlement(result))
+        entry = await ledger.settle(self.message, self._generation, _settlement(result))
         if isinstance(result, Receipt):
             return result
         if entry is not None and entry.status is Status.ACCEPTED:
@@ -741,8 +747,7 @@ class _Send:
         result = self._result or self.open_outcome("cancelled")
         if ledger is None:
             return result
-        claimed = self._claimed
-        if claimed is None:
+        if not self._generation:
             self.is_memorable = False
             if self._is_only_try and self.since is None:
                 return result
@@ -750,7 +755,9 @@ class _Send:
                 self.message, (), "cancelled before the ledger said whether it was sent before"
             )
         # The settlement goes on in any case; an answer in time decides the outcome here.
-        settling = ledger.settle_later(claimed.request_id, claimed.generation, _settlement(result))
+        settling = ledger.settle_later(
+            self.message.request_id, self._generation, _settlement(result)
+        )
         if not isinstance(result, NotSent | Rejected) or _is_final(result):
             return result
         entry = None
@@ -920,16 +927,18 @@ class LedgerSession:
         self._log_trouble(request_id, settlement, error)
         _ = self.settle_later(request_id, 0, settlement)
 
-    async def settle(self, claimed: Entry, settlement: Settlement) -> Entry | None:
+    async def settle(
+        self, message: Message, generation: int, settlement: Settlement
+    ) -> Entry | None:
         """Record a settlement, and return the entry after it.
 
         None if the ledger could not record it yet, or holds no such entry.
         """
         try:
-            return await self._ledger.settle(claimed.request_id, claimed.generation, settlement)
+            return await self._ledger.settle(message.request_id, generation, settlement)
         except LedgerError as error:
-            self._log_trouble(claimed.request_id, settlement, error)
-            _ = self.settle_later(claimed.request_id, claimed.generation, settlement)
+            self._log_trouble(message.request_id, settlement, error)
+            _ = self.settle_later(message.request_id, generation, settlement)
             return None
 
     def _log_trouble(self, request_id: str, settlement: Settlement, error: LedgerError) -> None:
@@ -1043,7 +1052,8 @@ def _is_untried(message: Message) -> bool:
     Nobody else can have sent such a message. During its first send, the mark is the negative id of
     that send.
     """
-    return getattr(message, "_untried_in", None) == os.getpid()
+    mark = getattr(message, "_untried_in", None)
+    return mark is not None and mark == os.getpid()
 
 
 def _truth(send: _Send, error: BaseException) -> EsmsError:

@@ -235,7 +235,7 @@ def row_rules(options: BulkOptions, columns: Columns) -> RowRules:
 
 
 def new_checker(options: BulkOptions, rows: RowList, ids: RowIds) -> RowChecker:
-    """Return what makes messages of the rows, for one pass."""
+    """Return what makes messages of the rows."""
     return RowChecker(row_rules(options, rows.columns), ids, rows.sheet.columns)
 
 
@@ -248,29 +248,30 @@ async def make_plan(
     """Read the list and count what would become of it."""
     plan, tally = Plan(), Tally()
     plan.tally = tally
+    # Nothing is looked up of a new batch, so one message is enough.
+    needs_messages = batch is not None and not batch.is_new
     async for chunk in rows.chunks(_PLANNED):
-        checked = checker.check(chunk)
-        if batch is not None:
-            await batch.preview(checked)
+        checked = checker.check(chunk, messages=needs_messages or plan.sample is None)
+        if needs_messages:
+            await cast("Batch", batch).preview(checked)
         else:
             # So a signal is heard.
             await asyncio.sleep(0)
         for row in checked:
             if row.status is None:
-                message = cast("Message", row.message)
-                plan.sample = plan.sample or message
-                content = message.content
+                plan.sample = plan.sample or row.message
+                content = row.content
                 if content is None:
                     # A Zalo message is charged as one.
                     plan.parts += 1
                 elif len(content) <= _SURELY_ONE_PART and content.isascii():
                     plan.parts += 1
                 else:
-                    size = measure(content, unicode=message.unicode)
+                    size = measure(content)
                     plan.parts += size.parts
                     plan.unicode += size.alphabet is Alphabet.UCS2
                 row.status = RowStatus.CHECKED
-            tally.add(row)
+        tally.add(*checked)
         listed(checked)
     return plan
 
@@ -451,9 +452,10 @@ class BulkRun:
         if batch is not None:
             manifest = manifest_of(options, rows, batch.secret, self.route)
             await batch.check(manifest)
-        plan = None
+        plan, checker = None, new_checker(options, rows, self._ids)
         if rows.sheet.can_repeat:
-            plan = await make_plan(rows, new_checker(options, rows, self._ids), batch)
+            plan = await make_plan(rows, checker, batch)
+            checker.begin_again(rows.sheet.name)
             plan.cost = await self._estimated_cost(plan)
         print_plan(screen, options, rows, plan, route=self.route, connection=self.connection)
         if not await self._is_wanted(plan):
@@ -472,9 +474,7 @@ class BulkRun:
         pace = Pace(self.tally, expected)
         sending = Sending(self, send, OrderedResults(results), concurrency, ledger)
         async with nullcontext() if options.quiet else shown(pace, screen):
-            await sending.run(
-                rows, new_checker(options, rows, self._ids), self._batch, self._stopping
-            )
+            await sending.run(rows, checker, self._batch, self._stopping)
         print_report(screen, self, pace.seconds, plan, interrupted=self._stopping.requested)
         if self.failure is not None:
             raise self.failure
@@ -608,9 +608,7 @@ class Sending:
             if batch is not None and to_send:
                 to_send = await batch.claim(to_send)
             chunk = Chunk(checked, len(to_send))
-            for row in checked:
-                if row.status is not None:
-                    self._job.tally.add(row)
+            self._job.tally.add(*[row for row in checked if row.status is not None])
             results.add(chunk)
             self._check_results()
             if not to_send:

@@ -154,19 +154,22 @@ class Tally:
         self.duplicates: int = 0
         self.last_row: int = 0
 
-    def add(self, row: BulkRow) -> None:
-        """Count one row."""
-        status = cast("RowStatus", row.status)
-        self.counts[status] += 1
-        self.last_row = max(self.last_row, row.number)
-        if row.reason is not None:
-            self._group(status, row.reason).add(row.number)
-            if status is RowStatus.UNKNOWN and row.code == DuplicateRequestId.code:
-                self.duplicates += 1
-        elif row.attempts > 1:
-            self.retried += 1
-        if row.repair is not None:
-            self.add_repair(row)
+    def add(self, *rows: BulkRow) -> None:
+        """Count rows."""
+        counts = self.counts
+        for row in rows:
+            status = cast("RowStatus", row.status)
+            counts[status] += 1
+            if row.number > self.last_row:  # noqa: PLR1730  # max takes longer
+                self.last_row = row.number
+            if row.reason is not None:
+                self._group(status, row.reason).add(row.number)
+                if status is RowStatus.UNKNOWN and row.code == DuplicateRequestId.code:
+                    self.duplicates += 1
+            elif row.attempts > 1:
+                self.retried += 1
+            if row.repair is not None:
+                self.add_repair(row)
 
     def add_repair(self, row: BulkRow) -> None:
         """Count a row whose phone was repaired."""

@@ -81,6 +81,7 @@ class BulkRow:
     Attributes:
         number: Its number, as a spreadsheet counts.
         source: The row as it stands in the input.
+        content: The text, if it gives one.
         message: What is to be sent, or None.
         status: What is true of it, or None while that is open.
         reason: Why it was not accepted.
@@ -89,34 +90,22 @@ class BulkRow:
         is_again: True if the phone stands in an earlier row, with another text.
     """
 
-    __slots__ = (
-        "attempts",
-        "chain",
-        "code",
-        "is_again",
-        "message",
-        "number",
-        "reason",
-        "repair",
-        "request_id",
-        "sms_id",
-        "source",
-        "status",
-    )
+    # Defaults live in the class: most of them never change, and every row is made twice.
+    content: str | None = None
+    message: Message | None = None
+    status: RowStatus | None = None
+    reason: Text | None = None
+    repair: PhoneRepair | None = None
+    is_again: bool = False
+    chain: tuple[str, int] | None = None
+    request_id: str = ""
+    sms_id: str = ""
+    code: str = ""
+    attempts: int = 0
 
     def __init__(self, number: int, source: object) -> None:
         self.number: int = number
         self.source: object = source
-        self.message: Message | None = None
-        self.status: RowStatus | None = None
-        self.reason: Text | None = None
-        self.repair: PhoneRepair | None = None
-        self.is_again: bool = False
-        self.chain: tuple[str, int] | None = None
-        self.request_id: str = ""
-        self.sms_id: str = ""
-        self.code: str = ""
-        self.attempts: int = 0
 
     def end(self, status: RowStatus, reason: Text | None = None) -> Self:
         """Settle the row."""
@@ -377,6 +366,9 @@ class _Met(enum.Enum):
     BOTH = 2
 
 
+_SAME_KEY: Final = 4
+_METS: Final = tuple(_Met)
+
 _PARTITIONS: Final = 256
 _GROWTH: Final = 1.5
 _MOST_FILLED: Final = 0.72
@@ -434,6 +426,58 @@ class _Seen:
         self._free[part] = int(size * _MOST_FILLED) - int(len(old) * _MOST_FILLED)
 
 
+class _Repeats:
+    """Finds out what rows have in common with earlier ones.
+
+    Attributes:
+        met: What each row had, in order: a `_Met`, and `_SAME_KEY`.
+    """
+
+    def __init__(self) -> None:
+        self.met = bytearray()
+        self._texts, self._keys = _Seen(), _Seen()
+
+    def of_text(self, phone: str, content: str) -> _Met:
+        """Say whether the phone and the text of the next row came before."""
+        met = self._texts.add(int(phone), content)
+        self.met.append(met.value)
+        return met
+
+    def of_key(self, key: str) -> bool:
+        """Say whether the key of the same row came before."""
+        # 30 bits of its hash stand where the phone does; 0 marks a free place.
+        came = self._keys.add((hash(key) & 0x3FFF_FFFF) or 1, key) is _Met.BOTH
+        self.met[-1] |= _SAME_KEY if came else 0
+        return came
+
+
+class _KnownRepeats:
+    """Says again, row by row, what `_Repeats` has found out.
+
+    Args:
+        met: What that was.
+        file: What the list is called.
+    """
+
+    def __init__(self, met: bytearray, file: str | Text) -> None:
+        self.met = met
+        self._rest = iter(met)
+        self._now = 0
+        self._file = file
+
+    def of_text(self, _phone: str, _content: str) -> _Met:
+        """Say whether the phone and the text of the next row came before."""
+        now = next(self._rest, None)
+        if now is None:
+            raise InputError(text("file_changed", file=self._file))
+        self._now = now
+        return _METS[now & ~_SAME_KEY]
+
+    def of_key(self, _key: str) -> bool:
+        """Say whether the key of the same row came before."""
+        return self._now >= _SAME_KEY
+
+
 @attrs.frozen
 class RowRules:
     """What decides whether a row gives a message.
@@ -452,18 +496,37 @@ class RowRules:
 
 
 class RowChecker:
-    """Makes messages of rows, in one pass over a list."""
+    """Makes messages of the rows of a list, which it may check twice: for the plan, and to send.
+
+    The second pass takes from the first what the rows repeat, at one byte a row.
+    """
 
     def __init__(self, rules: RowRules, ids: RowIds, names: Sequence[str]) -> None:
         self._rules = rules
         self._ids = ids
         self._names = names
-        self._seen = _Seen()
-        self._keys = None if rules.columns.key is None else _Seen()
+        self._repeats: _Repeats | _KnownRepeats = _Repeats()
         self._times: dict[tuple[str, str], int] = {}
 
-    def check(self, rows: Sequence[SheetRow]) -> list[BulkRow]:
-        """Return the rows with their messages, or with why they give none."""
+    def begin_again(self, file: str | Text) -> None:
+        """Check the same rows once more, from the first one.
+
+        Args:
+            file: What the list is called, should it have other rows now.
+        """
+        self._repeats = _KnownRepeats(self._repeats.met, file)
+        self._times = {}
+
+    def check(self, rows: Sequence[SheetRow], *, messages: bool = True) -> list[BulkRow]:
+        """Return the rows with their messages, or with why they give none.
+
+        Args:
+            rows: The next rows.
+            messages: False leaves out the messages and ids of rows that surely give one.
+
+        Raises:
+            InputError: The list has other rows than in the first pass.
+        """
         checked: list[BulkRow] = []
         for number, fields, source in rows:
             row = BulkRow(number, source)
@@ -472,12 +535,12 @@ class RowChecker:
                 row.end(RowStatus.INVALID, fields)
                 continue
             try:
-                self._compose(row, fields)
+                self._compose(row, fields, with_message=messages)
             except _UnusableError as unusable:
                 row.end(RowStatus.INVALID, unusable.reason)
         return checked
 
-    def _compose(self, row: BulkRow, fields: Fields) -> None:  # noqa: C901, PLR0912  # the table above
+    def _compose(self, row: BulkRow, fields: Fields, *, with_message: bool) -> None:  # noqa: C901, PLR0912  # the table above
         rules, ids = self._rules, self._ids
         columns = rules.columns
         phone = self._phone(row, fields)
@@ -495,27 +558,29 @@ class RowChecker:
             content = unicodedata.normalize("NFC", content)
         if not params and not content.isprintable():
             self._refuse_unusable(content)
-        met = self._seen.add(int(phone), content)
+        met = self._repeats.of_text(phone, content)
         times = 1
         if met is _Met.BOTH:
             if not rules.allow_duplicates:
                 row.end(RowStatus.HELD_BACK, text("repeated"))
                 return
             times = self._times[phone, content] = self._times.get((phone, content), 1) + 1
+        key = None
         if columns.key is not None:
-            key = self._value(fields, columns.key)
-            if columns.key == columns.phone:
-                key = phone
-            assert self._keys is not None  # noqa: S101  # it is there if a key is
-            # 30 bits of its hash stand where the phone does; 0 marks a free place.
-            if self._keys.add((hash(key) & 0x3FFF_FFFF) or 1, key) is _Met.BOTH:
+            key = phone if columns.key == columns.phone else self._value(fields, columns.key)
+            if self._repeats.of_key(key):
                 raise _UnusableError(text("key_repeated", column=self._names[columns.key]))
-            request_id = ids.of_key(key)
-        elif met is _Met.NOTHING:
-            request_id = ids.of_phone(phone)
         elif met is _Met.PHONE and not rules.allow_again:
             row.end(RowStatus.HELD_BACK, text("other_text"))
             return
+        if not params:
+            row.content = content
+            if not with_message and len(content) <= _SURELY_FITS:
+                return
+        if key is not None:
+            request_id = ids.of_key(key)
+        elif met is _Met.NOTHING:
+            request_id = ids.of_phone(phone)
         else:
             request_id = ids.of_text(phone, content, times)
             row.is_again = met is _Met.PHONE

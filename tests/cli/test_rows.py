@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from esms_async.cli.errors import InputError
 from esms_async.cli.rows import (
     BulkRow,
     Columns,
@@ -105,6 +106,38 @@ def test_every_copy_that_is_allowed_has_an_id_of_its_own() -> None:
     ids = [row.request_id for row in _check(*rows, rules=rules)]
     assert len({*ids}) == 4
     assert ids == [row.request_id for row in _check(*rows, rules=rules)]
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [
+        RowRules(_KEYED),
+        RowRules(_COLUMNS),
+        RowRules(_COLUMNS, allow_duplicates=True, allow_again=True),
+    ],
+)
+def test_the_second_pass_says_what_the_first_said(rules: RowRules) -> None:
+    """What a row repeats is found out once; the first pass needs no messages for that."""
+    rows: list[list[object]] = [
+        [f"090188848{phone}", text, key]
+        for phone, text, key in ("1ak", "1al", "?am", "1bn", "2ak", "3 k", "1ak", "2co", "4do")
+    ]
+    read: list[SheetRow] = [(number, fields, fields) for number, fields in enumerate(rows, 2)]
+    checker = RowChecker(rules, RowIds("batch", "secret"), _NAMES)
+    first = [*checker.check(read[:4], messages=False), *checker.check(read[4:], messages=False)]
+    checker.begin_again("a.csv")
+    second = checker.check(read)
+    assert [(row.status, row.reason) for row in first] == [
+        (row.status, row.reason) for row in second
+    ]
+    assert {row.message for row in first} == {None}
+    assert [row.content for row in second if row.message] == [
+        row.message.content for row in second if row.message
+    ]
+    expected = _check(*rows, rules=rules)
+    assert [row.message for row in second] == [row.message for row in expected]
+    with pytest.raises(InputError, match=r"a\.csv was written"):
+        checker.check([(99, ["0901888499", "a", "z"], None)])
 
 
 def test_phones_that_came_before_are_known_among_many() -> None:
