@@ -306,24 +306,27 @@ class RedisLedger(LedgerBase):
         return None if text is None else _entry(request_id, text)
 
     async def unsettled(self) -> AsyncIterator[Entry]:
-        """Iterate over the unknown entries, a page at a time, in the order of their RequestIds."""
-        await self.flush()
-        page = await self._unknown_page()
-        while page:
+        """Iterate over the unknown entries, a page at a time, up to the last one at the start."""
+        async for page in self._unknown_pages():
             for entry in await asyncio.gather(*map(self.look_up, page)):
                 if entry is not None and entry.status is Status.UNKNOWN:
                     yield entry
-            page = await self._unknown_page(page[-1])
 
     async def entries(self) -> AsyncIterator[Entry]:
-        """Iterate over all entries, in no particular order; one that changes may come twice."""
+        """Iterate over the entries that are there at the start, in no particular order.
+
+        One that changes may come twice.
+        """
         await self.flush()
+        began = await self._now()
         cursor = None
         while cursor != 0:
             cursor, page, _ = await self._scanned_page(cursor or 0)
             found = await asyncio.gather(*map(self.look_up, page))
             for entry in filter(None, found):
-                yield entry
+                # Claims go on meanwhile, and a caller who takes his time would never see the end.
+                if entry.generation > 1 or entry.in_doubt_since <= began:
+                    yield entry
 
     async def prune(self, older_than: float, *, unsettled: bool = False) -> int:
         """Delete old entries, and old reports that were handed on."""
@@ -336,11 +339,7 @@ class RedisLedger(LedgerBase):
                 flag = "1" if unsettled else ""
                 await self._run_report_script("prune_report", repr(older_than), flag, *names)
         # An entry that was deleted by hand is still in the set of unknown ones.
-        page = await self._unknown_page()
-        deleted += await self._delete(page, older_than, unsettled=unsettled)
-        # A short page is the last one: claims go on meanwhile, so there might be one more for ever.
-        while len(page) == _PAGE:
-            page = await self._unknown_page(page[-1])
+        async for page in self._unknown_pages():
             deleted += await self._delete(page, older_than, unsettled=unsettled)
         return deleted
 
@@ -363,13 +362,27 @@ class RedisLedger(LedgerBase):
         """Return the time as the scripts take it: nothing for the server's."""
         return "" if self._clock is None else repr(self._clock())
 
-    async def _unknown_page(self, after: str | None = None) -> list[str]:
-        """Return the next RequestIds in the set of the unknown ones."""
-        first = "-" if after is None else f"({after}"
-        page: list[str] = await self._opened().run(
-            "ZRANGEBYLEX", self._prefix + UNKNOWN_ONES, first, "+", "LIMIT", "0", str(_PAGE)
-        )
-        return page
+    async def _now(self) -> float:
+        """Return the time on the ledger's clock."""
+        if self._clock is not None:
+            return self._clock()
+        seconds, microseconds = await self._opened().run("TIME")
+        return float(f"{seconds}.{microseconds:06}")
+
+    async def _unknown_pages(self) -> AsyncIterator[list[str]]:
+        """Iterate over the RequestIds in the set of the unknown ones, in their order.
+
+        Claims go on meanwhile, so it ends with the last one at the start.
+        """
+        await self.flush()
+        run, key = self._opened().run, self._prefix + UNKNOWN_ONES
+        last = await run("ZREVRANGEBYLEX", key, "+", "-", "LIMIT", "0", "1")
+        first = "-"
+        while last and (
+            page := await run("ZRANGEBYLEX", key, first, f"[{last[0]}", "LIMIT", "0", str(_PAGE))
+        ):
+            yield page
+            first = f"({page[-1]}"
 
     async def _scanned_page(self, cursor: int) -> tuple[int, list[str], list[str]]:
         """Return the next cursor, 0 at the end, with some RequestIds and report keys."""

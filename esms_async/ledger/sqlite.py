@@ -339,12 +339,12 @@ class SqliteLedger(LedgerBase):
         return await self._opened().run(lambda connection: _find(connection, request_id))
 
     async def unsettled(self) -> AsyncIterator[Entry]:
-        """Iterate over the unknown entries, a page at a time, in the order of their keys."""
+        """Iterate over the unknown entries, a page at a time, up to the last one at the start."""
         async for entry in self._pages(f"status = '{Status.UNKNOWN}'"):
             yield entry
 
     async def entries(self) -> AsyncIterator[Entry]:
-        """Iterate over all entries, a page at a time, in the order of their keys."""
+        """Iterate over all entries, a page at a time, up to the last one at the start."""
         async for entry in self._pages("TRUE"):
             yield entry
 
@@ -383,11 +383,19 @@ class SqliteLedger(LedgerBase):
         return deleted
 
     async def _pages(self, where: str) -> AsyncIterator[Entry]:
-        after = ""
-        while page := await self._opened().run(functools.partial(_page, where=where, after=after)):
+        # Claims go on meanwhile, so without this end there might be one more page for ever.
+        end: _Key | None = await self._opened().run(
+            lambda connection: connection.execute(_last_of(where)).fetchone()[0]
+        )
+        after: _Key = ""
+        while end is not None and (
+            page := await self._opened().run(
+                functools.partial(_page, where=where, after=after, end=end)
+            )
+        ):
             for entry in page:
                 yield entry
-            after = page[-1].request_id
+            after = _key(page[-1].request_id)
 
     def _opened(self) -> SqliteWriter[_Claiming]:
         self.require_open()
@@ -615,13 +623,19 @@ def _find(connection: sqlite3.Connection, request_id: str) -> Entry | None:
     return None if row is None else _read(row)
 
 
+def _last_of(where: str) -> str:
+    return f"SELECT max(request_id) FROM sends WHERE {where}"  # noqa: S608  # our own condition
+
+
 def _paging(where: str) -> str:
-    return f"{_SELECT} WHERE {where} AND request_id > ? ORDER BY request_id LIMIT ?"
+    return (
+        f"{_SELECT} WHERE {where} AND request_id > ? AND request_id <= ? "
+        "ORDER BY request_id LIMIT ?"
+    )
 
 
-def _page(connection: sqlite3.Connection, where: str, after: str) -> list[Entry]:
-    values = _key(after) if after else after, _PAGE
-    return [_read(row) for row in connection.execute(_paging(where), values)]
+def _page(connection: sqlite3.Connection, where: str, after: _Key, end: _Key) -> list[Entry]:
+    return [_read(row) for row in connection.execute(_paging(where), (after, end, _PAGE))]
 
 
 def _read(row: tuple[Any, ...]) -> Entry:

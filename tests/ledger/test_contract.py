@@ -5,6 +5,7 @@ one of your own, add it to `make_ledger` below.
 """
 
 import asyncio
+import itertools
 import runpy
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +24,8 @@ from esms_async.ledger import (
     LedgerFacts,
     Reason,
     Settlement,
+    redis,
+    sqlite,
 )
 from esms_async.ledger.transitions import (
     CLAIMS,
@@ -295,6 +298,31 @@ async def test_all_sends_can_be_listed(ledger: Ledger) -> None:
     )
     found = {entry.request_id async for entry in ledger.entries()}
     assert found == {message.request_id for message in messages}
+
+
+async def test_a_listing_ends_while_claims_come_steadily(
+    ledger: Ledger, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It holds what was there at the start, however slowly its reader goes on."""
+    for module in (redis, sqlite):
+        monkeypatch.setattr(module, "_PAGE", 2)
+    numbers = itertools.count()
+
+    async def claim_next() -> str:
+        clock.advance(1)
+        message = Message("0901888484", "a", request_id=f"{next(numbers):06}")
+        await claim(ledger, message)
+        return message.request_id
+
+    there = {await claim_next() for _ in range(5)}
+    for listing in (ledger.unsettled, ledger.entries):
+        listed, meanwhile = set[str](), set[str]()
+        async for entry in listing():
+            listed.add(entry.request_id)
+            assert len(listed) <= len(there)
+            meanwhile |= {await claim_next() for _ in range(3)}
+        assert listed == there
+        there |= meanwhile
 
 
 async def test_old_entries_are_pruned(ledger: Ledger, clock: Clock) -> None:

@@ -637,10 +637,11 @@ async def test_a_prune_ends_while_claims_go_on(
             sqlite._paging("status = 'unknown'"),
             "USING INDEX unsettled",
         ),
+        (sqlite._last_of("status = 'unknown'"), "SEARCH sends USING INDEX unsettled"),
         (sqlite._accepting(2), "SEARCH sends USING PRIMARY KEY"),
         (f"{sqlite._SELECT} WHERE request_id = ?", "SEARCH sends USING PRIMARY KEY"),
     ],
-    ids=["unsettled", "accept", "find"],
+    ids=["unsettled", "last", "accept", "find"],
 )
 async def test_nothing_goes_through_all_entries(tmp_path: Path, statement: str, plan: str) -> None:
     """Unsettled entries are found by their index, and one entry by its key."""
