@@ -8,17 +8,19 @@ if now == '' then
   now = string.format('%d.%06d', time[1], time[2])
 end
 
-local deleted = 0
+-- One command for each set is one write of the append-only file.
+local deleted, gone, members = 0, {}, {}
 for i = 2, #KEYS do
   local key = KEYS[i]
   local known = find(key)
   if not known then
-    redis.call('ZREM', unknown_ones, string.sub(key, start))
+    members[#members + 1] = string.sub(key, start)
   elseif now - known.updated_at > older_than
     and (unsettled or known.status ~= $STATUS_UNKNOWN) then
-    redis.call('DEL', key)
-    redis.call('ZREM', unknown_ones, string.sub(key, start))
-    deleted = deleted + 1
+    gone[#gone + 1] = key
+    if known.status == $STATUS_UNKNOWN then members[#members + 1] = string.sub(key, start) end
   end
 end
+if #gone > 0 then deleted = redis.call('DEL', unpack(gone)) end
+if #members > 0 then redis.call('ZREM', unknown_ones, unpack(members)) end
 return deleted

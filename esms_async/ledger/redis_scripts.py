@@ -77,13 +77,13 @@ def _words() -> dict[str, str]:
     """Return the values for the placeholders of the scripts."""
     return {
         "CLAIMS": _table({as_text(held): _lua(decision) for held, decision in CLAIMS.items()}),
-        "SETTLEMENTS": _table(
-            {
-                f"{as_text(held)} / {as_text(learned)}": _list(*map(as_text, new))
+        # One text, because a script makes its tables anew for each call.
+        "SETTLEMENTS": _lua(
+            "".join(
+                f"\n{as_text(held)} / {as_text(learned)}: {' | '.join(map(as_text, new))}\n"
                 for (held, learned), new in SETTLEMENTS.items()
-            }
+            )
         ),
-        "KNOWLEDGE": _table({as_text(each): _list(*each) for each in CLAIMS if each is not None}),
         "FIELDS": _list(*FIELDS),
         "ONE_MORE_ATTEMPT": _lua(as_text((ONE_MORE_ATTEMPT.status, ONE_MORE_ATTEMPT.reason))),
         "CLOCK_TOLERANCE": repr(CLOCK_TOLERANCE),

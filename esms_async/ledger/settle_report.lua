@@ -4,11 +4,13 @@
 local name, generation, learned = ARGV[4], ARGV[5], ARGV[6]
 local report = find(name)
 if not report then return 0 end
-local row = ($SETTLEMENTS)[held(report) .. ' / ' .. learned]
-assert(row, 'it holds a report that this release of esms_async does not know')
-local new = row[generation == report.generation and 1 or 2]
+local row = '\n' .. held(report) .. ' / ' .. learned .. ': (.-) | (.-)\n'
+local by_latest, by_earlier = string.match($SETTLEMENTS, row)
+assert(by_latest, 'it holds a report that this release of esms_async does not know')
+local new = generation == report.generation and by_latest or by_earlier
 if new == held(report) then return 0 end
-report.status, report.reason = unpack(($KNOWLEDGE)[new], 1, 2)
+report.status, report.reason = string.match(new, '(%S+) (%S*)')
+if report.reason == '' then report.reason = nil end
 report.failures, report.due_at = ARGV[7], as_text(clock() + ARGV[8])
 report.detail = ARGV[9] ~= '' and ARGV[9] or nil
 if not report.detail then redis.call('HDEL', prefix .. name, 'detail') end
