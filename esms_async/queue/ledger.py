@@ -1,10 +1,11 @@
 """The ledger of a worker: it waits for its server, and settles in the step that ends a delivery."""
 
+import json
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, Final
 
-from esms_async import LedgerError, Message, Outcome, Status
+from esms_async import LedgerError, Message, Outcome
 from esms_async._redis import Script
 from esms_async.ledger.base import Unrecorded
 from esms_async.ledger.redis import RedisLedger, accepted_members
@@ -13,7 +14,12 @@ from esms_async.ledger.transitions import ONE_MORE_ATTEMPT, Claim, Entry, Settle
 from esms_async.queue.batcher import Batcher
 from esms_async.queue.streams import GROUP, KEPT, MILLISECONDS, QueueDelivery, script
 
-_Ending = tuple[str, str, str, str, str, str, str]
+_Kind = tuple[str, str, str]
+"""How deliveries end, the key of their stream, and that of their outcomes."""
+
+_Ending = tuple[_Kind, str, str, str, str]
+"""The id of a delivery, the key of its entry, what there is to settle, and the report."""
+
 _PAUSE: Final = 0.005
 
 DONE: Final = "done"
@@ -53,7 +59,7 @@ class QueueLedger(RedisLedger):
         self._worker = worker
         self._patiently = patiently
         self._claimed: dict[str, Entry] = {}
-        self._learned: dict[str, tuple[int, Settlement]] = {}
+        self._learned: dict[str, str] = {}
         # Nobody waits for the report of one message as long as a round trip costs.
         self._endings: Batcher[_Ending, bool] = Batcher(self._finish_together, pause=_PAUSE)
 
@@ -83,7 +89,7 @@ class QueueLedger(RedisLedger):
             except LedgerError:
                 # The entry says "it may have been accepted" already, and sending goes on.
                 return None
-        self._learned[request_id] = generation, settlement
+        self._learned[request_id] = self._settle_command(request_id, generation, settlement)[-1]
         return settle(claimed, generation, settlement, now=claimed.updated_at)
 
     def accept_soon(
@@ -91,8 +97,7 @@ class QueueLedger(RedisLedger):
     ) -> bool:
         """Keep back an acceptance, until its delivery ends."""
         del unrecorded  # `finish` is called again until the acceptance is recorded
-        settlement = Settlement(Status.ACCEPTED, None, sms_id, deduplicated)
-        self._learned[request_id] = 0, settlement
+        self._learned[request_id] = _acceptance(sms_id, deduplicated=deduplicated)
         return True
 
     async def finish(
@@ -106,24 +111,16 @@ class QueueLedger(RedisLedger):
         """
         entry = settling = ""
         if outcome is not None:
-            request_id = outcome.message.request_id
-            known = self._learned.pop(request_id, None)
+            request_id, receipt = outcome.message.request_id, outcome.receipt
             self._claimed.pop(request_id, None)
-            if known is None and (receipt := outcome.receipt) is not None:
+            settling = self._learned.pop(request_id, "")
+            if not settling and receipt is not None:
                 # The client knew of the acceptance, and a claim that died may still be open.
-                known = 0, Settlement(Status.ACCEPTED, None, receipt.sms_id, receipt.deduplicated)
-            if known is not None:
-                entry, settling = self._prefix + request_id, self._settling(request_id, *known)
+                settling = _acceptance(receipt.sms_id, deduplicated=receipt.deduplicated)
+            entry = self._prefix + request_id if settling else ""
         followed = self.outcomes_of(delivery) if report else ""
-        return await self._endings.add(
-            (entry, delivery.id, ending, delivery.stream, followed, settling, report)
-        )
-
-    def _settling(self, request_id: str, generation: int, learned: Settlement) -> str:
-        """Return what `finish.lua` settles: for an acceptance, a plus and what `turn.lua` takes."""
-        if learned.status is Status.ACCEPTED:
-            return "+" + accepted_members(learned.sms_id, deduplicated=learned.deduplicated)
-        return self._settle_command(request_id, generation, learned)[-1]
+        kind = ending, delivery.stream, followed
+        return await self._endings.add((kind, delivery.id, entry, settling, report))
 
     @staticmethod
     def outcomes_of(delivery: QueueDelivery) -> str:
@@ -131,20 +128,31 @@ class QueueLedger(RedisLedger):
         return f"{delivery.stream.partition(':queue:')[0]}:queue:outcomes:{delivery.batch}"
 
     async def _finish_together(self, endings: list[_Ending]) -> list[bool]:
+        kinds: dict[_Kind, list[int]] = {}
+        for number, each in enumerate(endings):
+            kinds.setdefault(each[0], []).append(number)
         streams = {"": 0}
         entries: list[str] = []
         told: list[str] = []
-        for entry, key, ending, stream, followed, settling, report in endings:
-            one = streams.setdefault(stream, len(streams))
-            other = streams.setdefault(followed, len(streams))
-            entries.append(entry)
-            told.append(f"{key} {ending} {one} {other}\n{settling}\n{report}")
+        for (ending, *named), numbers in kinds.items():
+            places = [streams.setdefault(stream, len(streams)) for stream in named]
+            _, ids, ours, settlings, reports = zip(*(endings[n] for n in numbers), strict=True)
+            entries += ours
+            head = json.dumps((ending, *places, len(ids)))
+            told += (head, " ".join(ids), "\n".join(reports), *settlings)
         keys = [self._prefix + UNKNOWN_ONES, *list(streams)[1:], *entries]
         shared = (GROUP, self._worker, str(KEPT), MILLISECONDS, str(self._keep))
         command = ("EVALSHA", script("finish").digest, str(len(keys)), *keys, *shared)
         run = self._opened().run
         others = await self._patiently(lambda: run(*command, str(len(streams) - 1), *told))
-        return [number not in others for number in range(1, len(endings) + 1)]
+        order = [number for numbers in kinds.values() for number in numbers]
+        unfinished = {order[number - 1] for number in others}
+        return [number not in unfinished for number in range(len(endings))]
 
     def _scripts(self) -> tuple[Script, ...]:
         return (*super()._scripts(), script("finish"))
+
+
+def _acceptance(sms_id: str | None, *, deduplicated: bool) -> str:
+    """Return what `finish.lua` settles for an acceptance: a plus, and what `turn.lua` takes."""
+    return "+" + accepted_members(sms_id, deduplicated=deduplicated)

@@ -1,9 +1,9 @@
 -- Takes messages out of a stream: new ones, or those whose lease has run out, with a death counted
 -- where their worker is gone. KEYS: the stream, its deaths, the workers. ARGV: group, worker, how
 -- many, what the keys of runs begin with, the lease in milliseconds (empty: new ones).
--- Answers with what the server delivered last (empty where more may wait); a line for each message
--- with its id, its deaths, 1 where a later run made it void, and the lengths of its fields; and
--- the fields. Two long texts are faster to read than many short ones.
+-- Answers with what the server delivered last (empty where more may wait); for each message its
+-- deaths, 1 where a later run made it void, and the lengths of its parts, as binary numbers; and
+-- the parts. Two long texts are faster to read than many short ones.
 local stream, deaths, workers = unpack(KEYS)
 local group, worker, count, runs, lease = unpack(ARGV)
 local entries = {}
@@ -28,22 +28,22 @@ else
   end
 end
 
-local latest, lines, parts = {}, {}, {}
+local latest, numbers, parts = {}, {}, {}
 local has_deaths = redis.call('EXISTS', deaths) == 1
 for i, entry in ipairs(entries) do
-  local id, fields = entry[1], entry[2]
-  local line, batch, run = {id, '0', '0'}, nil, nil
-  if has_deaths then line[2] = redis.call('HGET', deaths, id) or '0' end
-  for j, field in ipairs(fields) do
-    line[j + 3], parts[#parts + 1] = #field, field
-    if field == 'b' and j % 2 == 1 then batch = fields[j + 1] end
-    if field == 'n' and j % 2 == 1 then run = tonumber(fields[j + 1]) end
+  local id, fields, told, died, void = entry[1], entry[2], {}, 0, 0
+  for j = 1, #fields, 2 do told[fields[j]] = fields[j + 1] end
+  if has_deaths then died = tonumber(redis.call('HGET', deaths, id) or 0) end
+  if told.b then
+    latest[told.b] = latest[told.b] or tonumber(redis.call('GET', runs .. told.b) or 0)
+    if (tonumber(told.n) or 0) < latest[told.b] then void = 1 end
   end
-  if batch then
-    latest[batch] = latest[batch] or tonumber(redis.call('GET', runs .. batch) or 0)
-    if (run or 0) < latest[batch] then line[3] = '1' end
-  end
-  lines[i] = table.concat(line, ' ')
+  local r, m, b, n = told.r or '', told.m or '', told.b or '', told.n or ''
+  local parent, state = told.traceparent or '', told.tracestate or ''
+  numbers[i] = struct.pack(
+    '<I4BI4I4I4I4I4I4I4', died, void, #id, #r, #m, #b, #n, #parent, #state
+  )
+  parts[i] = id .. r .. m .. b .. n .. parent .. state
 end
 
 local last = ''
@@ -54,4 +54,4 @@ if #entries < tonumber(count) then
     if told.name == group then last = told['last-delivered-id'] end
   end
 end
-return {last, table.concat(lines, '\n'), table.concat(parts)}
+return {last, table.concat(numbers), table.concat(parts)}

@@ -52,8 +52,8 @@ def _span(
 
     kind, parent = trace.SpanKind.PRODUCER, None
     if delivery is not None:
-        told = {name: delivery.text(name.encode()) for name in _CARRIED}
-        kind, parent = trace.SpanKind.CONSUMER, propagate.extract(told)
+        told = zip(_CARRIED, delivery.trace, strict=True)
+        kind, parent = trace.SpanKind.CONSUMER, propagate.extract(dict(told))
     with trace.get_tracer("esms_async", __version__).start_as_current_span(
         f"{operation} {queue}",
         context=parent,

@@ -356,8 +356,7 @@ class QueueWorker:
 
     async def _may_begin(self, lane: str) -> bool:
         """Wait for the rate; False where the message is to go back to the queue."""
-        task = asyncio.current_task()
-        if self._limiter is not None and task is not None:
+        if self._limiter is not None and (task := asyncio.current_task()) is not None:
             self._waiting.add(task)
             try:
                 await self._rows[lane].prepay()
@@ -374,7 +373,7 @@ class QueueWorker:
         outcome = await self._attempt(message, lane)
         while True:
             ending = await self._judge(outcome, delivery, trying)
-            is_followed = ending == DONE and b"b" in delivery.fields
+            is_followed = ending == DONE and delivery.batch
             report = report_of(outcome, delivery.run).dump() if is_followed else ""
             if await self._ledger.finish(delivery, ending, outcome, report):
                 break

@@ -27,7 +27,7 @@ from esms_async.queue.worker import _Prepaid
 from tests.ledger.redis_server import RedisServer
 from tests.queue.support import PATIENCE, Gateway, environment, messages, until, working
 
-DELIVERY = QueueDelivery("esms:queue:otp", "1-1", {})
+DELIVERY = QueueDelivery("esms:queue:otp", "1-1")
 
 
 async def at_once(call: Callable[[], Awaitable[Any]]) -> Any:
