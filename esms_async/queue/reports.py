@@ -18,6 +18,7 @@ from esms_async import Attempt, Evidence, Message, Outcome, Receipt
 ACCEPTED: Final = "accepted"
 UNREADABLE: Final = "InvalidMessage"
 UNKNOWN: Final = "OutcomeUnknown"
+_EVIDENCE: Final = {each.value: each for each in Evidence}
 # The first one that an error is an instance of is its kind.
 _KINDS: Final[dict[str, type[errors.SendError]]] = {
     kind.__name__: kind
@@ -74,17 +75,25 @@ class QueueReport:
         return Outcome(message, error=_restored(kind, message, self.fields))
 
 
-def report_of(outcome: Outcome, run: int) -> QueueReport:
-    """Return the report of a message that a worker has sent, or tried to."""
+def report_of(outcome: Outcome, run: int) -> str:
+    """Write down the report of a message that a worker has sent, or tried to."""
     request_id, receipt, error = outcome.message.request_id, outcome.receipt, outcome.error
     if receipt is None:
-        return QueueReport(request_id, _kind(error), run, _fields(error))
+        return QueueReport(request_id, _kind(error), run, _fields(error)).dump()
+    match receipt.attempts:
+        case (Attempt(began, duration, Evidence.ACCEPTED as evidence, status, code),):
+            # Nearly all reports are like this, and take a third of the time so.
+            sms_id = "" if receipt.sms_id is None else f',"sms_id":{_quoted(receipt.sms_id)}'
+            return (
+                f'{{"id":"{request_id}","kind":"{ACCEPTED}","run":{run}{sms_id},"attempts":'
+                f'[["{began.isoformat()}",{duration!r},"{evidence}",{status},"{code}",null,null]]}}'
+            )
     fields: dict[str, Any] = {"attempts": _flat(receipt.attempts)}
     if receipt.sms_id is not None:
         fields["sms_id"] = receipt.sms_id
     if receipt.deduplicated:
         fields["deduplicated"] = True
-    return QueueReport(request_id, ACCEPTED, run, fields)
+    return QueueReport(request_id, ACCEPTED, run, fields).dump()
 
 
 def load_report(text: str) -> QueueReport:
@@ -95,7 +104,7 @@ def load_report(text: str) -> QueueReport:
     """
     fields: dict[str, Any] = {}
     try:
-        fields = dict(json.loads(text))
+        fields = dict(_decode(text))
         fields["attempts"] = _attempts(fields)
         return QueueReport(fields.pop("id"), fields.pop("kind"), fields.pop("run"), fields)
     except (KeyError, TypeError, ValueError):
@@ -143,7 +152,7 @@ def _flat(attempts: tuple[Attempt, ...]) -> list[tuple[object, ...]]:
 
 def _attempts(fields: Mapping[str, Any]) -> tuple[Attempt, ...]:
     return tuple(
-        Attempt(datetime.fromisoformat(began), duration, Evidence(evidence), *rest)
+        Attempt(datetime.fromisoformat(began), duration, _EVIDENCE[evidence], *rest)
         for began, duration, evidence, *rest in fields.get("attempts", ())
     )
 
@@ -155,3 +164,5 @@ def _plain(value: object) -> str:
 _encode = json.JSONEncoder(
     check_circular=False, ensure_ascii=False, separators=(",", ":"), default=_plain
 ).encode
+_decode = json.JSONDecoder().decode
+_quoted = json.encoder.encode_basestring

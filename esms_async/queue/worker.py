@@ -261,8 +261,7 @@ class QueueWorker:
 
     async def _pull(self, lane: str) -> None:
         """Take messages of a lane as places become free."""
-        stream, wake = self.streams.key(lane), self._wake[lane]
-        drained = False
+        wake, drained = self._wake[lane], False
         while not self._stopping.is_set():
             wake.clear()
             if (free := self._free(lane)) < 1:
@@ -274,24 +273,34 @@ class QueueWorker:
             # A take that waits holds one place, so that no other lane waits for it.
             waits = drained and free > 1
             count = 1 if waits else free
-            self._reserved[lane] += count
             try:
-                take = partial(self.streams.take, stream, self._name, count, wait=waits)
-                taken = await self._patiently(take)
+                taken = await self._take(lane, count, wait=waits)
             except _Stopped:
                 return
-            finally:
-                self._release(lane, count)
             drained = len(taken) < count
             for delivery in taken:
                 self._begin(delivery, lane)
             if drained and free == 1:
                 await asyncio.sleep(_IDLE)
 
-    def _release(self, lane: str, places: int) -> None:
-        """Give reserved places back. Another lane may wait for the only one there is."""
-        self._reserved[lane] -= places
-        self._wake_all()
+    async def _take(
+        self, lane: str, count: int, stream: str = "", *, wait: bool = False, lease: str = ""
+    ) -> list[QueueDelivery]:
+        """Take messages of a lane, or of another stream, and reserve their places meanwhile."""
+        self._reserved[lane] += count
+        stream = stream or self.streams.key(lane)
+        take = partial(self.streams.take, stream, self._name, count, wait=wait, lease=lease)
+        try:
+            return await self._patiently(take)
+        finally:
+            self._reserved[lane] -= count
+            # Another lane may wait for the only place there is.
+            self._wake_all()
+
+    async def _take_one(self, lane: str, stream: str = "") -> list[QueueDelivery]:
+        """Take a message that was given back, or else the next one."""
+        taken = await self._take(lane, 1, stream, lease=MILLISECONDS)
+        return taken or await self._take(lane, 1, stream)
 
     def _begin(self, delivery: QueueDelivery, lane: str, trying: OpenBreaker | None = None) -> None:
         """Deliver a message in a task of its own."""
@@ -374,7 +383,7 @@ class QueueWorker:
         while True:
             ending = await self._judge(outcome, delivery, trying)
             is_followed = ending == DONE and delivery.batch
-            report = report_of(outcome, delivery.run).dump() if is_followed else ""
+            report = report_of(outcome, delivery.run) if is_followed else ""
             if await self._ledger.finish(delivery, ending, outcome, report):
                 break
             # Another process knows more of the message. Sent again, it learns that; an acceptance
@@ -528,9 +537,7 @@ class QueueWorker:
             # One message of those that wait for the route.
             stream = self.streams.key("parked", fault.name)
             await self._patiently(lambda: self.streams.make_group(stream))
-            take = partial(self.streams.take, stream, self._name, 1)
-            taken = await self._patiently(partial(take, lease=MILLISECONDS))
-            taken = taken or await self._patiently(take)
+            taken = await self._take_one(LANES[1], stream)
             if not taken:
                 await self._close(breaker)
             for delivery in taken:
@@ -546,17 +553,8 @@ class QueueWorker:
         breaker.is_half_open = True
         # The lane whose message failed last gives way to the other.
         for lane in sorted(LANES, key=lambda each: self.streams.key(each) == breaker.met_by[1]):
-            if self._free(lane) < 1:
-                continue
-            self._reserved[lane] += 1
-            try:
-                take = partial(self.streams.take, self.streams.key(lane), self._name, 1)
-                taken = await self._patiently(partial(take, lease=MILLISECONDS))
-                taken = taken or await self._patiently(take)
-                for delivery in taken:
-                    self._begin(delivery, lane)
-            finally:
-                self._release(lane, 1)
+            for delivery in await self._take_one(lane) if self._free(lane) > 0 else ():
+                self._begin(delivery, lane)
 
     async def _gateway_fault(self) -> WorkerFault | None:
         """Query the balance; return the fault that keeps the gateway from answering."""
@@ -609,16 +607,8 @@ class QueueWorker:
                 await self._patiently(partial(self.streams.release, parked))
         held = {(each.stream, each.id) for each in self._held.values()}
         for lane in LANES:
-            if (free := self._free(lane)) < 1:
-                continue
-            self._reserved[lane] += free
-            try:
-                stream = self.streams.key(lane)
-                take = partial(self.streams.take, stream, self._name, free, lease=MILLISECONDS)
-                taken = await self._patiently(take)
-            finally:
-                self._release(lane, free)
-            for delivery in taken:
+            free = self._free(lane)
+            for delivery in await self._take(lane, free, lease=MILLISECONDS) if free > 0 else ():
                 if (delivery.stream, delivery.id) not in held:
                     self._begin(delivery, lane)
 
