@@ -80,14 +80,21 @@ def report_of(outcome: Outcome, run: int) -> str:
     request_id, receipt, error = outcome.message.request_id, outcome.receipt, outcome.error
     if receipt is None:
         return QueueReport(request_id, _kind(error), run, _fields(error)).dump()
-    match receipt.attempts:
-        case (Attempt(began, duration, Evidence.ACCEPTED as evidence, status, code),):
-            # Nearly all reports are like this, and take a third of the time so.
-            sms_id = "" if receipt.sms_id is None else f',"sms_id":{_quoted(receipt.sms_id)}'
-            return (
-                f'{{"id":"{request_id}","kind":"{ACCEPTED}","run":{run}{sms_id},"attempts":'
-                f'[["{began.isoformat()}",{duration!r},"{evidence}",{status},"{code}",null,null]]}}'
-            )
+    first = receipt.attempts[0] if len(receipt.attempts) == 1 else None
+    if (
+        first is not None
+        and not receipt.deduplicated
+        and first.evidence is Evidence.ACCEPTED
+        and first.error is None
+        and first.retry_after is None
+    ):
+        # Nearly all reports are like this, and take a third of the time so.
+        sms_id = "" if receipt.sms_id is None else f',"sms_id":{_quoted(receipt.sms_id)}'
+        began, duration, code = first.started_at.isoformat(), first.duration, first.code
+        return (
+            f'{{"id":"{request_id}","kind":"{ACCEPTED}","run":{run}{sms_id},"attempts":'
+            f'[["{began}",{duration!r},"{first.evidence}",{first.status},"{code}",null,null]]}}'
+        )
     fields: dict[str, Any] = {"attempts": _flat(receipt.attempts)}
     if receipt.sms_id is not None:
         fields["sms_id"] = receipt.sms_id

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 
+import attrs
 import pytest
 
 from esms_async import (
@@ -28,6 +29,7 @@ TRIES = (
     Attempt(NOW, 0.5, Evidence.MAY_HAVE_ARRIVED, error="reset"),
     Attempt(NOW, 0.1, Evidence.REFUSED, 200, "103", None, 2.0),
 )
+ACCEPTED = Attempt(NOW, 1e-05, Evidence.ACCEPTED, 200, "100")
 REJECTED = Rejected(MESSAGE, TRIES, code="108", status=200, sms_id="s", detail="no")
 ACCOUNT = AccountRejected(MESSAGE, TRIES, code="103", status=200)
 
@@ -63,7 +65,15 @@ def test_an_error_comes_out_as_it_was(error: EsmsError) -> None:
 
 
 @pytest.mark.parametrize(
-    "receipt", [Receipt("r", "s", attempts=TRIES), Receipt("r", deduplicated=True)]
+    "receipt",
+    [
+        Receipt("r", "s", attempts=TRIES),
+        Receipt("r", deduplicated=True),
+        Receipt("r", 's"\n', attempts=(ACCEPTED,)),
+        Receipt("r", attempts=(ACCEPTED,)),
+        Receipt("r", "s", attempts=(attrs.evolve(ACCEPTED, retry_after=2.0),)),
+        Receipt("r", "s", deduplicated=True, attempts=(ACCEPTED,)),
+    ],
 )
 def test_a_receipt_comes_out_as_it_was(receipt: Receipt) -> None:
     """With or without an SMSID, and without attempts where an earlier run had it."""
