@@ -144,7 +144,9 @@ class QueueLedger(RedisLedger):
         shared = (GROUP, self._worker, str(KEPT), MILLISECONDS, str(self._keep))
         command = ("EVALSHA", script("finish").digest, str(len(keys)), *keys, *shared)
         run = self._opened().run
-        others = await self._patiently(lambda: run(*command, str(len(streams) - 1), *told))
+        others: list[int] = await self._patiently(
+            lambda: run(*command, str(len(streams) - 1), *told)
+        )
         order = [number for numbers in kinds.values() for number in numbers]
         unfinished = {order[number - 1] for number in others}
         return [number not in unfinished for number in range(len(endings))]
