@@ -271,9 +271,7 @@ HELP: Final = {
         "Thời gian cho một lượt gửi của một tin [mặc định: 30]."
     ),
     "Serve /livez, /readyz and /metrics.": "Phục vụ /livez, /readyz và /metrics.",
-    "Event loop; uvloop needs less processor time.": (
-        "Vòng lặp sự kiện; uvloop tốn ít thời gian xử lý hơn."
-    ),
+    "Event loop that it runs on.": "Vòng lặp sự kiện mà worker chạy trên đó.",
     "Look at a queue, and steer its workers.": "Xem hàng đợi và điều khiển các worker.",
     "Redis server of the queue.": "Máy chủ Redis của hàng đợi.",
     "Name of the queue.": "Tên hàng đợi.",

@@ -50,7 +50,7 @@ _name_option = click.option(
     envvar="ESMS_LOOP",
     default="asyncio",
     show_default=True,
-    help="Event loop; uvloop needs less processor time.",
+    help="Event loop that it runs on.",
 )
 @debug_option
 def worker_command(  # noqa: PLR0917  # click gives them by name
