@@ -2,6 +2,7 @@
 
 import asyncio
 import shutil
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta, timezone
@@ -1193,18 +1194,25 @@ async def test_the_page_holds_no_more_with_each_message(browser: Browser) -> Non
         opened(emulator, browser, refused=None) as page,
     ):
         devtools = await page.context.new_cdp_session(page)
+
+        async def size() -> tuple[int, int]:
+            await devtools.send("HeapProfiler.collectGarbage")
+            heap = await devtools.send("Runtime.getHeapUsage")
+            counters = await devtools.send("Memory.getDOMCounters")
+            return heap["usedSize"], counters["nodes"]
+
         sizes: list[tuple[int, int]] = []
         for start in range(0, 6000, 1500):
             await send_many(caller, 1500, first=start)
             newest = f"{100_000 + start + 1499}"
             await expect(page.get_by_test_id("detail-otp")).to_contain_text(newest)
-            await devtools.send("HeapProfiler.collectGarbage")
-            heap = await devtools.send("Runtime.getHeapUsage")
-            counters = await devtools.send("Memory.getDOMCounters")
-            sizes.append((heap["usedSize"], counters["nodes"]))
-        # The first round fills the page.
-        assert sizes[-1][0] < sizes[0][0] + 2_000_000, sizes
-        assert sizes[-1][1] < sizes[0][1] + 500, sizes
+            sizes.append(await size())
+        # The first round fills the page. A busy browser keeps for a while what it has drawn.
+        most_bytes, most_nodes = sizes[0][0] + 2_000_000, sizes[0][1] + 500
+        end = time.monotonic() + generous(20)
+        while sizes[-1][0] >= most_bytes or sizes[-1][1] >= most_nodes:
+            assert time.monotonic() < end, sizes
+            sizes.append(await size())
 
 
 async def test_the_page_finds_back_to_an_emulator_that_was_started_again(browser: Browser) -> None:
