@@ -20,6 +20,7 @@ from esms_async.ledger import RedisLedger
 from esms_async.ledger.transitions import ONE_MORE_ATTEMPT, Settlement
 from esms_async.queue import MessageQueue, QueueError
 from esms_async.queue.breakers import silence
+from esms_async.queue.breakers import Reach, WorkerFault
 from esms_async.queue.ledger import DONE, LAST, LATER, QueueLedger
 from esms_async.queue.queue import _Run
 from esms_async.queue.streams import QueueDelivery, QueueStreams
@@ -193,6 +194,21 @@ async def test_a_message_that_goes_to_the_end_keeps_its_deaths(
     assert attrs.evolve(moved, id=taken.id, deaths=0) == taken
     assert moved.deaths == 3
     assert await queue.depth() == 2
+
+
+async def test_a_message_that_alone_meets_a_fault_is_named_once(
+    redis: RedisServer, gateway: Gateway, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is given back each time, and the log names it the first time."""
+    fault = WorkerFault("103", Reach.ACCOUNT, "top it up")
+    request_id = messages(1)[0].request_id
+    async with working(redis.url, gateway.url) as running:
+        running.worker.breakers.suspect(request_id)
+        delivery = QueueDelivery("esms:queue:otp", "1-1", request_id)
+        for _ in range(2):
+            assert await running.worker._meet(fault, delivery) == LATER
+        assert running.worker.breakers.open == {}
+    assert caplog.text.count(f"request id {request_id} meets breaker 103 again") == 1
 
 
 async def test_a_worker_that_ends_in_good_order_leaves_no_consumer_behind(
