@@ -19,8 +19,7 @@ from esms_async.cli.worker import JsonLines
 from esms_async.ledger import RedisLedger
 from esms_async.ledger.transitions import ONE_MORE_ATTEMPT, Settlement
 from esms_async.queue import MessageQueue, QueueError
-from esms_async.queue.breakers import silence
-from esms_async.queue.breakers import Reach, WorkerFault
+from esms_async.queue.breakers import Reach, WorkerFault, silence
 from esms_async.queue.ledger import DONE, LAST, LATER, QueueLedger
 from esms_async.queue.queue import _Run
 from esms_async.queue.streams import QueueDelivery, QueueStreams
