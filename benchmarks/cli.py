@@ -38,14 +38,14 @@ _quick = click.option("--quick", is_flag=True, help="Tiny numbers, only to see t
 _rounds = click.option(
     "--rounds",
     type=click.IntRange(1),
-    default=5,
+    default=15,
     show_default=True,
     help="How many times each case is measured; the medians count.",
 )
 _seconds = click.option(
     "--seconds",
     type=click.FloatRange(0.01),
-    default=1.0,
+    default=0.4,
     show_default=True,
     help="How long one measurement takes.",
 )

@@ -49,7 +49,9 @@ def draw(figures: list[Figure], path: Path) -> Path:
 def _draw_loop(panel: Axes, figures: list[Figure]) -> None:
     contestants = list(dict.fromkeys(figure.case.contestant for figure in figures))
     concurrency = list(dict.fromkeys(figure.case.concurrency for figure in figures))
-    ratio = {(f.case.contestant, f.case.concurrency): f.ratio or 0.0 for f in figures}
+    ratio = {
+        (f.case.contestant, f.case.concurrency): f.times.rate if f.times else 0.0 for f in figures
+    }
     width = _WIDTH / len(contestants)
     others = iter(_THEIRS)
     for position, contestant in enumerate(contestants):

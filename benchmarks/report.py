@@ -201,7 +201,7 @@ def _speed_row(figure: Figure) -> tuple[str, ...]:
         CONTESTANTS[figure.case.contestant].label,
         str(figure.case.concurrency),
         f"{figure.run.rate:,.0f}",
-        "" if figure.ratio is None else f"{figure.ratio:.2f}",
+        "" if figure.times is None else f"{figure.times.rate:.2f}",
         f"{figure.run.cpu * 1e6:.0f}",
         f"{figure.run.p50 * 1e3:.2f}",
         f"{figure.run.p99 * 1e3:.2f}",

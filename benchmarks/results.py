@@ -9,7 +9,6 @@ from benchmarks.compare import CALM_KEY, LEDGERS_KEY, RETRIES_KEY, Figure
 from benchmarks.contestants import (
     ESMS,
     MEMORY_LEDGER,
-    NAIVE,
     REDIS_LEDGER,
     SQLITE_LEDGER,
     TENACITY,
@@ -102,64 +101,58 @@ def bars(results: Results) -> list[Bar]:
 def _speed_bars(figures: list[Figure]) -> Iterator[Bar]:
     of_case = {figure.case: figure for figure in figures}
 
-    def ratio(case: Case, other: str, value: str) -> float | None:
-        one, beside = of_case.get(case), of_case.get(attrs.evolve(case, contestant=other))
-        if one is None or beside is None:
-            return None
-        return float(getattr(one.run, value) / getattr(beside.run, value))
+    def times(contestant: str, loop: str, concurrency: int) -> Run | None:
+        figure = of_case.get(Case(contestant, loop, concurrency))
+        return None if figure is None else figure.times
 
     for loop, limit in _OVER_NAIVE.items():
-        for concurrency in (32, 100):
-            figure = of_case.get(Case(ESMS, loop, concurrency))
-            if figure is not None and figure.ratio is not None:
-                name = f"messages/s over aiohttp, {loop}, {concurrency} at once"
-                yield Bar(name, figure.ratio, limit, at_least=True, unit=_TIMES)
         for concurrency in (1, 32, 100):
-            cpu = ratio(Case(NAIVE, loop, concurrency), ESMS, "cpu")
-            if cpu is not None:
-                name = f"CPU of aiohttp over that of send, {loop}, {concurrency} at once"
-                yield Bar(name, cpu, _CPU_OVER_SEND, at_least=True, unit=_TIMES)
-        over_tenacity = ratio(Case(ESMS, loop, 32), TENACITY, "rate")
-        if over_tenacity is not None:
+            if (over := times(ESMS, loop, concurrency)) is None:
+                continue
+            if concurrency > 1:
+                name = f"messages/s over aiohttp, {loop}, {concurrency} at once"
+                yield Bar(name, over.rate, limit, at_least=True, unit=_TIMES)
+            name = f"CPU of aiohttp over that of send, {loop}, {concurrency} at once"
+            yield Bar(name, 1 / over.cpu, _CPU_OVER_SEND, at_least=True, unit=_TIMES)
+            if concurrency == 1:
+                name = f"median latency over that of aiohttp, {loop}, 1 at once"
+                yield Bar(name, over.p50, 1.0, at_least=False, unit=_TIMES)
+        one, other = times(ESMS, loop, 32), times(TENACITY, loop, 32)
+        if one is not None and other is not None:
             name = f"messages/s over aiohttp + tenacity, {loop}, 32 at once"
-            yield Bar(name, over_tenacity, 2.0, at_least=True, unit=_TIMES)
-        latency = ratio(Case(ESMS, loop, 1), NAIVE, "p50")
-        if latency is not None:
-            name = f"median latency over that of aiohttp, {loop}, 1 at once"
-            yield Bar(name, latency, 1.0, at_least=False, unit=_TIMES)
+            yield Bar(name, one.rate / other.rate, 2.0, at_least=True, unit=_TIMES)
 
 
 def _retry_bars(retries: list[Figure]) -> Iterator[Bar]:
     for figure in retries:
-        if figure.case.contestant == ESMS and figure.ratio is not None:
+        if figure.case.contestant == ESMS and figure.times is not None:
             name = (
                 "messages/s over aiohttp + tenacity while 30 % of requests fail once, "
                 f"{figure.case.loop}, {figure.case.concurrency} at once"
             )
-            yield Bar(name, figure.ratio, 1.5, at_least=True, unit=_TIMES)
+            yield Bar(name, figure.times.rate, 1.5, at_least=True, unit=_TIMES)
 
 
 def _ledger_bars(figures: list[Figure]) -> Iterator[Bar]:
-    of_case = {figure.case: figure.run for figure in figures}
+    of_case = {figure.case: figure for figure in figures if figure.case.loop == "asyncio"}
 
-    def run(contestant: str, concurrency: int) -> Run | None:
+    def figure(contestant: str, concurrency: int) -> Figure | None:
         return of_case.get(Case(contestant, "asyncio", concurrency))
 
     for (ledger, concurrency), limit in _CPU_OF_LEDGER.items():
-        one, none = run(ledger, concurrency), run(ESMS, concurrency)
-        if one is not None and none is not None:
+        one = figure(ledger, concurrency)
+        if one is not None and one.beyond is not None:
             name = f"CPU a message over none, {ledger}, asyncio, {concurrency} at once"
-            yield Bar(name, (one.cpu - none.cpu) * 1e6, limit, at_least=False, unit="µs")
+            yield Bar(name, one.beyond.cpu * 1e6, limit, at_least=False, unit="µs")
         if one is not None and ledger == REDIS_LEDGER:
             name = f"CPU of the Redis server a message, asyncio, {concurrency} at once"
-            yield Bar(name, one.redis_cpu * 1e6, _CPU_OF_REDIS, at_least=False, unit="µs")
-    if (one := run(SQLITE_LEDGER, 1)) is not None:
+            yield Bar(name, one.run.redis_cpu * 1e6, _CPU_OF_REDIS, at_least=False, unit="µs")
+    if (one := figure(SQLITE_LEDGER, 1)) is not None:
         name = f"time of a send, {SQLITE_LEDGER}, asyncio, 1 at once"
-        yield Bar(name, one.mean * 1e6, _SQLITE_ALONE, at_least=False, unit="µs")
-    one, none = run(REDIS_LEDGER, 1), run(ESMS, 1)
-    if one is not None and none is not None:
+        yield Bar(name, one.run.mean * 1e6, _SQLITE_ALONE, at_least=False, unit="µs")
+    if (one := figure(REDIS_LEDGER, 1)) is not None and one.beyond is not None:
         name = f"time of a send over none, {REDIS_LEDGER}, asyncio, 1 at once"
-        yield Bar(name, (one.mean - none.mean) * 1e6, _REDIS_ALONE, at_least=False, unit="µs")
+        yield Bar(name, one.beyond.mean * 1e6, _REDIS_ALONE, at_least=False, unit="µs")
 
 
 def _part_bars(parts: list[Part]) -> Iterator[Bar]:

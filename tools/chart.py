@@ -72,7 +72,7 @@ def draw(language: str, scheme: str) -> str:
 def _marks(figures: Any, words: list[str], colours: dict[str, str]) -> Iterator[str]:  # noqa: ANN401  # what JSON holds
     storm = {one["way"]: one for one in figures["storm"]}
     speed = {
-        one["case"]["contestant"]: one["ratio"]
+        one["case"]["contestant"]: one["times"]["rate"]
         for one in figures["figures"]["calm"]
         if (one["case"]["loop"], one["case"]["concurrency"]) == ("asyncio", _AT_ONCE)
     }
