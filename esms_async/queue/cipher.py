@@ -25,7 +25,6 @@ _HEADER: Final = len(_VERSION) + len(_CLEAR)
 # No message that this package writes comes near it.
 _LARGEST: Final = 256 * 1024
 _encode = json.JSONEncoder(check_circular=False, ensure_ascii=False, separators=(",", ":")).encode
-_decode = json.JSONDecoder().decode
 
 
 class Unreadable(EsmsError, ValueError):
@@ -97,7 +96,7 @@ class MessageCipher:
             except (InvalidTag, ValueError):
                 raise Unreadable("it was changed, or written for another id or queue") from None
         try:
-            message = Message.from_dict(cast("Mapping[str, object]", _decode(rest.decode())))
+            message = Message.from_dict(cast("Mapping[str, object]", json.loads(rest.decode())))
         except InvalidMessage as error:
             raise Unreadable(str(error)) from None
         except (ValueError, RecursionError):
