@@ -40,11 +40,11 @@ UNKNOWN_ONES: Final = "#unknown"
 _PARTS: Final = {
     "turn": ("turn",),
     "claim": ("script", "entry", "claim"),
-    "settle": ("script", "entry", "settle"),
+    "settle": ("script", "entry", "knowledge", "settle"),
     "prune": ("entry", "prune"),
     "store_report": ("report", "store_report"),
     "take_reports": ("report", "take_reports"),
-    "settle_report": ("report", "settle_report"),
+    "settle_report": ("report", "knowledge", "settle_report"),
     "retry_report": ("report", "retry_report"),
     "prune_report": ("report", "prune_report"),
 }
@@ -77,7 +77,7 @@ def _words() -> dict[str, str]:
     """Return the values for the placeholders of the scripts."""
     return {
         "CLAIMS": _table({as_text(held): _lua(decision) for held, decision in CLAIMS.items()}),
-        # One text, because a script makes its tables anew for each call.
+        # One text, because a script builds its tables again on each call.
         "SETTLEMENTS": _lua(
             "".join(
                 f"\n{as_text(held)} / {as_text(learned)}: {' | '.join(map(as_text, new))}\n"

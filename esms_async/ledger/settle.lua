@@ -4,14 +4,11 @@
 local fields = told.fields
 local known = find(key)
 if not known then return false end
-local row = '\n' .. held(known) .. ' / ' .. told.learned .. ': (.-) | (.-)\n'
-local by_latest, by_earlier = string.match($SETTLEMENTS, row)
-local new = told.generation == known.generation and by_latest or by_earlier
+local new = after(known, told.generation, told.learned)
 local entry = known
 if new ~= held(known) then
   entry = evolve(known, {updated_at = clock()})
-  entry.status, entry.reason = string.match(new, '(%S+) (%S*)')
-  if entry.reason == '' then entry.reason = nil end
+  know(entry, new)
   for _, name in ipairs($FIELDS) do entry[name] = fields[name] end
 elseif known.status == $STATUS_ACCEPTED and not known.sms_id and fields.sms_id then
   entry = evolve(known, {sms_id = fields.sms_id})

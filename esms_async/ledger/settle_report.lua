@@ -4,13 +4,10 @@
 local name, generation, learned = ARGV[4], ARGV[5], ARGV[6]
 local report = find(name)
 if not report then return 0 end
-local row = '\n' .. held(report) .. ' / ' .. learned .. ': (.-) | (.-)\n'
-local by_latest, by_earlier = string.match($SETTLEMENTS, row)
-assert(by_latest, 'it holds a report that this release of esms_async does not know')
-local new = generation == report.generation and by_latest or by_earlier
+local new = after(report, generation, learned)
+assert(new, 'it holds a report that this release of esms_async does not know')
 if new == held(report) then return 0 end
-report.status, report.reason = string.match(new, '(%S+) (%S*)')
-if report.reason == '' then report.reason = nil end
+know(report, new)
 report.failures, report.due_at = ARGV[7], as_text(clock() + ARGV[8])
 report.detail = ARGV[9] ~= '' and ARGV[9] or nil
 if not report.detail then redis.call('HDEL', prefix .. name, 'detail') end
