@@ -15,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.ports import hold_port
+from tests.postgres_server import PostgresServer, find_programs
 from tests.scripted_gateway import ScriptedGateway
 
 if TYPE_CHECKING:
@@ -99,6 +100,16 @@ def unused_tcp_port() -> Iterator[int]:
     """
     with hold_port() as held:
         yield held.getsockname()[1]
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A PostgreSQL server that tests share; who is not alone keeps to a schema of its own."""
+    programs = find_programs()
+    if programs is None:
+        pytest.skip("there is no PostgreSQL on this machine")
+    with PostgresServer(programs) as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

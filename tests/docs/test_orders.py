@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import psycopg
@@ -13,11 +13,8 @@ import pytest
 
 import esms_async
 from esms_async.emulator import Emulator
-from tests.docs.postgres_server import PostgresServer, find_programs
 from tests.limits import TIMES
-
-PROGRAMS = find_programs()
-pytestmark = pytest.mark.skipif(PROGRAMS is None, reason="there is no PostgreSQL on this machine")
+from tests.postgres_server import PostgresServer
 
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 # Places the orders whose numbers it reads, some at once, and sweeps meanwhile as a service does;
@@ -66,14 +63,6 @@ async def main():
 
 asyncio.run(main())
 """
-
-
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[PostgresServer]:
-    """A server."""
-    assert PROGRAMS is not None
-    with PostgresServer(PROGRAMS) as server:
-        yield server
 
 
 @pytest.fixture

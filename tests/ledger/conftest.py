@@ -1,6 +1,6 @@
 """Every kind of ledger, on a clock that tests move."""
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -17,7 +17,6 @@ from esms_async.ledger import (
     RedisLedger,
     SqliteLedger,
 )
-from tests.docs.postgres_server import PostgresServer, find_programs
 
 if TYPE_CHECKING:
     from tests.ledger.redis_server import RedisServer
@@ -78,16 +77,6 @@ def make_ledger(
 ) -> Callable[[], FullLedger]:
     """Make further views of one ledger, as a process does that is started again."""
     return make(request, tmp_path, clock, prefix)
-
-
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[PostgresServer]:
-    """A PostgreSQL server that tests share; each keeps to a schema of its own."""
-    programs = find_programs()
-    if programs is None:
-        pytest.skip("there is no PostgreSQL on this machine")
-    with PostgresServer(programs) as server:
-        yield server
 
 
 @pytest.fixture

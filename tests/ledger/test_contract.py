@@ -39,7 +39,7 @@ from tests.factories import a_message
 from tests.ledger.conftest import KINDS, Clock, make
 
 if TYPE_CHECKING:
-    from tests.docs.postgres_server import PostgresServer
+    from tests.postgres_server import PostgresServer
 
 KEY = b"a key that is kept elsewhere"
 ACCEPTED = Settlement(Status.ACCEPTED, sms_id="d8e0")
