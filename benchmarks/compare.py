@@ -145,15 +145,12 @@ def compare(scenario: Scenario, effort: Effort, cores: Cores, tell: Tell) -> lis
         for case in _interleaved(cases, effort.rounds, tell):
             measured = process.submit(run, case, url, effort.seconds, server.pid, redis)
             runs[case].append(measured.result())
-    return [
-        Figure(
-            case,
-            _median(of_case),
-            _beside(of_case, runs.get(attrs.evolve(case, contestant=scenario.baseline)), _over),
-            _beside(of_case, runs.get(attrs.evolve(case, contestant=scenario.baseline)), sub),
-        )
-        for case, of_case in runs.items()
-    ]
+    figures: list[Figure] = []
+    for case, of_case in runs.items():
+        baseline = runs.get(attrs.evolve(case, contestant=scenario.baseline))
+        times, beyond = (_beside(of_case, baseline, compared) for compared in (_over, sub))
+        figures.append(Figure(case, _median(of_case), times, beyond))
+    return figures
 
 
 def _interleaved(cases: Sequence[Case], rounds: int, tell: Tell) -> Iterator[Case]:

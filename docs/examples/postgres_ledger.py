@@ -1,4 +1,4 @@
-"""Keeps a ledger in PostgreSQL, for a service whose machines share a database and no Redis.
+"""Keeps a ledger in PostgreSQL, where several machines share a database and have no Redis.
 
 It stores entries and facts, and makes each step atomic. What a step may do, `claim` and `settle` of
 esms_async decide. It needs psycopg: pip install 'psycopg[binary]'

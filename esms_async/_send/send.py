@@ -561,7 +561,9 @@ class _Send:
         self._retries.next_attempt()
         self._failure = None
         if sender.ledger is not None and self._generation and self.since is not None:
-            entry = await sender.ledger.settle(self.message, self._generation, ONE_MORE_ATTEMPT)
+            entry = await sender.ledger.settle(
+                self.message.request_id, self._generation, ONE_MORE_ATTEMPT
+            )
             if entry is not None and entry.status is Status.ACCEPTED:
                 return attrs.evolve(_receipt(entry), attempts=self.attempts)
         return None
@@ -669,7 +671,7 @@ class _Send:
 
     async def _settle(self, ledger: "LedgerSession", result: Receipt | SendError) -> Receipt:
         """Record the result, and return or raise what is true by the ledger's answer."""
-        entry = await ledger.settle(self.message, self._generation, _settlement(result))
+        entry = await ledger.settle(self.message.request_id, self._generation, _settlement(result))
         if isinstance(result, Receipt):
             return result
         if entry is not None and entry.status is Status.ACCEPTED:
@@ -928,17 +930,17 @@ class LedgerSession:
         _ = self.settle_later(request_id, 0, settlement)
 
     async def settle(
-        self, message: Message, generation: int, settlement: Settlement
+        self, request_id: str, generation: int, settlement: Settlement
     ) -> Entry | None:
         """Record a settlement, and return the entry after it.
 
         None if the ledger could not record it yet, or holds no such entry.
         """
         try:
-            return await self._ledger.settle(message.request_id, generation, settlement)
+            return await self._ledger.settle(request_id, generation, settlement)
         except LedgerError as error:
-            self._log_trouble(message.request_id, settlement, error)
-            _ = self.settle_later(message.request_id, generation, settlement)
+            self._log_trouble(request_id, settlement, error)
+            _ = self.settle_later(request_id, generation, settlement)
             return None
 
     def _log_trouble(self, request_id: str, settlement: Settlement, error: LedgerError) -> None:

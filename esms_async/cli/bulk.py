@@ -249,11 +249,12 @@ async def make_plan(
     plan, tally = Plan(), Tally()
     plan.tally = tally
     # Nothing is looked up of a new batch, so one message is enough.
-    needs_messages = batch is not None and not batch.is_new
+    earlier = None if batch is None or batch.is_new else batch
     async for chunk in rows.chunks(_PLANNED):
-        checked = checker.check(chunk, messages=needs_messages or plan.sample is None)
-        if needs_messages:
-            await cast("Batch", batch).preview(checked)
+        needs_messages = earlier is not None or plan.sample is None
+        checked = checker.check(chunk, messages=needs_messages)
+        if earlier is not None:
+            await earlier.preview(checked)
         else:
             # So a signal is heard.
             await asyncio.sleep(0)
