@@ -8,7 +8,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Final
+from typing import Final, LiteralString
 
 import psycopg
 from psycopg import AsyncConnection
@@ -39,7 +39,8 @@ CREATE TABLE IF NOT EXISTS esms_ledger_facts (name text PRIMARY KEY, value text 
 """
 # One process at a time looks at an entry, also at one that is not there yet.
 LOCK: Final = "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))"
-FIND: Final = "SELECT * FROM esms_ledger WHERE request_id = %s"
+ALL: Final = "SELECT * FROM esms_ledger"
+FIND: Final = f"{ALL} WHERE request_id = %s"
 DELETE: Final = "DELETE FROM esms_ledger WHERE request_id = %s"
 INSERT: Final = """
 INSERT INTO esms_ledger VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
@@ -135,19 +136,13 @@ class PostgresLedger(LedgerBase):
 
     async def unsettled(self) -> AsyncIterator[Entry]:
         """Iterate over the entries whose status is unknown."""
-        async with self._step() as connection:
-            found = await connection.execute("SELECT * FROM esms_ledger WHERE status = 'unknown'")
-            rows = await found.fetchall()
-        for request_id, *row in rows:
-            yield from_row(request_id, tuple(row))
+        for entry in await self._list(f"{ALL} WHERE status = 'unknown'"):
+            yield entry
 
     async def entries(self) -> AsyncIterator[Entry]:
         """Iterate over all entries."""
-        async with self._step() as connection:
-            found = await connection.execute("SELECT * FROM esms_ledger")
-            rows = await found.fetchall()
-        for request_id, *row in rows:
-            yield from_row(request_id, tuple(row))
+        for entry in await self._list(ALL):
+            yield entry
 
     async def prune(self, older_than: float, *, unsettled: bool = False) -> int:
         """Delete entries that did not change for a time."""
@@ -173,6 +168,11 @@ class PostgresLedger(LedgerBase):
         async with self._step() as connection:
             found = await connection.execute("SELECT name, value FROM esms_ledger_facts")
             return dict(await found.fetchall())
+
+    async def _list(self, query: LiteralString) -> list[Entry]:
+        async with self._step() as connection:
+            found = await connection.execute(query)
+            return [from_row(row[0], row[1:]) for row in await found.fetchall()]
 
     @asynccontextmanager
     async def _step(self) -> AsyncGenerator[AsyncConnection]:
