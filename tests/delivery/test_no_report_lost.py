@@ -37,7 +37,7 @@ from esms_async.ledger import RedisLedger
 from esms_async.otp.fastapi import esms_lifespan
 
 url, descriptor, timeout = sys.argv[1], int(sys.argv[3]), float(sys.argv[4])
-notes = os.open(sys.argv[2], os.O_WRONLY | os.O_APPEND)
+notes = os.open(f"{sys.argv[2]}/{os.getpid()}", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
 store = redis.asyncio.Redis.from_url(url, socket_timeout=1)
 
 def note(what, report):
@@ -84,7 +84,7 @@ class Replicas:
         self._socket = socket.create_server(("127.0.0.1", 0), backlog=1024)
         self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}/esms/reports/"
         self._notes = folder / "notes"
-        self._notes.touch()
+        self._notes.mkdir()
         self._store = url
         self._processes: list[asyncio.subprocess.Process] = []
 
@@ -131,10 +131,13 @@ class Replicas:
 
     def notes(self, what: str) -> Iterator[tuple[str, str]]:
         """Return the notes of a kind: process id and key."""
-        for line in self._notes.read_text("ascii").splitlines():
-            kind, process, key = line.split()
-            if kind == what:
-                yield process, key
+        for notes in self._notes.iterdir():
+            # A write to a file may be seen, or end by a kill, half done.
+            whole_lines = notes.read_text("ascii").rpartition("\n")[0].splitlines()
+            for line in whole_lines:
+                kind, process, key = line.split()
+                if kind == what:
+                    yield process, key
 
 
 class Gateway:

@@ -11,6 +11,7 @@ from esms_async.queue import MessageQueue
 from esms_async.queue.breakers import FOREIGN, FORM, Reach, WorkerFault, silence
 from esms_async.queue.cipher import MessageCipher
 from esms_async.queue.streams import SharedState
+from esms_async.queue.worker import QueueWorker
 from tests.factories import CREDENTIALS
 from tests.ledger.redis_server import RedisServer
 from tests.queue.support import KEY, OTHER_KEY, Gateway, messages, until, working
@@ -26,6 +27,20 @@ async def drained(queue: MessageQueue) -> None:
         return await queue.depth() == 0
 
     await until(is_empty)
+
+
+async def know_alone(
+    shared: SharedState, worker: QueueWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Have a worker's renewals bring this and nothing else; none is under way any more then."""
+
+    async def renew() -> None:
+        worker._shared = shared
+        renewed.set()
+
+    renewed = asyncio.Event()
+    monkeypatch.setattr(worker, "_renew", renew)
+    await renewed.wait()
 
 
 async def test_a_worker_can_end_while_its_server_is_away(gateway: Gateway) -> None:
@@ -135,15 +150,7 @@ async def test_a_key_that_changes_under_way_holds_up_the_worker_alone(
     async with working(redis.url, gateway.url) as running:
         worker = running.worker
         await until(lambda: worker.problems() == [])
-
-        async def learn_nothing() -> None:
-            worker._shared = SharedState(facts={"form": other.form})
-            renewed.set()
-
-        renewed = asyncio.Event()
-        monkeypatch.setattr(worker, "_renew", learn_nothing)
-        # A renewal that is under way still brings other news.
-        await renewed.wait()
+        await know_alone(SharedState(facts={"form": other.form}), worker, monkeypatch)
         with redis.client() as client:
             written = other.write(message.to_dict(), message.request_id)
             client.xadd("esms:queue:otp", {"r": message.request_id, "m": written})
@@ -168,14 +175,7 @@ async def test_a_worker_with_another_key_buries_nothing_before_it_learns_of_the_
     async with working(redis.url, gateway.url, keys=OTHER_KEY) as running:
         worker = running.worker
         await until(lambda: worker.problems() == [])
-
-        async def learn_nothing() -> None:
-            worker._shared = SharedState()
-            renewed.set()
-
-        renewed = asyncio.Event()
-        monkeypatch.setattr(worker, "_renew", learn_nothing)
-        await renewed.wait()
+        await know_alone(SharedState(), worker, monkeypatch)
         await queue.put(messages(1)[0])
         await until(lambda: FORM in worker.breakers.open and worker.held == 0)
         assert not running.statuses
@@ -208,15 +208,17 @@ async def test_a_breaker_that_closes_while_it_is_announced_is_announced_again(
     async with working(redis.url, gateway.url) as running:
         worker = running.worker
         await until(lambda: worker.problems() == [])
+        await know_alone(SharedState(), worker, monkeypatch)
         set_fact = worker.streams.set_fact
 
         async def set_and_close(*fact: str, of: str) -> None:
             await set_fact(*fact, of=of)
-            monkeypatch.undo()
+            once.undo()
             await worker._close(worker.breakers.open["103"])
 
-        monkeypatch.setattr(worker.streams, "set_fact", set_and_close)
-        await worker._trip(fault)
+        with pytest.MonkeyPatch.context() as once:
+            once.setattr(worker.streams, "set_fact", set_and_close)
+            await worker._trip(fault)
         with redis.client() as client:
             assert client.hgetall("esms:queue:breakers") == {}
             await worker._trip(fault)
