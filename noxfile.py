@@ -30,13 +30,19 @@ FAST = "not (slow or endurance or site)"
 SLOW = "slow and not (endurance or site)"
 LONG = "endurance and not site"
 # Places in `tests` where neither the oldest Python nor the oldest dependencies can show anything
-# that the last Python does not: what tools of the newest release read, build or run, and processes
-# that are killed.
+# that the last Python does not: what tools of the newest release read, build or run, and what
+# several processes do to each other, or a kill to one.
 SAME_AT_BOTH_ENDS = (
     "cli/test_bulk_interrupt.py",
+    "delivery/test_no_report_lost.py",
+    "delivery/test_services.py",
     "docs",
     "ledger/test_crash.py",
+    "otp/test_attacks.py",
+    "queue/test_commands.py",
     "queue/test_crash.py",
+    "queue/test_fleet.py",
+    "queue/test_preflight.py",
     "test_pytest_esms_async.py",
     "tools",
     "typing",
@@ -149,7 +155,8 @@ def tests(session: nox.Session) -> None:
     A difference between Pythons, or between dependencies, shows at the ends. So the last Python
     that is there runs the fast and the slow tests with the newest dependencies, and the first one
     runs them with the oldest ones, in the session `oldest`. Those in between run the fast ones of
-    some places. The long ones, a browser's among them, run once, on the first Python.
+    some places. The long ones, a browser's among them, run once, on the first Python, and without
+    coverage: they repeat in large what others show in small, and it would take most of their time.
     """
     first, last = session.python == FIRST, session.python == LAST
     if not (first or last):
@@ -158,7 +165,7 @@ def tests(session: nox.Session) -> None:
     kinds = [LONG] if first else []
     if last:
         kinds += [FAST, SLOW]
-    _run_tests(session, marked=_any_of(*kinds), measured=True)
+    _run_tests(session, marked=_any_of(*kinds), measured=last)
 
 
 @nox.session(python=FIRST, requires=["wheel"])
@@ -303,6 +310,6 @@ def _run_tests(
     if not measured:
         session.run("python", *options)
         return
-    session.env["COVERAGE_FILE"] = str(COVERAGE / f"data.{session.name}")
+    session.env["COVERAGE_FILE"] = str(COVERAGE / "data")
     session.run("coverage", "erase")
     session.run("coverage", "run", *options)

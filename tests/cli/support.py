@@ -1,13 +1,17 @@
-"""How the tests start the command, in a process of its own."""
+"""How the tests run the command: in their process, in one of its own, or at a terminal."""
 
 import asyncio
+import contextlib
 import csv
+import io
 import os
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from unittest import mock
 
+from esms_async.cli.app import run as run_here
 from tests.factories import API_KEY, SECRET_KEY
 from tests.limits import generous
 
@@ -21,10 +25,24 @@ def environment(extra: Mapping[str, str] = KEYS) -> dict[str, str]:
     return {**kept, "PYTHONWARNINGS": "error", **extra}
 
 
-def run(
+def run(*arguments: str, extra: Mapping[str, str] = KEYS) -> subprocess.CompletedProcess[str]:
+    """Run the command to its end in this process, which is ten times as fast as in its own."""
+    streams = [io.TextIOWrapper(io.BytesIO(), encoding="utf-8") for _ in range(2)]
+    with (
+        mock.patch.dict(os.environ, environment(extra), clear=True),
+        contextlib.redirect_stdout(streams[0]),
+        contextlib.redirect_stderr(streams[1]),
+    ):
+        code = run_here(arguments)
+    for stream in streams:
+        stream.seek(0)
+    return subprocess.CompletedProcess(arguments, code, *(stream.read() for stream in streams))
+
+
+def run_apart(
     *arguments: str, stdin: bytes = b"", extra: Mapping[str, str] = KEYS
 ) -> subprocess.CompletedProcess[str]:
-    """Run the command to its end."""
+    """Run the command to its end, in a process of its own."""
     done = subprocess.run(
         [*_COMMAND, *arguments],
         input=stdin,

@@ -17,14 +17,14 @@ import esms_async.cli
 import esms_async.cli.app
 from esms_async import __version__
 from esms_async.cli.app import run as run_here
-from tests.cli.support import KEYS, environment, finish, run, start, write_recipients
+from tests.cli.support import KEYS, environment, finish, run, run_apart, start, write_recipients
 from tests.factories import SECRET_KEY
 from tests.limits import generous
 
 
 def test_the_version_is_told() -> None:
     """`--version` prints the name and the version."""
-    done = run("--version")
+    done = run_apart("--version")
     assert (done.returncode, done.stdout) == (0, f"esms-async {__version__}\n")
 
 
@@ -206,7 +206,7 @@ def test_a_full_standard_output_is_one_line(arguments: tuple[str, ...]) -> None:
 def test_a_terminal_of_few_letters_is_no_reason_to_fail(tmp_path: Path) -> None:
     """Where standard output can't show a letter, a mark stands for it."""
     path = write_recipients(tmp_path / "Châu.csv", 1)
-    done = run("bulk", path, "--emulator", extra={"PYTHONIOENCODING": "ascii"})
+    done = run_apart("bulk", path, "--emulator", extra={"PYTHONIOENCODING": "ascii"})
     assert done.returncode == 0
     assert "Ch?u.csv" in done.stdout
 

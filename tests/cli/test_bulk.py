@@ -21,6 +21,7 @@ from tests.cli.support import (
     listed_in,
     phones,
     run,
+    run_apart,
     start,
     words,
     write_csv,
@@ -153,10 +154,13 @@ def test_every_bad_row_is_told_of_and_harms_no_other(tmp_path: Path) -> None:
 def test_json_lines_are_sent_from_standard_input() -> None:
     """Where the input has no name the batch is made up, and can be named."""
     stdin = b'{"phone": "0901888484", "content": "a"}\n{"phone": 84901888485, "content": 686868}\n'
-    done = run("bulk", "-", "--emulator", "--batch", "today", stdin=stdin)
+    done = run_apart("bulk", "-", "--emulator", "--batch", "today", stdin=stdin)
     assert done.returncode == 0
     assert "Sending standard input as batch 'today'" in done.stdout
-    assert "Sending standard input as batch '" in run("bulk", "-", "--emulator", stdin=stdin).stdout
+    assert (
+        "Sending standard input as batch '"
+        in run_apart("bulk", "-", "--emulator", stdin=stdin).stdout
+    )
 
 
 async def test_the_same_batch_is_never_sent_twice(emulator: Emulator, tmp_path: Path) -> None:

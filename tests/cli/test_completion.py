@@ -3,7 +3,7 @@
 import pytest
 
 from esms_async.cli.app import run as run_here
-from tests.cli.support import run
+from tests.cli.support import run_apart
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
@@ -24,7 +24,7 @@ def test_the_command_answers_the_script(typed: str, completed: str) -> None:
         "COMP_WORDS": typed,
         "COMP_CWORD": str(typed.count(" ")),
     }
-    done = run(extra=asked)
+    done = run_apart(extra=asked)
     assert (done.returncode, done.stdout.splitlines()) == (0, [completed])
 
 
@@ -35,7 +35,7 @@ def test_files_are_completed_by_the_shell() -> None:
         "COMP_WORDS": "esms-async bulk recip",
         "COMP_CWORD": "2",
     }
-    assert run(extra=asked).stdout.splitlines() == ["file,recip"]
+    assert run_apart(extra=asked).stdout.splitlines() == ["file,recip"]
 
 
 def test_another_shell_is_wrong_use(capsys: pytest.CaptureFixture[str]) -> None:

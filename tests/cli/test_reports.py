@@ -8,7 +8,7 @@ import pytest
 
 from esms_async import Status
 from esms_async.ledger import LedgerReports, Reason, RedisLedger, Settlement, SqliteLedger
-from tests.cli.support import run
+from tests.cli.support import run, run_apart
 from tests.ledger.redis_server import RedisServer
 
 KEYS = ["order-1#delivered", "order-2#failed"]
@@ -75,7 +75,7 @@ def test_a_ledger_on_redis_is_read_beside_its_service() -> None:
     async def main(url: str) -> None:
         async with RedisLedger(url) as ledger:
             await fill(ledger)
-            done = await asyncio.to_thread(run, "reports", "retry", url, KEYS[0])
+            done = await asyncio.to_thread(run_apart, "reports", "retry", url, KEYS[0])
             assert done.stdout == "1 to be handed on again\n"
             keys = {report.key for report in await ledger.take_reports(10, 10)}
             assert keys == {KEYS[0], "order-3#delivered"}

@@ -13,7 +13,7 @@ from esms_async.cli.screen import Screen
 from esms_async.cli.send import OneMessage, send
 from esms_async.codes import lookup
 from esms_async.emulator import Emulator
-from tests.cli.support import KEYS, finish, run, start
+from tests.cli.support import KEYS, finish, run_apart, start
 from tests.limits import generous
 
 
@@ -90,11 +90,11 @@ def test_json_goes_to_programs(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_the_content_can_be_piped_in() -> None:
     """A content of `-` is read from standard input, so that no history keeps it."""
-    done = run("send", "0901888484", "-", "--emulator", stdin="mã 686868\r\n".encode())
+    done = run_apart("send", "0901888484", "-", "--emulator", stdin="mã 686868\r\n".encode())
     assert done.returncode == 0
-    done = run("send", "0901888484", "-", "--emulator", stdin=b"\xff\n")
+    done = run_apart("send", "0901888484", "-", "--emulator", stdin=b"\xff\n")
     assert (done.returncode, "content: holds half a surrogate" in done.stderr) == (2, True)
-    done = run("send", "0901888484", "-", "--emulator", stdin=b"\n")
+    done = run_apart("send", "0901888484", "-", "--emulator", stdin=b"\n")
     assert (done.returncode, done.stderr) == (
         2,
         "esms-async: content: is empty; give the text to send\n",

@@ -197,8 +197,8 @@ class Gateway:
 @pytest.mark.parametrize(
     ("count", "kills", "away"),
     [
-        pytest.param(600, 3, 1.5, id="some"),
-        pytest.param(2000 * TIMES, 2 * TIMES, 2.0 * TIMES, id="many", marks=pytest.mark.endurance),
+        pytest.param(300, 3, 1.5, id="some"),
+        pytest.param(1000 * TIMES, 2 * TIMES, 2.0 * TIMES, id="many", marks=pytest.mark.endurance),
     ],
 )
 async def test_no_report_is_lost(tmp_path: Path, count: int, kills: int, away: float) -> None:

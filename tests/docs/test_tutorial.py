@@ -48,6 +48,8 @@ def environ(tmp_path: Path) -> dict[str, str]:
     programs.mkdir()
     (programs / "python3").symlink_to(Path(sys.base_prefix, "bin", "python3"))
     kept = {name: value for name, value in os.environ.items() if name.startswith("PIP_")}
+    # Python compiles what is imported; pip would compile all of it.
+    kept["PIP_NO_COMPILE"] = "1"
     home = str(Path.home())
     return {**kept, "HOME": home, "LANG": "C.UTF-8", "PATH": f"{programs}:/usr/bin:/bin"}
 

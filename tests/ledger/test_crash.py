@@ -24,7 +24,7 @@ from tests.ledger.redis_server import RedisServer
 from tests.limits import TIMES
 from tests.steps import end_of
 
-COUNT = 1000 * TIMES
+COUNT = 300 * TIMES
 KILLS = pytest.mark.parametrize("kills", [4, pytest.param(12 * TIMES, marks=pytest.mark.endurance)])
 FAULTS = [
     "reset,phase=after,p=0.1",
