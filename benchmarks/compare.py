@@ -9,6 +9,9 @@ from typing import Final
 import attrs
 
 from benchmarks.contestants import (
+    BARE_MEMORY,
+    BARE_REDIS,
+    BARE_SQLITE,
     CONTESTANTS,
     ESMS,
     FLOOR,
@@ -71,8 +74,11 @@ SCENARIOS: Final = {
         "Nothing fails, without and with a ledger",
         CALM,
         ESMS,
-        (ESMS, MEMORY_LEDGER, SQLITE_LEDGER, REDIS_LEDGER),
-        (1, 32, 100, 500),
+        (
+            *(ESMS, MEMORY_LEDGER, BARE_MEMORY, SQLITE_LEDGER, BARE_SQLITE),
+            *(REDIS_LEDGER, BARE_REDIS),
+        ),
+        (1, 32, 100),
     ),
 }
 """Every scenario, by its key."""
@@ -138,7 +144,7 @@ def compare(scenario: Scenario, effort: Effort, cores: Cores, tell: Tell) -> lis
     with contextlib.ExitStack() as stack:
         server = stack.enter_context(server_process(cores))
         redis = None
-        if any(case.contestant == REDIS_LEDGER for case in cases):
+        if any(case.contestant in {REDIS_LEDGER, BARE_REDIS} for case in cases):
             redis = stack.enter_context(redis_process(cores))
         process = stack.enter_context(measured_process(cores))
         url = server.url(scenario.folder)

@@ -22,6 +22,7 @@ import stamina
 import tenacity
 from yarl import URL
 
+from benchmarks.bare_ledgers import BareLedger, bare_memory, bare_redis, bare_sqlite
 from esms_async import Credentials, EsmsClient, Message, RetryPolicy, new_request_id
 from esms_async.ledger import Ledger, MemoryLedger, RedisLedger, SqliteLedger
 
@@ -172,6 +173,29 @@ def _esms(make_ledger: Callable[[Path], Ledger | None]) -> Opener:
     return open_client
 
 
+def _beside(open_rows: Callable[[Path], AbstractAsyncContextManager[BareLedger]]) -> Opener:
+    """Return what opens a client without a ledger, between bare writes to a store."""
+
+    @asynccontextmanager
+    async def open_client(url: str, connections: int) -> AsyncGenerator[Send]:
+        with TemporaryDirectory() as folder:
+            async with (
+                open_rows(Path(folder)) as rows,
+                esms_client(url, connections) as client,
+            ):
+
+                async def send(phone: str) -> object:
+                    message = Message(phone, CONTENT)
+                    await rows.add(message.request_id, phone)
+                    receipt = await client.send(message)
+                    rows.change(message.request_id)
+                    return receipt
+
+                yield send
+
+    return open_client
+
+
 def esms_client(url: str, connections: int, *, ledger: Ledger | None = None) -> EsmsClient:
     """Return the client that is measured.
 
@@ -255,6 +279,9 @@ FLOOR: Final = "floor"
 MEMORY_LEDGER: Final = "esms-memory"
 SQLITE_LEDGER: Final = "esms-sqlite"
 REDIS_LEDGER: Final = "esms-redis"
+BARE_MEMORY: Final = "bare-memory"
+BARE_SQLITE: Final = "bare-sqlite"
+BARE_REDIS: Final = "bare-redis"
 
 CONTESTANTS: Final = {
     contestant.key: contestant
@@ -276,6 +303,15 @@ CONTESTANTS: Final = {
             REDIS_LEDGER,
             "… with a RedisLedger",
             _esms(lambda _: RedisLedger(os.environ[REDIS_URL], prefix=f"{new_request_id()}:")),
+        ),
+        Contestant(BARE_MEMORY, "… and a bare dict", _beside(lambda _: bare_memory())),
+        Contestant(
+            BARE_SQLITE,
+            "… and bare sqlite3",
+            _beside(lambda folder: bare_sqlite(folder / "bare.sqlite")),
+        ),
+        Contestant(
+            BARE_REDIS, "… and bare redis-py", _beside(lambda _: bare_redis(os.environ[REDIS_URL]))
         ),
     )
 }
