@@ -198,7 +198,7 @@ class Gateway:
     ("count", "kills", "away"),
     [
         pytest.param(300, 3, 1.5, id="some"),
-        pytest.param(1000 * TIMES, 2 * TIMES, 2.0 * TIMES, id="many", marks=pytest.mark.endurance),
+        pytest.param(2000 * TIMES, 2 * TIMES, 2.0 * TIMES, id="many", marks=pytest.mark.endurance),
     ],
 )
 async def test_no_report_is_lost(tmp_path: Path, count: int, kills: int, away: float) -> None:
