@@ -91,7 +91,7 @@ def measure_bulk(
         rounds: How often; the medians count.
         many: At how many rows the memory is measured beside that at 10,000; 0 for not at all.
         cores: Where the processes run.
-        tell: Is told what is measured.
+        tell: Gets a line for each measurement.
     """
     costs: dict[str, list[Cost]] = {"naive": [], "bulk": [], "rerun": [], "start": []}
     with tempfile.TemporaryDirectory() as folder, server_process(cores) as server:

@@ -26,7 +26,7 @@ from benchmarks.processes import Cores, measured_process, redis_process, server_
 from benchmarks.server import CALM, FLAKY, SESSION
 
 Tell = Callable[[str], None]
-"""Is told, in one line, what is measured now."""
+"""Gets a line that says what is measured now."""
 
 
 @attrs.frozen
@@ -129,7 +129,7 @@ def compare(scenario: Scenario, effort: Effort, cores: Cores, tell: Tell) -> lis
         scenario: The circumstances.
         effort: How much is measured.
         cores: Where the processes are pinned.
-        tell: Is told of each measurement.
+        tell: Gets a line for each measurement.
 
     Returns:
         The figures, beside the scenario's baseline.

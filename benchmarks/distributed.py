@@ -74,7 +74,7 @@ def measure_cost(messages: int, cores: Cores, tell: Tell) -> Costs:
     Args:
         messages: How many.
         cores: Where the server is pinned.
-        tell: Is told of each way.
+        tell: Gets a line for each way.
 
     Returns:
         The costs.

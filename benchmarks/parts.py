@@ -78,7 +78,7 @@ def measure_parts(how: Thoroughness, cores: Cores, tell: Tell) -> list[Part]:
     Args:
         how: How much is measured.
         cores: Where the processes are pinned.
-        tell: Is told of each group of parts.
+        tell: Gets a line for each group of parts.
 
     Returns:
         The parts.

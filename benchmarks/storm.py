@@ -247,7 +247,7 @@ def run_storm(
 
     Args:
         storm: The storm.
-        tell: Is told of each way.
+        tell: Gets a line for each way.
         ways: The ways.
 
     Returns:

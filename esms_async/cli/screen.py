@@ -19,7 +19,7 @@ _GONE: Final = frozenset({errno.EPIPE, errno.EIO})
 class OutputStream:
     """A stream that may break off, as `| head` does; what is written then is lost quietly.
 
-    Where nobody is to be told of that, an error that is no absence of a reader is raised once.
+    Where nobody wants to know that, any error but an absent reader is raised once.
 
     Attributes:
         on_break: Told once it has broken off.

@@ -96,7 +96,7 @@ def test_the_words_for_a_status(status: SmsStatus, word: str) -> None:
 
 
 async def test_a_ledger_is_reconciled(tmp_path: Path) -> None:
-    """What is listed is settled in the ledger, what remains is told of with the reason."""
+    """What is listed is settled in the ledger, what remains is listed with the reason."""
     path = str(tmp_path / "ledger")
     lost, other = a_message(), a_message("0911000001")
     async with Emulator(faults=["reset@send,phase=after"]) as emulator:

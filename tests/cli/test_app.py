@@ -189,7 +189,7 @@ def test_debug_shows_where_and_no_secret(tmp_path: Path) -> None:
     [("--help",), ("bulk", "-", "--emulator"), ("send", "0901888484", "686868", "--emulator")],
 )
 def test_a_full_standard_output_is_one_line(arguments: tuple[str, ...]) -> None:
-    """What can't be printed is an error, and nothing is sent that could not be told of."""
+    """What can't be printed is an error, and nothing is sent that could not be reported."""
     with Path("/dev/full").open("w", encoding="utf-8") as full:
         done = subprocess.run(
             [sys.executable, "-m", "esms_async", *arguments],
@@ -293,7 +293,7 @@ async def test_sigterm_ends_a_question_with_a_word() -> None:
 
 
 def test_ctrl_c_while_the_program_is_loaded_is_quiet(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing has begun that could be told of."""
+    """Nothing has begun that could be reported."""
 
     class Interrupted(types.ModuleType):
         def __getattr__(self, _: str) -> object:

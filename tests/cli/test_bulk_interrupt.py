@@ -69,7 +69,7 @@ async def test_an_interrupt_finishes_what_is_in_flight(
 
 
 async def test_a_second_interrupt_stops_at_once(emulator: Emulator, tmp_path: Path) -> None:
-    """What hangs is given up, and is told of as unknown."""
+    """What hangs is given up, and is reported as unknown."""
     emulator.fault("hang,phase=after")
     listed = tmp_path / "out.csv"
     path = write_recipients(tmp_path / "a.csv", 1000)

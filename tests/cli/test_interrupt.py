@@ -28,7 +28,7 @@ def _harmless() -> Iterator[None]:
 
 @pytest.mark.parametrize("number", _SIGNALS)
 async def test_signals_are_counted(number: signal.Signals) -> None:
-    """The first and the second are told of within the loop; then what was before is back."""
+    """The first and the second reach the loop; then the former handler is back."""
     before = signal.getsignal(number)
     told: asyncio.Queue[int] = asyncio.Queue()
     with on_interrupt(told.put_nowait):
@@ -121,7 +121,7 @@ async def test_the_first_interrupt_lets_what_is_in_flight_finish(
 async def test_the_second_interrupt_gives_up_what_is_in_flight(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """What was under way is told of as what it is, at once."""
+    """What was under way is reported as what it is, at once."""
     _, stopping, outcomes = await _under_way()
     stopping.interrupt(1)
     stopping.interrupt(2)

@@ -101,7 +101,7 @@ def test_old_sends_are_deleted(ledger: str) -> None:
 
 
 @pytest.mark.parametrize("written", ["soon", "0d", "-3d", "30", ""])
-def test_a_duration_that_is_none_is_refused(ledger: str, written: str) -> None:
+def test_an_invalid_duration_is_refused(ledger: str, written: str) -> None:
     """The error says what a duration looks like."""
     done = run("ledger", "prune", ledger, f"--older-than={written}", extra={})
     assert done.returncode == 2

@@ -53,7 +53,7 @@ def test_what_reaches_no_phone_keeps_no_ledger(tmp_path: Path) -> None:
 
 
 def test_a_password_does_not_show() -> None:
-    """The URL of a ledger on Redis is told of without what opens it."""
+    """The URL of a ledger on Redis is shown without what opens it."""
     choice = _choose(named="rediss://user:word@redis.example:6380/2?password=word")
     assert str(choice.line) == "Ledger: rediss://redis.example:6380/2"
     assert "word" not in repr(choice)
@@ -73,7 +73,7 @@ def test_a_place_is_a_file_or_on_redis(monkeypatch: pytest.MonkeyPatch) -> None:
         ledger_at("redis://127.0.0.1:1/0")
 
 
-def test_a_url_that_is_none_is_told_of_without_its_words() -> None:
+def test_an_invalid_url_is_named_without_its_words() -> None:
     """The error shows what a URL looks like, and nothing that may be a password."""
     with pytest.raises(InputError, match=r"write it as redis://host:6379/0$") as refused:
         _choose(named="redis://user:word@[bad")

@@ -51,7 +51,7 @@ def test_failed_reports_are_listed(ledger: str) -> None:
 
 
 def test_some_are_handed_on_again(ledger: str) -> None:
-    """Those that are named; a key that names none is told, and the exit code says so."""
+    """Those that are named; a key without a report is named, and the exit code says so."""
     done = run("reports", "retry", ledger, KEYS[1], "order-3#delivered", extra={})
     assert done.returncode == 1
     assert done.stdout == "1 to be handed on again\n"

@@ -46,7 +46,7 @@ def full() -> Iterator[io.TextIOWrapper]:
 
 
 def test_a_disk_that_is_full_is_told_of(full: io.TextIOWrapper) -> None:
-    """Who is told of a stream that breaks off finds out why; the rest is lost quietly."""
+    """A stream that breaks off is reported once, with why; the rest is lost quietly."""
     told: list[str] = []
     outlet = OutputStream(full)
     outlet.on_break = lambda: told.append("full")

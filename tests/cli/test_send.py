@@ -122,7 +122,7 @@ async def test_an_unknown_outcome_is_resumed() -> None:
 async def test_a_cancellation_that_tells_nothing_is_passed_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Nothing is said of a message of which nothing is known."""
+    """A message that nobody knows anything about has no line."""
 
     async def cancelled(*_: object) -> Receipt:
         raise asyncio.CancelledError

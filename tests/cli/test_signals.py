@@ -38,7 +38,7 @@ async def test_the_first_is_told_and_the_next_acts_as_before(
 
 
 async def test_signals_that_come_at_once_are_not_told_too_often(unhandled: list[int]) -> None:
-    """Of three signals before the loop has a turn two are told of, where two are asked for."""
+    """Of three signals before the loop has a turn two are reported, where two are asked for."""
     told: list[int] = []
     with on_signal(told.append, times=2):
         for number in SIGNALS:

@@ -693,7 +693,7 @@ QUERY = query_of(MESSAGE)
     ],
 )
 async def test_what_is_refused(segment: str, query: str, result: Result) -> None:
-    """What proves nothing is answered as a path where nothing is, and nobody is told of it."""
+    """What proves nothing is answered as a path where nothing is, and no handler gets it."""
     handler = Handler()
     async with MemoryLedger() as ledger:
         await ledger.claim(MESSAGE, fingerprint(MESSAGE, b"key"))
@@ -708,7 +708,7 @@ async def test_what_is_refused(segment: str, query: str, result: Result) -> None
 
 
 async def test_no_secret_is_logged(caplog: pytest.LogCaptureFixture) -> None:
-    """What is told of damage and of failures shows neither the phone number nor the signature."""
+    """The log of damage and of failures shows neither the phone number nor the signature."""
     message = a_message()
     handler = Handler(failures=1)
     with caplog.at_level(logging.DEBUG):

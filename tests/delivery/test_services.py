@@ -131,7 +131,7 @@ async def test_outcomes_have_their_statuses(
 
 
 async def test_a_page_that_asks_for_nonsense_is_told(make_service: StartService) -> None:
-    """A number that is none, and no body."""
+    """A phone number that is invalid, and no body."""
     async with (
         Emulator() as gateway,
         make_service(gateway) as service,

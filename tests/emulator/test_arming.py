@@ -127,8 +127,8 @@ def test_the_repr_of_an_armed_fault_says_what_is_left() -> None:
     assert repr(armed) == "<ArmedFault reset,phone=090****484, used 0>"
 
 
-def test_whoever_listens_is_told_of_what_is_armed_and_taken_away() -> None:
-    """Arming, disarming and clearing are told of; what changes nothing is not."""
+def test_listeners_hear_what_is_armed_and_taken_away() -> None:
+    """Arming, disarming and clearing reach listeners; what changes nothing does not."""
     registry = FaultRegistry(1)
     changes: list[int] = []
     registry.changes.add(lambda: changes.append(len(registry.armed)))

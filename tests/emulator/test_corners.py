@@ -67,7 +67,7 @@ async def test_a_message_outlives_its_send() -> None:
 
 
 @pytest.mark.parametrize("data", [None, "482913", []])
-async def test_parameters_that_are_none(caller: Caller, data: Any) -> None:
+async def test_invalid_parameters(caller: Caller, data: Any) -> None:
     """TempData that holds no parameters is code 790."""
     fields = {**KEYS, "OAID": "1", "TempID": "2", "Phone": "0901888484", "TempData": data}
     got = await caller.request("POST", "SendZaloMessage_V6/", json=fields)

@@ -64,7 +64,7 @@ def test_a_message_for_later_waits_until_then() -> None:
 
 
 def test_a_message_that_failed_costs_nothing() -> None:
-    """The price that is told of a failed message is 0."""
+    """The price of a failed message is 0."""
     assert progress(message(DeliveryFault.FAILED), AT + 10).price == 0
     assert progress(message(None), AT + 10).price == 850
 

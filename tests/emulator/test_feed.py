@@ -45,7 +45,7 @@ async def test_what_is_gone_is_said_to_be() -> None:
 
 
 async def test_a_reset_stands_for_all_that_was_before_it() -> None:
-    """A reset drops the events before it; whoever followed then is told of the reset instead."""
+    """A reset drops the events before it; a follower gets the reset instead."""
     bench = Bench(size=2)
     bench.journal.note_state()
     bench.journal.note_state()

@@ -304,7 +304,7 @@ async def test_the_sent_data_are_of_a_period_and_a_type(caller: Caller) -> None:
     "wrong", [{"From": "yesterday"}, {"To": ""}, {"Page": 0}, {"PageSize": 0}, {"Page": "one"}]
 )
 async def test_sent_data_of_no_period_are_refused(caller: Caller, wrong: dict[str, Any]) -> None:
-    """A period or a page that is none gets the answer without a code."""
+    """An invalid period or page gets the answer without a code."""
     got = await caller.post("GetSmsSentData_V2", **{**PERIOD, **wrong})
     assert got.json == {"error": "Invalid request"}
 

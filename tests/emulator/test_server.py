@@ -55,7 +55,7 @@ async def test_it_listens_on_the_port_that_it_is_given() -> None:
 
 
 @pytest.mark.parametrize("port", [70_000, -1])
-async def test_a_port_that_is_none_is_refused(port: int) -> None:
+async def test_an_invalid_port_is_refused(port: int) -> None:
     """The error names the port, and what to do."""
     with pytest.raises(ConfigurationError, match=f"{port}.*choose another port, or 0"):
         await Emulator(port=port).start()
@@ -196,7 +196,7 @@ async def test_a_message_that_does_not_come_is_a_timeout_that_says_so(
     assert len(emulator._journal._listeners) == listeners
 
 
-async def test_a_phone_that_is_none_cannot_be_waited_for(emulator: Emulator) -> None:
+async def test_an_invalid_phone_cannot_be_waited_for(emulator: Emulator) -> None:
     """A mistyped phone is refused at once, not after the timeout."""
     with pytest.raises(ConfigurationError, match="phone: <5 characters>"):
         await emulator.wait_for(phone="12345")
@@ -230,7 +230,7 @@ async def test_requests_are_waited_for_by_their_number(emulator: Emulator, calle
 
 
 async def test_a_delayed_request_counts_once(emulator: Emulator, caller: Caller) -> None:
-    """A request that is told of twice, on arrival and when it is answered, is one."""
+    """A request that is reported twice, on arrival and when it is answered, is one."""
     emulator.fault("delay:10ms")
     waiting = asyncio.create_task(emulator.wait_for_request(count=2))
     await asyncio.sleep(0)

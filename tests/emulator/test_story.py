@@ -1,4 +1,4 @@
-"""What is told of a send: its row, its verdict, its timeline, for whatever may happen to it."""
+"""The story of a send: its row, its verdict, its timeline, for whatever may happen to it."""
 
 import asyncio
 import contextlib
@@ -22,7 +22,7 @@ CALLBACK = "http://esms.example/report"
 async def tell(
     faults: list[str], sends: list[Mapping[str, Any]], *, after: float = 10, **settings: Any
 ) -> Any:
-    """Send some times, let time pass, and return what is told of the first send."""
+    """Send some times, let time pass, and return the story of the first send."""
     clock = Clock(running=False)
     async with (
         Emulator(clock=clock, faults=faults, settings=Settings(**settings)) as emulator,

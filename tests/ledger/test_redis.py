@@ -654,7 +654,7 @@ def test_a_url_that_cannot_be_read_is_refused_without_showing_it(url: str) -> No
     assert "hunt" not in str(refused.value)
 
 
-async def test_an_option_that_is_none_is_named(redis_server: RedisServer) -> None:
+async def test_an_unknown_option_is_named(redis_server: RedisServer) -> None:
     """What redis-py does not know in a URL is an error like any other."""
     with pytest.raises(LedgerError, match="nonsense"):
         await RedisLedger(f"{redis_server.url}?nonsense=1").open()

@@ -116,7 +116,7 @@ def test_refusals_and_locks(page: TestClient, sms: Gateway, clock: Clock) -> Non
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b'"x"', b"null", b"\xff"])
-def test_a_body_that_is_none(page: TestClient, body: bytes) -> None:
+def test_an_invalid_body(page: TestClient, body: bytes) -> None:
     """What is no JSON object is a 422 of its phone."""
     for path in ("start", "resend", "verify"):
         answer = page.post(f"/login/{path}", content=body)

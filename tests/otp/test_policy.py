@@ -139,7 +139,7 @@ def test_bad_options(options: dict[str, Any]) -> None:
         make_otp(Gateway(), MemoryOtpStore(), **options)
 
 
-def test_a_store_that_is_none() -> None:
+def test_something_that_is_not_a_store() -> None:
     """A URL is no store; the error names the stores."""
     with pytest.raises(ConfigurationError, match="RedisOtpStore"):
         make_otp(Gateway(), "redis://127.0.0.1")  # type: ignore[arg-type]  # what is refused

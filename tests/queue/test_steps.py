@@ -292,7 +292,7 @@ async def test_metrics_name_open_breakers(redis: RedisServer, gateway: Gateway) 
 
 
 async def test_a_port_that_is_taken_is_named() -> None:
-    """So is an address that is none."""
+    """So is an invalid address."""
 
     async def nothing() -> bytes:
         return b""

@@ -136,7 +136,7 @@ def _poison() -> dict[str, dict[Any, Any]]:
         "not text": {b"\xff": b"\xfe", "r": b"\xff\xfe", "m": b"\xff" * 40},
         "no object": {"r": "poison", "m": written([1, 2])},
         "a later version": {"r": "poison", "m": written({**fields, "version": 99})},
-        "a phone that is none": {"r": "poison", "m": written({**fields, "phone": "1"})},
+        "an invalid phone": {"r": "poison", "m": written({**fields, "phone": "1"})},
         "half a surrogate pair": {
             "r": "poison",
             "m": _raw(json.dumps({**fields, "content": "\ud800"})),
@@ -180,7 +180,7 @@ async def test_poison_goes_to_the_dead_stream_and_takes_no_place(
 async def test_a_dead_message_of_a_batch_has_an_outcome(
     redis: RedisServer, gateway: Gateway, queue: MessageQueue
 ) -> None:
-    """Who follows a message that no worker can read is told so."""
+    """The follower of a message that no worker can read learns so."""
     (message,) = messages(1)
     with redis.client() as client:
         client.set("esms:queue:run:b", 0)

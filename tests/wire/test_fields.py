@@ -57,7 +57,7 @@ def test_an_amount(value: object, amount: Decimal | None) -> None:
 
 
 def test_a_whole_number() -> None:
-    """A number with decimals is whole where they are nought."""
+    """A number with decimals is whole where they are zero."""
     assert [as_whole(value) for value in (1, "1", 1.0, "1.0000", 1.5, "x", None)] == [
         1,
         1,

@@ -178,7 +178,7 @@ def test_a_page_of_what_was_sent() -> None:
 
 @pytest.mark.parametrize("name", ["SentData", "ReceiverList"])
 @pytest.mark.parametrize("value", [7, {}, "none", [None], [[]], ["x"]])
-def test_a_list_that_is_none(name: str, value: object) -> None:
+def test_an_invalid_list(name: str, value: object) -> None:
     """Lines are never passed over in silence: anything but a list of objects can't be read."""
     query: GatewayQuery[object] = (
         sent_query(NOON, NOON, 1) if name == "SentData" else receivers_query("d8e0")

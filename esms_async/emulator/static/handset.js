@@ -80,7 +80,7 @@ export class Handset {
     if (row.kind === "send" && row.phone && row.phone === this.phone) this.#take(row);
   }
 
-  /** Load the thread again: more came than the page was told of. */
+  /** Load the thread again: more came than the page knows. */
   refresh() {
     if (!PHONE.test(this.phone ?? "")) return;
     this.isStale = true;
