@@ -198,6 +198,22 @@ async def test_a_connection_that_stays_readable_is_refused() -> None:
     assert not caught.value.may_have_arrived
 
 
+async def test_a_connection_is_fit_once_the_loop_has_read_what_came() -> None:
+    """So it is with a session ticket, in which there is nothing for the protocol."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        pipe, check = Pipe(socket=ours, sslcontext=object()), ConnectionCheck()
+        protocol = pipe.get_protocol()
+        theirs.send(b"x")
+        assert not check.is_quiet(pipe)
+        settling = asyncio.create_task(check.settle(pipe))
+        await asyncio.sleep(0)
+        ours.recv(1)
+        await settling
+        assert check.is_quiet(pipe)
+        assert pipe.get_protocol() is protocol
+
+
 async def test_a_connection_that_is_lost_meanwhile_is_refused() -> None:
     """Its protocol learns of it all the same."""
     ours, theirs = socket.socketpair()
