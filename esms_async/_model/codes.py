@@ -135,8 +135,8 @@ _TABLE = (
         _EVERYWHERE,
         "the balance does not cover the message",
         "số dư không đủ để gửi tin",
-        "Stop sending until the account is topped up, then make a new Message.",
-        "Ngừng gửi cho đến khi nạp tiền, rồi tạo Message mới.",
+        "Stop sending until the account is topped up.",
+        "Ngừng gửi cho đến khi nạp tiền.",
     ),
     Code(
         "104",
