@@ -578,7 +578,7 @@ class QueueWorker:
             await asyncio.sleep(max(0.0, started + LEASE / 3 - time.monotonic()))
 
     async def _renew(self) -> None:
-        known = set(self._announced)
+        known, open_before = set(self._announced), set(self.breakers.open)
         shared = await self.streams.renew(self._name, list(self._held.values()))
         if shared.facts.get("paused") != self._shared.facts.get("paused"):
             _logger.info("the queue is %s", "paused" if "paused" in shared.facts else "resumed")
@@ -588,7 +588,8 @@ class QueueWorker:
             await self._trip(self._form_fault(form))
         elif breaker is not None:
             await self._close(breaker)
-        for name in shared.breakers.keys() - self.breakers.open.keys():
+        # What the server said of a breaker that closed meanwhile is out of date.
+        for name in shared.breakers.keys() - self.breakers.open.keys() - open_before:
             reach = faults.reach_of(name) or Reach.ACCOUNT
             self._announced.add(name)
             await self._trip(WorkerFault(name, reach, shared.breakers[name]), announce=False)

@@ -1,6 +1,7 @@
 """What a worker does when its server, its ledger, its key or a route fails it, step by step."""
 
 import asyncio
+from collections.abc import Iterable
 
 import pytest
 
@@ -10,7 +11,7 @@ from esms_async.ledger import RedisLedger
 from esms_async.queue import MessageQueue
 from esms_async.queue.breakers import FOREIGN, FORM, Reach, WorkerFault, silence
 from esms_async.queue.cipher import MessageCipher
-from esms_async.queue.streams import SharedState
+from esms_async.queue.streams import QueueDelivery, SharedState
 from esms_async.queue.worker import QueueWorker
 from tests.factories import CREDENTIALS
 from tests.ledger.redis_server import RedisServer
@@ -223,6 +224,27 @@ async def test_a_breaker_that_closes_while_it_is_announced_is_announced_again(
             assert client.hgetall("esms:queue:breakers") == {}
             await worker._trip(fault)
             assert client.hgetall("esms:queue:breakers") == {"103": "top it up"}
+
+
+async def test_a_breaker_that_closes_during_a_renewal_stays_closed(
+    redis: RedisServer, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The renewal read it before it was closed, and brings it as news."""
+    async with working(redis.url, gateway.url) as running:
+        worker = running.worker
+        await until(lambda: worker.problems() == [])
+        await know_alone(SharedState(), worker, monkeypatch)
+        await worker._trip(WorkerFault("103", Reach.ACCOUNT, "top it up"))
+        renew = worker.streams.renew
+
+        async def renew_and_close(name: str, held: Iterable[QueueDelivery]) -> SharedState:
+            shared = await renew(name, held)
+            await worker._close(worker.breakers.open["103"])
+            return shared
+
+        monkeypatch.setattr(worker.streams, "renew", renew_and_close)
+        await QueueWorker._renew(worker)
+        assert "103" not in worker.breakers.open
 
 
 async def test_messages_of_a_route_wait_apart_until_one_of_them_is_sent(
