@@ -375,7 +375,7 @@ class World:
         gateway.draw = lambda: PLAIN
         self.ledger_fails = 0.0
         for tag, client in self.clients.items():
-            self.clients[tag] = client.with_options(retry=PATIENT)
+            self.clients[tag] = client.with_options(retry=PATIENT, limiter=None)
         places = asyncio.Semaphore(AT_ONCE)
 
         async def end(message: Message) -> None:
