@@ -10,9 +10,9 @@ import pytest
 from esms_async.emulator import Emulator, Settings
 from tests.emulator.caller import Caller, connection
 from tests.emulator.following import following
-from tests.limits import TIMES, generous
+from tests.limits import generous
 
-SENDS = 2000 * TIMES
+SENDS = 4000
 AT_ONCE = 200
 GROWTH = 2_000_000
 

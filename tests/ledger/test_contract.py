@@ -280,7 +280,7 @@ async def test_concurrent_claims_of_one_message_are_told_apart(ledger: Ledger) -
 
 async def test_unsettled_sends_can_be_listed(ledger: Ledger) -> None:
     """Unknown entries, and no others, are iterated, however many there are."""
-    messages = [a_message(f"09{number:08}") for number in range(700)]
+    messages = [a_message(f"09{number:08}") for number in range(1200)]
     await asyncio.gather(*(claim(ledger, message) for message in messages))
     await asyncio.gather(
         *(ledger.settle(message.request_id, 1, ACCEPTED) for message in messages[:100])
