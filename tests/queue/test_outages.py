@@ -33,7 +33,8 @@ async def drained(queue: MessageQueue) -> None:
 async def know_alone(
     shared: SharedState, worker: QueueWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Have a worker's renewals bring this and nothing else; none is under way any more then."""
+    """Have the renewals of a worker that runs bring this alone; none is under way any more then."""
+    await until(lambda: worker.problems() == [])
 
     async def renew() -> None:
         worker._shared = shared
@@ -150,7 +151,6 @@ async def test_a_key_that_changes_under_way_holds_up_the_worker_alone(
     message = messages(1)[0]
     async with working(redis.url, gateway.url) as running:
         worker = running.worker
-        await until(lambda: worker.problems() == [])
         await know_alone(SharedState(facts={"form": other.form}), worker, monkeypatch)
         with redis.client() as client:
             written = other.write(message.to_dict(), message.request_id)
@@ -175,7 +175,6 @@ async def test_a_worker_with_another_key_buries_nothing_before_it_learns_of_the_
     """The first messages of a new queue can reach a worker before its next renewal does."""
     async with working(redis.url, gateway.url, keys=OTHER_KEY) as running:
         worker = running.worker
-        await until(lambda: worker.problems() == [])
         await know_alone(SharedState(), worker, monkeypatch)
         await queue.put(messages(1)[0])
         await until(lambda: FORM in worker.breakers.open and worker.held == 0)
@@ -208,7 +207,6 @@ async def test_a_breaker_that_closes_while_it_is_announced_is_announced_again(
     fault = WorkerFault("103", Reach.ACCOUNT, "top it up")
     async with working(redis.url, gateway.url) as running:
         worker = running.worker
-        await until(lambda: worker.problems() == [])
         await know_alone(SharedState(), worker, monkeypatch)
         set_fact = worker.streams.set_fact
 
@@ -232,7 +230,6 @@ async def test_a_breaker_that_closes_during_a_renewal_stays_closed(
     """The renewal read it before it was closed, and brings it as news."""
     async with working(redis.url, gateway.url) as running:
         worker = running.worker
-        await until(lambda: worker.problems() == [])
         await know_alone(SharedState(), worker, monkeypatch)
         await worker._trip(WorkerFault("103", Reach.ACCOUNT, "top it up"))
         renew = worker.streams.renew
