@@ -75,8 +75,12 @@ class _Batches:
         while (stored := self._stored) is not None:
             added, changed = self._added, self._changed
             self._added, self._changed, self._stored = [], [], None
-            await self._write(added, changed)
-            stored.set_result(None)
+            try:
+                await self._write(added, changed)
+            except Exception as error:  # noqa: BLE001  # each send that waits raises it
+                stored.set_exception(error)
+            else:
+                stored.set_result(None)
         self._writer = None
 
 
