@@ -139,7 +139,7 @@ def test_a_secret_is_found_out(secret: str) -> None:
 
 
 @pytest.mark.parametrize("step", [*MAY_HAVE_ARRIVED, *FAULTS, *ECHOES], ids=name_of)
-async def test_nothing_secret_is_told_of_a_failure(
+async def test_nothing_secret_shows_in_a_failure(
     gateway: ScriptedGateway,
     everything_logged: pytest.LogCaptureFixture,
     step: Step,
@@ -193,7 +193,7 @@ async def test_nothing_secret_is_in_log_records_and_spans(
     meters.shutdown()
 
 
-async def test_nothing_secret_is_told_of_a_cancellation(
+async def test_nothing_secret_shows_in_a_cancellation(
     gateway: ScriptedGateway, everything_logged: pytest.LogCaptureFixture
 ) -> None:
     """A cancelled send tells as little."""
@@ -212,7 +212,7 @@ async def test_nothing_secret_is_told_of_a_cancellation(
     ("phone", "content"),
     [("09018884841", CODE), (PHONE, f"{CODE}\x00"), (PHONE, CODE * 20_000)],
 )
-def test_nothing_secret_is_told_of_an_invalid_message(phone: str, content: str) -> None:
+def test_nothing_secret_shows_in_an_invalid_message(phone: str, content: str) -> None:
     """What is refused is not shown."""
     with pytest.raises(InvalidMessage) as caught:
         Message(phone, content)
@@ -227,7 +227,7 @@ def test_nothing_secret_is_told_of_an_invalid_message(phone: str, content: str) 
     ],
     ids=["content", "params"],
 )
-async def test_nothing_secret_is_told_of_a_message_that_does_not_fit_its_route(
+async def test_nothing_secret_shows_in_a_message_that_does_not_fit_its_route(
     message: Message, route: Route
 ) -> None:
     """No frame holds the text, which the client refuses because of its default route."""
@@ -240,7 +240,7 @@ async def test_nothing_secret_is_told_of_a_message_that_does_not_fit_its_route(
 @pytest.mark.parametrize(
     "answer", [b"%s", b'{"CodeResult":"101","ErrorMessage":"%s"}'], ids=["garbage", "a refusal"]
 )
-async def test_nothing_secret_is_told_of_a_query_that_fails(answer: bytes) -> None:
+async def test_nothing_secret_shows_in_a_query_that_fails(answer: bytes) -> None:
     """No frame holds an answer, which may echo what was asked: a phone and a text for a price."""
     message = Message(PHONE, CODE, route=Brandname("Baotrixemay"))
     async with Answering(answer % f"{PHONE} {CODE}".encode()) as gateway:
@@ -252,7 +252,7 @@ async def test_nothing_secret_is_told_of_a_query_that_fails(answer: bytes) -> No
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no Redis server for Windows")
-async def test_nothing_secret_is_told_of_a_claim_that_fails() -> None:
+async def test_nothing_secret_shows_in_a_claim_that_fails() -> None:
     """No frame holds what a ledger was to store, also where that is the phone and the text."""
     from tests.ledger.redis_server import RedisServer  # noqa: PLC0415  # not there on Windows
 
@@ -278,7 +278,7 @@ async def test_nothing_secret_is_told_of_a_claim_that_fails() -> None:
     ],
     ids=["a key is missing", "white space", "sandbox", "base URL"],
 )
-def test_nothing_secret_is_told_of_an_environment(environment: dict[str, str]) -> None:
+def test_nothing_secret_shows_in_an_environment(environment: dict[str, str]) -> None:
     """No frame of an error that `from_env` raises holds the variables."""
     with pytest.raises(ConfigurationError) as caught:
         EsmsClient.from_env(environment)

@@ -400,9 +400,9 @@ class QueueWorker:
         status = outcome.status.value
         if not outcome.ok:
             words, reason = status.replace("_", " "), str(outcome.error).partition(" (phone")[0]
-            told_of = {"esms_request_id": message.request_id, "esms_outcome": status}
+            facts = {"esms_request_id": message.request_id, "esms_outcome": status}
             _logger.warning(
-                "request id %s is %s: %s", message.request_id, words, reason, extra=told_of
+                "request id %s is %s: %s", message.request_id, words, reason, extra=facts
             )
         return status
 

@@ -113,7 +113,7 @@ def test_quiet_is_the_table_alone(tmp_path: Path) -> None:
     assert done.stderr == ""
 
 
-def test_every_bad_row_is_told_of_and_harms_no_other(tmp_path: Path) -> None:
+def test_every_bad_row_is_reported_and_harms_no_other(tmp_path: Path) -> None:
     """NUL bytes, Latin-1, stray quotes, endless lines and other widths cost their row alone."""
     path, listed = tmp_path / "a.csv", tmp_path / "out.jsonl"
     bad = [

@@ -20,7 +20,7 @@ def broken() -> Iterator[io.TextIOWrapper]:
         yield stream
 
 
-def test_a_reader_that_has_gone_is_told_of_once(broken: io.TextIOWrapper) -> None:
+def test_a_reader_that_has_gone_is_reported_once(broken: io.TextIOWrapper) -> None:
     """What is written to nobody is lost quietly, at once and when the stream is closed."""
     told: list[str] = []
     outlet = OutputStream(broken)
@@ -45,7 +45,7 @@ def full() -> Iterator[io.TextIOWrapper]:
         yield stream
 
 
-def test_a_disk_that_is_full_is_told_of(full: io.TextIOWrapper) -> None:
+def test_a_disk_that_is_full_is_reported(full: io.TextIOWrapper) -> None:
     """A stream that breaks off is reported once, with why; the rest is lost quietly."""
     told: list[str] = []
     outlet = OutputStream(full)
@@ -59,7 +59,7 @@ def test_a_disk_that_is_full_is_told_of(full: io.TextIOWrapper) -> None:
     assert outlet.failure.errno == errno.ENOSPC
 
 
-def test_a_full_disk_that_nobody_is_told_of_is_an_error(full: io.TextIOWrapper) -> None:
+def test_a_full_disk_that_nobody_hears_of_is_an_error(full: io.TextIOWrapper) -> None:
     """It ends what prints, for nothing else would tell of it."""
     outlet = OutputStream(full)
     outlet.write("some words")

@@ -33,7 +33,7 @@ def test_a_message_is_accepted(capsys: pytest.CaptureFixture[str]) -> None:
     assert out[-1].endswith(", request id login:7, 1 attempt)")
 
 
-def test_a_lost_answer_is_told_of(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_lost_answer_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
     """A message that is known by code 124 has no SMSID yet, and the line says why."""
     arguments = ["send", "0901888484", "686868 la ma", "--emulator"]
     assert run_here([*arguments, "--fault", "reset,phase=after,times=1"]) == 0

@@ -12,7 +12,7 @@ from tests.emulator.following import following
 from tests.limits import generous
 
 
-async def test_a_page_is_told_of_a_send(emulator: Emulator, caller: Caller) -> None:
+async def test_a_page_hears_of_a_send(emulator: Emulator, caller: Caller) -> None:
     """First comes the state, then the row of the send, and the state that it leads to."""
     async with following(emulator) as stream:
         assert stream.response.content_type == "text/event-stream"
@@ -27,7 +27,7 @@ async def test_a_page_is_told_of_a_send(emulator: Emulator, caller: Caller) -> N
         assert before.data["balance"] - after.data["balance"] == 850
 
 
-async def test_a_page_is_told_of_reports_faults_clock_and_reset() -> None:
+async def test_a_page_hears_of_reports_faults_clock_and_reset() -> None:
     """Whatever changes from outside shows in an event of its own, or in the state."""
     settings = Settings(report_delay=10)
     clock = Clock(running=False)
@@ -175,7 +175,7 @@ async def test_a_strange_parameter_is_refused(caller: Caller) -> None:
     )
 
 
-async def test_a_page_is_told_of_a_burst_by_its_newest_rows(
+async def test_a_page_hears_of_a_burst_by_its_newest_rows(
     emulator: Emulator, caller: Caller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """More changes than anybody can follow are one event; the counts catch up behind it."""
