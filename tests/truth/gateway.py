@@ -229,16 +229,22 @@ class Gateway:
         local = f":{self._port:04X}"
         table = Path("/proc/net/tcp").read_text(encoding="ascii")
         rows = [line.split() for line in table.splitlines()]
-        opened = sum(row[1].endswith(local) and row[3] == "01" for row in rows)
-        return opened > len(self._reading)
+        # By their ports, not by their number: one that is served may be closed by now.
+        opened = {
+            int(row[2].rpartition(":")[2], 16)
+            for row in rows
+            if row[1].endswith(local) and row[3] == "01"
+        }
+        served = {writer.get_extra_info("peername")[1] for writer in self._reading}
+        return not opened <= served
 
     def jump(self, seconds: float) -> None:
         """Let the clock have jumped just now: what was sent before counts as taken before."""
         for writer, reader in self._reading.items():
             waiting = array.array("i", [0])
-            with contextlib.suppress(OSError):
-                connection = writer.get_extra_info("socket")
-                fcntl.ioctl(connection.fileno(), termios.FIONREAD, waiting)
+            number = writer.get_extra_info("socket").fileno()
+            if number >= 0:  # a connection that was just reset has none any more
+                fcntl.ioctl(number, termios.FIONREAD, waiting)
             has_read = bool(reader._buffer)  # type: ignore[attr-defined]  # no public name
             if waiting[0] or has_read or writer in self._serving:
                 self._late[writer] = seconds
