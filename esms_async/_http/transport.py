@@ -26,6 +26,7 @@ import aiohttp
 import attrs
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.client_proto import ResponseHandler
+from aiohttp.client_reqrep import ConnectionKey
 from aiohttp.connector import Connection
 from aiohttp.http_parser import RawResponseMessage
 from multidict import CIMultiDict, CIMultiDictProxy
@@ -372,6 +373,21 @@ class _IdleProtocol(asyncio.Protocol):
 _Head = tuple[RawResponseMessage, aiohttp.StreamReader]
 
 
+class _Destination(aiohttp.ClientRequest):
+    """A request of which a connector reads the destination alone."""
+
+    def __init__(self, session: aiohttp.ClientSession, url: URL) -> None:
+        loop = asyncio.get_running_loop()
+        super().__init__("POST", url, headers=HEADERS, loop=loop, session=session)
+        # It never changes, and aiohttp's own property makes it anew for each send.
+        self._key = super().connection_key
+
+    @property
+    def connection_key(self) -> ConnectionKey:
+        """What the connector's pool knows the destination by."""
+        return self._key
+
+
 class DirectPost:
     """Posts to one URL over a session's connection pool, without the session's request code.
 
@@ -385,9 +401,7 @@ class DirectPost:
         assert session.connector is not None  # noqa: S101  # an open session has one
         self._connect = session.connector.connect
         self._check = check
-        self._destination = aiohttp.ClientRequest(
-            "POST", url, headers=HEADERS, loop=asyncio.get_running_loop(), session=session
-        )
+        self._destination = _Destination(session, url)
         fields = {
             "Host": self._destination.headers["Host"],
             **HEADERS,

@@ -30,9 +30,10 @@ def new_request_id() -> str:
         32 hexadecimal digits. Ids sort by the time at which they were minted.
     """
     milliseconds, rest = divmod(time.time_ns(), 1_000_000)
-    random = int.from_bytes(os.urandom(8), "big") >> 2
     # The version of RFC 9562 is 7, and its variant 0b10 goes before the 62 random bits.
-    return f"{milliseconds:012x}7{(rest << 12) // 1_000_000:03x}{1 << 63 | random:016x}"
+    moment = milliseconds << 16 | 7 << 12 | (rest << 12) // 1_000_000
+    random = 1 << 63 | int.from_bytes(os.urandom(8), "big") >> 2
+    return (moment << 64 | random).to_bytes(16, "big").hex()
 
 
 def minted_at(request_id: str) -> float | None:
