@@ -26,9 +26,9 @@ PYTHONS = nox.project.python_versions(PYPROJECT)
 EXTRAS = ",".join(PYPROJECT["project"]["optional-dependencies"])
 
 # The markers stand in pyproject.toml.
-FAST = "not (slow or endurance or site)"
-SLOW = "slow and not (endurance or site)"
-LONG = "endurance and not site"
+FAST = "not (slow or once or endurance or site)"
+SLOW = "slow and not (once or endurance or site)"
+LONG = "once and not site"
 # Places in `tests` where neither the oldest Python nor the oldest dependencies can show anything
 # that the last Python does not: what tools of the newest release read, build or run, and what
 # several processes do to each other, or a kill to one.
@@ -156,7 +156,8 @@ def tests(session: nox.Session) -> None:
     that is there runs the fast and the slow tests with the newest dependencies, and the first one
     runs them with the oldest ones, in the session `oldest`. Those in between run the fast ones of
     some places. The long ones, a browser's among them, run once, on the first Python, and without
-    coverage: they repeat in large what others show in small, and it would take most of their time.
+    coverage, which would take most of their time. The largest numbers, of what smaller tests show,
+    are for the session `endurance`.
     """
     first, last = session.python == FIRST, session.python == LAST
     if not (first or last):
@@ -214,9 +215,9 @@ def coverage(session: nox.Session) -> None:
 
 @nox.session(python=FIRST, requires=["wheel"], default=False)
 def endurance(session: nox.Session) -> None:
-    """Run the long tests with five times the usual numbers."""
+    """Run the long tests, and those of the largest numbers, with five times the usual numbers."""
     session.env.setdefault("ESMS_TIMES", "5")
-    _run_tests(session, marked="endurance")
+    _run_tests(session, marked=_any_of(LONG, "endurance"))
 
 
 @nox.session(default=False)

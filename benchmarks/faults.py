@@ -114,7 +114,10 @@ class StormGateway:
             yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
 
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+        # The end of the storm cancels those that hang; asyncio would print a traceback for each.
+        with contextlib.suppress(
+            ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError
+        ):
             while await self._exchange(await _read_request(reader), reader, writer):
                 pass
         writer.close()

@@ -104,7 +104,7 @@ async def test_a_rate_below_one_a_second_is_no_deadline(tmp_path: Path) -> None:
         assert len(emulator.requests) == 3
 
 
-@pytest.mark.endurance
+@pytest.mark.once
 async def test_a_rate_holds_at_the_gateway(tmp_path: Path) -> None:
     """Of 500 rows at 50 a second, with retries, no five seconds see more than six seconds' worth.
 

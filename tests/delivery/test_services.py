@@ -210,7 +210,7 @@ async def log_in(
     raise AssertionError(f"no code came for the page of number {number}: {told}")
 
 
-@pytest.mark.endurance
+@pytest.mark.once
 async def test_two_workers_that_are_killed_send_and_report_each_code_once(tmp_path: Path) -> None:
     """Double clicks, faults, early and repeated reports, and a kill half-way: each OTP once.
 

@@ -27,7 +27,7 @@ async def run_page(text: str, page: str, folder: Path) -> None:
             await runner.run(block)
 
 
-@pytest.mark.endurance
+@pytest.mark.once
 @pytest.mark.parametrize(
     "page",
     [page for page in PAGES if page not in RUN_ELSEWHERE],

@@ -62,7 +62,7 @@ def test_a_place_that_is_gone_is_noticed() -> None:
     assert not is_there("esms_async/nowhere.py")
 
 
-@pytest.mark.endurance
+@pytest.mark.once
 @pytest.mark.parametrize("options", commands(), ids=shlex.join)
 def test_every_example_selects_a_test(options: list[str]) -> None:
     """An example command of pytest selects at least one test."""

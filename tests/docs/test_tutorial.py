@@ -78,7 +78,7 @@ def follow(block: Block, folder: Path, environ: dict[str, str]) -> None:
         check_printed(command, ended.stdout, expected)
 
 
-@pytest.mark.endurance
+@pytest.mark.once
 def test_the_tutorial_works_word_for_word_and_twice(clone: Path, environ: dict[str, str]) -> None:
     """Every file and command of the tutorial works in a clean shell, and again afterwards."""
     text = (ROOT / "docs" / "tutorial.md").read_text(encoding="utf-8")

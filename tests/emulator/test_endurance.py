@@ -38,7 +38,7 @@ async def only_pages_are_connected(emulator: Emulator) -> None:
             await asyncio.sleep(0.01)
 
 
-@pytest.mark.endurance
+@pytest.mark.once
 async def test_memory_is_bounded_while_pages_look_on() -> None:
     """With a page that reads and one that does not, the second half of many sends adds little.
 

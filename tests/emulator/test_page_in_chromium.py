@@ -40,7 +40,7 @@ CLOCK_AHEAD = timedelta(hours=20)
 
 pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on this machine"),
-    pytest.mark.endurance,
+    pytest.mark.once,
     pytest.mark.asyncio(loop_scope="module"),
 ]
 

@@ -202,7 +202,7 @@ async def test_guessing_goes_on_over_restarts(
 # Pumping.
 
 
-@pytest.mark.endurance
+@pytest.mark.once
 async def test_pumping_thousands_of_numbers_of_a_prefix_stops_at_the_guard(clock: Clock) -> None:
     """From ever new addresses: 200 SMS an hour, then `fraud`."""
     sms = Gateway()
@@ -330,7 +330,7 @@ async def test_a_leaked_key_alone_predicts_no_code(sms: Gateway) -> None:
 # The list of accounts, by answer or time.
 
 
-@pytest.mark.endurance
+@pytest.mark.once
 async def test_an_absent_challenge_takes_as_long_as_a_present_one(
     sms: Gateway, redis_server: RedisServer
 ) -> None:

@@ -146,7 +146,7 @@ def check(gateway: Emulator, notes: list[Note]) -> None:
     assert words["locked"] + words["refused"] > 0
 
 
-@pytest.mark.endurance
+@pytest.mark.once
 async def test_lives_that_are_killed_over_sqlite(tmp_path: Path) -> None:
     """After many kills: one SMS a number, no code twice, no lock lost."""
     settings = Settings(max_messages=100_000, max_requests=200_000)
@@ -156,7 +156,7 @@ async def test_lives_that_are_killed_over_sqlite(tmp_path: Path) -> None:
         check(gateway, read_notes(notes))
 
 
-@pytest.mark.endurance
+@pytest.mark.once
 async def test_lives_that_are_killed_over_redis(tmp_path: Path) -> None:
     """The same, on a server, which is killed now and then, too."""
     settings = Settings(max_messages=100_000, max_requests=200_000)

@@ -100,7 +100,7 @@ async def test_a_deploy_has_nothing_delivered_again() -> None:
             assert set(Counter(gateway.requests).values()) == {1}
 
 
-@pytest.mark.endurance
+@pytest.mark.once
 async def test_an_otp_behind_a_large_campaign_is_accepted_within_half_a_second() -> None:
     """Minutes of rows wait at 100 a second; codes put in meanwhile do not wait behind them."""
     with RedisServer(KEPT | {"appendfsync": "everysec"}) as redis:

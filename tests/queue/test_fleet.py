@@ -36,8 +36,8 @@ async def holds(queue: MessageQueue, count: int) -> bool:
     [
         "140",
         403,
-        pytest.param("101", marks=pytest.mark.endurance),
-        pytest.param(407, marks=pytest.mark.endurance),
+        pytest.param("101", marks=pytest.mark.once),
+        pytest.param(407, marks=pytest.mark.once),
     ],
 )
 async def test_one_broken_worker_of_three_loses_nothing(
@@ -95,7 +95,7 @@ async def test_a_balance_that_runs_out_and_is_topped_up_loses_nothing(
     assert set(gateway.accepted.values()) == {1}
 
 
-@pytest.mark.parametrize("lane", [pytest.param("otp", marks=pytest.mark.endurance), "bulk"])
+@pytest.mark.parametrize("lane", [pytest.param("otp", marks=pytest.mark.once), "bulk"])
 async def test_one_message_that_meets_an_account_code_holds_up_no_other(
     redis: RedisServer,
     gateway: Gateway,

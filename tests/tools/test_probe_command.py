@@ -27,7 +27,7 @@ QUICK: Mapping[str, Any] = {
     "report_retry_delay": 0.1,
 }
 
-pytestmark = pytest.mark.endurance  # the probe waits for what does not come
+pytestmark = pytest.mark.once  # the probe waits for what does not come
 
 
 def run(*options: str, extra: Mapping[str, str] = KEYS) -> subprocess.CompletedProcess[str]:

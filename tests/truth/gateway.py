@@ -5,7 +5,6 @@ It imports nothing of the package that it judges, and speaks HTTP by hand.
 
 import array
 import asyncio
-import contextlib
 import fcntl
 import itertools
 import json
