@@ -147,8 +147,11 @@ class Sender:
         if self.transport.loop is not asyncio.get_running_loop():
             self.transport.require_loop()
         key = message.request_id
-        if (under_way := self._under_way.get(key)) is not None:
-            return await under_way.join(message, options.encode.route, resume=resume)
+        while (under_way := self._under_way.get(key)) is not None:
+            if not under_way.is_abandoned:
+                return await under_way.join(message, options.encode.route, resume=resume)
+            # It tells what was true for the caller that left; this one has not been cancelled.
+            await under_way.until_ended(message)
         send = _Send(self, options, message)
         remembered = self._memory.rows.get(key)
         if remembered is not None or resume:
@@ -252,6 +255,7 @@ class _Send:
         task: The task that continues the send after its first caller was cancelled.
         is_observed: True if a log or hook wants sends without trouble, too.
         is_memorable: False if the ledger failed, so nothing was learned.
+        is_abandoned: True once nobody waits for the result any more, so nobody may join.
     """
 
     # Defaults live in the class: most of them never change, and a send is made for each message.
@@ -262,6 +266,7 @@ class _Send:
     task: "asyncio.Task[None] | None" = None
     is_observed = False
     is_memorable = True
+    is_abandoned = False
     began = _NEVER
     _started = 0.0
     _deadline = _give_up_at = 0.0
@@ -704,11 +709,9 @@ class _Send:
             # The joining caller knows of an earlier attempt, so this send knows it too.
             since = self._since_minted()
             self.since = since if age(since, now()) <= WINDOW else now()
-        if self.done is None:
-            self.done = asyncio.get_running_loop().create_future()
         self.waiting += 1
         try:
-            result = await asyncio.shield(self.done)
+            result = await self._shared_result()
         except asyncio.CancelledError as cancelled:
             cancelled.__cause__ = await self._leave()
             raise
@@ -718,11 +721,28 @@ class _Send:
             return result
         raise copy.copy(result)
 
+    def _shared_result(self) -> "asyncio.Future[Receipt | EsmsError]":
+        """Return a future of the result, which a cancelled waiter does not cancel."""
+        if self.done is None:
+            self.done = asyncio.get_running_loop().create_future()
+        return asyncio.shield(self.done)
+
+    async def until_ended(self, message: Message) -> None:
+        """Wait until this send, which is abandoned, has ended, so that another one can begin."""
+        try:
+            await self._shared_result()
+        except asyncio.CancelledError as cancelled:
+            cancelled.__cause__ = OutcomeUnknown(
+                message, (), "cancelled before it was known what became of an earlier send"
+            )
+            raise
+
     async def _leave(self) -> EsmsError:
         """Return what is true for a cancelled waiter; the last one to leave ends the send."""
         going_on = "cancelled while another task goes on sending it"
         task, done = self.task, self.done
         if self.waiting == 1 and task is not None and done is not None and not done.done():
+            self.is_abandoned = True
             # Not before its first step: a task cancelled then never runs, and never finishes.
             asyncio.get_running_loop().call_soon(task.cancel)
             with contextlib.suppress(asyncio.CancelledError):
@@ -734,6 +754,7 @@ class _Send:
 
     async def abandon(self) -> Receipt | SendError:  # noqa: PLR0911  # one for each truth
         """Give up after a cancellation, and return what is true of the message."""
+        self.is_abandoned = True
         ledger, request = self._sender.ledger, self._request
         if request is not None:
             request.abandon()

@@ -59,7 +59,7 @@ KINDS = (
         "an object inside", "The field Content is an object",
         body=json.dumps(send_fields(Content={"text": "1"})).encode(),
     ),
-    Wrong("too deep", "The JSON is nested too deeply", body=b"[" * 60_000),
+    Wrong("too deep", "The JSON is nested too deeply", body=b"[" * 130_000),
     Wrong("nothing", "The body is empty; this operation takes JSON."),
     Wrong(
         "fields in the URL", "The fields stand in the URL and the body is empty",

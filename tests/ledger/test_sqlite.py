@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import functools
 import gc
+import re
 import sqlite3
 import stat
 import subprocess
@@ -637,7 +638,7 @@ async def test_a_prune_ends_while_claims_go_on(
             sqlite._paging("status = 'unknown'"),
             "USING INDEX unsettled",
         ),
-        (sqlite._last_of("status = 'unknown'"), "SEARCH sends USING INDEX unsettled"),
+        (sqlite._last_of("status = 'unknown'"), "SEARCH sends USING (COVERING )?INDEX unsettled"),
         (sqlite._accepting(2), "SEARCH sends USING PRIMARY KEY"),
         (f"{sqlite._SELECT} WHERE request_id = ?", "SEARCH sends USING PRIMARY KEY"),
     ],
@@ -654,5 +655,5 @@ async def test_nothing_goes_through_all_entries(tmp_path: Path, statement: str, 
 
     async with SqliteLedger(tmp_path / "ledger.db") as ledger:
         steps = await ledger._opened().run(explain)
-    assert any(plan in step for step in steps)
+    assert any(re.search(plan, step) for step in steps)
     assert not any(step.startswith("SCAN sends") and plan not in step for step in steps)

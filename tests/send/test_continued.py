@@ -176,6 +176,60 @@ class Barred:
         raise AssertionError("nobody has passed")
 
 
+class BarredOnce(Barred):
+    """A limiter that lets everybody pass but the first."""
+
+    async def __aenter__(self) -> None:
+        if not self.reached.is_set():
+            await super().__aenter__()
+
+    async def __aexit__(self, *_: object) -> None:
+        return None
+
+
+async def test_who_comes_while_a_send_is_given_up_sends_it(gateway: ScriptedGateway) -> None:
+    """A caller that nobody has cancelled does not learn that the send was cancelled."""
+    message, ledger, limiter = a_message(), Held(), BarredOnce()
+    async with EsmsClient(
+        CREDENTIALS, base_url=gateway.url, ledger=ledger, limiter=limiter
+    ) as client:
+        first = asyncio.create_task(client.send(message))
+        await limiter.reached.wait()
+        first.cancel()
+        await ledger.asked.wait()
+        others = [asyncio.create_task(client.send(message)) for _ in range(3)]
+        await asyncio.sleep(0)
+        left = await cancelled_with(others.pop())
+        ledger.allowed.set()
+        assert isinstance(left, OutcomeUnknown)
+        assert left.reason == "cancelled before it was known what became of an earlier send"
+        assert isinstance(await cancelled_with(first), NotSent)
+        ends = [await end_of(other) for other in others]
+    assert [type(end) for end in ends] == [Receipt, Receipt]
+    assert len(gateway.bodies) == 1
+
+
+async def test_who_comes_just_after_the_last_one_has_left_sends_it_again(
+    gateway: ScriptedGateway,
+) -> None:
+    """Before the send that goes on for others hears that nobody waits, somebody new may come."""
+    message, paused = a_message(), Paused(accept)
+    gateway.script.append(paused)
+    async with EsmsClient(CREDENTIALS, base_url=gateway.url, retry=ONE_ATTEMPT) as client:
+        first = asyncio.create_task(client.send(message))
+        await paused.came.wait()
+        second = asyncio.create_task(client.send(message))
+        await asyncio.sleep(0)
+        await cancelled_with(first)
+        second.cancel()
+        await asyncio.sleep(0)
+        third = asyncio.create_task(client.send(message))
+        assert isinstance(await cancelled_with(second), OutcomeUnknown)
+        paused.go_on.set()
+        assert isinstance(await end_of(third), Receipt)
+    assert gateway.accepted[message.request_id] == 1
+
+
 @pytest.mark.parametrize("is_own", [True, False], ids=["own", "copied"])
 async def test_a_cancelled_caller_does_not_wait_for_a_slow_ledger(
     gateway: ScriptedGateway, monkeypatch: pytest.MonkeyPatch, *, is_own: bool
