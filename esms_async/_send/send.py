@@ -148,9 +148,9 @@ class Sender:
             self.transport.require_loop()
         key = message.request_id
         while (under_way := self._under_way.get(key)) is not None:
-            if not under_way.is_abandoned:
+            if not under_way.is_ending:
                 return await under_way.join(message, options.encode.route, resume=resume)
-            # It tells what was true for the caller that left; this one has not been cancelled.
+            # What it tells is older than this call: another process may have sent it since.
             await under_way.until_ended(message)
         send = _Send(self, options, message)
         remembered = self._memory.rows.get(key)
@@ -255,7 +255,7 @@ class _Send:
         task: The task that continues the send after its first caller was cancelled.
         is_observed: True if a log or hook wants sends without trouble, too.
         is_memorable: False if the ledger failed, so nothing was learned.
-        is_abandoned: True once nobody waits for the result any more, so nobody may join.
+        is_abandoned: True once nobody waits for the result any more.
     """
 
     # Defaults live in the class: most of them never change, and a send is made for each message.
@@ -699,6 +699,11 @@ class _Send:
         self.since = self.since or now()
         return unknown
 
+    @property
+    def is_ending(self) -> bool:
+        """True once the result is decided, or nobody waits for it, so that nobody may join."""
+        return self._result is not None or self.is_abandoned
+
     async def join(self, message: Message, default: Route, *, resume: bool) -> Receipt:
         """Wait for the result of this send, which is under way."""
         if identity(self.message, self.default_route) != identity(message, default):
@@ -728,7 +733,7 @@ class _Send:
         return asyncio.shield(self.done)
 
     async def until_ended(self, message: Message) -> None:
-        """Wait until this send, which is abandoned, has ended, so that another one can begin."""
+        """Wait until this send has ended, so that another one can begin."""
         try:
             await self._shared_result()
         except asyncio.CancelledError as cancelled:

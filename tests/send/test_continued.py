@@ -7,6 +7,7 @@ import aiohttp
 import pytest
 
 from esms_async import (
+    AccountRejected,
     EsmsClient,
     Message,
     NotSent,
@@ -136,15 +137,18 @@ class Held(MemoryLedger):
 
 
 async def test_the_last_one_to_leave_an_accepted_send_learns_that(gateway: ScriptedGateway) -> None:
-    """The answer came, and only the ledger was still to be told."""
-    message, ledger, notes = a_message(), Held(), Notes()
+    """The answer came, and only the ledger was still to hear of it."""
+    message, ledger, notes, paused = a_message(), Held(), Notes(), Paused(accept)
+    gateway.script.append(paused)
     async with EsmsClient(
         CREDENTIALS, base_url=gateway.url, ledger=ledger, hooks=[notes]
     ) as client:
         first = asyncio.create_task(client.send(message))
-        await ledger.asked.wait()
+        await paused.came.wait()
         second = asyncio.create_task(client.send(message))
         await asyncio.sleep(0)
+        paused.go_on.set()
+        await ledger.asked.wait()
         await cancelled_with(first)
         # One turn, so that the task that goes on has begun to settle again.
         await asyncio.sleep(0)
@@ -156,6 +160,21 @@ async def test_the_last_one_to_leave_an_accepted_send_learns_that(gateway: Scrip
     (outcome,) = notes.outcomes
     assert outcome.ok
     assert len(gateway.bodies) == 1
+
+
+async def test_who_comes_once_the_outcome_is_decided_sends_it(gateway: ScriptedGateway) -> None:
+    """What the ledger is still to store may be out of date for a caller who comes now."""
+    message, ledger = a_message(), Held()
+    gateway.script += [code("103"), accept]
+    async with EsmsClient(CREDENTIALS, base_url=gateway.url, ledger=ledger) as client:
+        first = asyncio.create_task(client.send(message))
+        await ledger.asked.wait()
+        second = asyncio.create_task(client.send(message))
+        await asyncio.sleep(0)
+        ledger.allowed.set()
+        ends = [await end_of(each) for each in (first, second)]
+    assert [type(end) for end in ends] == [AccountRejected, Receipt]
+    assert len(gateway.bodies) == 2
 
 
 class Barred:
