@@ -10,9 +10,9 @@ import pytest
 from esms_async.emulator import Emulator, Settings
 from tests.emulator.caller import Caller, connection
 from tests.emulator.following import following
-from tests.limits import generous
+from tests.limits import TIMES, generous
 
-SENDS = 4000
+SENDS = max(4000, 2000 * TIMES)
 AT_ONCE = 200
 GROWTH = 2_000_000
 
