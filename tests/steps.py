@@ -8,6 +8,7 @@ import pytest
 
 from esms_async import (
     Attempt,
+    EsmsClient,
     Hook,
     Message,
     NotSent,
@@ -132,6 +133,17 @@ class Paused:
         self.came.set()
         await self.go_on.wait()
         await self._step(exchange)
+
+
+async def callers_of(
+    client: EsmsClient, message: Message, step: Paused, *, others: int = 1
+) -> list[asyncio.Task[Receipt]]:
+    """Let a caller send a message, and others join once its request has come; return the tasks."""
+    first = asyncio.create_task(client.send(message))
+    await step.came.wait()
+    joining = [asyncio.create_task(client.send(message)) for _ in range(others)]
+    await asyncio.sleep(0)
+    return [first, *joining]
 
 
 async def cancelled_with(task: asyncio.Task[Any]) -> BaseException | None:

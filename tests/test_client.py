@@ -36,6 +36,7 @@ from tests.steps import (
     Paused,
     answer,
     busy,
+    callers_of,
     cancelled_with,
     code,
     duplicate,
@@ -502,11 +503,7 @@ async def test_cancelling_callers_of_a_shared_send_costs_the_others_nothing(
     message, step = a_message(), Paused(accept)
     gateway.script.append(step)
     async with a_client(gateway) as client:
-        first = asyncio.create_task(client.send(message))
-        await step.came.wait()
-        second = asyncio.create_task(client.send(message))
-        third = asyncio.create_task(client.send(message))
-        await asyncio.sleep(0)
+        first, second, third = await callers_of(client, message, step, others=2)
         assert isinstance(await cancelled_with(third), OutcomeUnknown)
         assert isinstance(await cancelled_with(first), OutcomeUnknown)
         step.go_on.set()

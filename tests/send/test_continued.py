@@ -20,7 +20,7 @@ from esms_async._http.transport import HttpResponse, SendRequest
 from esms_async.ledger import Entry, MemoryLedger, Settlement
 from tests.factories import CREDENTIALS, ONE_ATTEMPT, a_message
 from tests.scripted_gateway import ScriptedGateway, Step, accept
-from tests.steps import Notes, Paused, cancelled_with, code, end_of
+from tests.steps import Notes, Paused, callers_of, cancelled_with, code, end_of
 
 
 @pytest.mark.parametrize(
@@ -35,10 +35,7 @@ async def test_a_send_goes_on_for_those_who_wait(
     async with EsmsClient(
         CREDENTIALS, base_url=gateway.url, retry=ONE_ATTEMPT, hooks=[notes]
     ) as client:
-        first = asyncio.create_task(client.send(message))
-        await paused.came.wait()
-        others = [asyncio.create_task(client.send(message)) for _ in range(3)]
-        await asyncio.sleep(0)
+        first, *others = await callers_of(client, message, paused, others=3)
         cause = await cancelled_with(first)
         assert isinstance(cause, OutcomeUnknown)
         assert cause.reason == "cancelled while another task goes on sending it"
@@ -57,10 +54,7 @@ async def test_the_last_one_to_leave_ends_the_send(gateway: ScriptedGateway) -> 
     async with EsmsClient(
         CREDENTIALS, base_url=gateway.url, retry=ONE_ATTEMPT, hooks=[notes]
     ) as client:
-        first = asyncio.create_task(client.send(message))
-        await paused.came.wait()
-        second = asyncio.create_task(client.send(message))
-        await asyncio.sleep(0)
+        first, second = await callers_of(client, message, paused)
         await cancelled_with(first)
         cause = await cancelled_with(second)
         assert isinstance(cause, OutcomeUnknown)
@@ -86,10 +80,7 @@ async def test_what_fails_unexpectedly_leaves_nobody_waiting(
             raise ZeroDivisionError
 
         monkeypatch.setattr(client._sender.transport, "post", fail)
-        first = asyncio.create_task(client.send(message))
-        await paused.came.wait()
-        second = asyncio.create_task(client.send(message))
-        await asyncio.sleep(0)
+        first, second = await callers_of(client, message, paused)
         await cancelled_with(first)
         paused.go_on.set()
         end = await end_of(second)
@@ -137,16 +128,13 @@ class Held(MemoryLedger):
 
 
 async def test_the_last_one_to_leave_an_accepted_send_learns_that(gateway: ScriptedGateway) -> None:
-    """The answer came, and only the ledger was still to hear of it."""
+    """The answer came, and only the ledger had not stored it yet."""
     message, ledger, notes, paused = a_message(), Held(), Notes(), Paused(accept)
     gateway.script.append(paused)
     async with EsmsClient(
         CREDENTIALS, base_url=gateway.url, ledger=ledger, hooks=[notes]
     ) as client:
-        first = asyncio.create_task(client.send(message))
-        await paused.came.wait()
-        second = asyncio.create_task(client.send(message))
-        await asyncio.sleep(0)
+        first, second = await callers_of(client, message, paused)
         paused.go_on.set()
         await ledger.asked.wait()
         await cancelled_with(first)
@@ -162,8 +150,8 @@ async def test_the_last_one_to_leave_an_accepted_send_learns_that(gateway: Scrip
     assert len(gateway.bodies) == 1
 
 
-async def test_who_comes_once_the_outcome_is_decided_sends_it(gateway: ScriptedGateway) -> None:
-    """What the ledger is still to store may be out of date for a caller who comes now."""
+async def test_a_caller_after_the_outcome_was_decided_sends_it(gateway: ScriptedGateway) -> None:
+    """The outcome that the ledger still has to store may be out of date for a new caller."""
     message, ledger = a_message(), Held()
     gateway.script += [code("103"), accept]
     async with EsmsClient(CREDENTIALS, base_url=gateway.url, ledger=ledger) as client:
@@ -195,20 +183,11 @@ class Barred:
         raise AssertionError("nobody has passed")
 
 
-class BarredOnce(Barred):
-    """A limiter that lets everybody pass but the first."""
-
-    async def __aenter__(self) -> None:
-        if not self.reached.is_set():
-            await super().__aenter__()
-
-    async def __aexit__(self, *_: object) -> None:
-        return None
-
-
-async def test_who_comes_while_a_send_is_given_up_sends_it(gateway: ScriptedGateway) -> None:
-    """A caller that nobody has cancelled does not learn that the send was cancelled."""
-    message, ledger, limiter = a_message(), Held(), BarredOnce()
+async def test_a_caller_during_the_end_of_a_cancelled_send_sends_it(
+    gateway: ScriptedGateway,
+) -> None:
+    """A caller that was not cancelled does not get the cancellation of another one."""
+    message, ledger, limiter = a_message(), Held(), Barred()
     async with EsmsClient(
         CREDENTIALS, base_url=gateway.url, ledger=ledger, limiter=limiter
     ) as client:
@@ -216,7 +195,8 @@ async def test_who_comes_while_a_send_is_given_up_sends_it(gateway: ScriptedGate
         await limiter.reached.wait()
         first.cancel()
         await ledger.asked.wait()
-        others = [asyncio.create_task(client.send(message)) for _ in range(3)]
+        unlimited = client.with_options(limiter=None)
+        others = [asyncio.create_task(unlimited.send(message)) for _ in range(3)]
         await asyncio.sleep(0)
         left = await cancelled_with(others.pop())
         ledger.allowed.set()
@@ -228,17 +208,14 @@ async def test_who_comes_while_a_send_is_given_up_sends_it(gateway: ScriptedGate
     assert len(gateway.bodies) == 1
 
 
-async def test_who_comes_just_after_the_last_one_has_left_sends_it_again(
+async def test_a_caller_just_after_the_last_one_has_left_sends_it_again(
     gateway: ScriptedGateway,
 ) -> None:
-    """Before the send that goes on for others hears that nobody waits, somebody new may come."""
+    """A new caller may come before the send is cancelled for which nobody waits any more."""
     message, paused = a_message(), Paused(accept)
     gateway.script.append(paused)
     async with EsmsClient(CREDENTIALS, base_url=gateway.url, retry=ONE_ATTEMPT) as client:
-        first = asyncio.create_task(client.send(message))
-        await paused.came.wait()
-        second = asyncio.create_task(client.send(message))
-        await asyncio.sleep(0)
+        first, second = await callers_of(client, message, paused)
         await cancelled_with(first)
         second.cancel()
         await asyncio.sleep(0)
@@ -301,10 +278,7 @@ async def test_a_request_that_has_left_asks_the_limiter_for_nothing(
             session=session if injected else None,
         ) as client,
     ):
-        first = asyncio.create_task(client.send(message))
-        await paused.came.wait()
-        second = asyncio.create_task(client.send(message))
-        await asyncio.sleep(0)
+        first, second = await callers_of(client, message, paused)
         await cancelled_with(first)
         paused.go_on.set()
         assert isinstance(await end_of(second), Receipt)

@@ -40,6 +40,7 @@ from tests.steps import (
     Notes,
     Paused,
     answer,
+    callers_of,
     cancelled_with,
     code,
     duplicate,
@@ -777,10 +778,7 @@ async def test_equal_sends_share_one_claim(
     message, step = a_message(), Paused(accept)
     async with a_client() as client:
         gateway.script.append(step)
-        first = asyncio.create_task(client.send(message))
-        await step.came.wait()
-        second = asyncio.create_task(client.send(message))
-        await asyncio.sleep(0)
+        first, second = await callers_of(client, message, step)
         assert isinstance(await cancelled_with(first), OutcomeUnknown)
         step.go_on.set()
         assert (await second).sms_id == "d8e0"
