@@ -656,4 +656,4 @@ async def test_nothing_goes_through_all_entries(tmp_path: Path, statement: str, 
     async with SqliteLedger(tmp_path / "ledger.db") as ledger:
         steps = await ledger._opened().run(explain)
     assert any(re.search(plan, step) for step in steps)
-    assert not any(step.startswith("SCAN sends") and plan not in step for step in steps)
+    assert not any(step.startswith("SCAN sends") and not re.search(plan, step) for step in steps)

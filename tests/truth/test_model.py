@@ -129,7 +129,7 @@ JUMPS: list[Callable[[Clocks], None]] = [
 def assume(patch: pytest.MonkeyPatch, *, rejected_uses_up_id: bool) -> None:
     """Set the one assumption about the gateway. No other place knows where it is kept."""
     table = importlib.import_module("esms_async._send.outcome")
-    patch.setattr(table, "REJECTED_USES_UP_ID", rejected_uses_up_id, raising=False)
+    patch.setattr(table, "REJECTED_USES_UP_ID", rejected_uses_up_id)
 
 
 def make_message(rng: random.Random, phone: str, request_id: str, default: Route) -> Message:
