@@ -156,8 +156,8 @@ def tests(session: nox.Session) -> None:
     that is there runs the fast and the slow tests with the newest dependencies, and the first one
     runs them with the oldest ones, in the session `oldest`. Those in between run the fast ones of
     some places. The long ones, a browser's among them, run once, on the first Python, and without
-    coverage, which would take most of their time. The largest numbers, of what smaller tests show,
-    are for the session `endurance`.
+    coverage, which would take most of their time. Tests that repeat a smaller one with larger
+    numbers run in the session `endurance` alone.
     """
     first, last = session.python == FIRST, session.python == LAST
     if not (first or last):
@@ -215,7 +215,7 @@ def coverage(session: nox.Session) -> None:
 
 @nox.session(python=FIRST, requires=["wheel"], default=False)
 def endurance(session: nox.Session) -> None:
-    """Run the long tests, and those of the largest numbers, with five times the usual numbers."""
+    """Run the long tests and the larger ones with five times their usual numbers."""
     session.env.setdefault("ESMS_TIMES", "5")
     _run_tests(session, marked=_any_of(LONG, "endurance"))
 

@@ -45,7 +45,7 @@ from esms_async import (
 
 
 class Told(enum.Enum):
-    """What a caller learns of a message."""
+    """What a caller learns about a message."""
 
     ACCEPTED = "accepted"
     FAILED = "failed"

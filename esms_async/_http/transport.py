@@ -374,17 +374,17 @@ _Head = tuple[RawResponseMessage, aiohttp.StreamReader]
 
 
 class _Destination(aiohttp.ClientRequest):
-    """A request of which a connector reads the destination alone."""
+    """A request from which a connector reads only the destination."""
 
     def __init__(self, session: aiohttp.ClientSession, url: URL) -> None:
         loop = asyncio.get_running_loop()
         super().__init__("POST", url, headers=HEADERS, loop=loop, session=session)
-        # It never changes, and aiohttp's own property makes it anew for each send.
+        # The key never changes, but aiohttp's own property builds it again for each send.
         self._key = super().connection_key
 
     @property
     def connection_key(self) -> ConnectionKey:
-        """What the connector's pool knows the destination by."""
+        """The key of the destination in the connector's pool."""
         return self._key
 
 

@@ -150,7 +150,7 @@ class Sender:
         while (under_way := self._under_way.get(key)) is not None:
             if not under_way.is_ending:
                 return await under_way.join(message, options.encode.route, resume=resume)
-            # What it tells is older than this call: another process may have sent it since.
+            # Its outcome is older than this call: another process may have sent the message since.
             await under_way.until_ended(message)
         send = _Send(self, options, message)
         remembered = self._memory.rows.get(key)

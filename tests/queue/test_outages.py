@@ -33,7 +33,7 @@ async def drained(queue: MessageQueue) -> None:
 async def know_alone(
     shared: SharedState, worker: QueueWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Have the renewals of a worker that runs bring this alone; none is under way any more then."""
+    """Make the renewals of a running worker return this state alone, and wait for earlier ones."""
     await until(lambda: worker.problems() == [])
 
     async def renew() -> None:

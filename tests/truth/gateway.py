@@ -228,7 +228,7 @@ class Gateway:
         local = f":{self._port:04X}"
         table = Path("/proc/net/tcp").read_text(encoding="ascii")
         rows = [line.split() for line in table.splitlines()]
-        # By their ports, not by their number: one that is served may be closed by now.
+        # Ports are compared, not counts: a connection that is served may be closed already.
         opened = {
             int(row[2].rpartition(":")[2], 16)
             for row in rows
@@ -242,7 +242,7 @@ class Gateway:
         for writer, reader in self._reading.items():
             waiting = array.array("i", [0])
             number = writer.get_extra_info("socket").fileno()
-            if number >= 0:  # a connection that was just reset has none any more
+            if number >= 0:  # a connection that was just reset has no socket any more
                 fcntl.ioctl(number, termios.FIONREAD, waiting)
             has_read = bool(reader._buffer)  # type: ignore[attr-defined]  # no public name
             if waiting[0] or has_read or writer in self._serving:
