@@ -48,13 +48,17 @@ from esms_async.ledger.transitions import (
 APPLICATION_ID: Final = 0x65534D53
 """Tells a ledger from other SQLite files: "eSMS", in the application id of the header."""
 
-VERSION: Final = 5
+VERSION: Final = 6
 """The version of the tables below, in the header's user version."""
 
+# Ids that were not minted are in no order. So the entries stand in the order of their first claims,
+# and a commit of many writes few pages: with the entries in the order of their ids, each would
+# write a page of its own, twice.
 _TABLES: Final = (
     """
     CREATE TABLE sends (
-        request_id NOT NULL PRIMARY KEY,
+        number INTEGER PRIMARY KEY,
+        request_id NOT NULL UNIQUE,
         status TEXT NOT NULL DEFAULT 'unknown',
         reason TEXT DEFAULT 'attempt',
         generation INTEGER NOT NULL DEFAULT 1,
@@ -68,10 +72,10 @@ _TABLES: Final = (
         code TEXT,
         http_status INTEGER,
         detail TEXT
-    ) WITHOUT ROWID
+    )
     """,
     # It holds only unsettled entries, so finding them needs no full scan.
-    "CREATE INDEX unsettled ON sends (request_id) WHERE status = 'unknown'",
+    "CREATE INDEX unsettled ON sends (number) WHERE status = 'unknown'",
     """
     CREATE TABLE reports (
         key TEXT PRIMARY KEY,
@@ -352,11 +356,13 @@ class SqliteLedger(LedgerBase):
         """Delete old entries, and old reports that were handed on, a slice at once."""
         old = self._clock() - older_than
         handed_on = "" if unsettled else f" AND status = '{Status.ACCEPTED}'"
-        await self._delete("reports", "key", f"due_at < ?{handed_on}", old)
+        await self._delete("reports", "key", "", f"due_at < ?{handed_on}", old)
         settled = "" if unsettled else f" AND status != '{Status.UNKNOWN}'"
-        return await self._delete("sends", "request_id", f"updated_at < ?{settled}", old)
+        return await self._delete("sends", "number", 0, f"updated_at < ?{settled}", old)
 
-    async def _delete(self, table: str, key: str, condition: str, old: float) -> int:
+    async def _delete(
+        self, table: str, key: str, start: int | str, condition: str, old: float
+    ) -> int:
         """Delete rows in slices, in the order of their keys, up to the last one at the start."""
         find_end = f"SELECT max({key}) FROM {table}"  # noqa: S608  # our own names
         slice_of = f"FROM {table} WHERE {key} > ? AND {key} <= ?"
@@ -364,15 +370,15 @@ class SqliteLedger(LedgerBase):
         delete = f"DELETE {slice_of} AND {condition}"
 
         def operation(
-            after: _Key, end: _Key, rows: int, connection: sqlite3.Connection
-        ) -> tuple[int, _Key | None]:
+            after: int | str, end: int | str, rows: int, connection: sqlite3.Connection
+        ) -> tuple[int, int | str | None]:
             last = connection.execute(find_last, (after, end, rows)).fetchone()[0]
             return connection.execute(delete, (after, last, old)).rowcount, last
 
         deleted, rows = 0, _SMALLEST_SLICE
-        last: _Key | None = ""
+        last: int | str | None = start
         # Claims go on meanwhile, so without this end there might be one more row for ever.
-        end: _Key | None = await self._opened().run(
+        end: int | str | None = await self._opened().run(
             lambda connection: connection.execute(find_end).fetchone()[0]
         )
         while end is not None and last is not None:
@@ -384,18 +390,18 @@ class SqliteLedger(LedgerBase):
 
     async def _pages(self, where: str) -> AsyncIterator[Entry]:
         # Claims go on meanwhile, so without this end there might be one more page for ever.
-        end: _Key | None = await self._opened().run(
+        end: int | None = await self._opened().run(
             lambda connection: connection.execute(_last_of(where)).fetchone()[0]
         )
-        after: _Key = ""
+        after = 0
         while end is not None and (
             page := await self._opened().run(
                 functools.partial(_page, where=where, after=after, end=end)
             )
         ):
-            for entry in page:
+            for _, entry in page:
                 yield entry
-            after = _key(page[-1].request_id)
+            after = page[-1][0]
 
     def _opened(self) -> SqliteWriter[_Claiming]:
         self.require_open()
@@ -422,10 +428,6 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 
 def _lock_and_check(connection: sqlite3.Connection, path: Path) -> None:
-    # Ids that were not minted are in no order, so each of their claims writes its own page: small
-    # pages halve the bytes written. A log of 4 MB is copied into the file in milliseconds.
-    connection.execute("PRAGMA page_size = 2048")
-    connection.execute("PRAGMA wal_autocheckpoint = 2000")
     connection.execute("PRAGMA locking_mode = EXCLUSIVE")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA cache_size = -65536")
@@ -558,9 +560,11 @@ _COLUMNS: Final = tuple(field.name for field in attrs.fields(Entry))
 
 _SELECT: Final = f"SELECT {', '.join(_COLUMNS)} FROM sends"  # noqa: S608  # our own column names
 
+# An entry keeps its number, so that who pages through the entries meets it once.
 _REPLACE: Final = (
-    f"INSERT OR REPLACE INTO sends ({', '.join(_COLUMNS)}) "  # noqa: S608  # our own column names
-    f"VALUES ({', '.join('?' * len(_COLUMNS))})"
+    f"INSERT INTO sends ({', '.join(_COLUMNS)}) "  # noqa: S608  # our own column names
+    f"VALUES ({', '.join('?' * len(_COLUMNS))}) ON CONFLICT DO UPDATE SET "
+    f"{', '.join(f'{name} = excluded.{name}' for name in _COLUMNS[1:])}"
 )
 
 
@@ -580,16 +584,19 @@ def _finding(rows: int) -> str:
     return f"{_SELECT} WHERE request_id IN ({', '.join('?' * rows)})"
 
 
-# The plus stops SQLite from scanning all unsettled entries by their index.
+# The plus stops SQLite from scanning all unsettled entries by their index. A list of one costs as
+# much as a list of fifty, so one entry has a statement of its own.
 @functools.cache
 def _accepting(rows: int) -> str:
-    values = ", ".join(["(?, ?, ?)"] * rows)
+    key, sms_id, deduplicated, news = "?2", "?3", "?4", ""
+    if rows > 1:
+        key, sms_id, deduplicated = "news.column1", "news.column2", "news.column3"
+        news = f"FROM (VALUES {', '.join(['(?, ?, ?)'] * rows)}) AS news "
     return (
         f"UPDATE sends SET status = '{Status.ACCEPTED}', reason = NULL, updated_at = ?, "  # noqa: S608  # no outside text in it
-        "sms_id = news.column2, deduplicated = news.column3, "
-        "code = NULL, http_status = NULL, detail = NULL "
-        f"FROM (VALUES {values}) AS news "
-        f"WHERE sends.request_id = news.column1 AND +sends.status = '{Status.UNKNOWN}'"
+        f"sms_id = {sms_id}, deduplicated = {deduplicated}, "
+        f"code = NULL, http_status = NULL, detail = NULL {news}"
+        f"WHERE sends.request_id = {key} AND +sends.status = '{Status.UNKNOWN}'"
     )
 
 
@@ -624,21 +631,25 @@ def _find(connection: sqlite3.Connection, request_id: str) -> Entry | None:
 
 
 def _last_of(where: str) -> str:
-    return f"SELECT max(request_id) FROM sends WHERE {where}"  # noqa: S608  # our own condition
+    return f"SELECT max(number) FROM sends WHERE {where}"  # noqa: S608  # our own condition
 
 
 def _paging(where: str) -> str:
     return (
-        f"{_SELECT} WHERE {where} AND request_id > ? AND request_id <= ? "
-        "ORDER BY request_id LIMIT ?"
+        f"SELECT {', '.join(_COLUMNS)}, number FROM sends "  # noqa: S608  # our own condition
+        f"WHERE {where} AND number > ? AND number <= ? ORDER BY number LIMIT ?"
     )
 
 
-def _page(connection: sqlite3.Connection, where: str, after: _Key, end: _Key) -> list[Entry]:
-    return [_read(row) for row in connection.execute(_paging(where), (after, end, _PAGE))]
+def _page(
+    connection: sqlite3.Connection, where: str, after: int, end: int
+) -> list[tuple[int, Entry]]:
+    """Return some entries with their numbers, in the order of their first claims."""
+    rows = connection.execute(_paging(where), (after, end, _PAGE))
+    return [(number, _read(row)) for *row, number in rows]
 
 
-def _read(row: tuple[Any, ...]) -> Entry:
+def _read(row: Sequence[Any]) -> Entry:
     key = row[0]
     return from_row(key if isinstance(key, str) else key.hex(), cast("Row", row[1:]))
 

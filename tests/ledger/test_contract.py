@@ -325,6 +325,24 @@ async def test_a_listing_ends_while_claims_come_steadily(
         there |= meanwhile
 
 
+async def test_a_listing_meets_each_entry_once_while_all_are_claimed_again(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither a claim nor a rejection moves an entry in the order of the listing."""
+    for module in (redis, sqlite):
+        monkeypatch.setattr(module, "_PAGE", 2)
+    messages = [a_message(f"09{number:08}") for number in range(7)]
+    for message in messages:
+        await claim(ledger, message)
+    for listing in (ledger.unsettled, ledger.entries):
+        listed: list[str] = []
+        async for entry in listing():
+            listed.append(entry.request_id)
+            for message in messages:
+                assert (await claim(ledger, message))[0] is Decision.RESUME
+        assert sorted(listed) == sorted(message.request_id for message in messages)
+
+
 async def test_old_entries_are_pruned(ledger: Ledger, clock: Clock) -> None:
     """Settled entries that did not change for a time are forgotten; open ones only on request."""
     settled, still_open, young = a_message(), a_message(), a_message()
