@@ -55,6 +55,7 @@ from esms_async.ledger.base import Unrecorded
 from esms_async.ledger.transitions import (
     CLAIMS,
     WINDOW,
+    Fingerprinted,
     fingerprint,
     fingerprint_key,
     key_id,
@@ -117,8 +118,8 @@ class AheadLedger:
         """Make fingerprints as the client does, with the account's secret key and its route."""
         self._key, self._route = fingerprint_key(account_secret), route
 
-    def fingerprint(self, message: Message) -> bytes:
-        """Return the fingerprint of a message."""
+    def fingerprint(self, message: Fingerprinted) -> bytes:
+        """Return the fingerprint of a message, or of a row that gives one."""
         return fingerprint(message, self._key, self._route)
 
     async def look_up_batch(self, request_ids: Sequence[str]) -> Sequence[Entry | None]:
@@ -328,7 +329,7 @@ class Batch:
         refused: _Refusals = {}
         waiting = [row for row in rows if row.status is None]
         while waiting:
-            claims = await self._ledger.claim_ahead([_message_of(row) for row in waiting])
+            claims = await self._ledger.claim_ahead([row.message for row in waiting])
             moved: list[BulkRow] = []
             for row, claim in zip(waiting, claims, strict=True):
                 if claim.decision in {Decision.SEND, Decision.RESUME}:
@@ -359,10 +360,10 @@ class Batch:
         again = [row for row in rows if row.is_again and row.status is None]
         if not again:
             return
-        first = [self._ids.of_phone(_message_of(row).phone) for row in again]
+        first = [self._ids.of_phone(row.phone) for row in again]
         for row, entry in zip(again, await self._ledger.look_up_batch(first), strict=True):
             if entry is not None and self._is_same(row, entry):
-                self._move(row, entry.request_id)
+                row.move(entry.request_id)
 
     def _answer(self, row: BulkRow, entry: Entry, refused: "_Refusals") -> bool:
         """Settle a row by its entry, or leave it open to be sent; True if it moved to a new id."""
@@ -387,7 +388,6 @@ class Batch:
         return False
 
     def _answer_other_text(self, row: BulkRow, entry: Entry, refused: "_Refusals") -> bool:
-        message = _message_of(row)
         got_nothing = entry.status in {Status.REJECTED, Status.NOT_SENT}
         if got_nothing:
             refused[row.number] = RowStatus.INVALID, text("key_used_and_refused")
@@ -402,9 +402,7 @@ class Batch:
             row.end(RowStatus.INVALID, text("key_used"))
         elif self._allow_again and not row.is_again:
             row.is_again = True
-            self._move(
-                row, self._ids.of_text(message.phone, text_of(message.content, message.params), 1)
-            )
+            row.move(self._ids.of_text(row.phone, text_of(row.content, row.params), 1))
             return True
         else:
             known = entry.status is Status.ACCEPTED
@@ -424,16 +422,7 @@ class Batch:
         """Move a row to the next id of its chain."""
         first, tries = row.chain or (row.request_id, 0)
         row.chain = first, tries + 1
-        self._move(row, derive_request_id("bulk retry", first, tries + 1))
-
-    def _move(self, row: BulkRow, request_id: str) -> None:
-        row.message = attrs.evolve(_message_of(row), request_id=request_id)
-        row.request_id = request_id
+        row.move(derive_request_id("bulk retry", first, tries + 1))
 
     def _is_same(self, row: BulkRow, entry: Entry) -> bool:
-        return same_fingerprint(entry.fingerprint, self._ledger.fingerprint(_message_of(row)))
-
-
-def _message_of(row: BulkRow) -> Message:
-    assert row.message is not None  # noqa: S101  # rows without one are settled before
-    return row.message
+        return same_fingerprint(entry.fingerprint, self._ledger.fingerprint(row))

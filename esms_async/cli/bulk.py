@@ -248,11 +248,10 @@ async def make_plan(
     """Read the list and count what would become of it."""
     plan, tally = Plan(), Tally()
     plan.tally = tally
-    # Nothing is looked up of a new batch, so one message is enough.
+    # Nothing is looked up of a new batch, so one id is enough, for the message that is priced.
     earlier = None if batch is None or batch.is_new else batch
     async for chunk in rows.chunks(_PLANNED):
-        needs_messages = earlier is not None or plan.sample is None
-        checked = checker.check(chunk, messages=needs_messages)
+        checked = checker.check(chunk, ids=earlier is not None or plan.sample is None)
         if earlier is not None:
             await earlier.preview(checked)
         else:
@@ -673,20 +672,20 @@ class Sending:
             if len(ready) == low:
                 self._wanted.set()
             try:
-                receipt = await send(cast("Message", row.message))
+                receipt = await send(row.message)
             except EsmsError as error:
                 self._refuse(row, error)
             except asyncio.CancelledError as cancelled:
                 truth = cancelled.__cause__
                 if not isinstance(truth, EsmsError):
-                    truth = OutcomeUnknown(cast("Message", row.message), (), "cancelled")
+                    truth = OutcomeUnknown(row.message, (), "cancelled")
                 refuse(row, truth, is_keyed=self._is_keyed)
             else:
                 accept(row, receipt)
                 if receipt.deduplicated and receipt.attempts:
                     tally.deduplicated += 1
                 self._unsent = 0
-            row.message = None
+            row.forget_message()
             tally.add(row)
             is_full = results.waiting > _MOST_WAITING
             results.settled(chunk)

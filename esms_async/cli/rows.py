@@ -81,8 +81,10 @@ class BulkRow:
     Attributes:
         number: Its number, as a spreadsheet counts.
         source: The row as it stands in the input.
+        phone: Its phone, if it gives a message.
         content: The text, if it gives one.
-        message: What is to be sent, or None.
+        params: The parameters of a Zalo template, if it gives them.
+        route: None: the client's own.
         status: What is true of it, or None while that is open.
         reason: Why it was not accepted.
         repair: What had to be repaired of its phone.
@@ -91,8 +93,10 @@ class BulkRow:
     """
 
     # Defaults live in the class: most of them never change, and every row is made twice.
+    phone: str = ""
     content: str | None = None
-    message: Message | None = None
+    params: dict[str, str] | None = None
+    route: None = None
     status: RowStatus | None = None
     reason: Text | None = None
     repair: PhoneRepair | None = None
@@ -102,10 +106,28 @@ class BulkRow:
     sms_id: str = ""
     code: str = ""
     attempts: int = 0
+    _message: Message | None = None
 
     def __init__(self, number: int, source: object) -> None:
         self.number: int = number
         self.source: object = source
+
+    @property
+    def message(self) -> Message:
+        """What is to be sent. It is made when it is asked for: most rows of a rerun need none."""
+        if self._message is None:
+            self._message = Message(
+                self.phone, self.content, params=self.params, request_id=self.request_id
+            )
+        return self._message
+
+    def move(self, request_id: str) -> None:
+        """Give the row another id."""
+        self.request_id, self._message = request_id, None
+
+    def forget_message(self) -> None:
+        """Free the memory of the message."""
+        self._message = None
 
     def end(self, status: RowStatus, reason: Text | None = None) -> Self:
         """Settle the row."""
@@ -517,12 +539,12 @@ class RowChecker:
         self._repeats = _KnownRepeats(self._repeats.met, file)
         self._times = {}
 
-    def check(self, rows: Sequence[SheetRow], *, messages: bool = True) -> list[BulkRow]:
-        """Return the rows with their messages, or with why they give none.
+    def check(self, rows: Sequence[SheetRow], *, ids: bool = True) -> list[BulkRow]:
+        """Return the rows with what makes their messages, or with why they give none.
 
         Args:
             rows: The next rows.
-            messages: False leaves out the messages and ids of rows that surely give one.
+            ids: False leaves out the ids of rows that surely give a message.
 
         Raises:
             InputError: The list has other rows than in the first pass.
@@ -535,12 +557,12 @@ class RowChecker:
                 row.end(RowStatus.INVALID, fields)
                 continue
             try:
-                self._compose(row, fields, with_message=messages)
+                self._compose(row, fields, with_id=ids)
             except _UnusableError as unusable:
                 row.end(RowStatus.INVALID, unusable.reason)
         return checked
 
-    def _compose(self, row: BulkRow, fields: Fields, *, with_message: bool) -> None:  # noqa: C901, PLR0912  # the table above
+    def _compose(self, row: BulkRow, fields: Fields, *, with_id: bool) -> None:  # noqa: C901, PLR0912  # the table above
         rules, ids = self._rules, self._ids
         columns = rules.columns
         phone = self._phone(row, fields)
@@ -573,25 +595,30 @@ class RowChecker:
         elif met is _Met.PHONE and not rules.allow_again:
             row.end(RowStatus.HELD_BACK, text("other_text"))
             return
-        if not params:
-            row.content = content
-            if not with_message and len(content) <= _SURELY_FITS:
-                return
-        if key is not None:
-            request_id = ids.of_key(key)
-        elif met is _Met.NOTHING:
-            request_id = ids.of_phone(phone)
+        row.phone = phone
+        is_sure = not params and len(content) <= _SURELY_FITS
+        if params:
+            row.params = params
         else:
-            request_id = ids.of_text(phone, content, times)
+            row.content = content
+        if is_sure and not with_id:
+            return
+        if key is not None:
+            row.request_id = ids.of_key(key)
+        elif met is _Met.NOTHING:
+            row.request_id = ids.of_phone(phone)
+        else:
+            row.request_id = ids.of_text(phone, content, times)
             row.is_again = met is _Met.PHONE
+        if not is_sure:
+            self._check_message(row)
+
+    def _check_message(self, row: BulkRow) -> None:
         try:
-            if params:
-                row.message = Message(phone, params=params, request_id=request_id)
-            else:
-                row.message = Message(phone, content, request_id=request_id)
+            _ = row.message
         except InvalidMessage as error:
-            raise _UnusableError(self._explained(error, content)) from None
-        row.request_id = request_id
+            row.request_id = ""
+            raise _UnusableError(self._explained(error, row.content or "")) from None
 
     def _phone(self, row: BulkRow, fields: Fields) -> str:
         place = self._rules.columns.phone

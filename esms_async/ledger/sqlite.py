@@ -194,13 +194,16 @@ class SqliteLedger(LedgerBase):
         """Return the entry of each RequestId, or None."""
 
         def operation(connection: sqlite3.Connection) -> list[Entry | None]:
-            found: dict[str, Entry] = {}
-            for start in range(0, len(request_ids), _MOST_ROWS):
-                keys = [_key(one) for one in request_ids[start : start + _MOST_ROWS]]
-                for row in connection.execute(_finding(len(keys)), keys):
-                    entry = _read(row)
-                    found[entry.request_id] = entry
-            return [found.get(request_id) for request_id in request_ids]
+            keys = [_key(one) for one in request_ids]
+            found: dict[_Key, tuple[Any, ...]] = {}
+            for start in range(0, len(keys), _MOST_ROWS):
+                some = keys[start : start + _MOST_ROWS]
+                for row in connection.execute(_finding(len(some)), some):
+                    found[row[0]] = row
+            return [
+                None if (row := found.get(key)) is None else from_row(request_id, row[1:])
+                for request_id, key in zip(request_ids, keys, strict=True)
+            ]
 
         return await self._opened().run(operation)
 

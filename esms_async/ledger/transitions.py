@@ -31,7 +31,7 @@ import hmac
 import json
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Final
+from typing import Final, Protocol
 
 import attrs
 
@@ -599,7 +599,31 @@ KEY_ID_LENGTH: Final = 4
 _MAC_LENGTH: Final = 16
 
 
-def fingerprint(message: Message, key: bytes, default: Route = FIXED_NUMBER) -> bytes:
+class Fingerprinted(Protocol):
+    """What a fingerprint is made of: a `Message`, or what one is made of later."""
+
+    @property
+    def phone(self) -> str:
+        """The phone number."""
+        ...
+
+    @property
+    def content(self) -> str | None:
+        """The text."""
+        ...
+
+    @property
+    def params(self) -> Mapping[str, str] | None:
+        """The parameters of a Zalo template."""
+        ...
+
+    @property
+    def route(self) -> Route | None:
+        """The route, if it names one."""
+        ...
+
+
+def fingerprint(message: Fingerprinted, key: bytes, default: Route = FIXED_NUMBER) -> bytes:
     """Return 20 bytes that identify phone, content and route, and reveal nothing about them.
 
     A plain hash of a text with a six-digit code can be reversed by trying a million texts. A keyed

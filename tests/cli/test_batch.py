@@ -38,14 +38,14 @@ def _batch(ledger: AheadLedger, **flags: bool) -> Batch:
 
 def _row(content: str = "a", *, phone: str = "0901888484") -> BulkRow:
     row = BulkRow(2, [phone, content])
+    row.phone, row.content = phone, content
     row.request_id = _IDS.of_phone(phone)
-    row.message = Message(phone, content, request_id=row.request_id)
     return row
 
 
 async def _hold(ledger: AheadLedger, row: BulkRow, settlement: Settlement | None) -> None:
     """Have another run claim a row, and settle it."""
-    message = cast("Message", row.message)
+    message = row.message
     claim = await ledger.wrapped.claim(message, ledger.fingerprint(message))
     if settlement is not None:
         await ledger.settle(message.request_id, claim.entry.generation, settlement)
@@ -55,7 +55,7 @@ async def test_what_is_claimed_ahead_is_what_the_client_gets(ledger: AheadLedger
     """The client asks for its claim once; what was not begun can be released."""
     rows = [_row(), _row(phone="0901888485")]
     assert await _batch(ledger).claim(rows) == rows
-    message = cast("Message", rows[0].message)
+    message = rows[0].message
     claim = ledger.claimed_ahead(message.request_id)
     assert claim is not None
     assert claim.entry.request_id == message.request_id
@@ -161,7 +161,6 @@ async def test_a_further_text_keeps_the_id_under_which_it_was_the_first(
         row = _row(content)
         row.is_again = True
         row.request_id = _IDS.of_text("0901888484", content, 1)
-        row.message = Message("0901888484", content, request_id=row.request_id)
         await _batch(ledger, allow_again=True).preview([row])
         assert row.status is status
 

@@ -1,10 +1,14 @@
 """What a row ends with, and the file that lists every row."""
 
+import csv
 import fcntl
+import io
 import os
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from esms_async import EsmsError, LedgerError, Receipt, RequestIdConflict
 from esms_async.cli import results
@@ -119,6 +123,13 @@ def test_every_form_of_a_row_is_listed(
     for line, begin in zip(shown, first if suffix == ".csv" else objects, strict=True):
         assert line.startswith(begin)
     assert "is not JSON" in lines[-1]
+
+
+@given(st.lists(st.text(st.sampled_from('ab ,;"\r\n\u2028é')), min_size=2, max_size=2))
+def test_a_cell_is_read_as_it_stood_in_the_list(cells: list[str]) -> None:
+    """A delimiter, a quote or a line break in a cell moves no other one."""
+    lines = results._csv_lines([cells, cells])
+    assert list(csv.reader(io.StringIO(lines, newline=""))) == [cells, cells]
 
 
 def test_a_pipe_takes_results_too(tmp_path: Path) -> None:
