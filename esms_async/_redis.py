@@ -17,10 +17,19 @@ from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from esms_async._model.errors import ConfigurationError, EsmsError, LedgerError, UsageError
+from esms_async._reads import read_less
 
 # Small enough, so the client reads one batch's replies while the server works on the next.
 _LARGEST_BATCH: Final = 128
 _BATCHES_IN_FLIGHT: Final = 4
+
+
+async def _set_up(connection: Connection) -> None:
+    """Prepare a new connection, as redis-py does and for small reads."""
+    writer = connection._writer  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # no public name
+    read_less(writer and writer.transport)
+    await connection.on_connect()
+
 
 _DEFAULTS: Final[dict[str, Any]] = {
     "socket_timeout": 5.0,
@@ -30,6 +39,7 @@ _DEFAULTS: Final[dict[str, Any]] = {
 _FIXED: Final[dict[str, Any]] = {
     "max_connections": _BATCHES_IN_FLIGHT,
     "decode_responses": True,
+    "redis_connect_func": _set_up,
     # No retry: a command whose answer is lost may have taken effect, and a repeated claim would
     # look like a second claim.
     "retry": Retry(NoBackoff(), 0),

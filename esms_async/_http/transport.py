@@ -35,6 +35,7 @@ from yarl import URL
 from esms_async._model.errors import ConfigurationError, UsageError
 from esms_async._model.messages import Credentials
 from esms_async._model.version import __version__
+from esms_async._reads import read_less
 from esms_async._wire.queries import GatewayQuery, keys
 from esms_async._wire.send import retry_after
 
@@ -267,9 +268,13 @@ class ConnectionCheck:
     A request on a connection that the gateway has closed is lost, and its outcome open. An answer
     that came before the request would be read as the answer to it. Without a write the outcome is
     certain: nothing left.
+
+    Args:
+        reads_little: True if nothing but answers to sends comes over the connections.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, reads_little: bool = False) -> None:
+        self._reads_little = reads_little
         # One poll object for each connection: making one takes longer than a poll.
         self._polls: dict[asyncio.BaseTransport, tuple[_Poll, bool]] = {}
 
@@ -316,6 +321,8 @@ class ConnectionCheck:
         raise TransportFailure(_UNASKED, may_have_arrived=False)
 
     def _add(self, transport: asyncio.BaseTransport) -> tuple[_Poll, bool]:
+        if self._reads_little:
+            read_less(transport)
         connection = transport.get_extra_info("socket")
         if connection is None or not hasattr(select, "poll"):
             # Such a connection can't be checked, so a request over it may have arrived.
@@ -643,7 +650,7 @@ class Transport:
     ) -> None:
         self._base_url = _check_base_url(base_url, _check_allow_http(allow_http))
         _check_session(session)
-        self._check = ConnectionCheck()
+        self._check = ConnectionCheck(reads_little=session is None)
         self._session = session
         self._owns_session = session is None
         self._is_plain = False

@@ -7,6 +7,7 @@ import socket
 import ssl
 import sys
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import aiohttp.client_proto
@@ -16,6 +17,7 @@ from aioresponses import aioresponses
 
 from esms_async import EsmsClient, NotSent, OutcomeUnknown
 from esms_async._http.transport import ConnectionCheck, SendRequest, TransportFailure, is_plain
+from esms_async._reads import LARGEST_READ
 from esms_async._wire.send import SEND_OPERATION
 from tests.factories import CREDENTIALS, ONE_ATTEMPT, a_message
 from tests.scripted_gateway import ACCEPTED, Exchange, ScriptedGateway
@@ -167,6 +169,28 @@ class Pipe(asyncio.Transport):
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
         """Put another in its place."""
         self._protocol = protocol
+
+
+async def test_only_the_clients_own_connections_read_less_at_once(
+    gateway: ScriptedGateway,
+    session: aiohttp.ClientSession | None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Asyncio maps memory anew for each large read; a caller's session may want large ones."""
+    transports: list[asyncio.BaseTransport] = []
+    check = ConnectionCheck.is_quiet
+
+    def and_note(self: ConnectionCheck, transport: asyncio.BaseTransport | None) -> bool:
+        assert transport is not None
+        transports.append(transport)
+        return check(self, transport)
+
+    monkeypatch.setattr(ConnectionCheck, "is_quiet", and_note)
+    async with a_client(gateway, session) as client:
+        await client.send(a_message())
+    readers: list[Any] = [getattr(one, "_ssl_protocol", one) for one in transports]
+    asked = [reader.max_size for reader in readers]
+    assert asked == [LARGEST_READ if session is None else 256 * 1024]
 
 
 @pytest.mark.parametrize("lacking", ["socket", "poll"])

@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given, settings
 
 from esms_async import ConfigurationError, LedgerError, Message, Status, UsageError, new_request_id
+from esms_async._reads import LARGEST_READ
 from esms_async._redis import RedisAddress, RedisBatches
 from esms_async.ledger import Claim, Decision, Entry, RedisLedger, Settlement
 from esms_async.ledger.base import LedgerOptions
@@ -845,6 +846,18 @@ def test_another_missing_module_is_not_blamed_on_redis_py() -> None:
         "sys.modules['esms_async.ledger.redis'] = None\nfrom esms_async.ledger import RedisLedger"
     )
     assert "install it with" not in imported(program).stderr
+
+
+async def test_answers_are_read_a_little_at_a_time(redis_server: RedisServer) -> None:
+    """Asyncio maps memory anew for each large read, which takes longer than most answers do."""
+    batches = RedisBatches(RedisAddress(redis_server.url))
+    try:
+        assert await batches.run("PING") in {"PONG", True}
+        (connection,) = batches._idle
+        assert connection._writer is not None
+        assert vars(connection._writer.transport)["max_size"] == LARGEST_READ
+    finally:
+        await batches.aclose()
 
 
 async def test_a_command_that_nobody_waits_for_disturbs_nobody(redis_server: RedisServer) -> None:
