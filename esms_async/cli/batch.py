@@ -110,6 +110,7 @@ class AheadLedger:
     def __init__(self, ledger: Ledger) -> None:
         self.wrapped = ledger
         self._acceptances = ledger if isinstance(ledger, LedgerAcceptances) else None
+        self._batches = ledger if isinstance(ledger, LedgerBatches) else None
         self._key = b""
         self._route: Route = FixedNumber()
         self._claims: dict[str, Claim] = {}
@@ -124,15 +125,15 @@ class AheadLedger:
 
     async def look_up_batch(self, request_ids: Sequence[str]) -> Sequence[Entry | None]:
         """Return the entry of each RequestId, or None."""
-        if isinstance(self.wrapped, LedgerBatches):
-            return await self.wrapped.look_up_batch(request_ids)
+        if self._batches is not None:
+            return await self._batches.look_up_batch(request_ids)
         return await asyncio.gather(*map(self.wrapped.look_up, request_ids))
 
     async def claim_ahead(self, messages: Sequence[Message]) -> Sequence[Claim]:
         """Claim messages for the client, which asks for each claim when it sends."""
         wanted = [(message, self.fingerprint(message)) for message in messages]
-        if isinstance(self.wrapped, LedgerBatches):
-            claims: Sequence[Claim] = await self.wrapped.claim_batch(wanted)
+        if self._batches is not None:
+            claims: Sequence[Claim] = await self._batches.claim_batch(wanted)
         else:
             claims = await asyncio.gather(*(self.wrapped.claim(*one) for one in wanted))
         for claim in claims:

@@ -34,7 +34,7 @@ it stands in the input, for the results."""
 LONGEST_LINE: Final = 128 * 1024
 """Characters. The longest message that can be sent takes less than half of it."""
 
-_BLOCK: Final = 64 * 1024
+_BLOCK: Final = 256 * 1024
 _JSON_LINES: Final = (".jsonl", ".ndjson")
 _WORKBOOK: Final = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
 _COMPRESSED: Final = b"\x1f\x8b"

@@ -366,6 +366,7 @@ def test_an_input_that_fails_midway_loses_no_outcome(
         return read(descriptor, length)
 
     monkeypatch.setattr("esms_async.cli.spreadsheet.os.read", fail)
+    monkeypatch.setattr("esms_async.cli.spreadsheet._BLOCK", 64 * 1024)
     assert run_here(["bulk", path, "--emulator", "--json"]) == 2
     out, err = capsys.readouterr()
     counts = json.loads(out)
