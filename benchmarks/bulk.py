@@ -42,25 +42,36 @@ class Cost:
 
 
 @attrs.frozen
-class BulkResult:
-    """The medians of some rounds.
+class Round:
+    """What each process took in one round.
 
     Attributes:
-        rows: How many rows were sent.
         naive: The naive script.
         bulk: The command with a ledger, results and the plan.
         rerun: The command again: every row is done.
         start: The command over a list of one row that is done.
-        few: The rerun's memory at 10,000 rows, in bytes; None if it was not measured.
+    """
+
+    naive: Cost
+    bulk: Cost
+    rerun: Cost
+    start: Cost
+
+
+@attrs.frozen
+class BulkResult:
+    """What some rounds showed; medians count.
+
+    Attributes:
+        rows: How many rows were sent.
+        rounds: The rounds.
+        few: The memory at 10,000 rows, in bytes; None if it was not measured.
         many: The same at `many_rows`.
         many_rows: How many rows that were.
     """
 
     rows: int
-    naive: Cost
-    bulk: Cost
-    rerun: Cost
-    start: Cost
+    rounds: tuple[Round, ...]
     few: int | None = None
     many: int | None = None
     many_rows: int = 0
@@ -68,17 +79,61 @@ class BulkResult:
     @property
     def ratio(self) -> float:
         """How many times as fast as the script the command is, by processor time."""
-        return self.naive.cpu / self.bulk.cpu
+        return statistics.median(each.naive.cpu / each.bulk.cpu for each in self.rounds)
 
     @property
     def ratio_of_seconds(self) -> float:
         """The same by the clock."""
-        return self.naive.seconds / self.bulk.seconds
+        return statistics.median(each.naive.seconds / each.bulk.seconds for each in self.rounds)
 
     @property
     def rerun_rate(self) -> float:
         """Rows that are done a second, beyond the start, by processor time."""
-        return self.rows / max(1e-9, self.rerun.cpu - self.start.cpu)
+        return statistics.median(
+            self.rows / max(1e-9, each.rerun.cpu - each.start.cpu) for each in self.rounds
+        )
+
+    @property
+    def rerun_ratio(self) -> float:
+        """How many times the script's own rate that is, which no other machine changes."""
+        return statistics.median(
+            each.naive.cpu / max(1e-9, each.rerun.cpu - each.start.cpu) for each in self.rounds
+        )
+
+    def lines(self) -> list[str]:
+        """Return tables in Markdown."""
+        shown = [
+            "| process | CPU a row, µs | seconds |",
+            "|---|---:|---:|",
+            *(f"| {name} | {self._row(pick)} |" for name, pick in _PROCESSES.items()),
+            "",
+            "| figure | median |",
+            "|---|---:|",
+            f"| script over bulk, by CPU | {self.ratio:.2f} |",
+            f"| script over bulk, by the clock | {self.ratio_of_seconds:.2f} |",
+            f"| rerun, rows a second beyond the start | {self.rerun_rate:,.0f} |",
+            f"| rerun over the script's rows a second | {self.rerun_ratio:.2f} |",
+            f"| start, CPU seconds | {self._median(lambda each: each.start):.2f} |",
+        ]
+        if self.few is not None and self.many is not None:
+            grown = (self.many - self.few) / 1e6
+            at = f"memory at {self.many_rows:,} rows beyond that at 10,000, MB"
+            shown.append(f"| {at} | {grown:.0f} |")
+        return shown
+
+    def _row(self, pick: Callable[[Round], Cost]) -> str:
+        seconds = statistics.median(pick(each).seconds for each in self.rounds)
+        return f"{self._median(pick) / self.rows * 1e6:.1f} | {seconds:.2f}"
+
+    def _median(self, pick: Callable[[Round], Cost]) -> float:
+        return statistics.median(pick(each).cpu for each in self.rounds)
+
+
+_PROCESSES: Final[Mapping[str, Callable[[Round], Cost]]] = {
+    "the script": lambda each: each.naive,
+    "bulk": lambda each: each.bulk,
+    "bulk again, every row done": lambda each: each.rerun,
+}
 
 
 def measure_bulk(
@@ -93,7 +148,7 @@ def measure_bulk(
         cores: Where the processes run.
         tell: Gets a line for each measurement.
     """
-    costs: dict[str, list[Cost]] = {"naive": [], "bulk": [], "rerun": [], "start": []}
+    done: list[Round] = []
     with tempfile.TemporaryDirectory() as folder, server_process(cores) as server:
         place, url = Path(folder), server.url(CALM)
         source, single = place / "list.csv", place / "single.csv"
@@ -104,18 +159,18 @@ def measure_bulk(
             tell(f"bulk, round {number + 1}")
             script = [sys.executable, "-m", "benchmarks.naive_bulk", f"{url}{_SEND}"]
             script += [str(source), str(place / "naive.csv"), str(_CONCURRENCY)]
-            costs["naive"].append(_run(script, cores.client))
+            naive = _run(script, cores.client)
             for left in place.glob("list.csv.ledger*"):
                 left.unlink()
-            costs["bulk"].append(_run(_command(source, url), cores.client))
-            costs["rerun"].append(_run(_command(source, url), cores.client))
-            costs["start"].append(_run(_command(single, url), cores.client))
+            bulk, rerun, start = (
+                _run(_command(file, url), cores.client) for file in (source, source, single)
+            )
+            done.append(Round(naive, bulk, rerun, start))
         few = many_peak = None
         if many:
             tell("bulk, memory")
             few, many_peak = (_peak(place, url, count, cores) for count in (_FEW, many))
-    medians = {name: _median(each) for name, each in costs.items()}
-    return BulkResult(rows, **medians, few=few, many=many_peak, many_rows=many)
+    return BulkResult(rows, tuple(done), few=few, many=many_peak, many_rows=many)
 
 
 def _peak(place: Path, url: str, rows: int, cores: Cores) -> int:
@@ -160,11 +215,3 @@ def _run(command: list[str], core: int | None) -> Cost:
         raise RuntimeError(f"{' '.join(command[2:5])} ended with {process.returncode}")
     peak = used.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     return Cost(time.perf_counter() - started, used.ru_utime + used.ru_stime, peak)
-
-
-def _median(costs: list[Cost]) -> Cost:
-    return Cost(
-        statistics.median(cost.seconds for cost in costs),
-        statistics.median(cost.cpu for cost in costs),
-        max(cost.peak for cost in costs),
-    )

@@ -167,26 +167,33 @@ def distributed_command(*, quick: bool) -> None:
     metavar="ROWS",
     help="Measure the memory at so many rows beside that at 10,000 too, as at 1000000.",
 )
+@click.option(
+    "--write",
+    "path",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write the tables to a file, too.",
+)
 @_quick
-def bulk_command(*, rows: int, rounds: int, memory: int, quick: bool) -> None:
+def bulk_command(*, rows: int, rounds: int, memory: int, path: Path | None, quick: bool) -> None:
     """The command `bulk`, with plan, ledger and results, over a naive script with csv in and out.
 
     Ratios are of processor time, which other work on the machine moves less than the clock.
     """
+    cores = choose_cores()
     with _measuring() as tell:
-        cost = measure_bulk(
-            500 if quick else rows, 1 if quick else rounds, memory, choose_cores(), tell
+        cost = measure_bulk(500 if quick else rows, 1 if quick else rounds, memory, cores, tell)
+    click.echo("\n".join(cost.lines()))
+    if path is not None:
+        machine = describe(cores)
+        where = f"{machine.cpu}, {machine.cores} cores, {machine.system}, {machine.python}"
+        head = (
+            "# `esms-async bulk` beside a naive script\n\n"
+            f"{_today()}, {where}; {cost.rows:,} rows, 64 at once, {rounds} rounds in turns, one "
+            "core for the client, a gateway that answers at once. Repeat them with "
+            "`python -m benchmarks bulk`. The script is `benchmarks/naive_bulk.py`: csv in and "
+            "out, no retry, no plan, no ledger, no check.\n"
         )
-    for name, each in (("naive", cost.naive), ("bulk", cost.bulk), ("rerun", cost.rerun)):
-        per_row = each.cpu / cost.rows * 1e6
-        click.echo(f"{name}: {per_row:.1f} µs of CPU a row, {each.seconds:.2f} s")
-    click.echo(
-        f"bulk over naive: {cost.ratio:.2f} by CPU, {cost.ratio_of_seconds:.2f} by the clock; "
-        f"rerun: {cost.rerun_rate:,.0f} rows/s of CPU beyond a start of {cost.start.cpu:.2f} s"
-    )
-    if cost.few is not None and cost.many is not None:
-        grown = (cost.many - cost.few) / 1e6
-        click.echo(f"memory: {grown:.0f} MB more at {memory:,} rows than at 10,000")
+        path.write_text("\n".join([head, *cost.lines(), ""]), encoding="utf-8")
 
 
 @main.command("reports")

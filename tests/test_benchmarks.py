@@ -79,12 +79,19 @@ def test_the_cost_of_a_queue_is_told() -> None:
         assert re.fullmatch(rates + r"\d+ µs of CPU each \([\d.]+ times\)", line)
 
 
-def test_the_cost_of_a_row_is_told() -> None:
+def test_the_cost_of_a_row_is_told(tmp_path: Path) -> None:
     """`bulk` measures the command and the naive script in one run, and that again over its rows."""
-    result = run("bulk", "--quick")
+    table = tmp_path / "bulk.md"
+    result = run("bulk", "--quick", f"--write={table}")
     assert result.returncode == 0, result.stderr
-    assert re.search(r"bulk over naive: [\d.]+ by CPU, [\d.]+ by the clock", result.stdout)
-    assert re.search(r"rerun: [\d,]+ rows/s", result.stdout)
+    told = dict(re.findall(r"^\| ([^|]+) \| ([\d.,]+) \|", result.stdout, re.MULTILINE))
+    assert [*told] == [
+        *("the script", "bulk", "bulk again, every row done"),
+        *("script over bulk, by CPU", "script over bulk, by the clock"),
+        *("rerun, rows a second beyond the start", "rerun over the script's rows a second"),
+        "start, CPU seconds",
+    ]
+    assert result.stdout in table.read_text(encoding="utf-8")
 
 
 def test_the_longest_wait_during_a_prune_is_told() -> None:
