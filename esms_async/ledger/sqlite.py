@@ -566,7 +566,7 @@ _SELECT: Final = f"SELECT {', '.join(_COLUMNS)} FROM sends"  # noqa: S608  # our
 # An entry keeps its number, so that who pages through the entries meets it once.
 _REPLACE: Final = (
     f"INSERT INTO sends ({', '.join(_COLUMNS)}) "  # noqa: S608  # our own column names
-    f"VALUES ({', '.join('?' * len(_COLUMNS))}) ON CONFLICT DO UPDATE SET "
+    f"VALUES ({', '.join('?' * len(_COLUMNS))}) ON CONFLICT (request_id) DO UPDATE SET "
     f"{', '.join(f'{name} = excluded.{name}' for name in _COLUMNS[1:])}"
 )
 
