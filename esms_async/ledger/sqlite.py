@@ -534,10 +534,7 @@ class _Batch:
         now = self._clock()
         for start in range(0, len(acceptances), _MOST_ROWS):
             chunk = acceptances[start : start + _MOST_ROWS]
-            values: list[object] = [now]
-            for request_id, sms_id, deduplicated, _ in chunk:
-                values += (_key(request_id), sms_id, int(deduplicated))
-            if connection.execute(_accepting(len(chunk)), values).rowcount == len(chunk):
+            if _accept_all(connection, chunk, now):
                 continue
             # Some are not in doubt any more, or were deleted.
             for request_id, sms_id, deduplicated, _ in chunk:
@@ -591,16 +588,27 @@ def _finding(rows: int) -> str:
 # much as a list of fifty, so one entry has a statement of its own.
 @functools.cache
 def _accepting(rows: int) -> str:
-    key, sms_id, deduplicated, news = "?2", "?3", "?4", ""
+    sms_id, deduplicated, key, news = "?", "?", "?", ""
     if rows > 1:
-        key, sms_id, deduplicated = "news.column1", "news.column2", "news.column3"
+        sms_id, deduplicated, key = "news.column1", "news.column2", "news.column3"
         news = f"FROM (VALUES {', '.join(['(?, ?, ?)'] * rows)}) AS news "
     return (
         f"UPDATE sends SET status = '{Status.ACCEPTED}', reason = NULL, updated_at = ?, "  # noqa: S608  # no outside text in it
-        f"sms_id = {sms_id}, deduplicated = {deduplicated}, "
-        f"code = NULL, http_status = NULL, detail = NULL {news}"
+        f"code = NULL, http_status = NULL, detail = NULL, "
+        f"sms_id = {sms_id}, deduplicated = {deduplicated} {news}"
         f"WHERE sends.request_id = {key} AND +sends.status = '{Status.UNKNOWN}'"
     )
+
+
+def _accept_all(
+    connection: sqlite3.Connection, acceptances: Sequence[Acceptance], now: float
+) -> bool:
+    """Store acceptances; False if some entry is not in doubt any more, or was deleted."""
+    values: list[object] = [now]
+    for request_id, sms_id, deduplicated, _ in acceptances:
+        values += (sms_id, int(deduplicated), _key(request_id))
+    changed = connection.execute(_accepting(len(acceptances)), values).rowcount
+    return changed == len(acceptances)
 
 
 def _insert(connection: sqlite3.Connection, entries: Sequence[Entry]) -> bool:

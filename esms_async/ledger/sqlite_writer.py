@@ -266,8 +266,14 @@ def _deliver(results: _Results, lost: Sequence[_Lost]) -> None:
 
 def _answer(results: _Results, lost: Sequence[_Lost]) -> None:
     # Failures first: a caller that waits in `flush` must see them reported.
-    for _, acceptance, error in lost:
-        acceptance.fail(error)
+    try:
+        for _, acceptance, error in lost:
+            acceptance.fail(error)
+    finally:
+        _settle(results)
+
+
+def _settle(results: _Results) -> None:
     for done, result in results:
         if done.done():
             continue

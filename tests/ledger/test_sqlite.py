@@ -651,8 +651,7 @@ async def test_nothing_goes_through_all_entries(tmp_path: Path, statement: str, 
 
     def explain(connection: sqlite3.Connection) -> list[str]:
         values = [None] * 20
-        numbered = re.findall(r"\?(\d)", statement)
-        count = max(map(int, numbered), default=statement.count("?"))
+        count = statement.count("?")
         explained = connection.execute(f"EXPLAIN QUERY PLAN {statement}", values[:count])
         return [str(row[3]) for row in explained]
 
@@ -660,3 +659,24 @@ async def test_nothing_goes_through_all_entries(tmp_path: Path, statement: str, 
         steps = await ledger._opened().run(explain)
     assert any(re.search(plan, step) for step in steps)
     assert not any(step.startswith("SCAN sends") and not re.search(plan, step) for step in steps)
+
+
+async def test_a_callback_that_fails_leaves_nobody_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who waits for the same transaction gets its error, whatever the callback does."""
+
+    def fail(*_: object) -> bool:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    def unrecorded(*_: object) -> None:
+        raise ValueError("of the callback")
+
+    monkeypatch.setattr(sqlite, "_accept_all", fail)
+    told: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, about: told.append(about))
+    async with SqliteLedger(tmp_path / "ledger.db") as ledger:
+        ledger.accept_soon("a", None, deduplicated=False, unrecorded=unrecorded)
+        with pytest.raises(LedgerError, match="disk I/O error"):
+            await ledger.look_up("a")
+    assert "of the callback" in str(told)
