@@ -57,6 +57,11 @@ class Round:
     rerun: Cost
     start: Cost
 
+    @property
+    def beyond_start(self) -> float:
+        """CPU seconds of the rerun beyond the start."""
+        return max(1e-9, self.rerun.cpu - self.start.cpu)
+
 
 @attrs.frozen
 class BulkResult:
@@ -89,16 +94,12 @@ class BulkResult:
     @property
     def rerun_rate(self) -> float:
         """Rows that are done a second, beyond the start, by processor time."""
-        return statistics.median(
-            self.rows / max(1e-9, each.rerun.cpu - each.start.cpu) for each in self.rounds
-        )
+        return statistics.median(self.rows / each.beyond_start for each in self.rounds)
 
     @property
     def rerun_ratio(self) -> float:
-        """How many times the script's own rate that is, which no other machine changes."""
-        return statistics.median(
-            each.naive.cpu / max(1e-9, each.rerun.cpu - each.start.cpu) for each in self.rounds
-        )
+        """How many times the script's own rate that is; a slower machine changes it little."""
+        return statistics.median(each.naive.cpu / each.beyond_start for each in self.rounds)
 
     def lines(self) -> list[str]:
         """Return tables in Markdown."""

@@ -182,18 +182,17 @@ def bulk_command(*, rows: int, rounds: int, memory: int, path: Path | None, quic
     cores = choose_cores()
     with _measuring() as tell:
         cost = measure_bulk(500 if quick else rows, 1 if quick else rounds, memory, cores, tell)
-    click.echo("\n".join(cost.lines()))
+    tables = "\n".join(cost.lines())
+    click.echo(tables)
     if path is not None:
-        machine = describe(cores)
-        where = f"{machine.cpu}, {machine.cores} cores, {machine.system}, {machine.python}"
         head = (
             "# `esms-async bulk` beside a naive script\n\n"
-            f"{_today()}, {where}; {cost.rows:,} rows, 64 at once, {rounds} rounds in turns, one "
-            "core for the client, a gateway that answers at once. Repeat them with "
-            "`python -m benchmarks bulk`. The script is `benchmarks/naive_bulk.py`: csv in and "
-            "out, no retry, no plan, no ledger, no check.\n"
+            f"{_today()}, {describe(cores)}; {cost.rows:,} rows, 64 at once, {len(cost.rounds)} "
+            "rounds in turns, one core for the client, a gateway that answers at once. Repeat them "
+            "with `python -m benchmarks bulk`. The script is `benchmarks/naive_bulk.py`: csv in "
+            "and out, no retry, no plan, no ledger, no check.\n"
         )
-        path.write_text("\n".join([head, *cost.lines(), ""]), encoding="utf-8")
+        path.write_text(f"{head}\n{tables}\n", encoding="utf-8")
 
 
 @main.command("reports")

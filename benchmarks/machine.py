@@ -43,6 +43,9 @@ class Machine:
     pinned: bool
     versions: dict[str, str]
 
+    def __str__(self) -> str:
+        return f"{self.cpu}, {self.cores} cores, {self.system}, {self.python}"
+
 
 def describe(cores: Cores) -> Machine:
     """Describe this machine.

@@ -225,8 +225,9 @@ def main() -> int:
     sys.stdout.write("\n".join(lines) + "\n")
     if chosen.write is not None:
         machine = describe(Cores(None, None))
-        where = f"{machine.cpu}, {machine.cores} cores, {machine.system}, {machine.python}"
-        head = f"# One-time codes on Redis\n\n{datetime.now(UTC):%Y-%m-%d}, {where}.\n\n{_WORDS}\n"
+        head = (
+            f"# One-time codes on Redis\n\n{datetime.now(UTC):%Y-%m-%d}, {machine}.\n\n{_WORDS}\n"
+        )
         chosen.write.write_text("\n".join([head, *lines, ""]), encoding="utf-8")
     return 0
 

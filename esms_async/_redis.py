@@ -25,7 +25,7 @@ _BATCHES_IN_FLIGHT: Final = 4
 
 
 async def _set_up(connection: Connection) -> None:
-    """Prepare a new connection, as redis-py does and for small reads."""
+    """Limit the reads of a new connection, and prepare it as redis-py does."""
     writer = connection._writer  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # no public name
     read_less(writer and writer.transport)
     await connection.on_connect()

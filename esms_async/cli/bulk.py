@@ -248,7 +248,7 @@ async def make_plan(
     """Read the list and count what would become of it."""
     plan, tally = Plan(), Tally()
     plan.tally = tally
-    # Nothing is looked up of a new batch, so one id is enough, for the message that is priced.
+    # The ledger holds nothing of a new batch, so only the message that is priced needs an id.
     earlier = None if batch is None or batch.is_new else batch
     async for chunk in rows.chunks(_PLANNED):
         checked = checker.check(chunk, ids=earlier is not None or plan.sample is None)

@@ -51,9 +51,9 @@ APPLICATION_ID: Final = 0x65534D53
 VERSION: Final = 6
 """The version of the tables below, in the header's user version."""
 
-# Ids that were not minted are in no order. So the entries stand in the order of their first claims,
-# and a commit of many writes few pages: with the entries in the order of their ids, each would
-# write a page of its own, twice.
+# Ids that were not minted are in no order. The table keeps its entries in the order of their first
+# claims, so a commit of many entries writes few pages. In the order of their ids, each entry would
+# write a page of its own, at its claim and again at its acceptance.
 _TABLES: Final = (
     """
     CREATE TABLE sends (
@@ -560,7 +560,7 @@ _COLUMNS: Final = tuple(field.name for field in attrs.fields(Entry))
 
 _SELECT: Final = f"SELECT {', '.join(_COLUMNS)} FROM sends"  # noqa: S608  # our own column names
 
-# An entry keeps its number, so that who pages through the entries meets it once.
+# An entry keeps its number, so a listing meets it once.
 _REPLACE: Final = (
     f"INSERT INTO sends ({', '.join(_COLUMNS)}) "  # noqa: S608  # our own column names
     f"VALUES ({', '.join('?' * len(_COLUMNS))}) ON CONFLICT (request_id) DO UPDATE SET "
@@ -637,7 +637,7 @@ def _replace(connection: sqlite3.Connection, entry: Entry, known: Entry | None) 
 
 
 def _find(connection: sqlite3.Connection, request_id: str) -> Entry | None:
-    row = connection.execute(f"{_SELECT} WHERE request_id = ?", (_key(request_id),)).fetchone()
+    row = connection.execute(_finding(1), (_key(request_id),)).fetchone()
     return None if row is None else _read(row)
 
 

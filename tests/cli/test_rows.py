@@ -133,6 +133,7 @@ def test_the_second_pass_says_what_the_first_said(rules: RowRules) -> None:
         message.content for message in messages
     ]
     expected = _check(*rows, rules=rules)
+    assert [row.status for row in second] == [row.status for row in expected]
     assert messages == [row.message for row in expected if row.status is None]
     with pytest.raises(InputError, match=r"a\.csv was written"):
         checker.check([(99, ["0901888499", "a", "z"], None)])

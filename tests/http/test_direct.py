@@ -176,7 +176,7 @@ async def test_only_the_clients_own_connections_read_less_at_once(
     session: aiohttp.ClientSession | None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Asyncio maps memory anew for each large read; a caller's session may want large ones."""
+    """Large reads cost time, but a session of the caller's may need them."""
     transports: list[asyncio.BaseTransport] = []
     check = ConnectionCheck.is_quiet
 

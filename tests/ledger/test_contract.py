@@ -328,7 +328,7 @@ async def test_a_listing_ends_while_claims_come_steadily(
 async def test_a_listing_meets_each_entry_once_while_all_are_claimed_again(
     ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Neither a claim nor a rejection moves an entry in the order of the listing."""
+    """A further claim does not move an entry in the order of the listing."""
     for module in (redis, sqlite):
         monkeypatch.setattr(module, "_PAGE", 2)
     messages = [a_message(f"09{number:08}") for number in range(7)]

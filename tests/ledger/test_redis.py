@@ -849,7 +849,7 @@ def test_another_missing_module_is_not_blamed_on_redis_py() -> None:
 
 
 async def test_answers_are_read_a_little_at_a_time(redis_server: RedisServer) -> None:
-    """Asyncio maps memory anew for each large read, which takes longer than most answers do."""
+    """A connection to Redis does not ask for more than 64 kB with one read."""
     batches = RedisBatches(RedisAddress(redis_server.url))
     try:
         assert await batches.run("PING") in {"PONG", True}
