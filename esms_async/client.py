@@ -4,7 +4,7 @@ import copy
 import os
 from collections.abc import AsyncGenerator, AsyncIterable, Coroutine, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, ClassVar, Final, Self, TypedDict, TypeVar, Unpack, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, TypedDict, Unpack, cast
 
 import aiohttp
 import attrs
@@ -13,38 +13,28 @@ from esms_async._http.transport import DEFAULT_BASE_URL, Transport
 from esms_async._model.checks import check_callback_url, check_count, check_type
 from esms_async._model.errors import ConfigurationError, InvalidMessage, UsageError
 from esms_async._model.messages import Credentials, Message, Receipt
-from esms_async._model.results import (
-    AccountBrandname,
-    Balance,
-    Price,
-    Receiver,
-    SentMessage,
-    SmsStatus,
-    ZaloStatus,
-)
 from esms_async._model.routes import FIXED_NUMBER, Brandname, Route, check_route, parse_route
 from esms_async._model.templates import Templates
 from esms_async._send.events import Events, Hook
-from esms_async._send.query import answered, list_sent, run_query
-from esms_async._send.reconcile import Reconciliation, reconcile
 from esms_async._send.retry import RetryBudget, RetryPolicy
 from esms_async._send.send import LedgerSession, Limiter, SendCall, Sender, ViewOptions
 from esms_async._send.stream import SendMany
-from esms_async._wire.queries import (
-    GatewayQuery,
-    balance_query,
-    brandnames_query,
-    check_period,
-    price_query,
-    receivers_query,
-    status_query,
-    templates_query,
-    zalo_status_query,
-)
 from esms_async._wire.send import CallbackUrl, Dumps, Loads, SendEncoder, read_json
 from esms_async.ledger.base import Ledger
 
-_T = TypeVar("_T")
+if TYPE_CHECKING:
+    from esms_async._model.results import (
+        AccountBrandname,
+        Balance,
+        Price,
+        Receiver,
+        SentMessage,
+        SmsStatus,
+        ZaloStatus,
+    )
+    from esms_async._send.query import Queries
+    from esms_async._send.reconcile import Reconciliation
+
 # Stands for an option that a view keeps; no caller can pass it by accident.
 _UNCHANGED: Final = cast("Any", object())
 _TRUE = frozenset({"1", "true", "yes", "on"})
@@ -331,15 +321,15 @@ class EsmsClient:
 
         return SendMany(send, messages, concurrency=concurrency, ordered=ordered)
 
-    async def balance(self) -> Balance:
+    async def balance(self) -> "Balance":
         """Return the balance of the account, in dong.
 
         Raises:
             QueryError: No answer came, or a refusal (`QueryAccountRejected` among them).
         """
-        return await answered(self._open_sender(), self._options.retry, balance_query())
+        return await self._queries().balance()
 
-    async def status(self, sms_id: str) -> SmsStatus | None:
+    async def status(self, sms_id: str) -> "SmsStatus | None":
         """Return the status of a message of the last 7 days.
 
         Args:
@@ -353,9 +343,9 @@ class EsmsClient:
             QueryError: No answer came, or a refusal.
             ConfigurationError: The value can't be an SMSID.
         """
-        return await self._query(status_query(sms_id))
+        return await self._queries().status(sms_id)
 
-    async def receivers(self, sms_id: str) -> tuple[Receiver, ...] | None:
+    async def receivers(self, sms_id: str) -> "tuple[Receiver, ...] | None":
         """Return the status of a message for each of its phones.
 
         Args:
@@ -368,15 +358,15 @@ class EsmsClient:
             QueryError: No answer came, or a refusal.
             ConfigurationError: The value can't be an SMSID.
         """
-        return await self._query(receivers_query(sms_id))
+        return await self._queries().receivers(sms_id)
 
-    async def brandnames(self) -> tuple[AccountBrandname, ...]:
+    async def brandnames(self) -> "tuple[AccountBrandname, ...]":
         """Return the brandnames of the account.
 
         Raises:
             QueryError: No answer came, or a refusal.
         """
-        return await answered(self._open_sender(), self._options.retry, brandnames_query())
+        return await self._queries().brandnames()
 
     async def templates(self, brandname: str | Brandname) -> Templates:
         """Return the templates that are registered for a brandname.
@@ -393,19 +383,18 @@ class EsmsClient:
             ConfigurationError: The value can't be a brandname.
         """
         name = brandname.name if isinstance(brandname, Brandname) else Brandname(brandname).name
-        return await answered(self._open_sender(), self._options.retry, templates_query(name))
+        return await self._queries().templates(name)
 
-    async def price(self, message: Message) -> Price:
+    async def price(self, message: Message) -> "Price":
         """Return the price of a brandname message, which is not sent.
 
         Raises:
             QueryError: No answer came, or a refusal.
             ConfigurationError: The message has another route; the gateway has no price for it.
         """
-        query = price_query(message, self.route)
-        return await answered(self._open_sender(), self._options.retry, query)
+        return await self._queries().price(message, self.route)
 
-    async def zalo_status(self, oa_id: str, message_id: str) -> ZaloStatus | None:
+    async def zalo_status(self, oa_id: str, message_id: str) -> "ZaloStatus | None":
         """Return Zalo's status of a message. The gateway takes 30 such queries a second.
 
         Args:
@@ -419,11 +408,11 @@ class EsmsClient:
             QueryError: No answer came, or a refusal.
             ConfigurationError: An id can't be one.
         """
-        return await self._query(zalo_status_query(oa_id, message_id))
+        return await self._queries().zalo_status(oa_id, message_id)
 
     def sent(
         self, since: datetime, until: datetime, *, route: Route | None = None
-    ) -> AsyncGenerator[SentMessage]:
+    ) -> "AsyncGenerator[SentMessage]":
         """List what the account has sent by one kind of route, page by page.
 
         A period longer than 3 days is read in pieces of 3 days.
@@ -442,12 +431,11 @@ class EsmsClient:
         Raises:
             ConfigurationError: A time is not an aware datetime, or `until` lies before `since`.
         """
-        check_period(since, until)
         route = self.route if route is None else route
         check_route(route)
-        return list_sent(self._open_sender(), self._options.retry, since, until, route.kind)
+        return self._queries().sent(since, until, route.kind)
 
-    async def reconcile(self, messages: Iterable[str | Message] | None = None) -> Reconciliation:
+    async def reconcile(self, messages: Iterable[str | Message] | None = None) -> "Reconciliation":
         """Look for unsettled sends in the gateway's list, and settle those it finds in the ledger.
 
         It finds a send by its RequestId as campaign id (see `trackable`), its phone and its time.
@@ -467,6 +455,9 @@ class EsmsClient:
             QueryError: The list could not be read; nothing was settled.
             LedgerError: The ledger can't be used.
         """
+        # Few programs reconcile, and each would import it.
+        from esms_async._send.reconcile import reconcile  # noqa: PLC0415
+
         ledger = self._sender.ledger
         if ledger is None:
             raise UsageError("the client has no ledger to reconcile; give it one")
@@ -478,7 +469,7 @@ class EsmsClient:
             if isinstance(one, Message) and one.route is not None:
                 routes.setdefault(one.route.kind, one.route)
 
-        async def list_all(since: datetime, until: datetime) -> AsyncGenerator[SentMessage]:
+        async def list_all(since: datetime, until: datetime) -> "AsyncGenerator[SentMessage]":
             for route in routes.values():
                 async for line in self.sent(since, until, route=route):
                     yield line
@@ -508,8 +499,11 @@ class EsmsClient:
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
 
-    async def _query(self, query: GatewayQuery[_T]) -> _T | None:
-        return await run_query(self._open_sender(), self._options.retry, query)
+    def _queries(self) -> "Queries":
+        # Imported at the first query: most programs only send.
+        from esms_async._send.query import Queries  # noqa: PLC0415
+
+        return Queries(self._open_sender(), self._options.retry)
 
     def _open_sender(self) -> Sender:
         if self._sender.closed:

@@ -19,7 +19,7 @@ import select
 import time
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
-from typing import Final, TypeVar, cast
+from typing import TYPE_CHECKING, Final, cast
 from urllib.parse import quote
 
 import aiohttp
@@ -36,10 +36,11 @@ from esms_async._model.errors import ConfigurationError, UsageError
 from esms_async._model.messages import Credentials
 from esms_async._model.version import __version__
 from esms_async._reads import read_less
-from esms_async._wire.queries import GatewayQuery, keys
 from esms_async._wire.send import retry_after
 
-_T = TypeVar("_T")
+if TYPE_CHECKING:
+    from esms_async._wire.queries import GatewayQuery
+
 _logger = logging.getLogger("esms_async")
 
 DEFAULT_BASE_URL: Final = "https://rest.esms.vn/MainService.svc/json/"
@@ -733,7 +734,7 @@ class Transport:
         )
 
     async def query(
-        self, query: GatewayQuery[_T], credentials: Credentials, *, time_limit: float
+        self, query: "GatewayQuery[object]", credentials: Credentials, *, time_limit: float
     ) -> HttpResponse:
         """Send a query, which changes nothing even if it fails; the time limit is as for `post`.
 
@@ -847,10 +848,10 @@ class Transport:
 
 
 def _with_fields(
-    query: GatewayQuery[object], credentials: Credentials
+    query: "GatewayQuery[object]", credentials: Credentials
 ) -> aiohttp.ClientMiddlewareType:
     """Return a middleware that adds the fields of a query and the account's keys to a URL."""
-    secrets = keys(credentials)
+    secrets = query.keys(credentials)
 
     async def add(
         request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType

@@ -98,12 +98,12 @@ class GatewayQuery(Generic[_T_co]):
 
     def body(self, credentials: Credentials) -> bytes:
         """Encode the JSON body of a POST."""
-        return json.dumps({**keys(credentials), **self.fields}).encode()
+        return json.dumps({**self.keys(credentials), **self.fields}).encode()
 
-
-def keys(credentials: Credentials) -> dict[str, str]:
-    """Return the fields that name an account to the gateway."""
-    return {"ApiKey": credentials.api_key, "SecretKey": credentials.secret_key}
+    @staticmethod
+    def keys(credentials: Credentials) -> dict[str, str]:
+        """Return the fields that name an account to the gateway."""
+        return {"ApiKey": credentials.api_key, "SecretKey": credentials.secret_key}
 
 
 def balance_query() -> GatewayQuery[Balance]:

@@ -18,7 +18,6 @@ from esms_async.ledger.base import (
     LedgerOptions,
     LedgerReports,
 )
-from esms_async.ledger.memory import MemoryLedger
 from esms_async.ledger.transitions import (
     ONE_MORE_ATTEMPT,
     Claim,
@@ -42,10 +41,12 @@ from esms_async.ledger.transitions import (
 )
 
 if TYPE_CHECKING:
+    from esms_async.ledger.memory import MemoryLedger
     from esms_async.ledger.redis import RedisLedger as RedisLedger
     from esms_async.ledger.sqlite import SqliteLedger
 
 _MODULES = {
+    "MemoryLedger": "esms_async.ledger.memory",
     "RedisLedger": "esms_async.ledger.redis",
     "SqliteLedger": "esms_async.ledger.sqlite",
 }
@@ -84,7 +85,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    """Import a ledger when it is first used: one needs an extra, and both take time to import."""
+    """Import a ledger when it is first used: one needs an extra, and all take time to import."""
     module = _MODULES.get(name)
     if module is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
