@@ -24,13 +24,6 @@ _LARGEST_BATCH: Final = 128
 _BATCHES_IN_FLIGHT: Final = 4
 
 
-async def _set_up(connection: Connection) -> None:
-    """Limit the reads of a new connection, and prepare it as redis-py does."""
-    writer = connection._writer  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # no public name
-    read_less(writer and writer.transport)
-    await connection.on_connect()
-
-
 _DEFAULTS: Final[dict[str, Any]] = {
     "socket_timeout": 5.0,
     "socket_connect_timeout": 5.0,
@@ -39,7 +32,6 @@ _DEFAULTS: Final[dict[str, Any]] = {
 _FIXED: Final[dict[str, Any]] = {
     "max_connections": _BATCHES_IN_FLIGHT,
     "decode_responses": True,
-    "redis_connect_func": _set_up,
     # No retry: a command whose answer is lost may have taken effect, and a repeated claim would
     # look like a second claim.
     "retry": Retry(NoBackoff(), 0),
@@ -265,13 +257,17 @@ class RedisBatches:
     async def _connected(self) -> Connection:
         """Return a ready connection; a return to the pool after each batch would cost more."""
         if not self._idle:
-            return cast("Connection", await self._pool.get_connection())  # type: ignore[no-untyped-call]  # it has no types
-        connection = self._idle.pop()
-        try:
-            await self._pool.ensure_connection(connection)
-        except BaseException:
-            self._idle.append(connection)
-            raise
+            connection = cast("Connection", await self._pool.get_connection())  # type: ignore[no-untyped-call]  # it has no types
+        else:
+            connection = self._idle.pop()
+            try:
+                await self._pool.ensure_connection(connection)
+            except BaseException:
+                self._idle.append(connection)
+                raise
+        # Each time: it may be a new one. redis-py's own hook warns under Python 3.14.
+        writer = connection._writer  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # no public name
+        read_less(writer and writer.transport)
         return connection
 
     def _fail(self, jobs: Sequence[_Job], error: BaseException) -> None:
