@@ -383,11 +383,13 @@ import urllib.error
 
 def test_it(esms_emulator):
     esms_emulator.fault("http:503@send,phase=after,times=1")
-    with pytest.raises(urllib.error.HTTPError):
+    with pytest.raises(urllib.error.HTTPError) as failed:
         send(esms_emulator, RequestId="r-1")
+    failed.value.close()
     send(esms_emulator, RequestId="r-1")
-    with pytest.raises(urllib.error.HTTPError):
+    with pytest.raises(urllib.error.HTTPError) as refused:
         urllib.request.urlopen(esms_emulator.url + "SendMultipleMesage_V4_get")
+    refused.value.close()
     assert "this" == "that"
 
 def test_that_passes(esms_emulator):
