@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import attrs
 from redis.asyncio import BlockingConnectionPool, Redis
-from redis.asyncio.connection import Connection, parse_url
+from redis.asyncio.connection import AbstractConnection, Connection, parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, RedisError, ResponseError
@@ -22,7 +22,6 @@ from esms_async._reads import read_less
 # Small enough, so the client reads one batch's replies while the server works on the next.
 _LARGEST_BATCH: Final = 128
 _BATCHES_IN_FLIGHT: Final = 4
-
 
 _DEFAULTS: Final[dict[str, Any]] = {
     "socket_timeout": 5.0,
@@ -65,6 +64,19 @@ class Script:
         return cls(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
 
 
+class _Pool(BlockingConnectionPool):
+    """A pool whose connections read a little at a time.
+
+    redis-py's own hook for new connections warns under Python 3.14.
+    """
+
+    async def ensure_connection(self, connection: AbstractConnection) -> None:
+        """Connect, and limit the reads of what may be a new connection."""
+        await super().ensure_connection(connection)
+        writer = connection._writer  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # no public name
+        read_less(writer and writer.transport)
+
+
 class RedisAddress:
     """The address of a Redis server, with its options and password.
 
@@ -103,7 +115,7 @@ class RedisAddress:
 
     def pool(self, **options: Any) -> BlockingConnectionPool:  # noqa: ANN401  # of many types
         """Return a pool of connections, none open yet, with options of redis-py."""
-        return BlockingConnectionPool(**self._options | options)
+        return _Pool(**self._options | options)
 
 
 class RedisBatches:
@@ -257,17 +269,13 @@ class RedisBatches:
     async def _connected(self) -> Connection:
         """Return a ready connection; a return to the pool after each batch would cost more."""
         if not self._idle:
-            connection = cast("Connection", await self._pool.get_connection())  # type: ignore[no-untyped-call]  # it has no types
-        else:
-            connection = self._idle.pop()
-            try:
-                await self._pool.ensure_connection(connection)
-            except BaseException:
-                self._idle.append(connection)
-                raise
-        # Each time: it may be a new one. redis-py's own hook warns under Python 3.14.
-        writer = connection._writer  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # no public name
-        read_less(writer and writer.transport)
+            return cast("Connection", await self._pool.get_connection())  # type: ignore[no-untyped-call]  # it has no types
+        connection = self._idle.pop()
+        try:
+            await self._pool.ensure_connection(connection)
+        except BaseException:
+            self._idle.append(connection)
+            raise
         return connection
 
     def _fail(self, jobs: Sequence[_Job], error: BaseException) -> None:

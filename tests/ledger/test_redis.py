@@ -858,6 +858,14 @@ async def test_answers_are_read_a_little_at_a_time(redis_server: RedisServer) ->
         assert vars(connection._writer.transport)["max_size"] == LARGEST_READ
     finally:
         await batches.aclose()
+    # A client of redis-py over the same pool, as the limiter has one, does neither.
+    pool = RedisAddress(redis_server.url).pool()
+    try:
+        connection = await pool.get_connection()  # type: ignore[no-untyped-call]  # it has no types
+        assert connection._writer is not None
+        assert vars(connection._writer.transport)["max_size"] == LARGEST_READ
+    finally:
+        await pool.disconnect()
 
 
 async def test_a_command_that_nobody_waits_for_disturbs_nobody(redis_server: RedisServer) -> None:
