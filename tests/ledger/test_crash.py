@@ -103,19 +103,17 @@ async def run_until_done(
         accepted = gateway.mark() + chance.randrange(20)
         process = await start_job(gateway, kind, place)
         while gateway.mark() < accepted and life <= kills:
-            assert process.returncode is None, (await process.communicate())[1].decode()
+            if process.returncode is not None:
+                break  # few messages were left, and not all of them were accepted
             await asyncio.sleep(0)
         if server is not None and life % 4 == 0 and life <= kills:
             await asyncio.to_thread(server.kill)
             await asyncio.to_thread(server.start)
-        if life < kills:
-            if process.returncode is None:
-                process.kill()
-            await process.communicate()
-            continue
+        if life < kills and process.returncode is None:
+            process.kill()
         _, errors = await process.communicate()
         assert b"Traceback" not in errors, errors.decode()
-        if process.returncode == 0:
+        if life >= kills and process.returncode == 0:
             return
     pytest.fail("the job never ended well")
 
