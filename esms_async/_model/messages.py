@@ -178,8 +178,9 @@ def _checked_fields(fields: object) -> dict[str, object]:
         raise InvalidMessage(
             "version", f"must be {_DICT_VERSION}; a later release of esms_async wrote it, or none"
         )
-    if missing := [name for name in _REQUIRED if given.get(name) is None]:
-        raise InvalidMessage(missing[0], "is missing")
+    for name in _REQUIRED:
+        if given.get(name) is None:
+            raise InvalidMessage(name, "is missing")
     if not given.keys() <= _FIELDS:
         raise InvalidMessage("message", "holds a field that this release of esms_async lacks")
     if (route := given.get("route")) is not None:
@@ -188,8 +189,8 @@ def _checked_fields(fields: object) -> dict[str, object]:
         except ConfigurationError:
             raise InvalidMessage("route", "is not a route, as str(route) writes it") from None
     for name in _TIMES:
-        if given.get(name) is not None:
-            given[name] = _read_time(name, given[name])
+        if (value := given.get(name)) is not None:
+            given[name] = _read_time(name, value)
     return given
 
 

@@ -14,12 +14,13 @@ class Batcher(Generic[T, A]):
     """Collects items, and handles one batch of them at a time, because a round trip is dear.
 
     Args:
-        handle: Handles a batch, and returns an answer to each item.
+        handle: Handles a batch, and returns an answer to each item; None if the answers come
+            another way.
         pause: Seconds to wait for more items before each batch.
     """
 
     def __init__(
-        self, handle: Callable[[list[T]], Awaitable[Sequence[A]]], *, pause: float = 0.0
+        self, handle: Callable[[list[T]], Awaitable[Sequence[A] | None]], *, pause: float = 0.0
     ) -> None:
         self._handle = handle
         self._pause = pause
@@ -52,6 +53,8 @@ class Batcher(Generic[T, A]):
                 if not waiting.done():
                     waiting.set_exception(error)
         else:
+            if answers is None:
+                return
             for (_, waiting), answer in zip(batch, answers, strict=True):
                 if not waiting.done():
                     waiting.set_result(answer)

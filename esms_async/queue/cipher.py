@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
-from typing import Final, cast
+from typing import Final
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -24,6 +24,7 @@ _NONCE: Final = 12
 _HEADER: Final = len(_VERSION) + len(_CLEAR)
 # No message that this package writes comes near it.
 _LARGEST: Final = 256 * 1024
+_decode = json.JSONDecoder().decode
 _encode = json.JSONEncoder(check_circular=False, ensure_ascii=False, separators=(",", ":")).encode
 
 
@@ -96,7 +97,7 @@ class MessageCipher:
             except (InvalidTag, ValueError):
                 raise Unreadable("it was changed, or written for another id or queue") from None
         try:
-            message = Message.from_dict(cast("Mapping[str, object]", json.loads(rest.decode())))
+            message = Message.from_dict(_decode(rest.decode()))
         except InvalidMessage as error:
             raise Unreadable(str(error)) from None
         except (ValueError, RecursionError):

@@ -4,8 +4,9 @@
 -- ARGV: group, worker, how many seconds reports are kept, the lease in milliseconds, `keep` of the
 -- ledger, the number of streams; then for the deliveries of each kind a JSON list of how they end,
 -- the numbers of their stream and of their stream of outcomes (0: nobody follows), and how many
--- they are; their ids; their reports, a line each; and for each of them what there is to settle
+-- they are; their ids; their reports, a line each; and what there is to settle, a line each
 -- (nothing; the argument of the ledger's `settle`; or for an acceptance a plus and that of `turn`).
+-- There are few arguments, because packing one costs the worker as much as any step of a message.
 -- Answers with the numbers of the deliveries of which the ledger knows otherwise: they have not
 -- ended.
 local function turn(KEYS, ARGV)
@@ -19,60 +20,64 @@ end
 local group, worker, kept, lease, keep, streams = unpack(ARGV, 1, 6)
 local unknown_ones = KEYS[1]
 local start = #unknown_ones - #'#unknown' + 1
-local kinds, accepted, news = {}, {unknown_ones}, {'', keep, '0'}
-local position, last_key = 7, streams + 1
-while position < #ARGV do
-  local ending, stream, outcomes, count = unpack(cjson.decode(ARGV[position]))
-  local kind = {
-    ending = ending, stream = KEYS[stream + 1], outcomes = outcomes > 0 and KEYS[outcomes + 1],
-    ids = {}, reports = ARGV[position + 2], entries = {}, settlings = {},
-  }
-  for id in string.gmatch(ARGV[position + 1], '%S+') do kind.ids[#kind.ids + 1] = id end
-  for i = 1, count do
-    local entry, settling = KEYS[last_key + i], ARGV[position + 2 + i]
-    kind.entries[i], kind.settlings[i] = entry, settling
-    if string.sub(settling, 1, 1) == '+' then
-      accepted[#accepted + 1], news[#news + 1] = entry, string.sub(settling, 2)
-    end
-  end
-  kinds[#kinds + 1] = kind
-  position, last_key = position + 3 + count, last_key + count
+local PLUS = 43
+
+local function split(text, pattern)
+  local parts = {}
+  for part in string.gmatch(text, pattern) do parts[#parts + 1] = part end
+  return parts
 end
 
--- Nearly all are acceptances of an entry in doubt, which `turn` stores.
-local stored, acceptance = '', 0
-if #accepted > 1 then stored = string.match(turn(accepted, news), '^%S+  (%d*)') end
+-- Nearly all endings are acceptances of an entry in doubt, which `turn` stores. Answers with a
+-- digit for each acceptance, 1 if it is stored.
+local function accept(entries, settlings)
+  local keys, news = {unknown_ones}, {'', keep, '0'}
+  for i, settling in ipairs(settlings) do
+    if string.byte(settling) == PLUS then
+      keys[#keys + 1], news[#news + 1] = entries[i], string.sub(settling, 2)
+    end
+  end
+  return #keys == 1 and '' or string.match(turn(keys, news), '^%S+  (%d*)')
+end
+
+-- Settles what is no such acceptance. Answers with false where the ledger knows otherwise, or holds
+-- what can't be read: that must not hold up the others, and the worker finds it when it looks.
 local function settles(ending, key, settling)
-  if string.sub(settling, 1, 1) == '+' then
-    acceptance = acceptance + 1
-    if string.sub(stored, acceptance, acceptance) == '1' then return true end
+  if string.byte(settling) == PLUS then
     settling = cjson.encode({
       request_id = string.sub(key, start), keep = tonumber(keep), generation = '0',
       learned = 'accepted ',
       fields = cjson.decode('{' .. string.sub(settling, 2, -2) .. '}'),
     })
   end
-  local entry = settling ~= '' and settle({key, unknown_ones}, {settling})
+  if settling == '' then return true end
+  local is_read, entry = pcall(settle, {key, unknown_ones}, {settling})
+  if not is_read then
+    local words = type(entry) == 'table' and entry.err or entry
+    if string.find(words, '^user_script:%d+: ') or string.find(words, 'WRONGTYPE') then
+      return false
+    end
+    error(entry)
+  end
   if not entry or ending ~= 'done' then return true end
   local held = cjson.decode(entry)
   return held.status .. ' ' .. (held.reason or '') == cjson.decode(settling).learned
 end
 
-local function finish(kind, ids, reports)
-  local stream = kind.stream
+local function finish(stream, outcomes, ids, reports)
   local are_ours = redis.call('XACK', stream, group, unpack(ids)) == #ids
-  if kind.outcomes then
+  if outcomes then
     if not are_ours then
       -- What another worker has ended meanwhile is gone; one report is enough.
       local left = {}
-      for i, id in ipairs(ids) do
-        if #redis.call('XRANGE', stream, id, id) > 0 then left[#left + 1] = reports[i] end
+      for i, report in ipairs(split(reports, '[^\n]+')) do
+        if #redis.call('XRANGE', stream, ids[i], ids[i]) > 0 then left[#left + 1] = report end
       end
-      reports = left
+      reports = table.concat(left, '\n')
     end
-    if #reports > 0 then
-      redis.call('XADD', kind.outcomes, '*', 'report', table.concat(reports, '\n'))
-      redis.call('EXPIRE', kind.outcomes, kept)
+    if reports ~= '' then
+      redis.call('XADD', outcomes, '*', 'report', reports)
+      redis.call('EXPIRE', outcomes, kept)
     end
   end
   redis.call('XDEL', stream, unpack(ids))
@@ -91,8 +96,7 @@ local function move_to_the_end(stream, id)
   redis.call('HDEL', stream .. ':deaths', id)
 end
 
-local function give_back(kind, id)
-  local stream, ending = kind.stream, kind.ending
+local function give_back(stream, ending, id)
   if #redis.call('XPENDING', stream, group, id, id, 1, worker) == 0 then return end
   if ending == 'last' then return move_to_the_end(stream, id) end
   if ending == 'failed' then redis.call('HINCRBY', stream .. ':deaths', id, 1) end
@@ -100,20 +104,43 @@ local function give_back(kind, id)
   redis.call('XCLAIM', stream, group, 'free', 0, id, 'IDLE', idle, 'JUSTID')
 end
 
-local others, number = {}, 0
-for _, kind in ipairs(kinds) do
-  local ids, reports, next_report = {}, {}, string.gmatch(kind.reports, '[^\n]+')
-  for i, id in ipairs(kind.ids) do
-    number = number + 1
-    local report = kind.outcomes and next_report()
-    if not settles(kind.ending, kind.entries[i], kind.settlings[i]) then
-      others[#others + 1] = number
-    elseif kind.ending == 'done' then
-      ids[#ids + 1], reports[#reports + 1] = id, report
+-- Ends deliveries of one kind. Answers with the places of those of which the ledger knows otherwise.
+local function end_alike(stream, outcomes, ending, ids, entries, reports, settlings)
+  local accepted = accept(entries, settlings)
+  if ending == 'done' and #accepted == #ids and not string.find(accepted, '0') then
+    finish(stream, outcomes, ids, reports)
+    return {}
+  end
+  local others, done, kept_reports, next_one = {}, {}, {}, 0
+  reports = split(reports, '[^\n]+')
+  for i, id in ipairs(ids) do
+    local is_settled = false
+    if string.byte(settlings[i]) == PLUS then
+      next_one = next_one + 1
+      is_settled = string.sub(accepted, next_one, next_one) == '1'
+    end
+    if not is_settled and not settles(ending, entries[i], settlings[i]) then
+      others[#others + 1] = i
+    elseif ending == 'done' then
+      done[#done + 1], kept_reports[#kept_reports + 1] = id, reports[i]
     else
-      give_back(kind, id)
+      give_back(stream, ending, id)
     end
   end
-  if #ids > 0 then finish(kind, ids, reports) end
+  if #done > 0 then finish(stream, outcomes, done, table.concat(kept_reports, '\n')) end
+  return others
+end
+
+local others, before, last_key = {}, 0, streams + 1
+for position = 7, #ARGV, 4 do
+  local ending, stream, outcomes, count = unpack(cjson.decode(ARGV[position]))
+  local ids, reports = split(ARGV[position + 1], '%S+'), ARGV[position + 2]
+  local entries, settlings = {}, split(ARGV[position + 3], '([^\n]*)\n')
+  for i = 1, count do entries[i] = KEYS[last_key + i] end
+  stream, outcomes = KEYS[stream + 1], outcomes > 0 and KEYS[outcomes + 1]
+  for _, i in ipairs(end_alike(stream, outcomes, ending, ids, entries, reports, settlings)) do
+    others[#others + 1] = before + i
+  end
+  before, last_key = before + count, last_key + count
 end
 return others

@@ -1,7 +1,7 @@
 """The ledger of a worker: it waits for its server, and settles in the step that ends a delivery."""
 
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Container, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -58,6 +58,7 @@ class QueueLedger(RedisLedger):
         super().__init__(url, prefix=prefix)
         self._worker = worker
         self._patiently = patiently
+        self._ahead: dict[str, Claim] = {}
         self._claimed: dict[str, Entry] = {}
         self._learned: dict[str, str] = {}
         # Nobody waits for the report of one message as long as a round trip costs.
@@ -66,6 +67,27 @@ class QueueLedger(RedisLedger):
     async def open(self) -> None:
         """Connect to the server."""
         await self._patiently(super().open)
+
+    async def claim_ahead(self, wanted: Sequence[tuple[Message, bytes]]) -> Container[str]:
+        """Claim messages before their sends begin, those of which the ledger holds nothing.
+
+        Args:
+            wanted: Each message with its fingerprint.
+
+        Returns:
+            The RequestIds of those that it claimed.
+        """
+        claims: list[Claim] = await self._patiently(partial(self._claim_new, wanted))
+        ahead = {claim.entry.request_id: claim for claim in claims}
+        self._ahead |= ahead
+        return ahead
+
+    def claimed_ahead(self, request_id: str) -> Claim | None:
+        """Return the claim that was made ahead, once; None if there is none."""
+        claim = self._ahead.pop(request_id, None)
+        if claim is not None:
+            self._claimed[request_id] = claim.entry
+        return claim
 
     async def claim(
         self, message: Message, fingerprint: bytes, *, doubt_age: float | None = None
@@ -113,6 +135,8 @@ class QueueLedger(RedisLedger):
         if outcome is not None:
             request_id, receipt = outcome.message.request_id, outcome.receipt
             self._claimed.pop(request_id, None)
+            # The client does not ask for the claim of a message whose end it remembers.
+            self._ahead.pop(request_id, None)
             settling = self._learned.pop(request_id, "")
             if not settling and receipt is not None:
                 # The client knew of the acceptance, and a claim that died may still be open.
@@ -139,7 +163,7 @@ class QueueLedger(RedisLedger):
             _, ids, ours, settlings, reports = zip(*(endings[n] for n in numbers), strict=True)
             entries += ours
             head = json.dumps((ending, *places, len(ids)))
-            told += (head, " ".join(ids), "\n".join(reports), *settlings)
+            told += (head, " ".join(ids), "\n".join(reports), "\n".join((*settlings, "")))
         keys = [self._prefix + UNKNOWN_ONES, *list(streams)[1:], *entries]
         shared = (GROUP, self._worker, str(KEPT), MILLISECONDS, str(self._keep))
         command = ("EVALSHA", script("finish").digest, str(len(keys)), *keys, *shared)

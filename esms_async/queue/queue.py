@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Final, Self, TypeVar
@@ -19,13 +19,15 @@ from esms_async import (
 )
 from esms_async._model.backoff import backoff
 from esms_async.ledger.transitions import WINDOW
+from esms_async.queue.batcher import Batcher
 from esms_async.queue.cipher import MessageCipher, keys_from_env
 from esms_async.queue.reports import ACCEPTED, QueueReport, load_report
-from esms_async.queue.streams import LANES, QueueError, QueueStreams
+from esms_async.queue.streams import LANES, Pairs, QueuedText, QueueError, QueueStreams
 from esms_async.queue.tracing import span
 
 _T = TypeVar("_T")
-_Put = Callable[[Message, str, str, int], Awaitable[None]]
+_Write = Callable[[Message, str, str, int], QueuedText]
+_Put = Callable[[Sequence[QueuedText]], Awaitable[object]]
 
 # No code of the morning is sent in the afternoon, and nothing that waited a day is sent at all.
 _LIFETIMES: Final = {LANES[0]: timedelta(minutes=10), LANES[1]: timedelta(seconds=WINDOW)}
@@ -56,6 +58,7 @@ class MessageQueue:
             raise ConfigurationError("key must not be empty; set ESMS_QUEUE_CLEAR=1 for no key")
         self._streams = QueueStreams(url, name)
         self._cipher = MessageCipher(name, keys_from_env(os.environ) if key is None else key)
+        self._puts: Batcher[QueuedText, None] = Batcher(self._put_page)
         self._is_open = False
         self._form_is_known = False
 
@@ -102,7 +105,8 @@ class MessageQueue:
             ConfigurationError: There is no such lane.
             QueueError: The server did not confirm it. Put the same Message in again.
         """
-        await self._put(message, lane)
+        with span("send", self._streams.name, getattr(message, "request_id", "")) as trace:
+            await self._puts.add(self._write(message, lane, trace))
 
     def send_many(
         self,
@@ -137,7 +141,9 @@ class MessageQueue:
         _check_lane(lane)
         if batch is not None and not 0 < len(batch.encode()) <= _LONGEST_BATCH:
             raise ConfigurationError(f"batch must have 1 to {_LONGEST_BATCH} bytes")
-        run = _Run(self._put, self._streams, lane, os.urandom(12).hex() if batch is None else batch)
+        if batch is None:
+            batch = os.urandom(12).hex()
+        run = _Run(self._write_followed, self._put_page, self._streams, lane, batch)
         return QueuedSends(run, messages, concurrency=concurrency, ordered=ordered)
 
     async def depth(self) -> int:
@@ -149,30 +155,33 @@ class MessageQueue:
         self._require_open()
         return sum((await self._streams.depth()).values())
 
-    async def _put(
-        self, message: Message, lane: str, batch: str | None = None, run: int = 0
-    ) -> None:
+    def _write_followed(self, message: Message, lane: str, batch: str, run: int) -> QueuedText:
+        """Return a message whose outcome a batch follows, as it is put in."""
+        with span("send", self._streams.name, getattr(message, "request_id", "")) as trace:
+            return self._write(message, lane, (("b", batch), ("n", str(run)), *trace))
+
+    def _write(self, message: Message, lane: str, more: Pairs) -> QueuedText:
+        """Return a message as it is put in, with more fields of its entry."""
         if not isinstance(message, Message):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers may have no types
             raise InvalidMessage("message", f"is a {type(message).__name__}, not a Message")
         _check_lane(lane)
         self._require_open()
-        if not self._form_is_known:
-            # Workers that can't read it say so before they take a message.
-            await self._streams.set_fact("form", self._cipher.form)
-            self._form_is_known = True
-        request_id = message.request_id
         fields = message.to_dict()
         if message.expires_at is None:
             begins = datetime.now(UTC)
             if message.send_at is not None:
                 begins = max(begins, message.send_at)
             fields["expires_at"] = (begins + _LIFETIMES[lane]).isoformat()
-        following: tuple[tuple[str, str], ...] = ()
-        if batch is not None:
-            following = ("b", batch), ("n", str(run))
-        with span("send", self._streams.name, request_id) as trace:
-            written = self._cipher.write(fields, request_id)
-            await self._streams.put(lane, request_id, written, following + trace)
+        request_id = message.request_id
+        return (lane, more), request_id, self._cipher.write(fields, request_id)
+
+    async def _put_page(self, page: Sequence[QueuedText]) -> Sequence[None]:
+        if not self._form_is_known:
+            # Workers that can't read it say so before they take a message.
+            await self._streams.set_fact("form", self._cipher.form)
+            self._form_is_known = True
+        await self._streams.put(page)
+        return [None] * len(page)
 
     def _require_open(self) -> None:
         if not self._is_open:
@@ -227,9 +236,14 @@ class QueuedSends(SendMany):
 class _Run:
     """One run over the messages of a batch, and who waits for which outcome."""
 
-    def __init__(self, put: _Put, streams: QueueStreams, lane: str, batch: str) -> None:
+    def __init__(
+        self, write: _Write, put: _Put, streams: QueueStreams, lane: str, batch: str
+    ) -> None:
         self.batch = batch
+        self._write = write
         self._put = put
+        # The answers are reports.
+        self._puts: Batcher[QueuedText, QueueReport] = Batcher(self._put_page)
         self._streams = streams
         self._lane = lane
         self._number = 0
@@ -247,11 +261,10 @@ class _Run:
         request_id = getattr(message, "request_id", "")
         if (accepted := self._accepted.get(request_id)) is not None:
             return accepted
-        outcome = (await self._report(message, request_id)).outcome(message)
-        if outcome.receipt is None:
-            assert outcome.error is not None  # noqa: S101  # an Outcome holds one of the two
-            raise outcome.error
-        return outcome.receipt
+        report = await self._report(message, request_id)
+        if (receipt := report.receipt()) is not None:
+            return receipt
+        raise report.error(message)
 
     async def aclose(self) -> None:
         """Follow no more."""
@@ -278,14 +291,15 @@ class _Run:
     async def _report(self, message: Message, request_id: str) -> QueueReport:
         if (waiting := self._waiting.get(request_id)) is not None:
             return await asyncio.shield(waiting)
-        told: asyncio.Future[QueueReport] = asyncio.get_running_loop().create_future()
+        told = self._puts.add(self._write(message, self._lane, self.batch, self._number))
         self._waiting[request_id] = told
         try:
-            put = self._put
-            await _patiently(lambda: put(message, self._lane, self.batch, self._number))
             return await told
         finally:
             del self._waiting[request_id]
+
+    async def _put_page(self, page: Sequence[QueuedText]) -> None:
+        await _patiently(lambda: self._put(page))
 
     async def _follow(self) -> None:
         try:

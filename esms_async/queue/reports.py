@@ -63,15 +63,13 @@ class QueueReport:
         is_duplicate = "deduplicated" in self.fields
         return Receipt(self.request_id, told("sms_id"), is_duplicate, made)
 
-    def outcome(self, message: Message) -> Outcome:
-        """Return the outcome that a send in this process would have had."""
-        if (receipt := self.receipt()) is not None:
-            return Outcome(message, receipt)
+    def error(self, message: Message) -> errors.EsmsError:
+        """Return the error that a send in this process would have raised."""
         kind = _KINDS.get(self.kind)
         if kind is None:
             problem = f"no worker could read it: {self.fields.get('reason')}"
-            return Outcome(message, error=errors.InvalidMessage("message", problem))
-        return Outcome(message, error=_restored(kind, message, self.fields))
+            return errors.InvalidMessage("message", problem)
+        return _restored(kind, message, self.fields)
 
 
 def report_of(outcome: Outcome, run: int) -> str:

@@ -15,7 +15,6 @@ from esms_async import ConfigurationError, EsmsError
 from esms_async._model.request_ids import REQUEST_ID
 from esms_async._redis import RedisAddress, RedisBatches, Script
 from esms_async.ledger.redis_scripts import script as ledger_script
-from esms_async.queue.batcher import Batcher
 
 LANES: Final = ("otp", "bulk")
 """The lanes, the first one first."""
@@ -38,8 +37,10 @@ _PAGE: Final = 500
 _NUMBERS: Final = struct.Struct("<IB7I")
 
 Fields = dict[bytes, bytes]
-_Alike = tuple[str, tuple[tuple[str, str], ...]]
-_Put = tuple[_Alike, tuple[str, bytes]]
+Pairs = tuple[tuple[str, str], ...]
+"""Names and values of fields."""
+QueuedText = tuple[tuple[str, Pairs], str, bytes]
+"""The lane, with fields that messages share; the RequestId; what `MessageCipher` wrote."""
 
 
 class QueueError(EsmsError, ConnectionError):
@@ -110,7 +111,6 @@ class QueueStreams:
         self.prefix: str = f"{name}:queue:"
         self._open: dict[str, RedisBatches] = {}
         self._last: dict[str, str] = {}
-        self._puts: Batcher[_Put, None] = Batcher(self._put_together)
 
     def key(self, *parts: str) -> str:
         """Return a key of the queue."""
@@ -178,22 +178,16 @@ class QueueStreams:
             if "BUSYGROUP" not in str(error):
                 raise
 
-    async def put(
-        self, lane: str, request_id: str, written: bytes, more: tuple[tuple[str, str], ...]
-    ) -> None:
-        """Add a message to a lane, together with others that share its other fields."""
-        await self._puts.add(((lane, more), (request_id, written)))
-
-    async def _put_together(self, messages: list[_Put]) -> Sequence[None]:
-        alike: dict[_Alike, list[str | bytes]] = {}
-        for shared, message in messages:
-            alike.setdefault(shared, []).extend(message)
+    async def put(self, messages: Sequence[QueuedText]) -> None:
+        """Add messages to their lanes."""
+        alike: dict[tuple[str, Pairs], list[str | bytes]] = {}
+        for shared, request_id, written in messages:
+            alike.setdefault(shared, []).extend((request_id, written))
         scripts: list[asyncio.Future[Any]] = []
         for (lane, more), told in alike.items():
             fields = [part for pair in more for part in pair]
             scripts.append(self.script("put", [self.key(lane)], str(len(fields)), *fields, *told))
         await asyncio.gather(*scripts)
-        return [None] * len(messages)
 
     async def take(
         self, stream: str, worker: str, count: int, *, wait: bool = False, lease: str = ""

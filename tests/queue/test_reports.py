@@ -54,7 +54,7 @@ def test_an_error_comes_out_as_it_was(error: EsmsError) -> None:
     assert "686868" not in text
     report = load_report(text)
     assert (report.request_id, report.run) == ("r", 3)
-    back = report.outcome(MESSAGE).error
+    back = report.error(MESSAGE)
     assert type(back) is type(error)
     assert str(back) == str(error)
     ours, theirs = vars(back), vars(error)
@@ -78,7 +78,7 @@ def test_an_error_comes_out_as_it_was(error: EsmsError) -> None:
 def test_a_receipt_comes_out_as_it_was(receipt: Receipt) -> None:
     """With or without an SMSID, and without attempts where an earlier run had it."""
     report = load_report(report_of(Outcome(MESSAGE, receipt), 1))
-    assert report.outcome(MESSAGE).receipt == receipt
+    assert report.receipt() == receipt
     earlier = report.receipt(attempts=False)
     assert earlier is not None
     assert (earlier.sms_id, earlier.attempts) == (receipt.sms_id, ())
@@ -87,7 +87,7 @@ def test_a_receipt_comes_out_as_it_was(receipt: Receipt) -> None:
 def test_what_no_worker_could_read_was_not_sent() -> None:
     """The outcome says why."""
     report = load_report(QueueReport("r", UNREADABLE, 1, {"reason": "it is not JSON"}).dump())
-    error = report.outcome(MESSAGE).error
+    error = report.error(MESSAGE)
     assert isinstance(error, InvalidMessage)
     assert "it is not JSON" in str(error)
 
@@ -95,6 +95,6 @@ def test_what_no_worker_could_read_was_not_sent() -> None:
 def test_another_error_is_unknown_and_so_is_an_unreadable_report() -> None:
     """Nobody is told something that is not so."""
     report = load_report(report_of(Outcome(MESSAGE, error=EsmsError("odd")), 1))
-    assert isinstance(report.outcome(MESSAGE).error, OutcomeUnknown)
+    assert isinstance(report.error(MESSAGE), OutcomeUnknown)
     for text in ("", "[]", "{}", '{"id": "r", "kind": "accepted", "run": 1, "attempts": [1]}'):
-        assert isinstance(load_report(text).outcome(MESSAGE).error, OutcomeUnknown)
+        assert isinstance(load_report(text).error(MESSAGE), OutcomeUnknown)

@@ -76,6 +76,48 @@ async def test_an_ending_that_nobody_waits_for_is_made_all_the_same(
         assert await ledger.settle("r", 1, ONE_MORE_ATTEMPT) is None
 
 
+async def test_a_full_server_refuses_the_claims_of_a_page(redis: RedisServer) -> None:
+    """It says so, holds none of them, and takes them once it has room."""
+    wanted = [(message, b"f" * 20) for message in messages(3)]
+    async with aclosing(QueueLedger(redis.url, "esms:send:", "w", at_once)) as ledger:
+        await ledger.open()
+        with redis.client() as client:
+            client.config_set("maxmemory", 1)
+            with pytest.raises(LedgerError, match="maxmemory"):
+                await ledger.claim_ahead(wanted)
+            client.config_set("maxmemory", 0)
+        ids = [message.request_id for message, _ in wanted]
+        assert [await ledger.look_up(request_id) for request_id in ids] == [None] * 3
+        claimed = await ledger.claim_ahead(wanted)
+        assert all(request_id in claimed for request_id in ids)
+        assert ledger.claimed_ahead(ids[0]) is not None
+        assert ledger.claimed_ahead(ids[0]) is None, "it is given once"
+
+
+async def test_a_worker_that_stops_gives_up_a_page_that_it_could_not_claim(
+    redis: RedisServer, gateway: Gateway, queue: MessageQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With Redis away it ends; the messages are sent by the next one."""
+    begun = asyncio.Event()
+
+    async def claim_new(*_: object) -> Any:
+        begun.set()
+        raise LedgerError("away")
+
+    for message in messages(4):
+        await queue.put(message, lane="bulk")
+    with monkeypatch.context() as patch:
+        patch.setattr(RedisLedger, "_claim_new", claim_new)
+        async with working(redis.url, gateway.url) as running:
+            await begun.wait()
+            assert running.worker.held == 4
+    assert running.worker.held == 0
+    assert gateway.requests == []
+    async with working(redis.url, gateway.url) as running:
+        await until(lambda: running.statuses["accepted"] == 4)
+    assert set(gateway.accepted.values()) == {1}
+
+
 @pytest.mark.parametrize("sms_id", ["s", None, "two\nlines"])
 async def test_an_acceptance_is_settled_whatever_its_smsid(
     redis: RedisServer, queue: MessageQueue, sms_id: str | None
@@ -259,7 +301,7 @@ async def test_a_run_is_begun_once_and_its_end_reaches_all_who_wait(
     redis: RedisServer, queue: MessageQueue
 ) -> None:
     """Two that begin together begin one run; one that has given up is passed over."""
-    run = _Run(queue._put, queue._streams, "bulk", "b")
+    run = _Run(queue._write_followed, queue._put_page, queue._streams, "bulk", "b")
     sends = [asyncio.create_task(run.send(message)) for message in messages(2)]
     await until(lambda: len(run._waiting) == 2)
 

@@ -2,17 +2,20 @@
 
 import asyncio
 import json
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from redis import Redis
 
-from esms_async import EsmsClient, Message, Status
-from esms_async.ledger import RedisLedger
+from esms_async import EsmsClient, Message, Outcome, Status
+from esms_async.ledger import Claim, RedisLedger
+from esms_async.ledger.transitions import fingerprint, fingerprint_key
 from esms_async.queue import MessageQueue
 from esms_async.queue.cipher import MessageCipher
 from esms_async.queue.streams import LEASE
+from esms_async.queue.worker import MOST_DEATHS
 from tests.factories import CREDENTIALS
 from tests.ledger.redis_server import RedisServer
 from tests.queue.support import KEY, Gateway, messages, until, working
@@ -77,6 +80,89 @@ async def test_a_worker_takes_no_more_than_it_has_places(
                 most = max(most, client.xpending("esms:queue:bulk", "workers")["pending"])
                 await asyncio.sleep(0.01)
     assert 1 <= most <= 7
+
+
+async def test_what_is_new_is_claimed_a_page_at_a_time(
+    redis: RedisServer, gateway: Gateway, queue: MessageQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a rate. What another process has claimed before is claimed alone, and resumed."""
+    known, *new = messages(30)
+    async with RedisLedger(redis.url) as ledger:
+        key = fingerprint_key(CREDENTIALS.secret_key)
+        await ledger.claim(known, fingerprint(known, key))
+    alone: list[str] = []
+    claim_one = RedisLedger.claim
+
+    async def claim(ledger: RedisLedger, message: Message, *more: Any, **options: Any) -> Claim:
+        alone.append(message.request_id)
+        return await claim_one(ledger, message, *more, **options)
+
+    monkeypatch.setattr(RedisLedger, "claim", claim)
+    for message in (known, *new):
+        await queue.put(message, lane="bulk")
+    async with working(redis.url, gateway.url, concurrency=64) as running:
+        await until(lambda: running.statuses["accepted"] == 30)
+    assert alone == [known.request_id]
+    assert set(gateway.accepted.values()) == {1}
+    async with RedisLedger(redis.url) as ledger:
+        assert {each.status async for each in ledger.entries()} == {Status.ACCEPTED}
+
+
+async def test_what_cannot_be_looked_into_holds_back_no_other(
+    redis: RedisServer, gateway: Gateway, queue: MessageQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A message that fails in a way that nobody thought of is tried alone, and ends as dead."""
+    bad, *good = messages(5)
+    read = MessageCipher.read
+
+    def read_or_fail(cipher: MessageCipher, written: bytes, request_id: str) -> Message:
+        if request_id == bad.request_id:
+            raise ZeroDivisionError
+        return read(cipher, written, request_id)
+
+    monkeypatch.setattr(MessageCipher, "read", read_or_fail)
+    for message in (bad, *good):
+        await queue.put(message, lane="bulk")
+    with raw_client(redis) as client:
+        # Four workers have died on it before.
+        (first, *_) = client.xrange("esms:queue:bulk")
+        client.hset("esms:queue:bulk:deaths", first[0], MOST_DEATHS - 1)
+        async with working(redis.url, gateway.url) as running:
+            await until(lambda: running.statuses["accepted"] == 4)
+            await until(lambda: client.xlen("esms:queue:dead") == 1)
+    assert gateway.accepted == Counter(message.request_id for message in good)
+
+
+@pytest.mark.parametrize("kind", ["text", "hash", "of a later release"])
+async def test_an_entry_that_became_unreadable_harms_its_own_message_alone(
+    redis: RedisServer, gateway: Gateway, queue: MessageQueue, kind: str
+) -> None:
+    """The others, whose deliveries end in the same step, have their outcomes."""
+    bad, *good = messages(4)
+    gateway.answers.clear()
+    with redis.client() as client:
+        async with (
+            working(redis.url, gateway.url),
+            queue.send_many((bad, *good)) as outcomes,
+        ):
+
+            async def follow() -> dict[Message, Outcome]:
+                return {outcome.message: outcome async for outcome in outcomes}
+
+            following = asyncio.create_task(follow())
+            await until(lambda: len(gateway.requests) == 4)
+            key = f"esms:send:{bad.request_id}"
+            client.delete(key)
+            if kind == "hash":
+                client.hset(key, "status", "accepted")
+            else:
+                client.set(key, '{"status":"lost"}' if kind == "of a later release" else "accepted")
+            gateway.answers.set()
+            ended = await following
+        assert [ended[message].ok for message in good] == [True] * 3
+        assert ended[bad].status is Status.UNKNOWN
+        assert client.xlen("esms:queue:dead") == 1
+    assert set(gateway.accepted.values()) == {1}
 
 
 async def test_an_otp_goes_ahead_of_a_campaign(
