@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Generator
 from pathlib import Path
+from statistics import median
 from typing import Final
 
 import attrs
@@ -25,6 +26,8 @@ from esms_async.ledger.redis import RedisLedger
 from esms_async.queue import MessageQueue
 
 _CONCURRENCY: Final = 64
+# A worker's place is taken until Redis has acknowledged the outcome, so it needs more of them.
+_PLACES: Final = 256
 _WARM_UP: Final = 200
 
 
@@ -46,47 +49,54 @@ class Costs:
     """What was measured, all of it against one gateway and one Redis server.
 
     Attributes:
-        local: One process with a ledger on Redis.
+        local: One process with a ledger on Redis, in each round.
         one: One worker, filled and followed by another process.
         two: Two workers.
     """
 
-    local: Cost
-    one: Cost
-    two: Cost
+    local: list[Cost] = attrs.field(factory=list[Cost])
+    one: list[Cost] = attrs.field(factory=list[Cost])
+    two: list[Cost] = attrs.field(factory=list[Cost])
 
     def lines(self) -> list[str]:
-        """Return the figures as lines to show."""
-        lines = [
-            f"one process: {self.local.rate:.0f} messages/s, {self.local.cpu:.0f} µs of CPU each"
-        ]
-        lines += [
-            f"{name}: {cost.rate:.0f} messages/s ({cost.rate / self.local.rate:.2f} times), "
-            f"{cost.cpu:.0f} µs of CPU each ({cost.cpu / self.local.cpu:.2f} times)"
-            for name, cost in (("one worker", self.one), ("two workers", self.two))
-        ]
+        """Return the figures as lines to show: medians, and medians of ratios within a round."""
+        lines: list[str] = []
+        for name, costs in (
+            ("one process", self.local),
+            ("one worker", self.one),
+            ("two workers", self.two),
+        ):
+            pairs = list(zip(costs, self.local, strict=True))
+            rate, cpu = median(cost.rate for cost in costs), median(cost.cpu for cost in costs)
+            rates = median(cost.rate / local.rate for cost, local in pairs)
+            cpus = median(cost.cpu / local.cpu for cost, local in pairs)
+            lines.append(
+                f"{name}: {rate:.0f} messages/s ({rates:.2f} times), "
+                f"{cpu:.0f} µs of CPU each ({cpus:.2f} times)"
+            )
         return lines
 
 
-def measure_cost(messages: int, cores: Cores, tell: Tell) -> Costs:
-    """Send the same number of messages in each way, to the same server.
+def measure_cost(messages: int, rounds: int, cores: Cores, tell: Tell) -> Costs:
+    """Send the same number of messages in each way, by turns, to the same server.
 
     Args:
-        messages: How many.
+        messages: How many, in each round.
+        rounds: How many rounds.
         cores: Where the server is pinned.
-        tell: Gets a line for each way.
+        tell: Gets a line for each round.
 
     Returns:
         The costs.
     """
     with server_process(cores) as server, _redis() as (redis, pid):
-        gateway = server.url(CALM)
-        tell("one process")
-        local = asyncio.run(_local(messages, gateway, redis, pid))
-        tell("one worker")
-        one = asyncio.run(_queued(messages, gateway, redis, pid, 1))
-        tell("two workers")
-        return Costs(local, one, asyncio.run(_queued(messages, gateway, redis, pid, 2)))
+        gateway, costs = server.url(CALM), Costs()
+        for number in range(1, rounds + 1):
+            tell(f"round {number} of {rounds}")
+            costs.local.append(asyncio.run(_local(messages, gateway, redis, pid)))
+            costs.one.append(asyncio.run(_queued(messages, gateway, redis, pid, 1)))
+            costs.two.append(asyncio.run(_queued(messages, gateway, redis, pid, 2)))
+        return costs
 
 
 def _messages(count: int) -> list[Message]:
@@ -129,7 +139,7 @@ async def _queued(count: int, gateway: str, redis: str, pid: int, workers: int) 
         "ESMS_BASE_URL": gateway,
         "ESMS_API_KEY": API_KEY,
         "ESMS_SECRET_KEY": SECRET_KEY,
-        "ESMS_CONCURRENCY": str(_CONCURRENCY),
+        "ESMS_CONCURRENCY": str(_PLACES),
     }
     with contextlib.ExitStack() as stack:
         pids = [pid, *(stack.enter_context(_worker(environ)) for _ in range(workers))]
