@@ -467,6 +467,12 @@ class _Send:
         ledger, message = self._sender.ledger, self.message
         entry = None
         if ledger is not None:
+            claim = ledger.claimed_ahead(message)
+            if self.since is None and claim is not None and claim.decision is Decision.SEND:
+                # Only this send has ever claimed it, and it did not begin.
+                not_sent = Settlement(Status.NOT_SENT)
+                await ledger.settle(message.request_id, claim.entry.generation, not_sent)
+                raise error
             try:
                 entry = await ledger.look_up(message)
             except LedgerError as failure:

@@ -22,7 +22,7 @@ from esms_async.ledger.transitions import WINDOW
 from esms_async.queue.batcher import Batcher
 from esms_async.queue.cipher import MessageCipher, keys_from_env
 from esms_async.queue.reports import ACCEPTED, QueueReport, load_report
-from esms_async.queue.streams import LANES, Pairs, QueuedText, QueueError, QueueStreams
+from esms_async.queue.streams import LANES, QueuedText, QueueError, QueueStreams
 from esms_async.queue.tracing import span
 
 _T = TypeVar("_T")
@@ -160,7 +160,7 @@ class MessageQueue:
         with span("send", self._streams.name, getattr(message, "request_id", "")) as trace:
             return self._write(message, lane, (("b", batch), ("n", str(run)), *trace))
 
-    def _write(self, message: Message, lane: str, more: Pairs) -> QueuedText:
+    def _write(self, message: Message, lane: str, more: tuple[tuple[str, str], ...]) -> QueuedText:
         """Return a message as it is put in, with more fields of its entry."""
         if not isinstance(message, Message):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers may have no types
             raise InvalidMessage("message", f"is a {type(message).__name__}, not a Message")
@@ -173,7 +173,7 @@ class MessageQueue:
                 begins = max(begins, message.send_at)
             fields["expires_at"] = (begins + _LIFETIMES[lane]).isoformat()
         request_id = message.request_id
-        return (lane, more), request_id, self._cipher.write(fields, request_id)
+        return QueuedText(lane, more, request_id, self._cipher.write(fields, request_id))
 
     async def _put_page(self, page: Sequence[QueuedText]) -> Sequence[None]:
         if not self._form_is_known:

@@ -16,7 +16,7 @@ import esms_async as errors
 from esms_async import Attempt, Evidence, Message, Outcome, Receipt
 
 ACCEPTED: Final = "accepted"
-UNREADABLE: Final = "InvalidMessage"
+INVALID: Final = "InvalidMessage"
 UNKNOWN: Final = "OutcomeUnknown"
 # The first one that an error is an instance of is its kind.
 _KINDS: Final[dict[str, type[errors.SendError]]] = {
@@ -65,11 +65,13 @@ class QueueReport:
 
     def error(self, message: Message) -> errors.EsmsError:
         """Return the error that a send in this process would have raised."""
-        kind = _KINDS.get(self.kind)
-        if kind is None:
-            problem = f"no worker could read it: {self.fields.get('reason')}"
-            return errors.InvalidMessage("message", problem)
-        return _restored(kind, message, self.fields)
+        if self.kind == INVALID:
+            reason = str(self.fields.get("reason"))
+            if (field := self.fields.get("field")) is not None:
+                return errors.InvalidMessage(field, reason)
+            return errors.InvalidMessage("message", f"no worker could read it: {reason}")
+        # Of a kind that only a later release knows, no more is certain.
+        return _restored(_KINDS.get(self.kind, errors.OutcomeUnknown), message, self.fields)
 
 
 def report_of(outcome: Outcome, run: int) -> str:
@@ -102,10 +104,14 @@ def load_report(text: str) -> QueueReport:
 
 
 def _kind(error: errors.EsmsError | None) -> str:
+    if isinstance(error, errors.InvalidMessage):
+        return INVALID
     return next((name for name, kind in _KINDS.items() if isinstance(error, kind)), UNKNOWN)
 
 
 def _fields(error: errors.EsmsError | None) -> dict[str, Any]:
+    if isinstance(error, errors.InvalidMessage):
+        return {"field": error.field, "reason": error.problem}
     if not isinstance(error, errors.SendError):
         return {"reason": str(error)}
     fields = {name: value for name, value in vars(error).items() if name != "message"}

@@ -6,7 +6,7 @@ import re
 import struct
 from collections.abc import Iterable, Iterator, Sequence
 from importlib.resources import files
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
 import attrs
@@ -37,14 +37,26 @@ _PAGE: Final = 500
 _NUMBERS: Final = struct.Struct("<IB7I")
 
 Fields = dict[bytes, bytes]
-Pairs = tuple[tuple[str, str], ...]
-"""Names and values of fields."""
-QueuedText = tuple[tuple[str, Pairs], str, bytes]
-"""The lane, with fields that messages share; the RequestId; what `MessageCipher` wrote."""
 
 
 class QueueError(EsmsError, ConnectionError):
     """The queue's Redis server can't be used; a message that was put in may or may not be there."""
+
+
+class QueuedText(NamedTuple):
+    """A message as it is put into a lane.
+
+    Attributes:
+        lane: The lane.
+        more: Names and values of further fields, which many messages share.
+        request_id: Its RequestId.
+        written: The message, as `MessageCipher` wrote it.
+    """
+
+    lane: str
+    more: tuple[tuple[str, str], ...]
+    request_id: str
+    written: bytes
 
 
 @attrs.frozen(slots=False)  # an instance with a dict is made in half the time
@@ -180,9 +192,9 @@ class QueueStreams:
 
     async def put(self, messages: Sequence[QueuedText]) -> None:
         """Add messages to their lanes."""
-        alike: dict[tuple[str, Pairs], list[str | bytes]] = {}
-        for shared, request_id, written in messages:
-            alike.setdefault(shared, []).extend((request_id, written))
+        alike: dict[tuple[str, tuple[tuple[str, str], ...]], list[str | bytes]] = {}
+        for lane, more, request_id, written in messages:
+            alike.setdefault((lane, more), []).extend((request_id, written))
         scripts: list[asyncio.Future[Any]] = []
         for (lane, more), told in alike.items():
             fields = [part for pair in more for part in pair]

@@ -33,7 +33,7 @@ from esms_async.queue import breakers as faults
 from esms_async.queue.breakers import Breakers, OpenBreaker, Reach, WorkerFault
 from esms_async.queue.cipher import MessageCipher, Unreadable
 from esms_async.queue.ledger import AT_ONCE, DONE, FAILED, LAST, LATER, QueueLedger
-from esms_async.queue.reports import UNKNOWN, UNREADABLE, QueueReport, report_of
+from esms_async.queue.reports import INVALID, UNKNOWN, QueueReport, report_of
 from esms_async.queue.streams import (
     LANES,
     LEASE,
@@ -387,7 +387,7 @@ class QueueWorker:
             message = self._cipher.read(delivery.written, delivery.request_id)
         except Unreadable as error:
             if not await self._is_in_use(error.form):
-                return await self._bury(delivery, str(error), kind=UNREADABLE)
+                return await self._bury(delivery, str(error), kind=INVALID)
             await self._trip(self._form_fault(error.form))
             await self._ledger.finish(delivery, AT_ONCE)
             return None

@@ -21,7 +21,7 @@ from esms_async import (
     RequestIdExpired,
 )
 from esms_async._model.messages import Evidence
-from esms_async.queue.reports import UNREADABLE, QueueReport, load_report, report_of
+from esms_async.queue.reports import INVALID, QueueReport, load_report, report_of
 
 MESSAGE = Message("0901888484", "686868 la ma", request_id="r")
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -86,10 +86,24 @@ def test_a_receipt_comes_out_as_it_was(receipt: Receipt) -> None:
 
 def test_what_no_worker_could_read_was_not_sent() -> None:
     """The outcome says why."""
-    report = load_report(QueueReport("r", UNREADABLE, 1, {"reason": "it is not JSON"}).dump())
+    report = load_report(QueueReport("r", INVALID, 1, {"reason": "it is not JSON"}).dump())
     error = report.error(MESSAGE)
     assert isinstance(error, InvalidMessage)
     assert "it is not JSON" in str(error)
+
+
+def test_a_message_that_cannot_be_sent_names_its_field() -> None:
+    """The outcome is the error of the worker's client."""
+    invalid = InvalidMessage("params", "can't be sent")
+    error = load_report(report_of(Outcome(MESSAGE, error=invalid), 1)).error(MESSAGE)
+    assert isinstance(error, InvalidMessage)
+    assert (error.field, error.problem) == (invalid.field, invalid.problem)
+
+
+def test_what_a_later_release_reports_is_unknown() -> None:
+    """This release does not know what the kind says of the message."""
+    report = load_report(QueueReport("r", "Postponed", 1, {"reason": "it waits"}).dump())
+    assert isinstance(report.error(MESSAGE), OutcomeUnknown)
 
 
 def test_another_error_is_unknown_and_so_is_an_unreadable_report() -> None:

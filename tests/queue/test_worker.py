@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from esms_async import EsmsClient, Message, Outcome, Status
+from esms_async import EsmsClient, InvalidMessage, Message, Outcome, Status
 from esms_async.ledger import Claim, RedisLedger
 from esms_async.ledger.transitions import fingerprint, fingerprint_key
 from esms_async.queue import MessageQueue
@@ -163,6 +163,25 @@ async def test_an_entry_that_became_unreadable_harms_its_own_message_alone(
         assert ended[bad].status is Status.UNKNOWN
         assert client.xlen("esms:queue:dead") == 1
     assert set(gateway.accepted.values()) == {1}
+
+
+@pytest.mark.parametrize("count", [1, 3], ids=["alone", "a page"])
+async def test_a_message_that_fits_no_route_of_the_worker_is_invalid(
+    redis: RedisServer, gateway: Gateway, queue: MessageQueue, count: int
+) -> None:
+    """Nothing was sent of it: so say its outcome, and the ledger."""
+    invalid = [Message(f"091100000{number}", params={"otp": "1"}) for number in range(count)]
+    for message in invalid:
+        await queue.put(message, lane="bulk")
+    async with working(redis.url, gateway.url), queue.send_many(invalid) as outcomes:
+        ended = [outcome async for outcome in outcomes]
+    assert [outcome.status for outcome in ended] == [Status.NOT_SENT] * count
+    for outcome in ended:
+        assert isinstance(outcome.error, InvalidMessage)
+        assert (outcome.error.field, "route" in outcome.error.problem) == ("params", True)
+    assert gateway.requests == []
+    async with RedisLedger(redis.url) as ledger:
+        assert [each async for each in ledger.unsettled()] == []
 
 
 async def test_an_otp_goes_ahead_of_a_campaign(
