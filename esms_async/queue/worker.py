@@ -59,7 +59,7 @@ _FIRST_PAUSE: Final = 0.1
 _LONGEST_PAUSE: Final = 2.0
 # Places that become free within this time are filled together.
 _GATHER: Final = 0.004
-# While one page travels, another is sent.
+# What is taken and claimed together, at most. While one page travels, another is sent.
 _PAGE: Final = 64
 _IDLE: Final = 0.05
 _PROBE: Final = RetryPolicy(attempts=1, deadline=5.0)
@@ -310,7 +310,9 @@ class QueueWorker:
     ) -> None:
         """Deliver messages, each in a task of its own."""
         if self._limiter is None and trying is None and len(taken) > 1:
-            self._spawn(self._deliver_page(taken, lane), taken)
+            for first in range(0, len(taken), _PAGE):
+                page = taken[first : first + _PAGE]
+                self._spawn(self._deliver_page(page, lane), page)
         else:
             for delivery in taken:
                 self._spawn(self._deliver(delivery, lane, trying), (delivery,))
