@@ -260,7 +260,9 @@ def period(entry: Entry) -> tuple[datetime, datetime]:
     since = datetime.fromtimestamp(entry.in_doubt_since, UTC) - TOLERANCE
     if entry.reason is Reason.DUPLICATE:
         since -= _GATEWAY_REMEMBERS
-    return since, datetime.fromtimestamp(entry.updated_at, UTC) + TOLERANCE
+    # A clock that was set back may have written the later moment first.
+    until = max(entry.in_doubt_since, entry.updated_at)
+    return since, datetime.fromtimestamp(until, UTC) + TOLERANCE
 
 
 def merged(

@@ -74,7 +74,7 @@ from esms_async._wire.send import (
     decode_send,
     read_json,
 )
-from esms_async.ledger.base import Ledger, LedgerAcceptances, LedgerAhead
+from esms_async.ledger.base import ClaimAhead, Ledger, LedgerAcceptances, LedgerAhead
 from esms_async.ledger.binding import bind
 from esms_async.ledger.transitions import (
     CLAIMS,
@@ -177,7 +177,12 @@ class Sender:
             return OutcomeUnknown(message, (), "cancelled while another task is sending it")
         remembered = self._memory.rows.get(message.request_id)
         if remembered is not None and isinstance(remembered.result, EsmsError):
-            return copy.copy(remembered.result)
+            # What allows another send may be out of date: another process may have sent it since.
+            is_certain = remembered.decision is not Decision.SEND or (
+                self.ledger is None and not resume
+            )
+            if is_certain:
+                return copy.copy(remembered.result)
         unasked = self.ledger is not None and not _is_untried(message)
         if resume or remembered is not None or unasked:
             return OutcomeUnknown(message, (), "cancelled before it was known what became of it")
@@ -229,8 +234,6 @@ class Sender:
         else:
             # A copy of the error has no traceback, which would keep frames alive.
             kept, is_notable = copy.copy(result), True
-        if send.is_observed or is_notable:
-            send.report(result)
         if send.is_memorable:
             self._memory.remember(send.message, kept, send.since or send.began, send.default_route)
         if send.done is not None and not send.done.done():
@@ -238,6 +241,9 @@ class Sender:
         del self._under_way[send.message.request_id]
         if self.closed and not self._under_way:
             self._idle.set()
+        # At last: a hook may end the program, and nobody may wait for this send then.
+        if send.is_observed or is_notable:
+            send.report(result)
 
 
 class _Send:
@@ -353,12 +359,15 @@ class _Send:
         if self._invalid is not None:
             return await self._refuse(self._invalid)
         if ledger is not None and not self._generation:
-            claim = ledger.claimed_ahead(message)
+            ahead = ledger.claimed_ahead(message)
+            if ahead is not None:
+                # The machine may have slept since.
+                self.began = ahead.began
             is_new = self.since is None and self._known is None
-            if is_new and claim is not None and claim.decision is Decision.SEND:
+            if is_new and ahead is not None and ahead.claim.decision is Decision.SEND:
                 # Nearly every row of a list comes by here.
-                self._generation = claim.entry.generation
-            elif early := await self._claim(ledger, claim):
+                self._generation = ahead.claim.entry.generation
+            elif early := await self._claim(ledger, ahead):
                 return early
         while self._result is None:
             if self._failure is not None:
@@ -407,12 +416,13 @@ class _Send:
             )
             self._request = None
             self.attempts += (attempt,)
-            if evidence is not Evidence.ACCEPTED or self.is_observed:
-                sender.events.attempted(message, len(self.attempts), attempt, self.route)
             if evidence is Evidence.ACCEPTED:
                 self._result = Receipt(message.request_id, sms_id, False, self.attempts)  # noqa: FBT003  # as fast as it gets
             else:
                 self._judge(evidence, attempt, answer)
+            # A hook may end the program, so it learns of the attempt when the result is known.
+            if evidence is not Evidence.ACCEPTED or self.is_observed:
+                sender.events.attempted(message, len(self.attempts), attempt, self.route)
             if isinstance(self._result, Receipt):
                 if len(self.attempts) > 1:
                     sender.budget.give_back()
@@ -467,14 +477,14 @@ class _Send:
         ledger, message = self._sender.ledger, self.message
         entry = None
         if ledger is not None:
-            claim = ledger.claimed_ahead(message)
-            if self.since is None and claim is not None and claim.decision is Decision.SEND:
-                # Only this send has ever claimed it, and it did not begin.
-                not_sent = Settlement(Status.NOT_SENT)
-                await ledger.settle(message.request_id, claim.entry.generation, not_sent)
-                raise error
+            ahead = ledger.claimed_ahead(message)
             try:
-                entry = await ledger.look_up(message)
+                if ahead is not None and ahead.claim.decision is Decision.SEND:
+                    # Nothing was sent under this claim. Another process may have taken it over.
+                    self._generation = ahead.claim.entry.generation
+                    entry = await ledger.give_back(message.request_id, self._generation)
+                else:
+                    entry = await ledger.look_up(message)
             except LedgerError as failure:
                 raise OutcomeUnknown(
                     message, (), f"the ledger could not say whether it was sent before: {failure}"
@@ -599,7 +609,7 @@ class _Send:
             await _leave(limiter, self._deadline)
 
     async def _claim(  # noqa: C901, PLR0912  # one case for each decision
-        self, ledger: "LedgerSession", claim: Claim | None
+        self, ledger: "LedgerSession", ahead: ClaimAhead | None
     ) -> Receipt | None:
         """Claim the message in the ledger, before the first byte leaves, or take an earlier claim.
 
@@ -609,16 +619,19 @@ class _Send:
         if known is not None and (receipt := await self._recall(ledger, known)):
             return receipt
         try:
-            if self.since is not None and await ledger.look_up(message) is None:
-                self.since = self._since_minted()
+            if self.since is not None and _knows_nothing_sent(await ledger.look_up(message)):
+                self.since = min(self.since, self._since_minted())
             # Before the claim: the machine may sleep while the ledger answers.
-            before = self.began if self.since is None else now()
+            before = self.began if self.since is None or ahead is not None else now()
             doubt_age = None if self.since is None else age(self.since, before)
             if doubt_age is not None and doubt_age > WINDOW:
                 # Infinite if the wall clock was set back meanwhile: no ledger may store that.
                 raise self._expired()
-            if claim is None:
-                claim = await ledger.claim(message, self.default_route, doubt_age)
+            claim = (
+                await ledger.claim(message, self.default_route, doubt_age)
+                if ahead is None
+                else ahead.claim
+            )
         except ForeignLedger:
             self.is_memorable = False
             raise
@@ -704,6 +717,11 @@ class _Send:
         unknown.__cause__ = result
         self.since = self.since or now()
         return unknown
+
+    @property
+    def receipt(self) -> Receipt | None:
+        """The receipt, once the message is known to be accepted."""
+        return self._result if isinstance(self._result, Receipt) else None
 
     @property
     def is_ending(self) -> bool:
@@ -899,7 +917,7 @@ class LedgerSession:
         self._closing = asyncio.Event()
         self._outstanding: set[asyncio.Task[Entry | None]] = set()
 
-    def claimed_ahead(self, message: Message) -> Claim | None:
+    def claimed_ahead(self, message: Message) -> ClaimAhead | None:
         """Return the claim that was made for this send before it began, if there is one."""
         return None if self._ahead is None else self._ahead.claimed_ahead(message.request_id)
 
@@ -910,6 +928,17 @@ class LedgerSession:
             ledger = await self.opened()
         told = fingerprint(message, self._key, default)
         return await ledger.claim(message, told, doubt_age=doubt_age)
+
+    async def give_back(self, request_id: str, generation: int) -> Entry:
+        """Record that nothing was sent under a claim; return the entry after it.
+
+        Raises:
+            LedgerError: It could not be recorded yet, or the entry is gone.
+        """
+        entry = await self.settle(request_id, generation, Settlement(Status.NOT_SENT))
+        if entry is None:
+            raise LedgerError("the claim could not be given back")
+        return entry
 
     async def look_up(self, message: Message) -> Entry | None:
         """Return the entry of a message, or None."""
@@ -1090,13 +1119,20 @@ def _is_untried(message: Message) -> bool:
     return mark is not None and mark == os.getpid()
 
 
-def _truth(send: _Send, error: BaseException) -> EsmsError:
-    """Return the error that is true of a message after an error ended its send."""
+def _truth(send: _Send, error: BaseException) -> Receipt | EsmsError:
+    """Return what is true of a message after an error ended its send."""
+    if isinstance(send.receipt, Receipt):
+        return send.receipt
     if isinstance(error, EsmsError):
         return error
     problem = f"the send failed: {type(error).__name__}"
     # SystemExit and the like: the loop ends, so nothing more will be learned.
     return send.open_outcome(problem if isinstance(error, Exception) else "the program is ending")
+
+
+def _knows_nothing_sent(entry: Entry | None) -> bool:
+    """Tell whether a ledger knows of no attempt of a message that may have arrived."""
+    return entry is None or CLAIMS[entry.status, entry.reason] is Decision.SEND
 
 
 def _as_error(result: Receipt | EsmsError) -> EsmsError:

@@ -242,7 +242,8 @@ class _Workers:
                     self._fail(cause)
                 slot.outcome = Outcome(message, error=error)
             except asyncio.CancelledError as cancelled:
-                self._halt()
+                if not self._stopped:
+                    self._fail(UsageError("a task of the stream was cancelled from outside"))
                 truth = cancelled.__cause__
                 unknown = OutcomeUnknown(message, (), "it may have been accepted: cancelled")
                 slot.outcome = Outcome(

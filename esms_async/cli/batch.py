@@ -24,7 +24,7 @@ import asyncio
 import hmac
 import json
 import time
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Final
 
 import attrs
@@ -37,6 +37,7 @@ from esms_async import (
     Status,
     derive_request_id,
 )
+from esms_async._send.memory import now
 from esms_async.cli.errors import InputError
 from esms_async.cli.results import rejection
 from esms_async.cli.rows import BulkRow, RowIds, RowStatus, text_of
@@ -51,7 +52,7 @@ from esms_async.ledger import (
     LedgerFacts,
     Settlement,
 )
-from esms_async.ledger.base import Unrecorded
+from esms_async.ledger.base import ClaimAhead, Unrecorded
 from esms_async.ledger.transitions import (
     CLAIMS,
     WINDOW,
@@ -113,7 +114,7 @@ class AheadLedger:
         self._batches = ledger if isinstance(ledger, LedgerBatches) else None
         self._key = b""
         self._route: Route = FixedNumber()
-        self._claims: dict[str, Claim] = {}
+        self._claims: dict[str, ClaimAhead] = {}
 
     def make_fingerprints_with(self, account_secret: str, route: Route) -> None:
         """Make fingerprints as the client does, with the account's secret key and its route."""
@@ -131,6 +132,7 @@ class AheadLedger:
 
     async def claim_ahead(self, messages: Sequence[Message]) -> Sequence[Claim]:
         """Claim messages for the client, which asks for each claim when it sends."""
+        began = now()
         wanted = [(message, self.fingerprint(message)) for message in messages]
         if self._batches is not None:
             claims: Sequence[Claim] = await self._batches.claim_batch(wanted)
@@ -138,23 +140,24 @@ class AheadLedger:
             claims = await asyncio.gather(*(self.wrapped.claim(*one) for one in wanted))
         for claim in claims:
             if claim.decision in {Decision.SEND, Decision.RESUME}:
-                self._claims[claim.entry.request_id] = claim
+                self._claims[claim.entry.request_id] = ClaimAhead(claim, began)
         return claims
 
-    async def release(self, request_ids: Iterable[str]) -> None:
+    async def release(self) -> None:
         """Give back claims whose sending was not begun; one that was in doubt before stays so."""
-        claims = [self._claims.pop(request_id, None) for request_id in request_ids]
+        claims = [claim for claim, _ in self._claims.values()]
+        self._claims.clear()
         await asyncio.gather(
             *(
                 self.wrapped.settle(claim.entry.request_id, claim.entry.generation, _NOT_BEGUN)
                 for claim in claims
-                if claim is not None and claim.decision is Decision.SEND
+                if claim.decision is Decision.SEND
             )
         )
 
     # What the client calls.
 
-    def claimed_ahead(self, request_id: str) -> Claim | None:
+    def claimed_ahead(self, request_id: str) -> ClaimAhead | None:
         """Return the claim that was made ahead, once; None if there is none."""
         return self._claims.pop(request_id, None)
 
@@ -335,6 +338,9 @@ class Batch:
             for row, claim in zip(waiting, claims, strict=True):
                 if claim.decision in {Decision.SEND, Decision.RESUME}:
                     to_send.append(row)
+                elif claim.decision is Decision.EXPIRED:
+                    # By the ledger's clock, which decides: this machine's may differ.
+                    row.end(RowStatus.UNKNOWN, text("expired"))
                 # Another process was there between the look-up and the claim.
                 elif self._answer(row, claim.entry, refused):
                     moved.append(row)

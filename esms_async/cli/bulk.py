@@ -593,7 +593,7 @@ class Sending:
         if self._ledger is None:
             return
         try:
-            await self._ledger.release([row.request_id for row, _ in self._ready])
+            await self._ledger.release()
         except LedgerError as error:
             self._fail(error)
 

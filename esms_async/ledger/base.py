@@ -2,7 +2,7 @@
 
 import abc
 from collections.abc import AsyncIterator, Callable, Sequence
-from typing import Protocol, Self, runtime_checkable
+from typing import NamedTuple, Protocol, Self, runtime_checkable
 
 import attrs
 
@@ -235,11 +235,24 @@ class LedgerAcceptances(Protocol):
         ...
 
 
+class ClaimAhead(NamedTuple):
+    """A claim that was made before the client sends.
+
+    Attributes:
+        claim: The claim.
+        began: The moment before it was asked for: seconds since the epoch, and since the machine
+            started.
+    """
+
+    claim: Claim
+    began: tuple[float, float]
+
+
 @runtime_checkable
 class LedgerAhead(Protocol):
     """Holds claims that were made before the client sends, many in one transaction. Optional."""
 
-    def claimed_ahead(self, request_id: str) -> Claim | None:
+    def claimed_ahead(self, request_id: str) -> ClaimAhead | None:
         """Return the claim that was made for a client, once; None if it has to make one."""
         ...
 

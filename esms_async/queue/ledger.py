@@ -7,7 +7,8 @@ from typing import Any, Final
 
 from esms_async import LedgerError, Message, Outcome
 from esms_async._redis import Script
-from esms_async.ledger.base import Unrecorded
+from esms_async._send.memory import now
+from esms_async.ledger.base import ClaimAhead, Unrecorded
 from esms_async.ledger.redis import RedisLedger, accepted_members
 from esms_async.ledger.redis_scripts import UNKNOWN_ONES
 from esms_async.ledger.transitions import ONE_MORE_ATTEMPT, Claim, Entry, Settlement, settle
@@ -58,7 +59,7 @@ class QueueLedger(RedisLedger):
         super().__init__(url, prefix=prefix)
         self._worker = worker
         self._patiently = patiently
-        self._ahead: dict[str, Claim] = {}
+        self._ahead: dict[str, ClaimAhead] = {}
         self._claimed: dict[str, Entry] = {}
         self._learned: dict[str, str] = {}
         # Nobody waits for the report of one message as long as a round trip costs.
@@ -77,17 +78,18 @@ class QueueLedger(RedisLedger):
         Returns:
             The RequestIds of those that it claimed.
         """
+        began = now()
         claims: list[Claim] = await self._patiently(partial(self._claim_new, wanted))
-        ahead = {claim.entry.request_id: claim for claim in claims}
+        ahead = {claim.entry.request_id: ClaimAhead(claim, began) for claim in claims}
         self._ahead |= ahead
         return ahead
 
-    def claimed_ahead(self, request_id: str) -> Claim | None:
+    def claimed_ahead(self, request_id: str) -> ClaimAhead | None:
         """Return the claim that was made ahead, once; None if there is none."""
-        claim = self._ahead.pop(request_id, None)
-        if claim is not None:
-            self._claimed[request_id] = claim.entry
-        return claim
+        ahead = self._ahead.pop(request_id, None)
+        if ahead is not None:
+            self._claimed[request_id] = ahead.claim.entry
+        return ahead
 
     async def claim(
         self, message: Message, fingerprint: bytes, *, doubt_age: float | None = None

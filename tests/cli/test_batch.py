@@ -12,6 +12,7 @@ from esms_async import Credentials, FixedNumber, Message, Status
 from esms_async.cli.batch import AheadLedger, Batch, Manifest
 from esms_async.cli.errors import InputError
 from esms_async.cli.rows import BulkRow, RowIds, RowStatus
+from esms_async.cli.words import text
 from esms_async.emulator import Emulator
 from esms_async.ledger import Claim, Ledger, Settlement, SqliteLedger
 from esms_async.ledger.memory import MemoryLedger
@@ -56,11 +57,11 @@ async def test_what_is_claimed_ahead_is_what_the_client_gets(ledger: AheadLedger
     rows = [_row(), _row(phone="0901888485")]
     assert await _batch(ledger).claim(rows) == rows
     message = rows[0].message
-    claim = ledger.claimed_ahead(message.request_id)
-    assert claim is not None
-    assert claim.entry.request_id == message.request_id
+    ahead = ledger.claimed_ahead(message.request_id)
+    assert ahead is not None
+    assert ahead.claim.entry.request_id == message.request_id
     assert ledger.claimed_ahead(message.request_id) is None
-    await ledger.release([row.request_id for row in rows])
+    await ledger.release()
     first, second = await ledger.look_up_batch([row.request_id for row in rows])
     assert first is not None
     assert second is not None
@@ -139,6 +140,25 @@ async def test_the_ledger_decides(
     assert (row.status, to_send) == (status, [] if status else [row])
 
 
+async def test_a_row_that_expired_by_the_clock_of_the_ledger_is_unknown(tmp_path: Path) -> None:
+    """Also where the clock of this machine says that it could be resumed."""
+    hour = 3600.0
+    offset = -23 * hour
+
+    def clock() -> float:
+        return time.time() + offset
+
+    ahead = AheadLedger(SqliteLedger(tmp_path / "a.ledger", clock=clock))
+    ahead.make_fingerprints_with("secret", FixedNumber())
+    await ahead.open()
+    row = _row()
+    await ahead.wrapped.claim(row.message, ahead.fingerprint(row.message))
+    offset = 0.5 * hour
+    assert await _batch(ahead).claim([row]) == []
+    assert (row.status, str(row.reason)) == (RowStatus.UNKNOWN, str(text("expired")))
+    await ahead.aclose()
+
+
 async def test_a_chain_is_followed_to_its_end(ledger: AheadLedger) -> None:
     """Each further try has the next id, and the third finds the first two."""
     seen = set[str]()
@@ -146,9 +166,9 @@ async def test_a_chain_is_followed_to_its_end(ledger: AheadLedger) -> None:
         row = _row()
         (to_send,) = await _batch(ledger, retry_rejected=True).claim([row])
         seen.add(to_send.request_id)
-        claim = ledger.claimed_ahead(row.request_id)
-        assert claim is not None
-        await ledger.settle(row.request_id, claim.entry.generation, _REJECTED)
+        ahead = ledger.claimed_ahead(row.request_id)
+        assert ahead is not None
+        await ledger.settle(row.request_id, ahead.claim.entry.generation, _REJECTED)
     assert len(seen) == 3
 
 
