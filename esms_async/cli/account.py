@@ -5,7 +5,7 @@ from decimal import Decimal
 
 import attrs
 
-from esms_async import EsmsClient, QueryAccountRejected, QueryError
+from esms_async import EsmsClient, QueryAccountRejected, QueryError, QueryUnanswered
 from esms_async.cli.errors import ExitCode
 from esms_async.cli.gateway import GatewayChoice, connect
 from esms_async.cli.ledger import masked_phone, opened
@@ -112,8 +112,10 @@ async def ask_gateway(
             return await ask(connection.client)
         except QueryError as error:
             screen.warn(text("query_failed", problem=str(error)))
-            refused = isinstance(error, QueryAccountRejected)
-            return ExitCode.ACCOUNT_REJECTED if refused else ExitCode.REFUSED
+            if isinstance(error, QueryAccountRejected):
+                return ExitCode.ACCOUNT_REJECTED
+            is_away = isinstance(error, QueryUnanswered)
+            return ExitCode.UNREACHABLE if is_away else ExitCode.REFUSED
 
 
 def _word(found: SmsStatus) -> Text:

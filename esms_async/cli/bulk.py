@@ -69,7 +69,6 @@ _LARGEST_CHUNK: Final = 256
 _MOST_WAITING: Final = 16_384
 # No character of ASCII takes more than two of the 160 septets of a message.
 _SURELY_ONE_PART: Final = 80
-_YES: Final = frozenset({"y", "yes", "c", "co", "có"})
 
 
 @attrs.frozen
@@ -502,7 +501,7 @@ class BulkRun:
         count = None if plan is None else plan.tally[RowStatus.CHECKED]
         screen.ask(text("ask_all") if count is None else text("ask", count=count))
         answer = await on_thread(sys.stdin.readline)
-        return answer.strip().casefold() in _YES
+        return answer.strip().casefold() in screen.say_word(text("yes")).split()
 
     def _exit_code(self) -> ExitCode:
         if self.rejection is not None:
@@ -541,6 +540,7 @@ class Sending:
         self._low = min(self._size // 2, concurrency)
         self._ready: deque[tuple[BulkRow, Chunk]] = deque()
         self._idle: deque[asyncio.Future[None]] = deque()
+        self._reserving = 0
         self._wanted = asyncio.Event()
         self._stopped = False
         self._is_reading = False
@@ -656,7 +656,8 @@ class Sending:
         ready, send, job = self._ready, self._send, self._job
         tally, results, limiter, low = job.tally, self._results, self._limiter, self._low
         while not self._stopped:
-            if not ready:
+            # No more workers wait for a turn than there are rows: an unused turn costs time.
+            if not ready or self._reserving >= len(ready):
                 if self._is_over:
                     return
                 waiter = asyncio.get_running_loop().create_future()
@@ -665,7 +666,11 @@ class Sending:
                 continue
             if limiter is not None:
                 # Before a row is taken, so that none waits for its turn in a worker's hands.
-                await limiter.reserve()
+                self._reserving += 1
+                try:
+                    await limiter.reserve()
+                finally:
+                    self._reserving -= 1
                 if not ready or self._stopped:
                     continue
             row, chunk = ready.popleft()

@@ -158,6 +158,9 @@ _PROBLEMS: Final = [
             "mã yêu cầu phải có 1 đến 50 ký tự gồm chữ cái, chữ số và . _ : -"
         ),
         # Templates.
+        r"fits no template of the brandname (?P<brandname>\S+): (?P<problem>.+)": (
+            "không khớp mẫu tin nào của brandname {brandname}: {problem}"
+        ),
         r"the text ends before (?P<part>.+), which takes 1 or more": (
             "nội dung hết trước {part}, phần này cần ít nhất 1 ký tự"
         ),
@@ -189,6 +192,7 @@ _PROBLEMS: Final = [
         r"the ledger could not say whether it was sent before: (?P<problem>.+)": (
             "sổ ghi không cho biết tin đã được gửi trước đó hay chưa: {problem}"
         ),
+        r"the claim could not be given back": "chưa ghi lại được rằng tin chưa được gửi",
         r"the ledger could not say whether another process sends it": (
             "sổ ghi không cho biết có tiến trình khác đang gửi tin này hay không"
         ),
@@ -238,9 +242,8 @@ _PROBLEMS: Final = [
         r"fixed, brandname:NAME or zalo:OAID:TEMPID\[:MODE\]": (
             "fixed, brandname:TÊN hoặc zalo:OAID:TEMPID[:MODE]"
         ),
-        r"(?:Client|Connection|Server|OS)\w*: Connect call failed \((?P<place>.+)\)": (
-            "không kết nối được tới {place}"
-        ),
+        r"(?:Client|Connection|Server|OS)\w*: Connect call failed "
+        r"\('(?P<host>[^']+)', (?P<port>\d+)(?:, .*)?\)": "không kết nối được tới {host}:{port}",
         r"(?:Client|Connection|Server|OS)\w*: (?P<problem>.+)": "{problem}",
         r"(?:Connection|Server)?TimeoutError|Timeout, no answer within .+": (
             "không có câu trả lời kịp thời"

@@ -242,7 +242,8 @@ def _say_how_to_go_on(screen: Screen, run: "BulkRun", *, interrupted: bool) -> N
         screen.say(text("stopped_unreachable", count=run.unreachable))
     stopped = run.failure is not None or run.rejection is not None or interrupted or run.unreachable
     if stopped:
-        screen.say(text("nothing_after", row=str(tally.last_row)))
+        row = str(tally.last_row)
+        screen.say(text("nothing_after", row=row) if tally.last_row else text("nothing_tried"))
     if tally.duplicates:
         _advise_on_duplicates(screen, run)
     if stopped or tally[RowStatus.UNKNOWN] > tally.duplicates or tally[RowStatus.NOT_SENT]:

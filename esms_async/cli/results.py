@@ -35,6 +35,9 @@ if TYPE_CHECKING:
     from esms_async.text import PhoneRepair
 
 _FIRST_ROWS: Final = 3
+_TRIED: Final = frozenset(
+    {RowStatus.ACCEPTED, RowStatus.REJECTED, RowStatus.NOT_SENT, RowStatus.UNKNOWN}
+)
 _MOST_REASONS: Final = 1000
 COLUMNS: Final = ("status", "request_id", "sms_id", "code", "reason", "attempts")
 
@@ -142,7 +145,7 @@ class Tally:
         deduplicated: How many acceptances were learned from code 124.
         retried: How many of the accepted rows took more than one request.
         duplicates: How many rows are unknown because of code 124.
-        last_row: The highest number of a row with a result.
+        last_row: The highest number of a row that was tried; 0 if none was.
     """
 
     def __init__(self) -> None:
@@ -160,7 +163,7 @@ class Tally:
         for row in rows:
             status = cast("RowStatus", row.status)
             counts[status] += 1
-            if row.number > self.last_row:  # noqa: PLR1730  # max takes longer
+            if row.number > self.last_row and status in _TRIED:
                 self.last_row = row.number
             if row.reason is not None:
                 self._group(status, row.reason).add(row.number)

@@ -301,6 +301,8 @@ _ENGLISH: Final = {
     "listed_in": "Every row with its reason: {file}",
     "list_with": "--results OUT.csv lists every row with its reason.",
     "ask": "Send {count} messages now? [y/N] ",
+    # What means yes; anything else means no.
+    "yes": "y yes",
     "ask_all": "Send every row now? [y/N] ",
     "nothing_sent": "Interrupted: nothing was sent",
     "workers_send": "The workers of queue {name} send",
@@ -329,6 +331,7 @@ _ENGLISH: Final = {
     ),
     "interrupted": "Interrupted.",
     "nothing_after": "This run sent nothing after row {row}.",
+    "nothing_tried": "This run sent nothing.",
     "duplicates": (
         "{count} of the unknown rows have code 124: the gateway has had these messages before, and "
         "nothing here tells what became of them. Do not send them as new messages: wait for their "
@@ -427,7 +430,7 @@ _ENGLISH: Final = {
     "reconciled": "{settled} settled, {unknown} unknown",
     "no_brandname": "the account has no brandname",
     "brandname_advertising": "advertising",
-    "brandname_customer_care": "customer care",
+    "brandname_customer_care": "customer care and OTP",
     "brandname_viber": "viber",
     "brandname_type": "type {type}",
     "brandname_type_unknown": "type not told",
@@ -703,6 +706,7 @@ _VIETNAMESE: Final = {
     "listed_in": "Từng dòng và lý do: {file}",
     "list_with": "--results OUT.csv ghi lại từng dòng và lý do.",
     "ask": "Gửi {count} tin ngay bây giờ? [c/K] ",
+    "yes": "c co có",
     "ask_all": "Gửi mọi dòng ngay bây giờ? [c/K] ",
     "nothing_sent": "Đã dừng: chưa gửi gì",
     "workers_send": "Các worker của hàng đợi {name} gửi",
@@ -727,6 +731,7 @@ _VIETNAMESE: Final = {
     ),
     "interrupted": "Đã ngắt.",
     "nothing_after": "Lần chạy này không gửi gì sau dòng {row}.",
+    "nothing_tried": "Lần chạy này không gửi gì.",
     "duplicates": (
         "{count} dòng chưa rõ có mã 124: cổng đã từng nhận các tin này, ở đây không biết kết quả. "
         "Đừng gửi chúng như tin mới: hãy chờ báo cáo phát tin."

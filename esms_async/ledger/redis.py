@@ -6,7 +6,7 @@ import json
 import logging
 import math
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from typing import Any, Final, TypeVar, cast
 
 from esms_async._model.checks import check_seconds
@@ -146,7 +146,18 @@ class RedisLedger(LedgerBase):
                 (request_id, _lean_needs(message, fingerprint, options))
             )
             if (now := await claimed) is not None:
-                return _first_claim(message, fingerprint, options, now)
+                entry = Entry(
+                    request_id,
+                    Status.UNKNOWN,
+                    Reason.ATTEMPT,
+                    1,
+                    fingerprint,
+                    message.phone if options.store_phone else mask_phone(message.phone),
+                    message.content if options.store_content else None,
+                    now,
+                    now,
+                )
+                return Claim(Decision.SEND, entry)
         fresh = new_entry(
             message,
             fingerprint,
@@ -166,21 +177,6 @@ class RedisLedger(LedgerBase):
         )
         decision, _, text = (await reply).partition("\n")
         return Claim(Decision(decision), _entry(request_id, text))
-
-    async def _claim_new(self, wanted: Sequence[tuple[Message, bytes]]) -> list[Claim]:
-        """Claim those of some messages of which the ledger holds nothing, in one step.
-
-        Args:
-            wanted: Each message with its fingerprint.
-        """
-        pipeline, options = self._opened_pipeline(), self._options
-        needs = [(each[0].request_id, _lean_needs(*each, options)) for each in wanted]
-        now, taken = await pipeline.claim_together(needs)
-        return [
-            _first_claim(*each, options, now)
-            for each, digit in zip(wanted, taken, strict=True)
-            if digit == "1"
-        ]
 
     async def settle(
         self, request_id: str, generation: int, settlement: Settlement
@@ -463,18 +459,6 @@ class _Pipeline:
         self.gatherer.accept(acceptance)
         self.accepting.add(acceptance.request_id)
 
-    async def claim_together(self, claims: list[_Claiming]) -> tuple[float, str]:
-        """Submit claims in a command of their own.
-
-        Returns:
-            The time, and a digit for each claim: 1 if the short script made it.
-        """
-        reply: str = await self.batches.run(*self._command(claims, []))
-        now, claimed, _, failure = reply.split(" ", 3)
-        if failure:
-            raise self.batches.error(failure)
-        return float(now), claimed
-
     async def flush(self) -> None:
         """Wait until each acceptance queued so far is stored or was handed back."""
         before = set(self.accepting)
@@ -504,13 +488,12 @@ class _Pipeline:
         if not self._is_travelling and (self._claims or self._acceptances):
             claims, self._claims = _first(self._claims)
             acceptances, self._acceptances = _first(self._acceptances)
-            needs = [needs for needs, _ in claims]
-            reply = self.batches.submit(*self._command(needs, acceptances))
+            reply = self.batches.submit(*self._command(claims, acceptances))
             self._is_travelling = True
             self._under_way.add(reply)
             reply.add_done_callback(functools.partial(self._arrive, claims, acceptances))
 
-    def _command(self, claims: list[_Claiming], acceptances: list[Acceptance]) -> tuple[str, ...]:
+    def _command(self, claims: list[_Waiting], acceptances: list[Acceptance]) -> tuple[str, ...]:
         prefix = self._prefix
         keys = [prefix + UNKNOWN_ONES]
         arguments = [
@@ -518,9 +501,9 @@ class _Pipeline:
             self._keep,
             str(len(claims)),
         ]
-        for request_id, needs in claims:
-            keys.append(prefix + request_id)
-            arguments.append(needs)
+        for needs, _ in claims:
+            keys.append(prefix + needs[0])
+            arguments.append(needs[1])
         for request_id, sms_id, deduplicated, _ in acceptances:
             keys.append(prefix + request_id)
             arguments.append(accepted_members(sms_id, deduplicated=deduplicated))
@@ -622,22 +605,6 @@ def _stored_report(key: str, fields: Mapping[str, str]) -> StoredReport:
         fields.get("text"),
         fields.get("detail"),
     )
-
-
-def _first_claim(message: Message, fingerprint: bytes, options: LedgerOptions, now: float) -> Claim:
-    """Return the claim of a message of which the ledger held nothing."""
-    entry = Entry(
-        message.request_id,
-        Status.UNKNOWN,
-        Reason.ATTEMPT,
-        1,
-        fingerprint,
-        message.phone if options.store_phone else mask_phone(message.phone),
-        message.content if options.store_content else None,
-        now,
-        now,
-    )
-    return Claim(Decision.SEND, entry)
 
 
 def _lean_needs(message: Message, fingerprint: bytes, options: LedgerOptions) -> str:

@@ -36,6 +36,11 @@ class Batcher(Generic[T, A]):
             self._working = loop.create_task(self._work())
         return answer
 
+    def close(self) -> None:
+        """Handle nothing more; what waits gets no answer."""
+        if self._working is not None:
+            self._working.cancel()
+
     async def _work(self) -> None:
         try:
             while self._items:

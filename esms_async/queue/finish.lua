@@ -7,8 +7,8 @@
 -- they are; their ids; their reports, a line each; and what there is to settle, a line each
 -- (nothing; the argument of the ledger's `settle`; or for an acceptance a plus and that of `turn`).
 -- There are few arguments, because packing one costs the worker as much as any step of a message.
--- Answers with the numbers of the deliveries of which the ledger knows otherwise: they have not
--- ended.
+-- Answers with the numbers of the deliveries that have not ended: those of which the ledger knows
+-- otherwise, and below zero those whose entry can't be read.
 local function turn(KEYS, ARGV)
 $TURN
 end
@@ -40,8 +40,8 @@ local function accept(entries, settlings)
   return #keys == 1 and '' or string.match(turn(keys, news), '^%S+  (%d*)')
 end
 
--- Settles what is no such acceptance. Answers with false where the ledger knows otherwise, or holds
--- what can't be read: that must not hold up the others, and the worker finds it when it looks.
+-- Settles what is no such acceptance. Answers with 1 where that ends the delivery, with 0 where the
+-- ledger knows otherwise, and with -1 where its entry can't be read, which must not harm others.
 local function settles(ending, key, settling)
   if string.byte(settling) == PLUS then
     settling = cjson.encode({
@@ -50,18 +50,18 @@ local function settles(ending, key, settling)
       fields = cjson.decode('{' .. string.sub(settling, 2, -2) .. '}'),
     })
   end
-  if settling == '' then return true end
+  if settling == '' then return 1 end
   local is_read, entry = pcall(settle, {key, unknown_ones}, {settling})
   if not is_read then
     local words = type(entry) == 'table' and entry.err or entry
     if string.find(words, '^user_script:%d+: ') or string.find(words, 'WRONGTYPE') then
-      return false
+      return -1
     end
     error(entry)
   end
-  if not entry or ending ~= 'done' then return true end
+  if not entry or ending ~= 'done' then return 1 end
   local held = cjson.decode(entry)
-  return held.status .. ' ' .. (held.reason or '') == cjson.decode(settling).learned
+  return held.status .. ' ' .. (held.reason or '') == cjson.decode(settling).learned and 1 or 0
 end
 
 local function finish(stream, outcomes, ids, reports)
@@ -104,8 +104,9 @@ local function give_back(stream, ending, id)
   redis.call('XCLAIM', stream, group, 'free', 0, id, 'IDLE', idle, 'JUSTID')
 end
 
--- Ends deliveries of one kind. Answers with the places of those of which the ledger knows otherwise.
-local function end_alike(stream, outcomes, ending, ids, entries, reports, settlings)
+-- Ends deliveries of one kind, the first of which has the number after `before`. Answers as the
+-- script does.
+local function end_alike(before, stream, outcomes, ending, ids, entries, reports, settlings)
   local accepted = accept(entries, settlings)
   if ending == 'done' and #accepted == #ids and not string.find(accepted, '0') then
     finish(stream, outcomes, ids, reports)
@@ -114,13 +115,14 @@ local function end_alike(stream, outcomes, ending, ids, entries, reports, settli
   local others, done, kept_reports, next_one = {}, {}, {}, 0
   reports = split(reports, '[^\n]+')
   for i, id in ipairs(ids) do
-    local is_settled = false
+    local settled = 0
     if string.byte(settlings[i]) == PLUS then
       next_one = next_one + 1
-      is_settled = string.sub(accepted, next_one, next_one) == '1'
+      settled = tonumber(string.sub(accepted, next_one, next_one))
     end
-    if not is_settled and not settles(ending, entries[i], settlings[i]) then
-      others[#others + 1] = i
+    if settled == 0 then settled = settles(ending, entries[i], settlings[i]) end
+    if settled < 1 then
+      others[#others + 1] = settled < 0 and -(before + i) or before + i
     elseif ending == 'done' then
       done[#done + 1], kept_reports[#kept_reports + 1] = id, reports[i]
     else
@@ -138,9 +140,8 @@ for position = 7, #ARGV, 4 do
   local entries, settlings = {}, split(ARGV[position + 3], '([^\n]*)\n')
   for i = 1, count do entries[i] = KEYS[last_key + i] end
   stream, outcomes = KEYS[stream + 1], outcomes > 0 and KEYS[outcomes + 1]
-  for _, i in ipairs(end_alike(stream, outcomes, ending, ids, entries, reports, settlings)) do
-    others[#others + 1] = before + i
-  end
+  local left = end_alike(before, stream, outcomes, ending, ids, entries, reports, settlings)
+  for _, number in ipairs(left) do others[#others + 1] = number end
   before, last_key = before + count, last_key + count
 end
 return others

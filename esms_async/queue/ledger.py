@@ -1,14 +1,13 @@
 """The ledger of a worker: it waits for its server, and settles in the step that ends a delivery."""
 
 import json
-from collections.abc import Awaitable, Callable, Container, Sequence
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, Final
 
 from esms_async import LedgerError, Message, Outcome
 from esms_async._redis import Script
-from esms_async._send.memory import now
-from esms_async.ledger.base import ClaimAhead, Unrecorded
+from esms_async.ledger.base import UnreadableEntry, Unrecorded
 from esms_async.ledger.redis import RedisLedger, accepted_members
 from esms_async.ledger.redis_scripts import UNKNOWN_ONES
 from esms_async.ledger.transitions import ONE_MORE_ATTEMPT, Claim, Entry, Settlement, settle
@@ -59,37 +58,14 @@ class QueueLedger(RedisLedger):
         super().__init__(url, prefix=prefix)
         self._worker = worker
         self._patiently = patiently
-        self._ahead: dict[str, ClaimAhead] = {}
         self._claimed: dict[str, Entry] = {}
         self._learned: dict[str, str] = {}
         # Nobody waits for the report of one message as long as a round trip costs.
-        self._endings: Batcher[_Ending, bool] = Batcher(self._finish_together, pause=_PAUSE)
+        self._endings: Batcher[_Ending, bool | None] = Batcher(self._finish_together, pause=_PAUSE)
 
     async def open(self) -> None:
         """Connect to the server."""
         await self._patiently(super().open)
-
-    async def claim_ahead(self, wanted: Sequence[tuple[Message, bytes]]) -> Container[str]:
-        """Claim messages before their sends begin, those of which the ledger holds nothing.
-
-        Args:
-            wanted: Each message with its fingerprint.
-
-        Returns:
-            The RequestIds of those that it claimed.
-        """
-        began = now()
-        claims: list[Claim] = await self._patiently(partial(self._claim_new, wanted))
-        ahead = {claim.entry.request_id: ClaimAhead(claim, began) for claim in claims}
-        self._ahead |= ahead
-        return ahead
-
-    def claimed_ahead(self, request_id: str) -> ClaimAhead | None:
-        """Return the claim that was made ahead, once; None if there is none."""
-        ahead = self._ahead.pop(request_id, None)
-        if ahead is not None:
-            self._claimed[request_id] = ahead.claim.entry
-        return ahead
 
     async def claim(
         self, message: Message, fingerprint: bytes, *, doubt_age: float | None = None
@@ -132,13 +108,14 @@ class QueueLedger(RedisLedger):
         Returns:
             False where the ledger knows otherwise: another process has sent the message meanwhile,
             or is sending it. Then nothing has ended.
+
+        Raises:
+            UnreadableEntry: The entry of the message can't be read. Nothing has ended.
         """
         entry = settling = ""
         if outcome is not None:
             request_id, receipt = outcome.message.request_id, outcome.receipt
             self._claimed.pop(request_id, None)
-            # The client does not ask for the claim of a message whose end it remembers.
-            self._ahead.pop(request_id, None)
             settling = self._learned.pop(request_id, "")
             if not settling and receipt is not None:
                 # The client knew of the acceptance, and a claim that died may still be open.
@@ -146,14 +123,21 @@ class QueueLedger(RedisLedger):
             entry = self._prefix + request_id if settling else ""
         followed = self.outcomes_of(delivery) if report else ""
         kind = ending, delivery.stream, followed
-        return await self._endings.add((kind, delivery.id, entry, settling, report))
+        has_ended = await self._endings.add((kind, delivery.id, entry, settling, report))
+        if has_ended is None:
+            raise UnreadableEntry(
+                f"the entry of request id {delivery.request_id} can't be read; a later release of "
+                "esms_async, or something else, wrote it"
+            )
+        return has_ended
 
     @staticmethod
     def outcomes_of(delivery: QueueDelivery) -> str:
         """Return the key of the stream that takes the report of a delivery."""
         return f"{delivery.stream.partition(':queue:')[0]}:queue:outcomes:{delivery.batch}"
 
-    async def _finish_together(self, endings: list[_Ending]) -> list[bool]:
+    async def _finish_together(self, endings: list[_Ending]) -> list[bool | None]:
+        """End deliveries; None of one whose entry can't be read."""
         kinds: dict[_Kind, list[int]] = {}
         for number, each in enumerate(endings):
             kinds.setdefault(each[0], []).append(number)
@@ -174,8 +158,10 @@ class QueueLedger(RedisLedger):
             lambda: run(*command, str(len(streams) - 1), *told)
         )
         order = [number for numbers in kinds.values() for number in numbers]
-        unfinished = {order[number - 1] for number in others}
-        return [number not in unfinished for number in range(len(endings))]
+        ended: list[bool | None] = [True] * len(endings)
+        for other in others:
+            ended[order[abs(other) - 1]] = False if other > 0 else None
+        return ended
 
     def _scripts(self) -> tuple[Script, ...]:
         return (*super()._scripts(), script("finish"))

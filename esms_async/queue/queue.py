@@ -13,6 +13,7 @@ from esms_async import (
     InvalidMessage,
     Message,
     Outcome,
+    OutcomeUnknown,
     Receipt,
     SendMany,
     UsageError,
@@ -252,6 +253,7 @@ class _Run:
         self._waiting: dict[str, asyncio.Future[QueueReport]] = {}
         self._beginning = asyncio.Lock()
         self._following: asyncio.Task[None] | None = None
+        self._failure: Exception | None = None
 
     async def send(self, message: Message) -> Receipt:
         """Have a worker send a message, unless an earlier run has; give what became of it."""
@@ -267,7 +269,8 @@ class _Run:
         raise report.error(message)
 
     async def aclose(self) -> None:
-        """Follow no more."""
+        """Follow no more, and put in no more."""
+        self._puts.close()
         if self._following is not None:
             self._following.cancel()
             await asyncio.wait([self._following])
@@ -291,10 +294,15 @@ class _Run:
     async def _report(self, message: Message, request_id: str) -> QueueReport:
         if (waiting := self._waiting.get(request_id)) is not None:
             return await asyncio.shield(waiting)
-        told = self._puts.add(self._write(message, self._lane, self.batch, self._number))
+        written = self._write(message, self._lane, self.batch, self._number)
+        if self._failure is not None:
+            raise _unknown(message, self._failure) from self._failure
+        told = self._puts.add(written)
         self._waiting[request_id] = told
         try:
             return await told
+        except Exception as error:
+            raise _unknown(message, error) from error
         finally:
             del self._waiting[request_id]
 
@@ -305,7 +313,8 @@ class _Run:
         try:
             while True:
                 await _patiently(self._read)
-        except Exception as error:  # noqa: BLE001  # those who wait must not wait for ever
+        except Exception as error:  # noqa: BLE001  # nobody must wait for ever, now or later
+            self._failure = error
             for told in self._waiting.values():
                 # One who was cancelled this moment waits no more.
                 with contextlib.suppress(asyncio.InvalidStateError):
@@ -326,6 +335,11 @@ class _Run:
                 told.set_result(report)
         if not page and await self._streams.latest_run(self.batch) != self._number:
             raise UsageError(f"another process has taken over batch {self.batch!r}")
+
+
+def _unknown(message: Message, error: Exception) -> OutcomeUnknown:
+    """Return what is true of a message whose outcome can't be followed: workers may send it."""
+    return OutcomeUnknown(message, (), f"it may have been accepted: {error}")
 
 
 async def _patiently(call: Callable[[], Awaitable[_T]]) -> _T:

@@ -11,12 +11,16 @@ from datetime import datetime
 from typing import Any, Final
 
 import attrs
+from attrs.validators import instance_of
 
 import esms_async as errors
 from esms_async import Attempt, Evidence, Message, Outcome, Receipt
 
 ACCEPTED: Final = "accepted"
 INVALID: Final = "InvalidMessage"
+_UNREADABLE: Final = "the report of the worker can't be read"
+# The fields of an attempt beside the first three; a later release may write more.
+_MORE: Final = 4
 UNKNOWN: Final = "OutcomeUnknown"
 # The first one that an error is an instance of is its kind.
 _KINDS: Final[dict[str, type[errors.SendError]]] = {
@@ -44,9 +48,9 @@ class QueueReport:
         fields: What else the receipt or the error holds.
     """
 
-    request_id: str
+    request_id: str = attrs.field(validator=instance_of(str))
     kind: str
-    run: int = 0
+    run: int = attrs.field(default=0, validator=instance_of(int))
     fields: Mapping[str, Any] = attrs.field(factory=dict[str, Any], repr=False)
 
     def dump(self) -> str:
@@ -70,8 +74,11 @@ class QueueReport:
             if (field := self.fields.get("field")) is not None:
                 return errors.InvalidMessage(field, reason)
             return errors.InvalidMessage("message", f"no worker could read it: {reason}")
-        # Of a kind that only a later release knows, no more is certain.
-        return _restored(_KINDS.get(self.kind, errors.OutcomeUnknown), message, self.fields)
+        try:
+            # Of a kind that only a later release knows, no more is certain.
+            return _restored(_KINDS.get(self.kind, errors.OutcomeUnknown), message, self.fields)
+        except (KeyError, TypeError, ValueError):
+            return errors.OutcomeUnknown(message, (), _UNREADABLE)
 
 
 def report_of(outcome: Outcome, run: int) -> str:
@@ -93,14 +100,19 @@ def load_report(text: str) -> QueueReport:
     One that can't be read says "unknown", of the RequestId in it if there is one: it stops nobody
     who reads on.
     """
-    fields: dict[str, Any] = {}
+    told: dict[str, Any] = {}
     try:
-        fields = dict(json.loads(text))
-        fields["attempts"] = _attempts(fields)
+        told = dict(json.loads(text))
+        fields = {**told, "attempts": _attempts(told)}
         return QueueReport(fields.pop("id"), fields.pop("kind"), fields.pop("run"), fields)
     except (KeyError, TypeError, ValueError):
-        fields = {"reason": "the report of the worker can't be read", "attempts": ()}
-        return QueueReport("", UNKNOWN, 0, fields)
+        request_id, run = told.get("id"), told.get("run")
+        return QueueReport(
+            request_id if isinstance(request_id, str) else "",
+            UNKNOWN,
+            run if isinstance(run, int) else 0,
+            {"reason": _UNREADABLE, "attempts": ()},
+        )
 
 
 def _kind(error: errors.EsmsError | None) -> str:
@@ -147,7 +159,7 @@ def _flat(attempts: tuple[Attempt, ...]) -> list[tuple[object, ...]]:
 
 def _attempts(fields: Mapping[str, Any]) -> tuple[Attempt, ...]:
     return tuple(
-        Attempt(datetime.fromisoformat(began), duration, Evidence(evidence), *rest)
+        Attempt(datetime.fromisoformat(began), duration, Evidence(evidence), *rest[:_MORE])
         for began, duration, evidence, *rest in fields.get("attempts", ())
     )
 

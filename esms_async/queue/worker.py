@@ -1,10 +1,10 @@
 """The worker: takes messages out of the queue, sends each, and says what became of it.
 
-One message passes three steps on the Redis server: it is taken with others; it is claimed in the
-ledger, with the others where there is no rate to wait for; and one script settles, reports and
-acknowledges it. A worker takes no more messages than it has places; `otp` has some of its own, and
-goes first where the rate is short. Every third of a lease the worker renews what it holds, takes
-over what a dead worker held, and learns what all workers share.
+One message passes three steps on the Redis server: it is taken with others, it is claimed in the
+ledger, and one script settles, reports and acknowledges it. A worker takes no more messages than
+it has places; `otp` has some of its own, and goes first where the rate is short. Every third of a
+lease the worker renews what it holds, takes over what a dead worker held, and learns what all
+workers share.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Awaitable, Callable, Container, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from contextvars import ContextVar
 from datetime import UTC, datetime
@@ -27,7 +27,6 @@ import esms_async as errors
 from esms_async import EsmsClient, Message, Outcome, Receipt, RetryPolicy, Status
 from esms_async._model.backoff import backoff
 from esms_async.ledger.base import UnreadableEntry
-from esms_async.ledger.transitions import fingerprint, fingerprint_key
 from esms_async.limiter import RedisLimiter
 from esms_async.queue import breakers as faults
 from esms_async.queue.breakers import Breakers, OpenBreaker, Reach, WorkerFault
@@ -59,7 +58,7 @@ _FIRST_PAUSE: Final = 0.1
 _LONGEST_PAUSE: Final = 2.0
 # Places that become free within this time are filled together.
 _GATHER: Final = 0.004
-# What is taken and claimed together, at most. While one page travels, another is sent.
+# What is taken together, at most. While one page travels, another is sent.
 _PAGE: Final = 64
 _IDLE: Final = 0.05
 _PROBE: Final = RetryPolicy(attempts=1, deadline=5.0)
@@ -110,7 +109,7 @@ class QueueWorker:
         self._name = f"{socket.gethostname()}-{os.getpid()}-{os.urandom(4).hex()}"
         self._shared = SharedState()
         self._announced: set[str] = set()
-        self._held: dict[asyncio.Task[None], Sequence[QueueDelivery]] = {}
+        self._held: dict[asyncio.Task[None], QueueDelivery] = {}
         self._waiting: set[asyncio.Task[None]] = set()
         self._reserved: dict[str, int] = dict.fromkeys(LANES, 0)
         self._wake: dict[str, asyncio.Event] = {lane: asyncio.Event() for lane in LANES}
@@ -118,7 +117,6 @@ class QueueWorker:
         self._away: str | None = None
         self._connected_at = time.monotonic()
         prefix = f"{settings.name}:send:"
-        self._fingerprint_key = fingerprint_key(settings.account.get("ESMS_SECRET_KEY", ""))
         self._ledger = QueueLedger(settings.url, prefix, self._name, self._patiently)
         self._client = EsmsClient.from_env(
             settings.account,
@@ -143,7 +141,7 @@ class QueueWorker:
     @property
     def held(self) -> int:
         """How many messages it holds."""
-        return sum(map(len, self._held.values()))
+        return len(self._held)
 
     def problems(self) -> list[str]:
         """Return why the worker is not ready."""
@@ -258,7 +256,7 @@ class QueueWorker:
         # While a breaker is half open, one message at a time tries the gateway.
         places = 1 if self.breakers.stopping else self._settings.concurrency
         first, second = self._reserved.values()
-        free = places - self.held - first - second
+        free = places - len(self._held) - first - second
         # The first lane has places of its own, and waits for messages in one of them.
         kept = 0 if lane == LANES[0] or places == 1 else max(1, places // 8)
         return free - max(0, kept - first)
@@ -273,7 +271,8 @@ class QueueWorker:
                 continue
             if lane != LANES[0] and free < self._settings.concurrency // 4:
                 await asyncio.sleep(_GATHER)
-                free = max(1, self._free(lane))
+                if (free := self._free(lane)) < 1:
+                    continue  # the other lane has taken the places meanwhile
             # A take that waits holds one place, so that no other lane waits for it.
             waits = drained and free > 1
             count = 1 if waits else min(free, _PAGE)
@@ -282,7 +281,8 @@ class QueueWorker:
             except _Stopped:
                 return
             drained = len(taken) < count
-            self._begin(taken, lane)
+            for delivery in taken:
+                self._begin(delivery, lane)
             if drained and free == 1:
                 await asyncio.sleep(_IDLE)
 
@@ -305,65 +305,26 @@ class QueueWorker:
         taken = await self._take(lane, 1, stream, lease=MILLISECONDS)
         return taken or await self._take(lane, 1, stream)
 
-    def _begin(
-        self, taken: Sequence[QueueDelivery], lane: str, trying: OpenBreaker | None = None
-    ) -> None:
-        """Deliver messages, each in a task of its own."""
-        if self._limiter is None and trying is None and len(taken) > 1:
-            for first in range(0, len(taken), _PAGE):
-                page = taken[first : first + _PAGE]
-                self._spawn(self._deliver_page(page, lane), page)
-        else:
-            for delivery in taken:
-                self._spawn(self._deliver(delivery, lane, trying), (delivery,))
-
-    def _spawn(self, work: Coroutine[None, None, None], held: Sequence[QueueDelivery]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._held[task] = held
+    def _begin(self, delivery: QueueDelivery, lane: str, trying: OpenBreaker | None = None) -> None:
+        """Deliver a message in a task of its own."""
+        task = asyncio.get_running_loop().create_task(self._deliver(delivery, lane, trying))
+        self._held[task] = delivery
         task.add_done_callback(self._end)
 
     def _end(self, task: "asyncio.Task[None]") -> None:
         self._held.pop(task, None)
         self._wake_all()
 
-    async def _deliver_page(self, taken: Sequence[QueueDelivery], lane: str) -> None:
-        """Claim in one step those that can be sent at once, and deliver all."""
-        pairs = [self._claimable(each) for each in taken]
-        claimed: Container[str] = ()
-        with contextlib.suppress(_Stopped):
-            if wanted := [pair for pair in pairs if pair is not None]:
-                claimed = await self._ledger.claim_ahead(wanted)
-            for delivery, pair in zip(taken, pairs, strict=True):
-                message = pair[0] if pair and delivery.request_id in claimed else None
-                self._spawn(self._deliver(delivery, lane, None, message), (delivery,))
-
-    def _claimable(self, delivery: QueueDelivery) -> tuple[Message, bytes] | None:
-        """Return a message with its fingerprint; None where it is to be looked into first."""
-        if delivery.is_void or delivery.deaths >= MOST_DEATHS or self.breakers.open:
-            return None
-        try:
-            message = self._cipher.read(delivery.written, delivery.request_id)
-            return message, fingerprint(message, self._fingerprint_key, self._client.route)
-        except Exception:  # noqa: BLE001  # it must not hold back the others; alone it shows again
-            return None
-
     # Sending one message.
 
     async def _deliver(
-        self,
-        delivery: QueueDelivery,
-        lane: str,
-        trying: OpenBreaker | None,
-        claimed: Message | None = None,
+        self, delivery: QueueDelivery, lane: str, trying: OpenBreaker | None
     ) -> None:
-        """Send one message, which may be claimed, and end its delivery."""
+        """Send one message, and end its delivery."""
         began = time.monotonic()
         with contextlib.suppress(_Stopped):
             try:
-                if claimed is None:
-                    status = await self._handle(delivery, lane, trying)
-                else:
-                    status = await self._send(delivery, claimed, lane, trying)
+                status = await self._handle(delivery, lane, trying)
             except UnreadableEntry as error:
                 status = await self._bury(delivery, str(error))
             except _Stopped:
@@ -389,7 +350,12 @@ class QueueWorker:
             message = self._cipher.read(delivery.written, delivery.request_id)
         except Unreadable as error:
             if not await self._is_in_use(error.form):
-                return await self._bury(delivery, str(error), kind=INVALID)
+                look_up = partial(self._ledger.look_up, delivery.request_id)
+                entry = await self._patiently(look_up)
+                # Another worker may have read it, and sent it, with a key that is gone since.
+                is_unsent = entry is None or entry.status is Status.NOT_SENT
+                kind = INVALID if is_unsent else UNKNOWN
+                return await self._bury(delivery, str(error), kind=kind)
             await self._trip(self._form_fault(error.form))
             await self._ledger.finish(delivery, AT_ONCE)
             return None
@@ -402,7 +368,8 @@ class QueueWorker:
         if not await self._may_begin(lane):
             await self._ledger.finish(delivery, AT_ONCE)
             return None
-        return await self._send(delivery, message, lane, trying)
+        with span("process", self._settings.name, message.request_id, delivery):
+            return await self._send(delivery, message, lane, trying)
 
     async def _may_begin(self, lane: str) -> bool:
         """Wait for the rate; False where the message is to go back to the queue."""
@@ -420,23 +387,22 @@ class QueueWorker:
     async def _send(
         self, delivery: QueueDelivery, message: Message, lane: str, trying: OpenBreaker | None
     ) -> str | None:
-        with span("process", self._settings.name, message.request_id, delivery):
-            outcome = await self._attempt(message, lane)
-            while True:
-                ending = await self._judge(outcome, delivery, trying)
-                is_followed = ending == DONE and delivery.batch
-                report = report_of(outcome, delivery.run) if is_followed else ""
-                if await self._ledger.finish(delivery, ending, outcome, report):
-                    break
-                # Another process knows more of the message. Sent again, it learns that; an
-                # acceptance is looked up, because the client remembers a rejection of its own.
-                look_up = partial(self._ledger.look_up, message.request_id)
-                entry = await self._patiently(look_up)
-                if entry is not None and entry.status is Status.ACCEPTED:
-                    receipt = Receipt(message.request_id, entry.sms_id, entry.deduplicated)
-                    outcome = Outcome(message, receipt)
-                else:
-                    outcome = await self._attempt(message, lane)
+        outcome = await self._attempt(message, lane)
+        while True:
+            ending = await self._judge(outcome, delivery, trying)
+            is_followed = ending == DONE and delivery.batch
+            report = report_of(outcome, delivery.run) if is_followed else ""
+            if await self._ledger.finish(delivery, ending, outcome, report):
+                break
+            # Another process knows more of the message. Sent again, it learns that; an acceptance
+            # is looked up, because the client remembers a rejection of its own.
+            look_up = partial(self._ledger.look_up, message.request_id)
+            entry = await self._patiently(look_up)
+            if entry is not None and entry.status is Status.ACCEPTED:
+                receipt = Receipt(message.request_id, entry.sms_id, entry.deduplicated)
+                outcome = Outcome(message, receipt)
+            else:
+                outcome = await self._attempt(message, lane)
         if ending != DONE:
             return None
         status = outcome.status.value
@@ -582,7 +548,8 @@ class QueueWorker:
             taken = await self._take_one(LANES[1], stream)
             if not taken:
                 await self._close(breaker)
-            self._begin(taken, LANES[1], breaker)
+            for delivery in taken:
+                self._begin(delivery, LANES[1], breaker)
         else:
             found = await self._gateway_fault()
             # A gateway that leaves the question unanswered may take a message all the same.
@@ -594,7 +561,8 @@ class QueueWorker:
         breaker.is_half_open = True
         # The lane whose message failed last gives way to the other.
         for lane in sorted(LANES, key=lambda each: self.streams.key(each) == breaker.met_by[1]):
-            self._begin(await self._take_one(lane) if self._free(lane) > 0 else (), lane)
+            for delivery in await self._take_one(lane) if self._free(lane) > 0 else ():
+                self._begin(delivery, lane)
 
     async def _gateway_fault(self) -> WorkerFault | None:
         """Query the balance; return the fault that keeps the gateway from answering."""
@@ -619,8 +587,7 @@ class QueueWorker:
 
     async def _renew(self) -> None:
         known, open_before = set(self._announced), set(self.breakers.open)
-        held = [each for some in self._held.values() for each in some]
-        shared = await self.streams.renew(self._name, held)
+        shared = await self.streams.renew(self._name, list(self._held.values()))
         if shared.facts.get("paused") != self._shared.facts.get("paused"):
             _logger.info("the queue is %s", "paused" if "paused" in shared.facts else "resumed")
         self._shared = shared
@@ -647,11 +614,12 @@ class QueueWorker:
         for parked in self._shared.parked:
             if parked.removeprefix(self.streams.key("parked", "")) not in self.breakers.open:
                 await self._patiently(partial(self.streams.release, parked))
-        held = {(each.stream, each.id) for some in self._held.values() for each in some}
+        held = {(each.stream, each.id) for each in self._held.values()}
         for lane in LANES:
             free = self._free(lane)
-            taken = await self._take(lane, free, lease=MILLISECONDS) if free > 0 else ()
-            self._begin([each for each in taken if (each.stream, each.id) not in held], lane)
+            for delivery in await self._take(lane, free, lease=MILLISECONDS) if free > 0 else ():
+                if (delivery.stream, delivery.id) not in held:
+                    self._begin(delivery, lane)
 
 
 class _Stopped(errors.LedgerError):

@@ -56,11 +56,15 @@ def run_apart(
     )
 
 
-def answer_at_a_terminal(answer: bytes, *arguments: str) -> tuple[int, bytes]:
+def answer_at_a_terminal(answer: bytes, *arguments: str, language: str = "en") -> tuple[int, bytes]:
     """Run the command at a terminal, type an answer to what it asks, return what it showed."""
     person, terminal = os.openpty()
     with subprocess.Popen(
-        [*_COMMAND, *arguments], stdin=terminal, stdout=terminal, stderr=terminal, env=environment()
+        [*_COMMAND, *arguments],
+        stdin=terminal,
+        stdout=terminal,
+        stderr=terminal,
+        env={**environment(), "ESMS_LANG": language},
     ) as running:
         os.close(terminal)
         shown = b""

@@ -28,7 +28,7 @@ def ask(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, list[
 
 def test_brandnames(capsys: pytest.CaptureFixture[str]) -> None:
     """A person reads a line for each, a program one object."""
-    assert ask(capsys, "brandnames", "--emulator") == (0, [f"{BRAND} (customer care)"], "")
+    assert ask(capsys, "brandnames", "--emulator") == (0, [f"{BRAND} (customer care and OTP)"], "")
     code, (line,), _ = ask(capsys, "brandnames", "--emulator", "--json")
     assert (code, json.loads(line)) == (0, {"brandnames": [{"brandname": BRAND, "type": 2}]})
 

@@ -209,18 +209,37 @@ def test_a_reason_is_said_once(bulk: Bulk, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "sent"), [(b"n\n", 0), (b"\n", 0), (b"y\n", 1), ("có\n".encode(), 1)]
+    ("answer", "language", "sent"),
+    [
+        (b"n\n", "en", 0),
+        (b"\n", "en", 0),
+        (b"y\n", "en", 1),
+        (b"c\n", "en", 0),
+        (b"c\n", "vi", 1),
+        ("có\n".encode(), "vi", 1),
+        (b"y\n", "vi", 0),
+    ],
 )
 async def test_at_a_terminal_one_question_is_asked(
-    emulator: Emulator, tmp_path: Path, answer: bytes, sent: int
+    emulator: Emulator,
+    tmp_path: Path,
+    answer: bytes,
+    language: str,
+    sent: int,
 ) -> None:
-    """Nothing is sent before a yes, in either language."""
+    """Nothing is sent before a yes in the language of the question."""
     path = write_csv(tmp_path / "a.csv", ["0901888484,a"])
     arguments = ("bulk", path, "--base-url", emulator.url)
-    code, shown = await asyncio.to_thread(answer_at_a_terminal, answer, *arguments)
+    code, shown = await asyncio.to_thread(
+        answer_at_a_terminal, answer, *arguments, language=language
+    )
     assert (code, emulator.mark()) == (1 - sent, sent)
-    assert b"Send 1 messages now? [y/N]" in shown
-    assert (b"Nothing was sent." in shown) == (not sent)
+    asked, nothing = {
+        "en": ("Send 1 messages now? [y/N]", "Nothing was sent."),
+        "vi": ("Gửi 1 tin ngay bây giờ? [c/K]", "Chưa gửi gì."),
+    }[language]
+    assert asked in shown.decode()
+    assert (nothing in shown.decode()) == (not sent)
 
 
 async def test_yes_asks_nothing(emulator: Emulator, tmp_path: Path) -> None:

@@ -166,7 +166,7 @@ def test_advice_for_a_person_speaks_of_no_message_object(code: str) -> None:
         ("it may have been accepted: HTTP status 503", "có thể đã được nhận: mã HTTP 503"),
         (
             "GetBalance_json: ClientConnectorError: Connect call failed ('127.0.0.1', 9)",
-            "GetBalance_json: không kết nối được tới '127.0.0.1', 9",
+            "GetBalance_json: không kết nối được tới 127.0.0.1:9",
         ),
         ("No such file or directory", "không có tệp này"),
         ("there is no setting 'x'; there are a, b", "không có cài đặt 'x'; có a, b"),

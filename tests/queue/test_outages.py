@@ -291,7 +291,7 @@ async def test_what_a_worker_holds_itself_is_not_begun_twice(
         worker = running.worker
         await queue.put(messages(1)[0])
         await until(lambda: len(gateway.requests) == 1)
-        ((held,),) = worker._held.values()
+        ((held),) = worker._held.values()
         with redis.client() as client:
             client.xclaim(
                 held.stream, "workers", worker._name, 0, [held.id], idle=60_000, justid=True

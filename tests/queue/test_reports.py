@@ -106,6 +106,36 @@ def test_what_a_later_release_reports_is_unknown() -> None:
     assert isinstance(report.error(MESSAGE), OutcomeUnknown)
 
 
+def test_an_attempt_of_a_later_release_is_read_as_far_as_it_is_known() -> None:
+    """It may have more fields; the receipt is the same."""
+    attempt = ["2026-01-02T03:04:05+00:00", 0.5, "accepted", 200, "100", None, None, "new"]
+    written = QueueReport("r", "accepted", 1, {"sms_id": "s", "attempts": [attempt]}).dump()
+    receipt = load_report(written).receipt()
+    assert receipt is not None
+    assert (receipt.sms_id, receipt.attempts[0].code) == ("s", "100")
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        '{"id": "r", "kind": "accepted", "run": 2, "attempts": null}',
+        '{"id": "r", "run": 2}',
+        '{"id": "r", "kind": "RequestIdExpired", "run": 2, "attempts": [], "since": 5}',
+        '{"id": "r", "kind": "OutcomeUnknown", "run": 2, "rejection": {"kind": "Later"}}',
+    ],
+)
+def test_what_cannot_be_read_says_unknown_of_its_message(written: str) -> None:
+    """Whoever waits for the message learns that; nobody waits for ever."""
+    report = load_report(written)
+    assert (report.request_id, report.run) == ("r", 2)
+    assert type(report.error(MESSAGE)) is OutcomeUnknown
+
+
+def test_a_report_of_no_message_names_none() -> None:
+    """Its RequestId is no text."""
+    assert load_report('{"id": [1], "kind": "accepted", "run": "2"}') == load_report("")
+
+
 def test_another_error_is_unknown_and_so_is_an_unreadable_report() -> None:
     """Nobody is told something that is not so."""
     report = load_report(report_of(Outcome(MESSAGE, error=EsmsError("odd")), 1))

@@ -76,46 +76,55 @@ async def test_an_ending_that_nobody_waits_for_is_made_all_the_same(
         assert await ledger.settle("r", 1, ONE_MORE_ATTEMPT) is None
 
 
-async def test_a_full_server_refuses_the_claims_of_a_page(redis: RedisServer) -> None:
-    """It says so, holds none of them, and takes them once it has room."""
-    wanted = [(message, b"f" * 20) for message in messages(3)]
-    async with aclosing(QueueLedger(redis.url, "esms:send:", "w", at_once)) as ledger:
-        await ledger.open()
-        with redis.client() as client:
-            client.config_set("maxmemory", 1)
-            with pytest.raises(LedgerError, match="maxmemory"):
-                await ledger.claim_ahead(wanted)
-            client.config_set("maxmemory", 0)
-        ids = [message.request_id for message, _ in wanted]
-        assert [await ledger.look_up(request_id) for request_id in ids] == [None] * 3
-        claimed = await ledger.claim_ahead(wanted)
-        assert all(request_id in claimed for request_id in ids)
-        assert ledger.claimed_ahead(ids[0]) is not None
-        assert ledger.claimed_ahead(ids[0]) is None, "it is given once"
+async def test_what_was_not_put_in_is_given_up_with_the_run(
+    queue: MessageQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Left while the server is away, a run puts nothing in later."""
+    run = _Run(queue._write_followed, queue._put_page, queue._streams, "bulk", "b")
+    refused = asyncio.Event()
+
+    async def refuse(_: object) -> None:
+        refused.set()
+        raise QueueError("away")
+
+    monkeypatch.setattr(queue._streams, "put", refuse)
+    sending = asyncio.create_task(run.send(messages(1)[0]))
+    await refused.wait()
+    putting = run._puts._working
+    assert putting is not None
+    sending.cancel()
+    await run.aclose()
+    await asyncio.wait({sending, putting})
+    assert putting.cancelled()
 
 
-async def test_a_worker_that_stops_gives_up_a_page_that_it_could_not_claim(
+async def test_places_that_the_other_lane_took_meanwhile_are_not_taken(
     redis: RedisServer, gateway: Gateway, queue: MessageQueue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With Redis away it ends; the messages are sent by the next one."""
-    begun = asyncio.Event()
-
-    async def claim_new(*_: object) -> Any:
-        begun.set()
-        raise LedgerError("away")
-
-    for message in messages(4):
-        await queue.put(message, lane="bulk")
-    with monkeypatch.context() as patch:
-        patch.setattr(RedisLedger, "_claim_new", claim_new)
-        async with working(redis.url, gateway.url) as running:
-            await begun.wait()
-            assert running.worker.held == 4
-    assert running.worker.held == 0
-    assert gateway.requests == []
+    """The lane `bulk` waits for more places, and asks again how many there are."""
     async with working(redis.url, gateway.url) as running:
-        await until(lambda: running.statuses["accepted"] == 4)
-    assert set(gateway.accepted.values()) == {1}
+        worker, told, asked = running.worker, [1, 0], list[str]()
+        asked_before_take: list[int] = []
+        free, take = worker._free, worker._take
+
+        def few(lane: str) -> int:
+            if lane == "bulk" and told:
+                return told.pop(0)
+            asked.append(lane)
+            return free(lane)
+
+        async def note(lane: str, *more: Any, **options: Any) -> list[QueueDelivery]:
+            if lane == "bulk" and not told:
+                asked_before_take.append(asked.count("bulk"))
+            return await take(lane, *more, **options)
+
+        monkeypatch.setattr(worker, "_free", few)
+        monkeypatch.setattr(worker, "_take", note)
+        (message,) = messages(1)
+        await queue.put(message, lane="bulk")
+        await until(lambda: running.statuses["accepted"] == 1)
+        await until(lambda: bool(asked_before_take))
+    assert asked_before_take[0] > 0
 
 
 @pytest.mark.parametrize("sms_id", ["s", None, "two\nlines"])
@@ -315,7 +324,11 @@ async def test_a_run_is_begun_once_and_its_end_reaches_all_who_wait(
     await queue._streams.begin_run("b")
     await asyncio.wait(sends)
     assert sends[0].cancelled()
-    assert "taken over" in str(sends[1].exception())
+    for later in messages(2):
+        sends[1] = asyncio.create_task(run.send(later))
+        await asyncio.wait(sends[1:])
+        assert type(sends[1].exception()) is OutcomeUnknown, "other workers may send it"
+        assert "taken over" in str(sends[1].exception())
     await run.aclose()
 
 

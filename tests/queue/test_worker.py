@@ -2,25 +2,29 @@
 
 import asyncio
 import json
-from collections import Counter
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from redis import Redis
 
-from esms_async import EsmsClient, InvalidMessage, Message, Outcome, Status
-from esms_async.ledger import Claim, RedisLedger
-from esms_async.ledger.transitions import fingerprint, fingerprint_key
+from esms_async import EsmsClient, InvalidMessage, Message, Outcome, OutcomeUnknown, Status
+from esms_async.ledger import RedisLedger
 from esms_async.queue import MessageQueue
 from esms_async.queue.cipher import MessageCipher
+from esms_async.queue.reports import load_report
 from esms_async.queue.streams import LEASE
-from esms_async.queue.worker import MOST_DEATHS
 from tests.factories import CREDENTIALS
 from tests.ledger.redis_server import RedisServer
 from tests.queue.support import KEY, Gateway, messages, until, working
 
 CIPHER = MessageCipher("esms", KEY)
+REST = '"generation":"1","fingerprint":"aa","phone":"x","in_doubt_since":"1","updated_at":"1"'
+# Entries that this release does not know.
+LATER = {
+    "a later status": f'{{"status":"lost",{REST}}}',
+    "a later reason": f'{{"status":"accepted","reason":"message",{REST}}}',
+}
 
 
 def raw_client(server: RedisServer) -> Redis:
@@ -82,58 +86,7 @@ async def test_a_worker_takes_no_more_than_it_has_places(
     assert 1 <= most <= 7
 
 
-async def test_what_is_new_is_claimed_a_page_at_a_time(
-    redis: RedisServer, gateway: Gateway, queue: MessageQueue, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Without a rate. What another process has claimed before is claimed alone, and resumed."""
-    known, *new = messages(30)
-    async with RedisLedger(redis.url) as ledger:
-        key = fingerprint_key(CREDENTIALS.secret_key)
-        await ledger.claim(known, fingerprint(known, key))
-    alone: list[str] = []
-    claim_one = RedisLedger.claim
-
-    async def claim(ledger: RedisLedger, message: Message, *more: Any, **options: Any) -> Claim:
-        alone.append(message.request_id)
-        return await claim_one(ledger, message, *more, **options)
-
-    monkeypatch.setattr(RedisLedger, "claim", claim)
-    for message in (known, *new):
-        await queue.put(message, lane="bulk")
-    async with working(redis.url, gateway.url, concurrency=64) as running:
-        await until(lambda: running.statuses["accepted"] == 30)
-    assert alone == [known.request_id]
-    assert set(gateway.accepted.values()) == {1}
-    async with RedisLedger(redis.url) as ledger:
-        assert {each.status async for each in ledger.entries()} == {Status.ACCEPTED}
-
-
-async def test_what_cannot_be_looked_into_holds_back_no_other(
-    redis: RedisServer, gateway: Gateway, queue: MessageQueue, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A message that fails in a way that nobody thought of is tried alone, and ends as dead."""
-    bad, *good = messages(5)
-    read = MessageCipher.read
-
-    def read_or_fail(cipher: MessageCipher, written: bytes, request_id: str) -> Message:
-        if request_id == bad.request_id:
-            raise ZeroDivisionError
-        return read(cipher, written, request_id)
-
-    monkeypatch.setattr(MessageCipher, "read", read_or_fail)
-    for message in (bad, *good):
-        await queue.put(message, lane="bulk")
-    with raw_client(redis) as client:
-        # Four workers have died on it before.
-        (first, *_) = client.xrange("esms:queue:bulk")
-        client.hset("esms:queue:bulk:deaths", first[0], MOST_DEATHS - 1)
-        async with working(redis.url, gateway.url) as running:
-            await until(lambda: running.statuses["accepted"] == 4)
-            await until(lambda: client.xlen("esms:queue:dead") == 1)
-    assert gateway.accepted == Counter(message.request_id for message in good)
-
-
-@pytest.mark.parametrize("kind", ["text", "hash", "of a later release"])
+@pytest.mark.parametrize("kind", ["text", "hash", "a later status", "a later reason"])
 async def test_an_entry_that_became_unreadable_harms_its_own_message_alone(
     redis: RedisServer, gateway: Gateway, queue: MessageQueue, kind: str
 ) -> None:
@@ -156,7 +109,7 @@ async def test_an_entry_that_became_unreadable_harms_its_own_message_alone(
             if kind == "hash":
                 client.hset(key, "status", "accepted")
             else:
-                client.set(key, '{"status":"lost"}' if kind == "of a later release" else "accepted")
+                client.set(key, LATER.get(kind, "accepted"))
             gateway.answers.set()
             ended = await following
         assert [ended[message].ok for message in good] == [True] * 3
@@ -182,6 +135,26 @@ async def test_a_message_that_fits_no_route_of_the_worker_is_invalid(
     assert gateway.requests == []
     async with RedisLedger(redis.url) as ledger:
         assert [each async for each in ledger.unsettled()] == []
+
+
+@pytest.mark.parametrize("claimed", [False, True], ids=["never claimed", "claimed"])
+async def test_what_another_worker_may_have_sent_is_unknown_once_it_cannot_be_read(
+    redis: RedisServer, gateway: Gateway, queue: MessageQueue, claimed: bool
+) -> None:
+    """Its key is gone since. Of what nobody claimed, nothing was sent."""
+    (message,) = messages(1)
+    if claimed:
+        async with RedisLedger(redis.url) as ledger:
+            await ledger.claim(message, b"f" * 20)
+    await queue._streams.begin_run("b")
+    with raw_client(redis) as client:
+        client.xadd("esms:queue:bulk", {"r": message.request_id, "m": b"?", "b": "b", "n": "1"})
+        async with working(redis.url, gateway.url):
+            await until(lambda: client.xlen("esms:queue:outcomes:b") == 1)
+        ((_, fields),) = client.xrange("esms:queue:outcomes:b")
+    error = load_report(fields[b"report"].decode()).error(message)
+    assert type(error) is (OutcomeUnknown if claimed else InvalidMessage)
+    assert gateway.requests == []
 
 
 async def test_an_otp_goes_ahead_of_a_campaign(
