@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from esms_async.queue.streams import (
+    FREE,
     GROUP,
     LANES,
     LEASE,
@@ -58,7 +59,9 @@ async def _under_way(streams: QueueStreams, lane: str) -> int:
         if "NOGROUP" not in str(error):
             raise
         return 0  # no worker has been there yet
-    return int(pending["pending"])
+    # Messages that were given back wait, as those do that nobody has taken.
+    consumers = pending["consumers"] or ()
+    return sum(int(each["pending"]) for each in consumers if each["name"] != FREE.encode())
 
 
 async def dead_messages(streams: QueueStreams) -> list[dict[str, str]]:

@@ -1,13 +1,13 @@
 -- Moves messages back to their lanes: those with the given ids, or the oldest ones.
 -- KEYS: the stream they are in, the set of parked streams. ARGV: what the keys of lanes begin
--- with, how many at most, and ids. Answers with how many were moved.
+-- with, how many at most, the id of the last one, and ids. Answers with how many were moved.
 local stream, parked = unpack(KEYS)
-local prefix, count = ARGV[1], ARGV[2]
+local prefix, count, last = ARGV[1], ARGV[2], ARGV[3]
 local entries = {}
-if #ARGV == 2 then
-  entries = redis.call('XRANGE', stream, '-', '+', 'COUNT', count)
+if #ARGV == 3 then
+  entries = redis.call('XRANGE', stream, '-', last, 'COUNT', count)
 else
-  for i = 3, #ARGV do
+  for i = 4, #ARGV do
     entries[#entries + 1] = redis.call('XRANGE', stream, ARGV[i], ARGV[i])[1]
   end
 end

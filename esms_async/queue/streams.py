@@ -289,7 +289,11 @@ class QueueStreams:
     async def release(self, stream: str, *ids: str) -> int:
         """Move messages back to their lanes: those with the ids, or else all; return how many."""
         keys, count = [stream, self.key("parked")], 0
-        while moved := await self.script("release", keys, self.prefix, str(_PAGE), *ids):
+        # What comes meanwhile stays: workers may bring the same messages back at once.
+        newest = await self.run("XREVRANGE", stream, "+", "-", "COUNT", "1")
+        last = newest[0][0] if newest else b"-"
+        told = self.prefix, str(_PAGE), last, *ids
+        while moved := await self.script("release", keys, *told):
             count += int(moved)
             if ids:
                 break

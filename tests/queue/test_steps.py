@@ -76,6 +76,38 @@ async def test_an_ending_that_nobody_waits_for_is_made_all_the_same(
         assert await ledger.settle("r", 1, ONE_MORE_ATTEMPT) is None
 
 
+async def test_what_dies_again_meanwhile_is_requeued_once(
+    redis: RedisServer, queue: MessageQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Workers may bring a message back to the dead stream before all are put back."""
+    streams, run_script = queue._streams, queue._streams.script
+    dead = streams.key("dead")
+    with redis.client() as client:
+        for request_id in ("a", "b"):
+            client.xadd(dead, {"lane": "bulk", "why": "bad", "r": request_id})
+
+        def bring_back(name: str, *told: Any, **options: Any) -> Any:
+            reply = run_script(name, *told, **options)
+            reply.add_done_callback(lambda _: client.xadd(dead, {"lane": "bulk", "why": "bad"}))
+            return reply
+
+        monkeypatch.setattr(streams, "script", bring_back)
+        assert await streams.release(dead) == 2
+        assert client.xlen("esms:queue:bulk") == 2
+
+
+async def test_what_was_given_back_waits(redis: RedisServer, queue: MessageQueue) -> None:
+    """No worker holds it."""
+    lane = queue._streams.key("bulk")
+    for message in messages(3):
+        await queue.put(message, lane="bulk")
+    first, *_ = await queue._streams.take(lane, "w", 2)
+    with redis.client() as client:
+        client.xclaim(lane, "workers", "free", 0, [first.id], justid=True)
+    seen = (await look_at(queue._streams))["lanes"]["bulk"]
+    assert (seen["waiting"], seen["under_way"]) == (2, 1)
+
+
 async def test_what_was_not_put_in_is_given_up_with_the_run(
     queue: MessageQueue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
