@@ -31,7 +31,7 @@ async def look_at(streams: QueueStreams) -> dict[str, Any]:
     for lane in LANES:
         under_way = await _under_way(streams, lane)
         oldest = await streams.run("XRANGE", streams.key(lane), "-", "+", "COUNT", "1")
-        began = int(oldest[0][0].partition(b"-")[0]) / 1000 if oldest else now
+        began = _began(*oldest[0]) if oldest else now
         lanes[lane] = {
             "waiting": max(0, depth[lane] - under_way),
             "under_way": under_way,
@@ -49,6 +49,13 @@ async def look_at(streams: QueueStreams) -> dict[str, Any]:
         "paused": bool(await streams.run("HEXISTS", streams.key("facts"), "paused")),
         "breakers": texts(await streams.run("HGETALL", streams.key("breakers"))),
     }
+
+
+def _began(key: bytes, fields: Fields) -> float:
+    """Return when a message was put in, in seconds since the epoch."""
+    # One that a breaker held up has moved to the end of its lane, under another id.
+    since = fields.get(b"since", b"")
+    return int(since if since.isdigit() else key.partition(b"-")[0]) / 1000
 
 
 async def _under_way(streams: QueueStreams, lane: str) -> int:

@@ -87,7 +87,14 @@ end
 local function move_to_the_end(stream, id)
   local entry = redis.call('XRANGE', stream, id, id)[1]
   if entry then
-    local moved = redis.call('XADD', stream, '*', unpack(entry[2]))
+    local fields = entry[2]
+    -- Its age goes on: the id tells only when it came to the end.
+    local is_dated = false
+    for i = 1, #fields, 2 do is_dated = is_dated or fields[i] == 'since' end
+    if not is_dated then
+      fields[#fields + 1], fields[#fields + 2] = 'since', string.match(id, '^%d+')
+    end
+    local moved = redis.call('XADD', stream, '*', unpack(fields))
     local died = redis.call('HGET', stream .. ':deaths', id)
     if died then redis.call('HSET', stream .. ':deaths', moved, died) end
   end

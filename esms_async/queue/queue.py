@@ -15,6 +15,7 @@ from esms_async import (
     Outcome,
     OutcomeUnknown,
     Receipt,
+    RequestIdConflict,
     SendMany,
     UsageError,
 )
@@ -251,6 +252,7 @@ class _Run:
         self._position = "0"
         self._accepted: dict[str, Receipt] = {}
         self._waiting: dict[str, asyncio.Future[QueueReport]] = {}
+        self._under_way: dict[str, Message] = {}
         self._beginning = asyncio.Lock()
         self._following: asyncio.Task[None] | None = None
         self._failure: Exception | None = None
@@ -292,19 +294,25 @@ class _Run:
         self._following = asyncio.create_task(self._follow())
 
     async def _report(self, message: Message, request_id: str) -> QueueReport:
-        if (waiting := self._waiting.get(request_id)) is not None:
-            return await asyncio.shield(waiting)
+        if (under_way := self._under_way.get(request_id)) is not None:
+            if _sent(under_way) != _sent(message):
+                raise RequestIdConflict(
+                    message,
+                    (),
+                    "another message is under way with the same request id; nothing sent",
+                )
+            return await asyncio.shield(self._waiting[request_id])
         written = self._write(message, self._lane, self.batch, self._number)
         if self._failure is not None:
             raise _unknown(message, self._failure) from self._failure
         told = self._puts.add(written)
-        self._waiting[request_id] = told
+        self._waiting[request_id], self._under_way[request_id] = told, message
         try:
             return await told
         except Exception as error:
             raise _unknown(message, error) from error
         finally:
-            del self._waiting[request_id]
+            del self._waiting[request_id], self._under_way[request_id]
 
     async def _put_page(self, page: Sequence[QueuedText]) -> None:
         await _patiently(lambda: self._put(page))
@@ -335,6 +343,11 @@ class _Run:
                 told.set_result(report)
         if not page and await self._streams.latest_run(self.batch) != self._number:
             raise UsageError(f"another process has taken over batch {self.batch!r}")
+
+
+def _sent(message: Message) -> tuple[object, ...]:
+    """Return what two Messages share if they are the same logical send."""
+    return message.phone, message.content, message.params, message.route
 
 
 def _unknown(message: Message, error: Exception) -> OutcomeUnknown:

@@ -7,7 +7,13 @@ from typing import Any, cast
 
 import pytest
 
-from esms_async import ConfigurationError, InvalidMessage, Message, UsageError
+from esms_async import (
+    ConfigurationError,
+    InvalidMessage,
+    Message,
+    RequestIdConflict,
+    UsageError,
+)
 from esms_async.queue import MessageQueue, QueueError
 from tests.ledger.redis_server import RedisServer, free_port
 from tests.queue.support import KEY, Gateway, messages, until, working
@@ -40,6 +46,19 @@ async def test_attached_again_a_batch_goes_on(
         # Three of the run before are void, and one of them was put in anew.
         await until(lambda: running.statuses == {"void": 3, "accepted": 1})
     assert gateway.accepted == Counter(each.request_id for each in messages(6))
+
+
+async def test_two_messages_with_one_id_are_not_one(
+    redis: RedisServer, gateway: Gateway, queue: MessageQueue
+) -> None:
+    """The second one is refused, as it is without a queue."""
+    first = Message("0901888484", "686868 la ma", request_id="order-1")
+    second = Message("0901888485", "686868 la ma", request_id="order-1")
+    async with working(redis.url, gateway.url), queue.send_many([first, second]) as outcomes:
+        ended = {outcome.message: outcome.error async for outcome in outcomes}
+    assert ended[first] is None
+    assert type(ended[second]) is RequestIdConflict
+    assert gateway.requests == ["order-1"]
 
 
 async def test_a_message_twice_in_a_stream_has_two_outcomes(

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import sys
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from typing import Any
@@ -25,6 +26,7 @@ from esms_async.queue.queue import _Run
 from esms_async.queue.streams import QueueDelivery, QueueStreams
 from esms_async.queue.worker import _Prepaid
 from tests.ledger.redis_server import RedisServer
+from tests.limits import generous
 from tests.queue.support import PATIENCE, Gateway, environment, messages, until, working
 
 DELIVERY = QueueDelivery("esms:queue:otp", "1-1")
@@ -276,6 +278,28 @@ async def test_a_message_that_goes_to_the_end_keeps_its_deaths(
     assert attrs.evolve(moved, id=taken.id, deaths=0) == taken
     assert moved.deaths == 3
     assert await queue.depth() == 2
+
+
+async def test_a_message_that_goes_to_the_end_stays_as_old_as_it_is(
+    redis: RedisServer, queue: MessageQueue
+) -> None:
+    """So an alert sees an OTP that is stuck, however often it is tried and moved."""
+    streams = queue._streams
+    lane = streams.key("otp")
+    with redis.client() as client:
+        client.xadd(lane, {"r": "stuck", "m": "?"}, id="5000-0")
+    await streams.make_group(lane)
+    async with aclosing(QueueLedger(redis.url, "esms:send:", "w", at_once)) as ledger:
+        await ledger.open()
+        for _ in range(2):
+            (taken,) = await streams.take(lane, "w", 1)
+            assert await ledger.finish(taken, LAST)
+    with redis.client() as client:
+        ((moved, fields),) = client.xrange(lane)
+        assert moved != "5000-0"
+        assert fields["since"] == "5000"
+    seconds = (await look_at(streams))["lanes"]["otp"]["oldest_seconds"]
+    assert seconds == pytest.approx(time.time() - 5, abs=generous(60))
 
 
 async def test_a_message_that_alone_meets_a_fault_is_named_once(
