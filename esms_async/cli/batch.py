@@ -407,8 +407,9 @@ class Batch:
                 row.end(RowStatus.UNKNOWN, text("in_doubt_with_other_text"))
         elif self._is_keyed:
             row.end(RowStatus.INVALID, text("key_used"))
-        elif self._allow_again and not row.is_again:
-            row.is_again = True
+        elif self._allow_again and (not row.is_again or row.chain is not None):
+            # It may have followed the chain of the phone, where another text came before it.
+            row.is_again, row.chain, row.code = True, None, ""
             row.move(self._ids.of_text(row.phone, text_of(row.content, row.params), 1))
             return True
         else:

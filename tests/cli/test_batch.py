@@ -185,6 +185,20 @@ async def test_a_further_text_keeps_the_id_under_which_it_was_the_first(
         assert row.status is status
 
 
+async def test_two_texts_to_a_phone_never_end_up_under_one_id(ledger: AheadLedger) -> None:
+    """Also where the rows change their order, and the text that was the first was rejected."""
+    await _hold(ledger, _row("x"), _REJECTED)
+    batch = _batch(ledger, allow_again=True, retry_rejected=True)
+    first, again = _row("y"), _row("x")
+    again.is_again = True
+    again.request_id = _IDS.of_text("0901888484", "x", 1)
+    for row in (first, again):
+        assert await batch.claim([row]) == [row]
+        await ledger.settle(row.request_id, 1, _ACCEPTED)
+    assert first.request_id != again.request_id
+    assert again.code == ""
+
+
 async def test_a_doubt_that_is_too_old_stays_unknown(tmp_path: Path) -> None:
     """A row in doubt is resumed for 23 hours; a day later nobody can tell."""
     for age, status in ((3600.0, None), (25 * 3600.0, RowStatus.UNKNOWN)):
