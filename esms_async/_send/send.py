@@ -159,7 +159,7 @@ class Sender:
             if known is not None:
                 return known
         if self.closed:
-            raise send.closed_outcome()
+            return send.end_closed()
         self._under_way[key] = send
         try:
             receipt = await send.run()
@@ -468,15 +468,21 @@ class _Send:
                 raise
             # An earlier attempt, made while the message was valid, may have been accepted.
             self._invalid = error
+        except BaseException:
+            # A function of the caller's raised: nothing was learned of the message.
+            self.is_memorable = False
+            raise
         else:
             object.__setattr__(message, "_untried_in", -id(self) if is_fresh else None)
             self._is_fresh = is_fresh
 
     async def _refuse(self, error: InvalidMessage) -> Receipt:
         """Raise what is true of a message that can't be encoded, but may have been sent."""
-        ledger, message = self._sender.ledger, self.message
+        ledger, message, known = self._sender.ledger, self.message, self._known
         entry = None
         if ledger is not None:
+            if known is not None and (receipt := await self._recall(ledger, known)):
+                return receipt
             ahead = ledger.claimed_ahead(message)
             try:
                 if ahead is not None and ahead.claim.decision is Decision.SEND:
@@ -831,16 +837,20 @@ class _Send:
             )
         return NotSent(self.message, self.attempts, f"not sent: {problem}")
 
-    def closed_outcome(self) -> SendError:
-        """Return the error that is true where the client is closed, and asks its ledger no more."""
+    def end_closed(self) -> Receipt:
+        """Return or raise what is true where the client is closed, and asks its ledger no more."""
+        if isinstance(self._known, Receipt):
+            return self._known
+        if self._known is not None:
+            raise copy.copy(self._known)
         has_ledger = self._sender.ledger is not None
         if self.since is None and has_ledger and not _is_untried(self.message):
-            return OutcomeUnknown(
+            raise OutcomeUnknown(
                 self.message,
                 (),
                 "the client is closed, so its ledger could not say whether it was sent before",
             )
-        return self.open_outcome("the client is closed")
+        raise self.open_outcome("the client is closed")
 
     @property
     def route(self) -> Route:

@@ -103,7 +103,7 @@ def load_report(text: str) -> QueueReport:
     told: dict[str, Any] = {}
     try:
         told = dict(json.loads(text))
-        fields = {**told, "attempts": _attempts(told)}
+        fields: dict[str, Any] = {**told, "attempts": _attempts(told)}
         return QueueReport(fields.pop("id"), fields.pop("kind"), fields.pop("run"), fields)
     except (KeyError, TypeError, ValueError):
         request_id, run = told.get("id"), told.get("run")

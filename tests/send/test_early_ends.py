@@ -10,6 +10,7 @@ import pytest
 
 from esms_async import (
     Attempt,
+    DuplicateRequestId,
     EsmsClient,
     FixedNumber,
     Hook,
@@ -26,9 +27,9 @@ from esms_async._send.reconcile import period
 from esms_async.cli.batch import AheadLedger
 from esms_async.ledger import Entry, MemoryLedger, Settlement
 from esms_async.ledger.transitions import Reason
-from tests.factories import CREDENTIALS, ONE_ATTEMPT, a_message
+from tests.factories import CREDENTIALS, ONE_ATTEMPT, QUICK, a_message
 from tests.scripted_gateway import ScriptedGateway
-from tests.steps import code, end_of
+from tests.steps import code, duplicate, end_of, take_and_reset
 
 HOUR = 3600.0
 # Nobody listens on the port of "discard".
@@ -255,6 +256,48 @@ async def test_what_this_client_knows_of_nothing_sent_may_be_out_of_date(
         with pytest.raises(asyncio.CancelledError) as caught:
             await task
     assert type(caught.value.__cause__) is OutcomeUnknown
+
+
+def no_url(_: Message) -> str:
+    """Give a callback URL that is none, so the message can't be encoded."""
+    return "not a URL"
+
+
+def fail(_: Message) -> str:
+    """Fail, as a function of the caller's may."""
+    raise ZeroDivisionError
+
+
+async def test_what_the_client_knows_outlives_a_send_that_does_not_begin(
+    gateway: ScriptedGateway, clock: Shifted
+) -> None:
+    """Accepted by code 124, without an SMSID, so it looks into its ledger, which lost the entry."""
+    gateway.script.extend([take_and_reset, duplicate])
+    message = Message("0901888484", "a", request_id=ID)
+    async with MemoryLedger(clock=clock) as ledger:
+        async with EsmsClient(
+            CREDENTIALS, base_url=gateway.url, ledger=ledger, retry=QUICK
+        ) as client:
+            assert (await client.send(message)).deduplicated
+            clock.offset = HOUR
+            assert await ledger.prune(0, unsettled=True) == 1
+            with pytest.raises(ZeroDivisionError):
+                await client.with_options(callback_url=fail).send(message)
+            assert (await client.with_options(callback_url=no_url).send(message)).deduplicated
+        assert (await client.send(message)).deduplicated
+    assert len(gateway.bodies) == 2
+
+
+async def test_a_doubt_by_124_alone_outlives_the_client(
+    gateway: ScriptedGateway, client: EsmsClient
+) -> None:
+    """Closed, it says the same of the message as before."""
+    gateway.script.append(duplicate)
+    message = Message("0901888484", "a", request_id=ID)
+    for _ in range(2):
+        assert type(await end_of(client.send(message))) is DuplicateRequestId
+        await client.aclose()
+    assert len(gateway.bodies) == 1
 
 
 def test_the_period_of_an_entry_ends_after_it_begins() -> None:
