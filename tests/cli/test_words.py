@@ -199,6 +199,10 @@ def test_advice_for_a_person_speaks_of_no_message_object(code: str) -> None:
             "GetBalance_json: mã 101: sai ApiKey hoặc SecretKey; cổng báo 'no'",
         ),
         (
+            "fits no template of the brandname Shop: the text goes on after the end of {P1,6}",
+            "không khớp mẫu tin nào của brandname Shop: nội dung còn tiếp sau phần cuối {P1,6}",
+        ),
+        (
             "GetTemplate/: ClientOSError: Connection reset by peer",
             "GetTemplate/: kết nối bị cắt giữa chừng",
         ),

@@ -98,8 +98,8 @@ async def _run_app(url: str) -> str:
     request_id = out.decode().partition("report ")[2].partition(" ")[0]
     assert out.decode().splitlines() == [
         "answer 100",
-        f"report {request_id} SendStatus=2",
-        f"report {request_id} SendStatus=5",
+        f"report {request_id} SendStatus=2 SendSuccess=0",
+        f"report {request_id} SendStatus=5 SendSuccess=1",
     ], err
     return request_id
 

@@ -9,7 +9,8 @@ const requestId = randomUUID();
 
 const server = createServer((request, response) => {
   const query = new URL(request.url, "http://app").searchParams;
-  console.log(`report ${query.get("RequestId")} SendStatus=${query.get("SendStatus")}`);
+  const [state, arrived] = [query.get("SendStatus"), query.get("SendSuccess")];
+  console.log(`report ${query.get("RequestId")} SendStatus=${state} SendSuccess=${arrived}`);
   response.end("ok");
   if (query.get("SendStatus") === "5") server.close();
 });
