@@ -671,8 +671,8 @@ class Sending:
                     await limiter.reserve()
                 finally:
                     self._reserving -= 1
-                if not ready or self._stopped:
-                    continue
+                if self._stopped:
+                    return
             row, chunk = ready.popleft()
             if len(ready) == low:
                 self._wanted.set()

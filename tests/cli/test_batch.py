@@ -143,7 +143,7 @@ async def test_the_ledger_decides(
 async def test_a_row_that_expired_by_the_clock_of_the_ledger_is_unknown(tmp_path: Path) -> None:
     """Also where the clock of this machine says that it could be resumed."""
     hour = 3600.0
-    offset = -23 * hour
+    offset = -22.75 * hour
 
     def clock() -> float:
         return time.time() + offset
@@ -157,6 +157,15 @@ async def test_a_row_that_expired_by_the_clock_of_the_ledger_is_unknown(tmp_path
     assert await _batch(ahead).claim([row]) == []
     assert (row.status, str(row.reason)) == (RowStatus.UNKNOWN, str(text("expired")))
     await ahead.aclose()
+
+
+async def test_what_another_process_settled_before_the_claim_counts(ledger: AheadLedger) -> None:
+    """The look-up found nothing yet, and the claim finds a rejection."""
+    await _hold(ledger, _row(), _REJECTED)
+    batch, row = _batch(ledger), _row()
+    batch.is_new = True
+    assert await batch.claim([row]) == []
+    assert row.status is RowStatus.REJECTED
 
 
 async def test_a_chain_is_followed_to_its_end(ledger: AheadLedger) -> None:

@@ -123,6 +123,36 @@ async def test_a_turn_is_waited_for_by_no_more_workers_than_there_are_rows(tmp_p
     assert len(turns) == 3
 
 
+async def test_a_worker_that_waits_for_its_turn_takes_no_row_of_a_stopped_job(
+    tmp_path: Path,
+) -> None:
+    """Another row has met what stops the job meanwhile."""
+    turns, waits = list[int](), asyncio.Event()
+
+    async def reserve() -> None:
+        turns.append(1)
+        if len(turns) > 1:
+            waits.set()
+            for _ in range(100):
+                await asyncio.sleep(0)
+
+    async def send(message: Message) -> Receipt:
+        await waits.wait()
+        raise OutcomeUnknown(message, (), "ledger") from LedgerError("disk full")
+
+    limiter = SimpleNamespace(reserve=reserve)
+    connection = SimpleNamespace(
+        client=SimpleNamespace(route=FixedNumber()),
+        limiter=limiter,
+        seed=None,
+        url="http://127.0.0.1/",
+        counter=None,
+    )
+    job = await _run(_options(tmp_path, 3), send, connection=connection)
+    assert str(job.failure) == "disk full"
+    assert (job.tally.total, len(turns)) == (1, 2)
+
+
 async def test_settled_rows_that_wait_for_one_are_bounded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
