@@ -695,7 +695,7 @@ class _Send:
             if not ledger.holds(entry, self.message, self.default_route):
                 return known  # another message has taken the id since
             return attrs.evolve(known, sms_id=entry.sms_id)
-        if entry is None or CLAIMS[entry.status, entry.reason] is Decision.SEND:
+        if _knows_nothing_sent(entry):
             raise copy.copy(known)
         return None
 
@@ -1131,7 +1131,7 @@ def _is_untried(message: Message) -> bool:
 
 def _truth(send: _Send, error: BaseException) -> Receipt | EsmsError:
     """Return what is true of a message after an error ended its send."""
-    if isinstance(send.receipt, Receipt):
+    if send.receipt is not None:
         return send.receipt
     if isinstance(error, EsmsError):
         return error

@@ -66,7 +66,7 @@ async def _under_way(streams: QueueStreams, lane: str) -> int:
         if "NOGROUP" not in str(error):
             raise
         return 0  # no worker has been there yet
-    # Messages that were given back wait, as those do that nobody has taken.
+    # A message that was given back waits, like one that nobody has taken.
     consumers = pending["consumers"] or ()
     return sum(int(each["pending"]) for each in consumers if each["name"] != FREE.encode())
 

@@ -665,7 +665,12 @@ def _entry(request_id: str, text: str) -> Entry:
             field("detail"),
         )
     except (AttributeError, KeyError, TypeError, ValueError):
-        raise UnreadableEntry(
-            f"the entry of request id {request_id} can't be read; a later release of esms_async, "
-            "or something else, wrote it"
-        ) from None
+        raise unreadable(request_id) from None
+
+
+def unreadable(request_id: str) -> UnreadableEntry:
+    """Return the error of an entry that can't be read."""
+    return UnreadableEntry(
+        f"the entry of request id {request_id} can't be read; a later release of esms_async, "
+        "or something else, wrote it"
+    )

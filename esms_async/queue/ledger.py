@@ -7,8 +7,8 @@ from typing import Any, Final
 
 from esms_async import LedgerError, Message, Outcome
 from esms_async._redis import Script
-from esms_async.ledger.base import UnreadableEntry, Unrecorded
-from esms_async.ledger.redis import RedisLedger, accepted_members
+from esms_async.ledger.base import Unrecorded
+from esms_async.ledger.redis import RedisLedger, accepted_members, unreadable
 from esms_async.ledger.redis_scripts import UNKNOWN_ONES
 from esms_async.ledger.transitions import ONE_MORE_ATTEMPT, Claim, Entry, Settlement, settle
 from esms_async.queue.batcher import Batcher
@@ -125,10 +125,7 @@ class QueueLedger(RedisLedger):
         kind = ending, delivery.stream, followed
         has_ended = await self._endings.add((kind, delivery.id, entry, settling, report))
         if has_ended is None:
-            raise UnreadableEntry(
-                f"the entry of request id {delivery.request_id} can't be read; a later release of "
-                "esms_async, or something else, wrote it"
-            )
+            raise unreadable(delivery.request_id)
         return has_ended
 
     @staticmethod

@@ -251,8 +251,7 @@ class _Run:
         self._number = 0
         self._position = "0"
         self._accepted: dict[str, Receipt] = {}
-        self._waiting: dict[str, asyncio.Future[QueueReport]] = {}
-        self._under_way: dict[str, Message] = {}
+        self._waiting: dict[str, tuple[Message, asyncio.Future[QueueReport]]] = {}
         self._beginning = asyncio.Lock()
         self._following: asyncio.Task[None] | None = None
         self._failure: Exception | None = None
@@ -294,25 +293,26 @@ class _Run:
         self._following = asyncio.create_task(self._follow())
 
     async def _report(self, message: Message, request_id: str) -> QueueReport:
-        if (under_way := self._under_way.get(request_id)) is not None:
+        if (waiting := self._waiting.get(request_id)) is not None:
+            under_way, told = waiting
             if _sent(under_way) != _sent(message):
                 raise RequestIdConflict(
                     message,
                     (),
                     "another message is under way with the same request id; nothing sent",
                 )
-            return await asyncio.shield(self._waiting[request_id])
+            return await asyncio.shield(told)
         written = self._write(message, self._lane, self.batch, self._number)
         if self._failure is not None:
             raise _unknown(message, self._failure) from self._failure
         told = self._puts.add(written)
-        self._waiting[request_id], self._under_way[request_id] = told, message
+        self._waiting[request_id] = message, told
         try:
             return await told
         except Exception as error:
             raise _unknown(message, error) from error
         finally:
-            del self._waiting[request_id], self._under_way[request_id]
+            del self._waiting[request_id]
 
     async def _put_page(self, page: Sequence[QueuedText]) -> None:
         await _patiently(lambda: self._put(page))
@@ -323,7 +323,7 @@ class _Run:
                 await _patiently(self._read)
         except Exception as error:  # noqa: BLE001  # nobody must wait for ever, now or later
             self._failure = error
-            for told in self._waiting.values():
+            for _, told in self._waiting.values():
                 # One who was cancelled this moment waits no more.
                 with contextlib.suppress(asyncio.InvalidStateError):
                     told.set_exception(error)
@@ -333,7 +333,7 @@ class _Run:
         for position, text in page:
             self._position = position
             report = load_report(text)
-            told = self._waiting.get(report.request_id)
+            _, told = self._waiting.get(report.request_id, (None, None))
             # An acceptance is true of every run; anything else is for its own run to tell.
             if (
                 told is not None

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from types import SimpleNamespace
@@ -100,6 +101,17 @@ async def test_a_send_that_is_cancelled_without_a_word_is_unknown(tmp_path: Path
     assert job.tally[RowStatus.UNKNOWN] == 3
 
 
+def _limited(reserve: Callable[[], Awaitable[None]]) -> SimpleNamespace:
+    """Return a connection whose rate is a function's."""
+    return SimpleNamespace(
+        client=SimpleNamespace(route=FixedNumber()),
+        limiter=SimpleNamespace(reserve=reserve),
+        seed=None,
+        url="http://127.0.0.1/",
+        counter=None,
+    )
+
+
 async def test_a_turn_is_waited_for_by_no_more_workers_than_there_are_rows(tmp_path: Path) -> None:
     """An unused turn would make the job longer than its rows at the rate."""
     turns = list[int]()
@@ -108,17 +120,11 @@ async def test_a_turn_is_waited_for_by_no_more_workers_than_there_are_rows(tmp_p
         turns.append(1)
         await asyncio.sleep(0)
 
-    client = SimpleNamespace(route=FixedNumber())
-    limiter = SimpleNamespace(reserve=reserve)
-    connection = SimpleNamespace(
-        client=client, limiter=limiter, seed=None, url="http://127.0.0.1/", counter=None
-    )
-
     async def send(message: Message) -> Receipt:
         await asyncio.sleep(0)
         return await _accept(message)
 
-    job = await _run(_options(tmp_path, 3), send, connection=connection)
+    job = await _run(_options(tmp_path, 3), send, connection=_limited(reserve))
     assert job.tally.total == 3
     assert len(turns) == 3
 
@@ -140,15 +146,7 @@ async def test_a_worker_that_waits_for_its_turn_takes_no_row_of_a_stopped_job(
         await waits.wait()
         raise OutcomeUnknown(message, (), "ledger") from LedgerError("disk full")
 
-    limiter = SimpleNamespace(reserve=reserve)
-    connection = SimpleNamespace(
-        client=SimpleNamespace(route=FixedNumber()),
-        limiter=limiter,
-        seed=None,
-        url="http://127.0.0.1/",
-        counter=None,
-    )
-    job = await _run(_options(tmp_path, 3), send, connection=connection)
+    job = await _run(_options(tmp_path, 3), send, connection=_limited(reserve))
     assert str(job.failure) == "disk full"
     assert (job.tally.total, len(turns)) == (1, 2)
 

@@ -375,7 +375,7 @@ async def test_a_run_is_begun_once_and_its_end_reaches_all_who_wait(
 
     await until(are_there)
     assert await queue._streams.latest_run("b") == 1
-    first, _ = run._waiting.values()
+    (_, first), _ = run._waiting.values()
     first.cancel()
     await queue._streams.begin_run("b")
     await asyncio.wait(sends)

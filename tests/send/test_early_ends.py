@@ -103,9 +103,9 @@ async def client(gateway: ScriptedGateway, ahead: AheadLedger) -> AsyncIterator[
 async def claim_ahead(ledger: AheadLedger, message: Message, *, hours_ago: float) -> None:
     """Claim a message, and have the machine sleep since then."""
     await ledger.claim_ahead([message])
-    claim, (wall, boot) = ledger._claims[message.request_id]
-    began = wall - hours_ago * HOUR, boot - hours_ago * HOUR
-    ledger._claims[message.request_id] = type(ledger._claims[message.request_id])(claim, began)
+    ahead = ledger._claims[message.request_id]
+    wall, boot = (moment - hours_ago * HOUR for moment in ahead.began)
+    ledger._claims[message.request_id] = ahead._replace(began=(wall, boot))
 
 
 async def status_of(ledger: AheadLedger) -> Status | None:
@@ -259,7 +259,7 @@ async def test_what_this_client_knows_of_nothing_sent_may_be_out_of_date(
 
 
 def no_url(_: Message) -> str:
-    """Give a callback URL that is none, so the message can't be encoded."""
+    """Return a text that is not a URL, so the message can't be encoded."""
     return "not a URL"
 
 
