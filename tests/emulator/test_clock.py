@@ -91,8 +91,9 @@ async def test_a_running_clock_does_what_is_due_by_itself() -> None:
     timetable = Timetable(clock := Clock(), call)
     done: list[str] = []
     both = asyncio.Event()
-    timetable.put(clock.time() + 0.02, both.set)
-    timetable.put(clock.time() + 0.01, lambda: done.append("first"))
+    now = clock.time()
+    timetable.put(now + 0.02, both.set)
+    timetable.put(now + 0.01, lambda: done.append("first"))
     await asyncio.wait_for(both.wait(), 5)
     assert done == ["first"]
     timetable.close()
