@@ -287,6 +287,10 @@ HELP: Final = {
     "Have all workers take no more messages.": "Cho mọi worker ngừng nhận thêm tin.",
     "Put dead messages back into the queue.": "Đưa các tin không gửi được về lại hàng đợi.",
     "All of them.": "Tất cả.",
+    "Delete dead messages for good; nobody sends them any more.": (
+        "Xóa hẳn các tin không gửi được; không ai gửi chúng nữa."
+    ),
+    "Delete dead messages for good": "Xóa hẳn các tin không gửi được",
     "Have the workers go on after a pause.": "Cho các worker chạy tiếp sau khi tạm dừng.",
     "Show what waits, who works and what is broken.": (
         "Xem tin nào chờ, worker nào chạy và chỗ nào hỏng."

@@ -58,17 +58,24 @@ async def interruptible(job: Coroutine[object, object, ExitCode]) -> ExitCode:
 class Stopping:
     """Ends a job at an interrupt, or once something is sent, the stream of its sends.
 
+    Args:
+        screen: Where to say so.
+        words: The names of the lines for the first and for the second interrupt.
+
     Attributes:
         requested: True once there was an interrupt.
         ended_job: True if the job was ended before anything was sent.
         on_halt: Called when the stream is ended.
     """
 
-    def __init__(self, screen: Screen) -> None:
+    def __init__(
+        self, screen: Screen, words: tuple[str, str] = ("stopping", "stopping_now")
+    ) -> None:
         self.requested: bool = False
         self.ended_job: bool = False
         self.on_halt: Callable[[], None] = lambda: None
         self._screen = screen
+        self._words = words
         self._silent = False
         self._loop = asyncio.get_running_loop()
         # It is made inside the job, so there is one.
@@ -89,7 +96,7 @@ class Stopping:
         self._stop(cancel=count > 1)
         self.on_halt()
         # Last, because nobody may read it any more.
-        self.say(text("stopping" if count == 1 else "stopping_now"))
+        self.say(text(self._words[count > 1]))
 
     def break_off(self) -> None:
         """Stop without a word, because nobody reads it any more. Any thread may call this."""

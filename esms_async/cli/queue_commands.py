@@ -5,7 +5,7 @@ import contextlib
 import re
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -14,14 +14,14 @@ from esms_async.cli.interrupt import interruptible
 from esms_async.cli.options import Command, CommandGroup, debug_option
 from esms_async.cli.running import run_job
 from esms_async.cli.screen import Screen
-from esms_async.cli.words import Language, Text, advice_on, text
+from esms_async.cli.words import Text, text
 from esms_async.cli.worker import worker
 
 if TYPE_CHECKING:
     from esms_async.queue.streams import QueueStreams
 
-_POLL = 0.2
-_CODE = re.compile(r"code ([0-9]{1,4}): ")
+_POLL: Final = 0.2
+_ID: Final = re.compile(r"[0-9]{1,20}-[0-9]{1,20}")
 
 _queue_option = click.option(
     "--queue", "url", metavar="URL", envvar="ESMS_QUEUE_URL", help="Redis server of the queue."
@@ -133,6 +133,7 @@ async def _opened(url: str | None, name: str) -> "AsyncGenerator[QueueStreams]":
 
 async def _status(streams: "QueueStreams", screen: Screen, *, as_json: bool) -> ExitCode:
     from esms_async.cli.queue_views import look_at  # noqa: PLC0415  # it needs the extra
+    from esms_async.cli.queue_watch import open_breakers  # noqa: PLC0415  # the same
 
     found = await look_at(streams)
     if as_json:
@@ -146,17 +147,9 @@ async def _status(streams: "QueueStreams", screen: Screen, *, as_json: bool) -> 
     screen.say(text("dead", count=found["dead"]))
     workers = "workers_paused" if found["paused"] else "workers"
     screen.say(text(workers, count=len(found["workers"])))
-    for name, remedy in found["breakers"].items():
-        screen.say(text("breaker", name=name, remedy=_remedy(remedy, screen.language)))
+    for line in open_breakers(found, screen.language):
+        screen.say(line)
     return ExitCode.ACCEPTED
-
-
-def _remedy(words: str, language: Language) -> Text:
-    # The worker wrote it in English; what it says of a code is known in both languages.
-    match = _CODE.match(words)
-    if match is None:
-        return text("says", problem=words)
-    return text("breaker_code", code=match[1], advice=advice_on(match[1], language))
 
 
 async def _dead(streams: "QueueStreams", screen: Screen, *, as_json: bool) -> ExitCode:
@@ -174,11 +167,27 @@ async def _dead(streams: "QueueStreams", screen: Screen, *, as_json: bool) -> Ex
 async def _requeue(
     streams: "QueueStreams", screen: Screen, *, as_json: bool, ids: tuple[str, ...], every: bool
 ) -> ExitCode:
-    if bool(ids) == every:
-        raise InputError(text("dead_ids_needed"))
+    _check_ids(ids, every=every)
     count = await streams.release(streams.key("dead"), *ids)
     _put(screen, {"requeued": count}, text("requeued", count=count), as_json=as_json)
     return ExitCode.ACCEPTED if every or count == len(ids) else ExitCode.REFUSED
+
+
+async def _drop(
+    streams: "QueueStreams", screen: Screen, *, as_json: bool, ids: tuple[str, ...], every: bool
+) -> ExitCode:
+    _check_ids(ids, every=every)
+    count = await streams.drop(streams.key("dead"), *ids)
+    _put(screen, {"dropped": count}, text("dropped", count=count), as_json=as_json)
+    return ExitCode.ACCEPTED if every or count == len(ids) else ExitCode.REFUSED
+
+
+def _check_ids(ids: tuple[str, ...], *, every: bool) -> None:
+    if bool(ids) == every:
+        raise InputError(text("dead_ids_needed"))
+    for each in ids:
+        if not _ID.fullmatch(each):
+            raise InputError(text("no_dead_id", id=each))
 
 
 async def _pause(streams: "QueueStreams", screen: Screen, *, as_json: bool) -> ExitCode:
@@ -196,9 +205,11 @@ async def _resume(streams: "QueueStreams", screen: Screen, *, as_json: bool) -> 
 async def _drain(
     streams: "QueueStreams", screen: Screen, *, as_json: bool, seconds: float | None
 ) -> ExitCode:
+    from esms_async.cli.queue_watch import watched  # noqa: PLC0415  # it needs the extra
+
     depth = -1
     with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
+        async with asyncio.timeout(seconds), watched(streams, screen):
             while depth := sum((await streams.depth()).values()):  # noqa: ASYNC110  # the server tells nobody
                 await asyncio.sleep(_POLL)
     line = text("queue_empty" if depth == 0 else "queue_not_empty")
@@ -219,6 +230,13 @@ _add(
     "requeue",
     _requeue,
     "Put dead messages back into the queue.",
+    click.argument("ids", metavar="[ID]...", nargs=-1),
+    click.option("--all", "every", is_flag=True, help="All of them."),
+)
+_add(
+    "drop",
+    _drop,
+    "Delete dead messages for good; nobody sends them any more.",
     click.argument("ids", metavar="[ID]...", nargs=-1),
     click.option("--all", "every", is_flag=True, help="All of them."),
 )

@@ -78,8 +78,10 @@ async def bulk_by_queue(options: BulkOptions, url: str, screen: Screen) -> ExitC
             be used, a library is missing, or a server can't be reached.
     """
     try:
-        from esms_async.ledger import RedisLedger  # noqa: PLC0415  # it needs the extra
+        from esms_async.cli.queue_watch import watched  # noqa: PLC0415  # it needs the extra
+        from esms_async.ledger import RedisLedger  # noqa: PLC0415  # the same
         from esms_async.queue import MessageQueue  # noqa: PLC0415  # the same
+        from esms_async.queue.streams import QueueStreams  # noqa: PLC0415  # the same
     except ImportError as error:
         raise InputError(str(error)) from None
     name = os.environ.get("ESMS_QUEUE_NAME") or "esms"
@@ -87,7 +89,7 @@ async def bulk_by_queue(options: BulkOptions, url: str, screen: Screen) -> ExitC
     options = attrs.evolve(options, ledger=LedgerChoice.named(url), by_queue=True)
     options.check()
     secret = _secret(options)
-    stopping = Stopping(screen)
+    stopping = Stopping(screen, ("stopping_queue", "stopping_queue_now"))
     screen.on_break(stopping.break_off)
     try:
         with on_interrupt(stopping.interrupt):
@@ -109,6 +111,8 @@ async def bulk_by_queue(options: BulkOptions, url: str, screen: Screen) -> ExitC
                     )
                 )
                 await stack.enter_async_context(stream)
+                watching = await stack.enter_async_context(aclosing(QueueStreams(url, name)))
+                await stack.enter_async_context(watched(watching, screen))
                 run = BulkRun(options, rows, ids, batch, stopping, screen, None)
                 return await run.run(stack, stream.send, concurrency=options.concurrency)
     except asyncio.CancelledError:

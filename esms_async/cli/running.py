@@ -49,7 +49,9 @@ def run_job(
         if isinstance(error, EsmsError):
             words = error.words if isinstance(error, InputError) else None
             complain(words or text("error", problem=str(error)))
-            return ExitCode.MISUSED
+            # A QueueError; a class of the queue can't be named without its extra.
+            is_away = isinstance(error, ConnectionError)
+            return ExitCode.UNREACHABLE if is_away else ExitCode.MISUSED
         if isinstance(error, OSError) and error.strerror:
             return standard_output_failed(error)
         # Its own words could hold anything, a one-time code too.

@@ -323,6 +323,11 @@ _ENGLISH: Final = {
     "sandbox": "Sandbox: what was accepted was checked, not sent.",
     "stopping": "Stopping: waiting for what is in flight; interrupt again to stop now",
     "stopping_now": "Stopping now",
+    "stopping_queue": (
+        "Stopping: no further row goes into the queue; waiting for what workers have of it; "
+        "interrupt again to leave that to them"
+    ),
+    "stopping_queue_now": "Leaving what is in the queue to the workers",
     "stopped_account": "Stopped because the account can't send: rejected with {reason}.",
     "stopped_everybody": "Stopped because every row would be refused: {reason}.",
     "stopped_unreachable": (
@@ -496,7 +501,11 @@ _ENGLISH: Final = {
         "apart: --key COLUMN"
     ),
     "dead_ids_needed": "name the ids that `queue dead` shows, or give --all",
+    "no_dead_id": (
+        "{id!r} is no id of a dead message; `esms-async queue dead` lists them, as 1700000000000-0"
+    ),
     "requeued": "{count} put back into the queue",
+    "dropped": "{count} deleted",
     "paused": "paused: what is in flight is finished",
     "resumed": "resumed",
     "lane": "{lane}: {waiting} waiting, {under_way} under way, oldest {seconds} s",
@@ -506,6 +515,9 @@ _ENGLISH: Final = {
     "workers_paused": "workers: {count}, paused",
     "breaker": "breaker {name} is open: {remedy}",
     "breaker_code": "code {code}: {meaning}. {advice}",
+    "no_worker": "no worker runs for queue {name}; esms-async worker starts one",
+    "queue_paused": "queue {name} is paused; esms-async queue resume has its workers go on",
+    "queue_goes_on": "the workers of queue {name} go on",
     "queue_empty": "the queue is empty",
     "queue_not_empty": "time is up, and the queue is not empty",
     # What ends a command.
@@ -723,6 +735,11 @@ _VIETNAMESE: Final = {
     "sandbox": "Sandbox: tin được nhận chỉ là kiểm tra, không gửi.",
     "stopping": "Đang dừng: chờ những tin đang gửi; ngắt lần nữa để dừng ngay",
     "stopping_now": "Dừng ngay",
+    "stopping_queue": (
+        "Đang dừng: không đưa thêm dòng nào vào hàng đợi; chờ các worker gửi xong phần đã đưa vào; "
+        "ngắt lần nữa để giao phần đó cho worker"
+    ),
+    "stopping_queue_now": "Giao phần còn trong hàng đợi cho các worker",
     "stopped_account": "Đã dừng vì tài khoản không gửi được: {reason}.",
     "stopped_everybody": "Đã dừng vì mọi dòng đều sẽ bị từ chối: {reason}.",
     "stopped_unreachable": (
@@ -880,7 +897,12 @@ _VIETNAMESE: Final = {
         "--key CỘT"
     ),
     "dead_ids_needed": "hãy nêu các id mà `queue dead` liệt kê, hoặc dùng --all",
+    "no_dead_id": (
+        "{id!r} không phải id của tin không gửi được; `esms-async queue dead` liệt kê các id, dạng "
+        "1700000000000-0"
+    ),
     "requeued": "đã đưa {count} tin về lại hàng đợi",
+    "dropped": "đã xóa {count} tin",
     "paused": "đã tạm dừng: tin đang gửi được gửi nốt",
     "resumed": "đã chạy tiếp",
     "lane": "{lane}: {waiting} tin chờ, {under_way} tin đang gửi, tin cũ nhất {seconds} giây",
@@ -890,6 +912,9 @@ _VIETNAMESE: Final = {
     "workers_paused": "worker: {count}, đang tạm dừng",
     "breaker": "cầu dao {name} đang ngắt: {remedy}",
     "breaker_code": "mã {code}: {meaning}. {advice}",
+    "no_worker": "không có worker nào chạy cho hàng đợi {name}; esms-async worker chạy một worker",
+    "queue_paused": "hàng đợi {name} đang tạm dừng; esms-async queue resume cho worker chạy tiếp",
+    "queue_goes_on": "các worker của hàng đợi {name} chạy tiếp",
     "queue_empty": "hàng đợi đã trống",
     "queue_not_empty": "hết giờ mà hàng đợi chưa trống",
     "standard_output_closed": "đầu ra chuẩn đã đóng; hãy nối vào một tệp, hoặc /dev/null",

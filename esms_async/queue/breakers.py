@@ -42,10 +42,9 @@ _MOST_UNANSWERED: Final = 5
 # A gateway without the question answers it with another status, which says nothing of sends.
 _REFUSED: Final = frozenset({401, 403, 407})
 
-_MOST_SUSPECTS: Final = 1000
-
 _FIRST_PAUSE: Final = 2.0
-_LONGEST_PAUSE: Final = 30.0
+# Short, because the message that opened it may be the only one that meets the fault.
+_LONGEST_PAUSE: Final = 5.0
 
 
 class Reach(enum.Enum):
@@ -171,13 +170,10 @@ class Breakers:
 
     Attributes:
         open: The open breakers by name.
-        suspects: Messages that met a fault which the next message did not meet, by RequestId; True
-            once one of them has met it again. The balance may be short for one message alone.
     """
 
     def __init__(self) -> None:
         self.open: dict[str, OpenBreaker] = {}
-        self.suspects: dict[str, bool] = {}
         self._unanswered = 0
 
     @property
@@ -205,11 +201,6 @@ class Breakers:
         if breaker.is_half_open:
             breaker.wait(longer=False)
         return False
-
-    def suspect(self, request_id: str) -> None:
-        """Remember a message that met a fault which the next message did not meet."""
-        if len(self.suspects) < _MOST_SUSPECTS:
-            self.suspects[request_id] = False
 
     def judge(self, outcome: Outcome, route: str) -> WorkerFault | None:
         """Return the fault that an outcome shows, and count sends without an answer."""

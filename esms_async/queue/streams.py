@@ -32,6 +32,7 @@ KEPT: Final = 7 * 24 * 3600
 MILLISECONDS: Final = str(int(LEASE * 1000))
 _NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,50}")
 _BLOCK: Final = "1000"
+_SUSPECTED: Final = str(24 * 3600)
 _PAGE: Final = 500
 # The deaths of a message, whether it is void, and the lengths of its parts.
 _NUMBERS: Final = struct.Struct("<IB7I")
@@ -299,6 +300,17 @@ class QueueStreams:
                 break
         return count
 
+    async def drop(self, stream: str, *ids: str) -> int:
+        """Delete messages: those with the ids, or else all that are there; return how many."""
+        if ids:
+            return int(await self.run("XDEL", stream, *ids))
+        newest = await self.run("XREVRANGE", stream, "+", "-", "COUNT", "1")
+        if not newest:
+            return 0
+        # What comes meanwhile stays: nobody has seen it.
+        milliseconds, _, number = newest[0][0].decode().partition("-")
+        return int(await self.run("XTRIM", stream, "MINID", f"{milliseconds}-{int(number) + 1}"))
+
     async def set_fact(self, name: str, value: str | None, *, of: str = "facts") -> None:
         """Set what the workers share, or take it away."""
         command = (
@@ -310,6 +322,19 @@ class QueueStreams:
         """Return what the workers share under a name."""
         value = await self.run("HGET", self.key("facts"), name)
         return None if value is None else value.decode()
+
+    async def suspect(self, breaker: str, request_id: str) -> None:
+        """Have all workers know a message that met a fault which another one did not meet."""
+        key = self.key("suspect", breaker, request_id)
+        await self.run("SET", key, "new", "EX", _SUSPECTED)
+
+    async def suspicion(self, breaker: str, request_id: str) -> str:
+        """Return `new` for a suspect when it is first asked for, then `known`; else nothing."""
+        key = self.key("suspect", breaker, request_id)
+        known: bytes | None = await self.run("GET", key)
+        if known == b"new":
+            await self.run("SET", key, "known", "XX", "KEEPTTL")
+        return "" if known is None else known.decode()
 
     async def depth(self) -> dict[str, int]:
         """Return how many messages wait or are under way, by lane; `parked` wait for a route."""

@@ -438,19 +438,20 @@ class QueueWorker:
             return LATER
         tried = [breaker for breaker in self.breakers.stopping if breaker.is_half_open]
         for breaker in tried if trying is None else (*tried, trying):
-            if breaker.met_by[0] not in {"", message.request_id}:
-                self.breakers.suspect(breaker.met_by[0])
+            if (met_by := breaker.met_by[0]) not in {"", message.request_id}:
+                suspect = partial(self.streams.suspect, breaker.fault.name, met_by)
+                await self._patiently(suspect)
             await self._close(breaker)
-        self.breakers.suspects.pop(message.request_id, None)
         return DONE
 
     async def _meet(self, fault: WorkerFault, delivery: QueueDelivery) -> str:
         """Open a breaker for a fault that a message met; return how its delivery ends."""
-        request_id, suspects = delivery.request_id, self.breakers.suspects
+        request_id = delivery.request_id
         breaker = self.breakers.open.get(fault.name)
-        if breaker is None and request_id in suspects:
-            if not suspects[request_id]:
-                suspects[request_id] = True
+        # The balance may be short for one message alone.
+        suspicion = partial(self.streams.suspicion, fault.name, request_id)
+        if breaker is None and (known := await self._patiently(suspicion)):
+            if known == "new":
                 _logger.warning(
                     "request id %s meets breaker %s again, and other messages do not: it stops no "
                     "others, and is tried every %.0f s; see what is special to it. %s",
@@ -553,7 +554,9 @@ class QueueWorker:
         else:
             found = await self._gateway_fault()
             # A gateway that leaves the question unanswered may take a message all the same.
-            if found is None or found.name == faults.SILENT:
+            if found is None and not any((await self._patiently(self.streams.depth)).values()):
+                await self._close(breaker)
+            elif found is None or found.name == faults.SILENT:
                 await self._try_one(breaker)
 
     async def _try_one(self, breaker: OpenBreaker) -> None:
@@ -617,9 +620,12 @@ class QueueWorker:
         held = {(each.stream, each.id) for each in self._held.values()}
         for lane in LANES:
             free = self._free(lane)
-            for delivery in await self._take(lane, free, lease=MILLISECONDS) if free > 0 else ():
-                if (delivery.stream, delivery.id) not in held:
-                    self._begin(delivery, lane)
+            taken = await self._take(lane, free, lease=MILLISECONDS) if free > 0 else []
+            new = [each for each in taken if (each.stream, each.id) not in held]
+            if died := sum(each.deaths > 0 for each in new):
+                _logger.warning("%d messages of lane %s come from workers that died", died, lane)
+            for delivery in new:
+                self._begin(delivery, lane)
 
 
 class _Stopped(errors.LedgerError):

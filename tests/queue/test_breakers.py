@@ -127,11 +127,3 @@ def test_sends_without_an_answer_open_a_breaker_in_the_end() -> None:
     breakers.judge(Outcome(MESSAGE, Receipt("r")), "fixed")
     breakers.trip(fault)
     assert breakers.judge(silent, "fixed") == fault
-
-
-def test_suspects_are_bounded() -> None:
-    """A worker that runs for months remembers no more than a thousand."""
-    breakers = Breakers()
-    for number in range(1001):
-        breakers.suspect(str(number))
-    assert len(breakers.suspects) == 1000

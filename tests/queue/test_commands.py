@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,13 @@ import pytest
 
 from esms_async.cli.app import run
 from esms_async.cli.errors import InputError
-from esms_async.cli.queue_commands import _remedy
+from esms_async.cli.queue_views import look_at
+from esms_async.cli.queue_watch import obstacles, watched
 from esms_async.cli.running import loop_factory
+from esms_async.cli.screen import Screen
 from esms_async.cli.words import Language, advice_on, text
-from esms_async.queue import MessageQueue
-from esms_async.queue.streams import LEASE
+from esms_async.queue import MessageQueue, QueueError
+from esms_async.queue.streams import LEASE, QueueStreams
 from tests.ledger.redis_server import RedisServer, free_port
 from tests.queue.support import PATIENCE, Gateway, Workers, environment, messages, until, working
 
@@ -51,10 +54,47 @@ async def test_dead_messages_are_listed_and_put_back(
     assert all(each["reason"] and each["at"] for each in found)
     assert "r1: it is not a message" in (await command("queue", "dead", *at))[1]
     assert (await command("queue", "requeue", *at))[0] == 2
+    code, _, err = await command("queue", "requeue", "nonsense", *at)
+    assert code == 2
+    assert "'nonsense' is no id of a dead message" in err
     assert (await command("queue", "requeue", found[0]["id"], "0-1", *at))[0] == 1
     code, out, _ = await command("queue", "requeue", "--all", "--json", *at)
     assert (code, json.loads(out)) == (0, {"requeued": 2})
     assert await queue.depth() == 3
+
+
+async def test_dead_messages_are_dropped_by_id_or_all(redis: RedisServer) -> None:
+    """What comes while all are dropped stays, because nobody has seen it."""
+    at = ("--queue", redis.url)
+    with redis.client() as client:
+        ids = [client.xadd("esms:queue:dead", {"lane": "otp", "r": "r"}) for _ in range(4)]
+        assert (await command("queue", "drop", ids[0], "0-1", *at))[0] == 1
+        code, out, _ = await command("queue", "drop", "--all", "--json", *at)
+        assert (code, json.loads(out)) == (0, {"dropped": 3})
+        assert client.xlen("esms:queue:dead") == 0
+    code, out, _ = await command("queue", "drop", "--all", *at)
+    assert (code, out) == (0, "0 deleted\n")
+    code, _, err = await command("queue", "drop", *at)
+    assert code == 2
+    assert "or give --all" in err
+
+
+async def test_what_comes_while_dead_messages_are_dropped_stays(
+    redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It came after the newest one that there was."""
+    async with contextlib.aclosing(QueueStreams(redis.url, "esms")) as streams:
+        run = streams.run
+        await run("XADD", "dead", "5-0", "r", "r")
+
+        async def run_late(*command: str | bytes, channel: str = "") -> object:
+            if command[0] == "XTRIM":
+                await run("XADD", "dead", "5-1", "r", "r")
+            return await run(*command, channel=channel)
+
+        monkeypatch.setattr(streams, "run", run_late)
+        assert await streams.drop("dead") == 1
+        assert await run("XLEN", "dead") == 1
 
 
 async def test_status_pause_and_drain(
@@ -71,7 +111,10 @@ async def test_status_pause_and_drain(
     async with working(redis.url, gateway.url) as running:
         # From now on each beat looks for what dead workers held, too, and needs places for that.
         running.worker._connected_at -= 2 * LEASE
-        assert (await command("queue", "drain", "--timeout", "0.3", *at))[0] == 1
+        code, _, err = await command("queue", "drain", "--timeout", "0.3", *at)
+        assert code == 1
+        assert "queue 'esms' is paused; esms-async queue resume" in err
+        assert "breaker 103 is open: top it up" in err
         status = json.loads((await command("queue", "status", *at, "--json"))[1])
         assert status["lanes"]["otp"]["waiting"] == status["depth"] == 1
         assert status["paused"] is True
@@ -86,9 +129,9 @@ async def test_status_pause_and_drain(
 
 async def test_a_queue_that_is_not_there_is_one_line(redis: RedisServer) -> None:
     """No URL, and no server; a queue that no worker has seen is empty."""
-    for options in ((), ("--queue", f"redis://127.0.0.1:{free_port()}")):
+    for options, expected in (((), 2), (("--queue", f"redis://127.0.0.1:{free_port()}"), 4)):
         code, _, err = await command("queue", "status", *options)
-        assert (code, len(err.splitlines())) == (2, 1)
+        assert (code, len(err.splitlines())) == (expected, 1)
     code, out, _ = await command("queue", "status", "--queue", redis.url, "--json")
     assert json.loads(out)["depth"] == code == 0
 
@@ -151,7 +194,58 @@ def test_a_loop_is_chosen_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_remedy_that_names_no_code_is_shown_as_the_worker_wrote_it() -> None:
     """What it says of a code is in the reader's language, with the advice of the catalogue."""
-    assert str(_remedy("the server is away", Language.VIETNAMESE)) == "the server is away"
-    words = _remedy("code 103: the balance is used up. Top it up", Language.VIETNAMESE)
+    found = {"away": "the server is away", "103": "code 103: the balance is used up. Top it up"}
+    state = {"name": "esms", "workers": ["w"], "paused": False, "breakers": found}
+    away, code = obstacles(state, Language.VIETNAMESE)
+    assert away == text("breaker", name="away", remedy=text("says", problem="the server is away"))
     advice = advice_on("103", Language.VIETNAMESE)
-    assert words == text("breaker_code", code="103", advice=advice)
+    remedy = text("breaker_code", code="103", advice=advice)
+    assert code == text("breaker", name="103", remedy=remedy)
+
+
+async def test_a_file_through_the_queue_says_what_it_waits_for_and_leaves_it_to_workers(
+    redis: RedisServer, gateway: Gateway, tmp_path: Path
+) -> None:
+    """No worker runs, then one does; interrupted twice it ends, and workers send the rest."""
+    path = tmp_path / "a.csv"
+    rows = "".join(f"091100000{number},{number} la ma\n" for number in range(5))
+    path.write_text(f"phone,content\n{rows}", encoding="utf-8")
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "esms_async", "bulk", str(path), "--queue", redis.url, "--quiet"),
+        env=environment(redis.url, gateway.url),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    assert process.stderr is not None
+
+    async def read_until(words: str) -> None:
+        assert process.stderr is not None
+        while words not in (line := (await process.stderr.readline()).decode()):
+            assert line, f"{words!r} was not said"
+
+    async with asyncio.timeout(PATIENCE):
+        await read_until("no worker runs for queue 'esms'")
+        gateway.answers.clear()
+        async with working(redis.url, gateway.url):
+            await read_until("the workers of queue 'esms' go on")
+            process.send_signal(signal.SIGINT)
+            await read_until("no further row goes into the queue")
+            process.send_signal(signal.SIGINT)
+            await read_until("Leaving what is in the queue to the workers")
+            assert await process.wait() == 130
+            gateway.answers.set()
+            await until(lambda: gateway.accepted.total() == 5)
+    assert set(gateway.accepted.values()) == {1}
+
+
+async def test_a_server_that_is_away_is_watched_in_silence(
+    redis: RedisServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Who uses the queue says that it is away; the watch goes on."""
+    url = f"redis://127.0.0.1:{free_port()}"
+    async with contextlib.aclosing(QueueStreams(url, "esms")) as streams:
+        with pytest.raises(QueueError):
+            await look_at(streams)
+        async with watched(streams, Screen()):
+            await asyncio.sleep(0.05)
+    assert capsys.readouterr() == ("", "")

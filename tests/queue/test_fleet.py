@@ -118,10 +118,25 @@ async def test_one_message_that_meets_an_account_code_holds_up_no_other(
         await until(lambda: gateway.accepted.total() == 49)
         del gateway.own[dear.request_id]
         await until(lambda: is_empty(queue))
-        assert running.worker.breakers.suspects == {}
     assert set(gateway.accepted.values()) == {1}
     assert len(gateway.accepted) == 50
     assert caplog.text.count(f"request id {dear.request_id} meets breaker 103 again") == 1
+
+
+async def test_a_breaker_does_not_stay_open_over_an_empty_queue(
+    redis: RedisServer, gateway: Gateway, queue: MessageQueue
+) -> None:
+    """Nothing is there to try, and the gateway answers: the next message is sent at once."""
+    gateway.refused[SECRET_KEY] = "103"
+    async with working(redis.url, gateway.url) as running:
+        await until(lambda: "103" in running.worker.breakers.open)
+        with redis.client() as client:
+            assert client.hkeys("esms:queue:breakers") == ["103"]
+            del gateway.refused[SECRET_KEY]
+            await until(lambda: not running.worker.breakers.open)
+            assert client.hkeys("esms:queue:breakers") == []
+        await queue.put(messages(1)[0])
+        await until(lambda: gateway.accepted.total() == 1)
 
 
 async def test_a_route_that_is_refused_holds_up_no_other(

@@ -305,15 +305,21 @@ async def test_a_message_that_goes_to_the_end_stays_as_old_as_it_is(
 async def test_a_message_that_alone_meets_a_fault_is_named_once(
     redis: RedisServer, gateway: Gateway, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It is given back each time, and the log names it the first time."""
+    """It is given back each time, by whichever worker, and one log names it once."""
     fault = WorkerFault("103", Reach.ACCOUNT, "top it up")
     request_id = messages(1)[0].request_id
-    async with working(redis.url, gateway.url) as running:
-        running.worker.breakers.suspect(request_id)
-        delivery = QueueDelivery("esms:queue:otp", "1-1", request_id)
-        for _ in range(2):
+    delivery = QueueDelivery("esms:queue:otp", "1-1", request_id)
+    async with (
+        working(redis.url, gateway.url) as one,
+        working(redis.url, gateway.url) as other,
+    ):
+        await one.worker.streams.suspect("103", request_id)
+        for running in (one, other, one):
             assert await running.worker._meet(fault, delivery) == LATER
-        assert running.worker.breakers.open == {}
+            assert running.worker.breakers.open == {}
+        # Another fault is no news of that one.
+        await one.worker._meet(attrs.evolve(fault, name="102"), delivery)
+        assert list(one.worker.breakers.open) == ["102"]
     assert caplog.text.count(f"request id {request_id} meets breaker 103 again") == 1
 
 

@@ -295,14 +295,18 @@ async def test_a_message_on_which_workers_die_is_dead_in_the_end(
 
 
 async def test_what_a_dead_worker_held_is_sent_by_another(
-    redis: RedisServer, gateway: Gateway, queue: MessageQueue
+    redis: RedisServer,
+    gateway: Gateway,
+    queue: MessageQueue,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Its lease runs out, and the next worker takes the message over."""
+    """Its lease runs out, the next worker takes the message over, and the log says so."""
     await queue.put(messages(1)[0])
     with raw_client(redis) as client:
         client.xreadgroup("workers", "gone", {"esms:queue:otp": ">"}, count=1)
     async with working(redis.url, gateway.url):
         await until(lambda: gateway.accepted.total() == 1)
+    assert "1 messages of lane otp come from workers that died" in caplog.text
 
 
 async def test_a_worker_that_stops_gives_back_what_waits_for_the_rate(
