@@ -35,10 +35,12 @@ def free_port() -> int:
         return port
 
 
-async def test_the_image_runs_and_is_found_healthy() -> None:
+@pytest.mark.parametrize("options", [(), ("--tls", "self-signed")], ids=["http", "https"])
+async def test_the_image_runs_and_is_found_healthy(options: tuple[str, ...]) -> None:
     """ENTRYPOINT with CMD serves, and HEALTHCHECK ends with 0 as soon as it does, else with 1."""
     port = str(free_port())
-    entry = [step.replace("8026", port) for step in (*steps("ENTRYPOINT"), *steps("CMD"))]
+    steps_of_run = (*steps("ENTRYPOINT"), *steps("CMD"), *options)
+    entry = [step.replace("8026", port) for step in steps_of_run]
     health = [step.replace("8026", port) for step in steps("HEALTHCHECK")]
     assert (entry[0], health[0]) == ("python", "python")
     health[0] = entry[0] = sys.executable
@@ -56,8 +58,10 @@ async def test_the_image_runs_and_is_found_healthy() -> None:
         assert await asyncio.to_thread(check) == 0
     finally:
         process.terminate()
-        await process.communicate()
+        _, err = await process.communicate()
     assert process.returncode == 0
+    # A check sends nothing, which is no error.
+    assert "rror" not in err.decode()
 
 
 def test_the_compose_example_fits_the_image() -> None:
