@@ -95,10 +95,11 @@ class SendError(EsmsError):
 
     def __str__(self) -> str:
         count = len(self.attempts)
-        return (
-            f"{self.reason} (phone {mask_phone(self.message.phone)}, "
-            f"request id {self.request_id}, {count} attempt{'' if count == 1 else 's'})"
-        )
+        tried = f", {count} attempt{'' if count == 1 else 's'}"
+        if count == 0 and isinstance(self, OutcomeUnknown):
+            tried = ""  # it was tried before this call
+        phone = mask_phone(self.message.phone)
+        return f"{self.reason} (phone {phone}, request id {self.request_id}{tried})"
 
     def __reduce__(self) -> tuple[Callable[..., Self], tuple[Any, ...]]:
         return _restore, (type(self), self.args, self.__dict__)

@@ -41,6 +41,12 @@ class WorkerMetrics:
         # Finding the metric of some labels costs more than counting.
         self._outcome = functools.cache(self.outcomes.labels)
         self._seconds = functools.cache(self.seconds.labels)
+        self.ready: Gauge = Gauge(
+            "esms_queue_ready", "1 while this worker can send, as /readyz says.", registry=registry
+        )
+        self.paused: Gauge = Gauge(
+            "esms_queue_paused", "1 while the queue is paused.", registry=registry
+        )
         self.in_flight: Gauge = Gauge(
             "esms_queue_in_flight", "Messages that this worker holds.", registry=registry
         )
@@ -68,6 +74,7 @@ class WorkerMetrics:
     async def render(self, worker: QueueWorker) -> bytes:
         """Return the metrics as text; those of the queue itself only where Redis answers."""
         self.in_flight.set(worker.held)
+        self.ready.set(not worker.problems())
         for gauge in (self.breakers, self.depth, self.oldest):
             gauge.clear()
         for name in worker.breakers.open:
@@ -79,6 +86,7 @@ class WorkerMetrics:
                 self.oldest.labels(lane).set(numbers["oldest_seconds"])
             self.depth.labels("parked").set(found["parked"])
             self.dead.set(found["dead"])
+            self.paused.set(found["paused"])
         return generate_latest(self.registry)
 
 

@@ -13,11 +13,11 @@ from typing import Final
 import attrs
 
 from esms_async.cli.errors import ExitCode, InputError
-from esms_async.cli.ledger_choice import is_url, ledger_at
+from esms_async.cli.ledger_choice import is_url, ledger_at, queue_name, without_password
 from esms_async.cli.screen import Screen
 from esms_async.cli.words import Text, text
 from esms_async.client import credentials_from_env
-from esms_async.ledger import Entry, Ledger
+from esms_async.ledger import Entry, Ledger, LedgerFacts
 from esms_async.ledger.binding import rebind as rebind_ledger
 from esms_async.text import mask_phone
 
@@ -36,6 +36,10 @@ async def opened(place: str) -> AsyncGenerator[Ledger, None]:
     """
     async with aclosing(_existing(place)) as ledger:
         await ledger.open()
+        # A ledger on Redis is there once a client has bound it.
+        if is_url(place) and isinstance(ledger, LedgerFacts) and not await ledger.facts():
+            at = without_password(place)
+            raise InputError(text("no_ledger_of_queue", place=at, name=repr(queue_name())))
         yield ledger
 
 

@@ -1,5 +1,6 @@
 """Which ledger a job keeps: the one that was named, one beside its input, or none, and why."""
 
+import os
 from pathlib import Path
 from typing import Self
 from urllib.parse import urlsplit
@@ -29,7 +30,7 @@ class LedgerChoice:
     def named(cls, place: str) -> Self:
         """Return the choice of the ledger at a place; an InputError says that there is none."""
         try:
-            return cls(place, text("ledger", place=_without_password(place)))
+            return cls(place, text("ledger", place=without_password(place)))
         except ValueError:
             # Not a word of it: it may hold a password.
             raise InputError(text("ledger_url")) from None
@@ -87,6 +88,8 @@ def choose_ledger(
 def ledger_at(place: str) -> Ledger:
     """Return the ledger at a place, which is still to be opened.
 
+    On Redis it is that of the queue ESMS_QUEUE_NAME.
+
     Raises:
         InputError: It is on Redis, and the extra for that is missing.
         LedgerError: The URL can't be read.
@@ -95,9 +98,15 @@ def ledger_at(place: str) -> Ledger:
         return SqliteLedger(place)
     try:
         from esms_async.ledger import RedisLedger  # noqa: PLC0415  # it needs an extra
+        from esms_async.queue.streams import ledger_prefix  # noqa: PLC0415  # the same
     except ImportError as error:
         raise InputError(str(error)) from None
-    return RedisLedger(place)
+    return RedisLedger(place, prefix=ledger_prefix(queue_name()))
+
+
+def queue_name() -> str:
+    """Return the name of the queue that the environment names."""
+    return os.environ.get("ESMS_QUEUE_NAME") or "esms"
 
 
 def is_url(place: str) -> bool:
@@ -105,7 +114,8 @@ def is_url(place: str) -> bool:
     return place.startswith(_REDIS)
 
 
-def _without_password(place: str) -> str:
+def without_password(place: str) -> str:
+    """Return a place as it may be shown."""
     if not is_url(place):
         return place
     parts = urlsplit(place)

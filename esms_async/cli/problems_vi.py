@@ -341,11 +341,16 @@ _PROBLEMS: Final = [
         r"key must not be empty; set ESMS_QUEUE_CLEAR=1 for no key": (
             "khóa không được để trống; không dùng khóa thì đặt ESMS_QUEUE_CLEAR=1"
         ),
-        r"ESMS_CONCURRENCY must be a whole number from 1 to (?P<most>\d+)": (
-            "ESMS_CONCURRENCY phải là số nguyên từ 1 đến {most}"
+        r"--concurrency, or ESMS_CONCURRENCY, must be a whole number from 1 to (?P<most>\d+)": (
+            "--concurrency, hoặc ESMS_CONCURRENCY, phải là số nguyên từ 1 đến {most}"
         ),
-        r"(?P<name>ESMS_\w+) must be a number above 0, not (?P<value>.+)": (
-            "{name} phải là số lớn hơn 0, không phải {value}"
+        r"(?P<option>\S+), or (?P<name>\S+), must be a number above 0, not (?P<value>.+)": (
+            "{option}, hoặc {name}, phải là số lớn hơn 0, không phải {value}"
+        ),
+        r"--rate, or ESMS_RATE, must be a number, and /s, /m or /h, as in 50/s or 600/m, "
+        r"not (?P<value>.+)": (
+            "--rate, hoặc ESMS_RATE, phải là số, có thể thêm /s, /m hoặc /h, ví dụ 50/s hoặc "
+            "600/m, không phải {value}"
         ),
         r"--listen must be HOST:PORT, not (?P<value>.+)": (
             "--listen phải có dạng HOST:PORT, không phải {value}"
@@ -354,6 +359,10 @@ _PROBLEMS: Final = [
             "không dùng được --listen {place}: {problem}"
         ),
         r"batch must have 1 to (?P<most>\d+) bytes": "tên đợt gửi phải có 1 đến {most} byte",
+        r"the Redis server has lost what it knew of batch (?P<batch>.+); send it again: .+": (
+            "máy chủ Redis đã mất những gì nó biết về đợt {batch}; hãy gửi lại đợt đó: tin đã được "
+            "nhận không bị gửi hai lần"
+        ),
         r"another process has taken over batch (?P<batch>.+)": (
             "một tiến trình khác đã nhận đợt {batch}"
         ),

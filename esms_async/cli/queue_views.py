@@ -38,14 +38,17 @@ async def look_at(streams: QueueStreams) -> dict[str, Any]:
             "oldest_seconds": round(max(0.0, now - began), 3),
         }
     since = str(now - LEASE)
-    workers = await streams.run("ZRANGEBYSCORE", streams.key("workers"), since, "+inf")
+    alive = await streams.run("ZRANGEBYSCORE", streams.key("workers"), since, "+inf")
+    workers = [name.decode() for name in alive]
+    stopped = texts(await streams.run("HGETALL", streams.key("stopped")))
     return {
         "name": streams.name,
         "depth": sum(depth.values()),
         "lanes": lanes,
         "parked": depth["parked"],
         "dead": int(await streams.run("XLEN", streams.key("dead"))),
-        "workers": [name.decode() for name in workers],
+        "workers": workers,
+        "stopped": {worker: stopped[worker] for worker in workers if worker in stopped},
         "paused": bool(await streams.run("HEXISTS", streams.key("facts"), "paused")),
         "breakers": texts(await streams.run("HGETALL", streams.key("breakers"))),
     }

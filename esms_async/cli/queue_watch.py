@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import re
+from collections import Counter
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any, Final
@@ -50,15 +51,27 @@ def obstacles(found: dict[str, Any], language: Language) -> list[Text]:
         lines.append(text("no_worker", name=name))
     if found["paused"]:
         lines.append(text("queue_paused", name=name))
-    return lines + open_breakers(found, language)
+    all_stopped = len(found["stopped"]) == len(found["workers"])
+    return lines + open_breakers(found, language, of_workers=all_stopped)
 
 
-def open_breakers(found: dict[str, Any], language: Language) -> list[Text]:
-    """Return a line for each breaker that is open for all workers."""
-    return [
+def open_breakers(
+    found: dict[str, Any], language: Language, *, of_workers: bool = True
+) -> list[Text]:
+    """Return a line for each breaker that is open for all workers, and for those of some."""
+    shared: dict[str, str] = found["breakers"]
+    lines = [
         text("breaker", name=name, remedy=_remedy(remedy, language))
-        for name, remedy in found["breakers"].items()
+        for name, remedy in shared.items()
     ]
+    counts = Counter(names for names in found["stopped"].values() if names not in shared)
+    told = {"workers": len(found["workers"]), "name": repr(found["name"])}
+    lines += [
+        text("workers_stopped", count=count, breakers=names, **told)
+        for names, count in counts.items()
+        if of_workers
+    ]
+    return lines
 
 
 def _remedy(words: str, language: Language) -> Text:

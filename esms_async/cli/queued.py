@@ -25,7 +25,7 @@ from esms_async.cli.bulk import BulkOptions, BulkRun, open_rows
 from esms_async.cli.errors import ExitCode, InputError
 from esms_async.cli.gateway import row_secret
 from esms_async.cli.interrupt import Stopping, on_interrupt
-from esms_async.cli.ledger_choice import LedgerChoice
+from esms_async.cli.ledger_choice import LedgerChoice, queue_name
 from esms_async.cli.rows import RowIds
 from esms_async.cli.screen import Screen
 from esms_async.cli.words import text
@@ -81,10 +81,10 @@ async def bulk_by_queue(options: BulkOptions, url: str, screen: Screen) -> ExitC
         from esms_async.cli.queue_watch import watched  # noqa: PLC0415  # it needs the extra
         from esms_async.ledger import RedisLedger  # noqa: PLC0415  # the same
         from esms_async.queue import MessageQueue  # noqa: PLC0415  # the same
-        from esms_async.queue.streams import QueueStreams  # noqa: PLC0415  # the same
+        from esms_async.queue.streams import QueueStreams, ledger_prefix  # noqa: PLC0415  # the same
     except ImportError as error:
         raise InputError(str(error)) from None
-    name = os.environ.get("ESMS_QUEUE_NAME") or "esms"
+    name = queue_name()
     queue = MessageQueue(url, name=name)
     options = attrs.evolve(options, ledger=LedgerChoice.named(url), by_queue=True)
     options.check()
@@ -96,7 +96,7 @@ async def bulk_by_queue(options: BulkOptions, url: str, screen: Screen) -> ExitC
             async with AsyncExitStack() as stack:
                 rows = await open_rows(stack, options, FixedNumber())
                 # Opening it shows that the server is there before anything is put in.
-                stored = RedisLedger(url, prefix=f"{name}:send:")
+                stored = RedisLedger(url, prefix=ledger_prefix(name))
                 ledger = AheadLedger(await stack.enter_async_context(aclosing(stored)))
                 await ledger.open()
                 ids = RowIds(options.batch, secret)

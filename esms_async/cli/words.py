@@ -450,6 +450,9 @@ _ENGLISH: Final = {
     "price": "price {amount} dong",
     # Ledgers and reports.
     "no_ledger_there": "there is no ledger {place}; name its file, or a redis:// URL",
+    "no_ledger_of_queue": (
+        "{place} holds no ledger of queue {name}; set ESMS_QUEUE_NAME to the queue's name"
+    ),
     "no_such_send": "the ledger holds no send with the request id {request_id}",
     "reason_attempt": "an attempt may have been accepted",
     "reason_duplicate": "the gateway answered 124, and no known attempt explains it",
@@ -517,6 +520,10 @@ _ENGLISH: Final = {
     "breaker_code": "code {code}: {meaning}. {advice}",
     "no_worker": "no worker runs for queue {name}; esms-async worker starts one",
     "queue_paused": "queue {name} is paused; esms-async queue resume has its workers go on",
+    "workers_stopped": (
+        "{count} of {workers} workers of queue {name} are stopped by breaker {breakers}; their "
+        "logs name the remedy"
+    ),
     "queue_goes_on": "the workers of queue {name} go on",
     "queue_empty": "the queue is empty",
     "queue_not_empty": "time is up, and the queue is not empty",
@@ -854,6 +861,9 @@ _VIETNAMESE: Final = {
     "content_column_needed": "{file} không có cột 'content'; hãy ghi tên cột ở dòng đầu",
     "price": "giá {amount} đồng",
     "no_ledger_there": "không có sổ ghi {place}; hãy cho tên tệp, hoặc địa chỉ redis://",
+    "no_ledger_of_queue": (
+        "{place} không có sổ ghi của hàng đợi {name}; hãy đặt ESMS_QUEUE_NAME bằng tên hàng đợi"
+    ),
     "no_such_send": "sổ ghi không có tin nào với mã yêu cầu {request_id}",
     "reason_attempt": "một lần thử có thể đã được nhận",
     "reason_duplicate": "cổng trả lời 124, không lần thử nào đã biết cho thấy vì sao",
@@ -914,6 +924,10 @@ _VIETNAMESE: Final = {
     "breaker_code": "mã {code}: {meaning}. {advice}",
     "no_worker": "không có worker nào chạy cho hàng đợi {name}; esms-async worker chạy một worker",
     "queue_paused": "hàng đợi {name} đang tạm dừng; esms-async queue resume cho worker chạy tiếp",
+    "workers_stopped": (
+        "{count} trên {workers} worker của hàng đợi {name} đang bị cầu dao {breakers} chặn; log "
+        "của chúng nêu cách khắc phục"
+    ),
     "queue_goes_on": "các worker của hàng đợi {name} chạy tiếp",
     "queue_empty": "hàng đợi đã trống",
     "queue_not_empty": "hết giờ mà hàng đợi chưa trống",

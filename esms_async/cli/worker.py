@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from esms_async import ConfigurationError
 from esms_async.cli.errors import ExitCode, InputError
+from esms_async.cli.rate import Rate
 from esms_async.cli.words import text
 
 if TYPE_CHECKING:
@@ -93,17 +94,30 @@ def read_settings(environ: Mapping[str, str]) -> "WorkerSettings":
     concurrency = _number(environ, "ESMS_CONCURRENCY") or 64
     if concurrency != int(concurrency) or concurrency > _MOST_CONCURRENT:
         raise ConfigurationError(
-            f"ESMS_CONCURRENCY must be a whole number from 1 to {_MOST_CONCURRENT}"
+            "--concurrency, or ESMS_CONCURRENCY, must be a whole number from 1 to "
+            f"{_MOST_CONCURRENT}"
         )
     return WorkerSettings(
         url,
         environ.get("ESMS_QUEUE_NAME") or "esms",
         keys_from_env(environ),
-        _number(environ, "ESMS_RATE"),
+        _rate(environ.get("ESMS_RATE")),
         int(concurrency),
         _number(environ, "ESMS_DEADLINE") or 30.0,
         environ,
     )
+
+
+def _rate(written: str | None) -> float | None:
+    if not written:
+        return None
+    try:
+        return Rate.parse(written).per_second
+    except InputError:
+        raise ConfigurationError(
+            f"--rate, or ESMS_RATE, must be a number, and /s, /m or /h, as in 50/s or 600/m, not "
+            f"{written!r}"
+        ) from None
 
 
 def _number(environ: Mapping[str, str], name: str) -> float | None:
@@ -115,7 +129,8 @@ def _number(environ: Mapping[str, str], name: str) -> float | None:
     except ValueError:
         value = 0.0
     if not 0 < value < 1e9:
-        raise ConfigurationError(f"{name} must be a number above 0, not {text!r}")
+        option = f"--{name.removeprefix('ESMS_').lower()}"
+        raise ConfigurationError(f"{option}, or {name}, must be a number above 0, not {text!r}")
     return value
 
 

@@ -182,9 +182,14 @@ class Breakers:
         return [each for each in self.open.values() if each.fault.reach is not Reach.ROUTE]
 
     @property
+    def fully_open(self) -> list[OpenBreaker]:
+        """Those that let nothing be pulled."""
+        return [each for each in self.stopping if not each.is_half_open]
+
+    @property
     def may_pull(self) -> bool:
         """True unless one of them stops the pulling."""
-        return all(breaker.is_half_open for breaker in self.stopping)
+        return not self.fully_open
 
     def holds(self, route: str) -> OpenBreaker | None:
         """Return the breaker that holds a route, or None."""

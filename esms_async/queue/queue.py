@@ -341,7 +341,12 @@ class _Run:
                 and (report.kind == ACCEPTED or report.run == self._number)
             ):
                 told.set_result(report)
-        if not page and await self._streams.latest_run(self.batch) != self._number:
+        if not page and (latest := await self._streams.latest_run(self.batch)) != self._number:
+            if latest < self._number:
+                raise UsageError(
+                    f"the Redis server has lost what it knew of batch {self.batch!r}; send it "
+                    "again: what was accepted is not sent twice"
+                )
             raise UsageError(f"another process has taken over batch {self.batch!r}")
 
 

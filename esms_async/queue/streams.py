@@ -102,6 +102,11 @@ class SharedState:
     facts: dict[str, str] = attrs.field(factory=dict[str, str])
 
 
+def ledger_prefix(name: str) -> str:
+    """Return what the keys of a queue's ledger begin with."""
+    return f"{name}:send:"
+
+
 class QueueStreams:
     """The Redis side of one queue, from one event loop.
 
@@ -253,14 +258,23 @@ class QueueStreams:
             for text in _text(fields.get(b"report", b"")).split("\n")
         ]
 
-    async def renew(self, worker: str, held: Iterable[QueueDelivery]) -> SharedState:
-        """Say that a worker lives, renew what it holds, and return what the workers share."""
+    async def renew(
+        self, worker: str, held: Iterable[QueueDelivery], stopped_by: str = ""
+    ) -> SharedState:
+        """Say that a worker lives, renew what it holds, and return what the workers share.
+
+        Args:
+            worker: The worker.
+            held: What it holds.
+            stopped_by: The open breakers that stop it, or an empty text.
+        """
         ids: dict[str, list[str]] = {lane: [] for lane in self.lanes}
         for delivery in held:
             ids.setdefault(delivery.stream, []).append(delivery.id)
-        keys = [self.key(each) for each in ("workers", "breakers", "parked", "facts")]
+        keys = [self.key(each) for each in ("workers", "stopped", "breakers", "parked", "facts")]
         counted = [part for each in ids.values() for part in (str(len(each)), *each)]
-        breakers, parked, facts = await self.script("renew", [*keys, *ids], GROUP, worker, *counted)
+        told = (GROUP, worker, stopped_by, *counted)
+        breakers, parked, facts = await self.script("renew", [*keys, *ids], *told)
         return SharedState(
             _pairs(breakers), frozenset(each.decode() for each in parked), _pairs(facts)
         )
@@ -268,6 +282,7 @@ class QueueStreams:
     async def leave(self, worker: str) -> None:
         """Say that a worker ended in good order; it holds nothing any more."""
         await self.run("ZREM", self.key("workers"), worker)
+        await self.run("HDEL", self.key("stopped"), worker)
         for lane in self.lanes:
             pending = await self.run("XPENDING", lane, GROUP)
             if all(each["name"] != worker.encode() for each in pending["consumers"]):

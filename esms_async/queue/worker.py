@@ -41,6 +41,7 @@ from esms_async.queue.streams import (
     QueueError,
     QueueStreams,
     SharedState,
+    ledger_prefix,
     redact_id,
 )
 from esms_async.queue.tracing import hooks, span
@@ -116,7 +117,7 @@ class QueueWorker:
         self._problem: str | None = "it is starting"
         self._away: str | None = None
         self._connected_at = time.monotonic()
-        prefix = f"{settings.name}:send:"
+        prefix = ledger_prefix(settings.name)
         self._ledger = QueueLedger(settings.url, prefix, self._name, self._patiently)
         self._client = EsmsClient.from_env(
             settings.account,
@@ -148,8 +149,7 @@ class QueueWorker:
         found = [each for each in (self._problem, self._away) if each is not None]
         found += [
             f"breaker {breaker.fault.name}: {breaker.fault.remedy}"
-            for breaker in self.breakers.stopping
-            if not breaker.is_half_open
+            for breaker in self.breakers.fully_open
         ]
         return found + (["it is stopping"] if self._stopping.is_set() else [])
 
@@ -213,16 +213,11 @@ class QueueWorker:
         attempt = 0
         while True:
             try:
-                result = await call()
+                return await call()
             except (UnreadableEntry, errors.ForeignLedger, _Stopped):
                 raise
             except (errors.LedgerError, QueueError) as error:
                 problem = str(error)
-            else:
-                if self._away is not None:
-                    _logger.info("Redis %s is back", self.streams.address)
-                    self._away = None
-                return result
             self._connected_at = time.monotonic()
             if self._away is None:
                 _logger.error("%s; waiting for it", problem.rstrip("."))
@@ -590,10 +585,15 @@ class QueueWorker:
 
     async def _renew(self) -> None:
         known, open_before = set(self._announced), set(self.breakers.open)
-        shared = await self.streams.renew(self._name, list(self._held.values()))
+        stopped_by = ", ".join(breaker.fault.name for breaker in self.breakers.fully_open)
+        shared = await self.streams.renew(self._name, list(self._held.values()), stopped_by)
         if shared.facts.get("paused") != self._shared.facts.get("paused"):
             _logger.info("the queue is %s", "paused" if "paused" in shared.facts else "resumed")
         self._shared = shared
+        if self._away is not None:
+            # A renewal writes. A server that is out of memory answers what only reads.
+            _logger.info("Redis %s is back", self.streams.address)
+            self._away = None
         form, breaker = shared.facts.get("form"), self.breakers.open.get(faults.FORM)
         if form is not None and not self._cipher.reads(form):
             await self._trip(self._form_fault(form))

@@ -5,11 +5,13 @@ import csv
 import json
 import sys
 import time
+from contextlib import aclosing
 from pathlib import Path
 
 import pytest
 
 from esms_async import LedgerError, Message, Status
+from esms_async.cli.ledger_choice import ledger_at
 from esms_async.ledger import LedgerOptions, Reason, Settlement, SqliteLedger
 from esms_async.ledger.binding import bind
 from esms_async.ledger.transitions import fingerprint
@@ -141,12 +143,17 @@ def test_a_ledger_on_redis_is_looked_at_too() -> None:
     """A redis:// URL names a ledger as a file does."""
     with RedisServer({"appendonly": "yes"}) as server:
         done = run("ledger", "unsettled", server.url, extra={})
+        assert done.returncode == 2
+        assert "holds no ledger of queue 'esms'" in done.stderr
+        asyncio.run(bind_to(server.url, API_KEY))
+        done = run("ledger", "unsettled", server.url, extra={})
         assert (done.returncode, done.stdout) == (0, "")
 
 
-async def bind_to(path: str, api_key: str) -> None:
+async def bind_to(place: str, api_key: str) -> None:
     """Bind a ledger to the account of a key, as a client does."""
-    async with SqliteLedger(path) as ledger:
+    async with aclosing(ledger_at(place)) as ledger:
+        await ledger.open()
         await bind(ledger, destination="https://rest.esms.vn:443", api_key=api_key)
 
 

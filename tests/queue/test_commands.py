@@ -10,13 +10,15 @@ from typing import Any
 
 import pytest
 
+from esms_async import Credentials, EsmsClient, Message
 from esms_async.cli.app import run
 from esms_async.cli.errors import InputError
 from esms_async.cli.queue_views import look_at
-from esms_async.cli.queue_watch import obstacles, watched
+from esms_async.cli.queue_watch import obstacles, open_breakers, watched
 from esms_async.cli.running import loop_factory
 from esms_async.cli.screen import Screen
 from esms_async.cli.words import Language, advice_on, text
+from esms_async.ledger import RedisLedger
 from esms_async.queue import MessageQueue, QueueError
 from esms_async.queue.streams import LEASE, QueueStreams
 from tests.ledger.redis_server import RedisServer, free_port
@@ -77,6 +79,29 @@ async def test_dead_messages_are_dropped_by_id_or_all(redis: RedisServer) -> Non
     code, _, err = await command("queue", "drop", *at)
     assert code == 2
     assert "or give --all" in err
+
+
+async def test_the_ledger_of_a_named_queue_is_its_own(redis: RedisServer, gateway: Gateway) -> None:
+    """ESMS_QUEUE_NAME names it; a ledger that is not there is said, and nothing else is changed."""
+    environ = environment(redis.url, gateway.url, ESMS_QUEUE_NAME="second")
+    for name, key in (("esms", "key of one"), ("second", "key of the other")):
+        credentials = Credentials(key, "secret")
+        ledger = RedisLedger(redis.url, prefix=f"{name}:send:")
+        async with EsmsClient(credentials, base_url=gateway.url, ledger=ledger) as client:
+            await client.send(Message("0901888484", f"{name} la ma", request_id=name))
+    assert (await command("ledger", "show", redis.url, "second", environ=environ))[0] == 0
+    assert (await command("ledger", "show", redis.url, "esms", environ=environ))[0] == 1
+    with redis.client() as client:
+        before = client.hgetall("esms:send:#facts")
+        theirs = client.hgetall("second:send:#facts")
+        assert (await command("ledger", "rebind", redis.url, "--yes", environ=environ))[0] == 0
+        assert client.hgetall("esms:send:#facts") == before
+        assert client.hgetall("second:send:#facts") != theirs
+        environ["ESMS_QUEUE_NAME"] = "third"
+        code, _, err = await command("ledger", "rebind", redis.url, "--yes", environ=environ)
+        assert code == 2
+        assert "holds no ledger of queue 'third'; set ESMS_QUEUE_NAME" in err
+        assert not client.exists("third:send:#facts")
 
 
 async def test_what_comes_while_dead_messages_are_dropped_stays(
@@ -195,12 +220,23 @@ def test_a_loop_is_chosen_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_remedy_that_names_no_code_is_shown_as_the_worker_wrote_it() -> None:
     """What it says of a code is in the reader's language, with the advice of the catalogue."""
     found = {"away": "the server is away", "103": "code 103: the balance is used up. Top it up"}
-    state = {"name": "esms", "workers": ["w"], "paused": False, "breakers": found}
-    away, code = obstacles(state, Language.VIETNAMESE)
+    state = {
+        "name": "esms",
+        "workers": ["w", "v"],
+        "stopped": {"w": "key", "v": "103"},
+        "paused": False,
+        "breakers": found,
+    }
+    away, code, stopped = obstacles(state, Language.VIETNAMESE)
     assert away == text("breaker", name="away", remedy=text("says", problem="the server is away"))
     advice = advice_on("103", Language.VIETNAMESE)
     remedy = text("breaker_code", code="103", advice=advice)
     assert code == text("breaker", name="103", remedy=remedy)
+    assert stopped == text("workers_stopped", count=1, breakers="key", workers=2, name="'esms'")
+    # One that can send is enough for the queue to go on.
+    state["stopped"] = {"w": "key"}
+    assert stopped not in obstacles(state, Language.VIETNAMESE)
+    assert stopped in open_breakers(state, Language.VIETNAMESE)
 
 
 async def test_a_file_through_the_queue_says_what_it_waits_for_and_leaves_it_to_workers(

@@ -7,6 +7,7 @@ from collections import Counter
 import pytest
 
 from esms_async import Brandname, Message
+from esms_async.cli.queue_views import look_at
 from esms_async.queue import MessageQueue
 from tests.factories import SECRET_KEY
 from tests.ledger.redis_server import RedisServer
@@ -187,5 +188,14 @@ async def test_a_worker_with_another_key_takes_nothing(
         assert await outcomes_of(queue, 50) == {"accepted": 50}
         await until(lambda: any("ESMS_QUEUE_KEY" in each for each in wrong.worker.problems()))
         assert not wrong.statuses
+
+        async def is_seen_by_all() -> bool:
+            found = await look_at(queue._streams)
+            return found["stopped"] == {wrong.worker._name: "key"} and len(found["workers"]) == 2
+
+        await until(is_seen_by_all)
+        await queue._streams.leave(wrong.worker._name)
+        with redis.client() as client:
+            assert client.hgetall("esms:queue:stopped") == {}
     with redis.client() as client:
         assert client.xlen("esms:queue:dead") == 0

@@ -1,6 +1,7 @@
 """What a worker does when its server, its ledger, its key or a route fails it, step by step."""
 
 import asyncio
+import logging
 from collections.abc import Iterable
 
 import pytest
@@ -60,6 +61,28 @@ async def test_a_worker_can_end_while_its_server_is_away(gateway: Gateway) -> No
             async with working(server.url, gateway.url):
                 await drained(queue)
     assert set(gateway.accepted.values()) == {1}
+
+
+async def test_a_server_without_memory_is_back_once_it_writes(
+    redis: RedisServer, gateway: Gateway, queue: MessageQueue, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It answers what only reads meanwhile, which is no end of the outage: one line for each."""
+    caplog.set_level(logging.INFO, "esms_async.queue")
+    async with working(redis.url, gateway.url) as running:
+        await until(lambda: running.worker.problems() == [])
+        with redis.client() as client:
+            client.config_set("maxmemory", "1")
+            try:
+                await until(lambda: any("maxmemory" in each for each in running.worker.problems()))
+                for _ in range(2):
+                    await running.worker._patiently(queue.depth)
+                    assert "is back" not in caplog.text
+            finally:
+                client.config_set("maxmemory", "0")
+        await until(lambda: running.worker.problems() == [])
+        await queue.put(messages(1)[0])
+        await until(lambda: gateway.accepted.total() == 1)
+    assert caplog.text.count("is back") == caplog.text.count("waiting for it") == 1
 
 
 async def test_a_server_that_forgot_the_queue_gets_a_new_one(
@@ -234,8 +257,10 @@ async def test_a_breaker_that_closes_during_a_renewal_stays_closed(
         await worker._trip(WorkerFault("103", Reach.ACCOUNT, "top it up"))
         renew = worker.streams.renew
 
-        async def renew_and_close(name: str, held: Iterable[QueueDelivery]) -> SharedState:
-            shared = await renew(name, held)
+        async def renew_and_close(
+            name: str, held: Iterable[QueueDelivery], stopped_by: str
+        ) -> SharedState:
+            shared = await renew(name, held, stopped_by)
             await worker._close(worker.breakers.open["103"])
             return shared
 

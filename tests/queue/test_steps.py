@@ -394,6 +394,21 @@ async def test_a_run_is_begun_once_and_its_end_reaches_all_who_wait(
     await run.aclose()
 
 
+async def test_a_server_that_lost_a_batch_is_not_another_process(
+    redis: RedisServer, queue: MessageQueue
+) -> None:
+    """The error says what happened, and that the batch can be sent again."""
+    run = _Run(queue._write_followed, queue._put_page, queue._streams, "bulk", "b")
+    sending = asyncio.create_task(run.send(messages(1)[0]))
+    await until(lambda: len(run._waiting) == 1)
+    with redis.client() as client:
+        client.delete("esms:queue:run:b")
+    await asyncio.wait([sending])
+    assert type(sending.exception()) is OutcomeUnknown
+    assert "has lost what it knew of batch 'b'; send it again" in str(sending.exception())
+    await run.aclose()
+
+
 async def test_metrics_name_open_breakers(redis: RedisServer, gateway: Gateway) -> None:
     """Closed twice, a breaker is closed."""
     async with working(redis.url, gateway.url) as running:
@@ -403,6 +418,8 @@ async def test_metrics_name_open_breakers(redis: RedisServer, gateway: Gateway) 
         breaker = worker.breakers.open["no answer"]
         text = (await WorkerMetrics().render(worker)).decode()
         assert 'esms_queue_breaker_open{breaker="no answer"} 1.0' in text
+        assert "esms_queue_ready 0.0" in text
+        assert "esms_queue_paused 0.0" in text
         await worker._close(breaker)
         await worker._close(breaker)
         assert not worker.breakers.open
