@@ -243,6 +243,15 @@ class EsmsClient:
         view._is_view = True  # noqa: SLF001  # the same
         return view
 
+    def check(self, message: Message) -> None:
+        """Check a message by its route and by `templates`, as `send` does; nothing is sent.
+
+        Raises:
+            InvalidMessage: It has content but its route takes params, or the reverse, or its
+                content fits no template of `templates`.
+        """
+        self._options.encode.check(message)
+
     def send(self, message: Message) -> Coroutine[Any, Any, Receipt]:
         """Send a message, and try again until the outcome is certain or time is up.
 

@@ -148,14 +148,8 @@ class SendEncoder:
                 f'"IsUnicode":"{"1" if message.unicode else "0"}",'
                 f'"RequestId":"{request_id}"{campaign}}}'
             ).encode()
+        self.check(message)
         route = message.route or self.route
-        check_fits(
-            route,
-            has_content=message.content is not None,
-            has_params=message.params is not None,
-        )
-        if self._templates and isinstance(route, Brandname):
-            self._check_template(route, message)
         if self._dumps is None:
             return (
                 b"{%b}"
@@ -165,6 +159,17 @@ class SendEncoder:
             )
         encoded = self._dumps({**self._account, **_route_fields(route), **self._fields(message)})
         return encoded.encode() if isinstance(encoded, str) else encoded
+
+    def check(self, message: Message) -> None:
+        """Raise InvalidMessage unless a message has what its route takes, and fits a template."""
+        route = message.route or self.route
+        check_fits(
+            route,
+            has_content=message.content is not None,
+            has_params=message.params is not None,
+        )
+        if self._templates and isinstance(route, Brandname):
+            self._check_template(route, message)
 
     def _check_template(self, route: Brandname, message: Message) -> None:
         templates = self._templates.get(route.name)

@@ -176,7 +176,7 @@ class Otp:
         self._phone_key = keys_read[-1] if phone_key is None else read_key(phone_key)
         self._purposes = read_purposes(purposes)
         self._waits = tuple(_milliseconds(wait) for wait in resend_after)
-        self._routes = _read_routes(routes, self._purposes, esms.route)
+        self._routes = _read_routes(routes, self._purposes, esms)
         self._test_numbers = _read_test_numbers(test_numbers or {}, self._purposes)
         self._guard = guard
         self._phone_caps = guard.caps("per_phone")
@@ -230,7 +230,8 @@ class Otp:
             OtpRefused: A limit refuses it; nothing was sent.
             NotSent, Rejected: The gateway did not accept it; another `start` may work.
             OtpStoreError: The store can't be used; nothing was sent.
-            InvalidMessage: It is not a Vietnamese mobile number.
+            InvalidMessage: It is not a Vietnamese mobile number, if `field` is `phone`; otherwise
+                the client can't send the message, as with a bad callback URL.
         """
         phone = _read_phone(phone)
         name, chosen = self._choose(purpose)
@@ -641,8 +642,12 @@ async def _logged(sending: Coroutine[object, object, object]) -> None:
     try:
         await sending
     except EsmsError as error:
-        reason = error.reason if isinstance(error, SendError) else type(error).__name__
-        _logger.warning("a code was not sent: %s", reason)
+        _logger.warning("a code was not sent: %s", reason_of(error))
+
+
+def reason_of(error: EsmsError) -> str:
+    """Return what happened, for the log: without phone and RequestId."""
+    return error.reason if isinstance(error, SendError) else str(error)
 
 
 def _read_phone(phone: object) -> str:
@@ -661,7 +666,7 @@ def _read_subject(subject: object) -> str | None:
 
 
 def _read_routes(
-    routes: Sequence[Route | None] | None, purposes: Mapping[str, Purpose], default: Route
+    routes: Sequence[Route | None] | None, purposes: Mapping[str, Purpose], esms: EsmsClient
 ) -> tuple[Route | None, ...]:
     read: tuple[Route | None, ...] = (None,) if routes is None else tuple(routes)
     for route in read:
@@ -670,10 +675,21 @@ def _read_routes(
                 "routes must hold FixedNumber(), Brandname or ZaloTemplate, not a "
                 f"{type(route).__name__}"
             )
-        for purpose in purposes.values():
-            code, used = "0" * purpose.digits, route or default
-            make_message("0900000000", purpose, 1, code, request_id="check", route=used)
+        for name, purpose in purposes.items():
+            _check_texts(name, purpose, route or esms.route, esms)
     return read
+
+
+def _check_texts(name: str, purpose: Purpose, route: Route, esms: EsmsClient) -> None:
+    """Raise ConfigurationError unless the client takes each text of a purpose by a route."""
+    code = "0" * purpose.digits
+    for number in range(1, len(purpose.template) + 1):
+        try:
+            esms.check(
+                make_message("0900000000", purpose, number, code, request_id="check", route=route)
+            )
+        except InvalidMessage as error:
+            raise ConfigurationError(f"purpose {name}, text {number}: {error}") from None
 
 
 def _read_test_numbers(

@@ -23,7 +23,7 @@ import attrs
 
 from esms_async import EsmsError, InvalidMessage, LedgerError, SendError, normalize_phone
 from esms_async.otp.rules import OtpRefused, OtpStoreError
-from esms_async.otp.service import Challenge, Otp, Verification
+from esms_async.otp.service import Challenge, Otp, Verification, reason_of
 
 __all__ = ["Caller", "OtpEndpoints", "Reply"]
 
@@ -264,9 +264,8 @@ def _problem_of(error: EsmsError, language: str | None, *, gone: bool = False) -
             return problem("request", language)
         case InvalidMessage() if error.field == "phone":
             return problem("invalid_phone", language)
-        case SendError() | LedgerError():
-            reason = error.reason if isinstance(error, SendError) else error
-            _logger.warning("a code was not sent: %s", reason)
+        case SendError() | LedgerError() | InvalidMessage():
+            _logger.warning("a code was not sent: %s", reason_of(error))
             return problem("send", language)
         case _:
             raise error

@@ -55,6 +55,9 @@ class Gateway:
         self.retries.append(retry)
         return self
 
+    def check(self, message: Message) -> None:
+        """Take every message."""
+
     async def send(self, message: Message) -> Receipt:
         """Take a message."""
         self.sends.append(message)

@@ -13,7 +13,14 @@ import pytest
 from fastapi import FastAPI, Request, Response
 from pydantic import BaseModel, ValidationError
 
-from esms_async import Credentials, EsmsClient, NotSent, OutcomeUnknown, UsageError
+from esms_async import (
+    Credentials,
+    EsmsClient,
+    InvalidMessage,
+    NotSent,
+    OutcomeUnknown,
+    UsageError,
+)
 from esms_async.emulator import Emulator
 from esms_async.otp import Guard, MemoryOtpStore, Otp, Purpose, SqliteOtpStore, Verification
 from esms_async.otp.fastapi import Esms, VietnamesePhone, esms_lifespan, esms_of, otp_router
@@ -148,6 +155,22 @@ def test_a_send_that_fails_is_a_503(
     )
     sms.fail(lambda m: OutcomeUnknown(m, (), "lost"), arrives=True)
     assert post(page, "start", phone=PHONE).status_code == 202
+
+
+@pytest.mark.parametrize(
+    ("allow", "status"), [(None, 503), (lambda _: True, 202)], ids=["waits", "does not wait"]
+)
+async def test_a_message_that_the_client_refuses_is_no_failure_of_the_phone(
+    allow: Any, status: int, sms: Gateway, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A callback URL that can't be used is a 503, and the log names the field."""
+    otp = make_otp(sms, MemoryOtpStore(clock=clock))
+    sms.fail(lambda _: InvalidMessage("callback_url", "is no URL"))
+    reply = await OtpEndpoints(otp, allow=allow).start({"phone": PHONE}, Caller())
+    await otp.aclose()
+    assert reply.status == status
+    warning = "a code was not sent: callback_url: is no URL"
+    assert ("esms_async.otp", logging.WARNING, warning) in caplog.record_tuples
 
 
 def test_a_store_that_fails_is_a_503(

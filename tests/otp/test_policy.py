@@ -5,10 +5,19 @@ from typing import Any
 
 import pytest
 
-from esms_async import Brandname, ConfigurationError, FixedNumber, ZaloTemplate, otp
-from esms_async.otp import Guard, MemoryOtpStore, Purpose, RedisOtpStore, service
+from esms_async import (
+    Brandname,
+    ConfigurationError,
+    Credentials,
+    EsmsClient,
+    FixedNumber,
+    ZaloTemplate,
+    otp,
+)
+from esms_async.otp import Guard, MemoryOtpStore, Otp, Purpose, RedisOtpStore, service
 from esms_async.otp.rules import Cap
 from esms_async.otp.web import Reply
+from esms_async.queries import Templates
 from tests.otp.support import KEY, PHONE, TEMPLATE, Clock, Gateway, make_otp
 
 BAD_PURPOSES: dict[str, dict[str, Any]] = {
@@ -150,6 +159,28 @@ def test_a_short_key_names_the_command_that_makes_one() -> None:
     with pytest.raises(ConfigurationError, match=r"python -c .*secrets\.token_urlsafe") as caught:
         make_otp(Gateway(), MemoryOtpStore(), keys=[b"my short key"])
     assert "my short key" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("default", "routes"), [(Brandname("Shop"), None), (FixedNumber(), [None, Brandname("Shop")])]
+)
+def test_a_text_that_fits_no_template_is_refused_when_otp_is_made(
+    default: Any, routes: Any
+) -> None:
+    """The error names the purpose, the text and what does not fit, for each text and route."""
+    templates = Templates("Shop", ["{P1,20} la ma xac minh cua ban", "Ma cua ban la {P1,20}"])
+    esms = EsmsClient(Credentials("key", "secret"), route=default, templates=templates)
+
+    def make(*texts: str) -> None:
+        purposes = {"login": Purpose(TEMPLATE), "pay": Purpose(texts)}
+        options: dict[str, Any] = {"keys": [KEY], "purposes": purposes, "routes": routes}
+        Otp(esms, store=MemoryOtpStore(), **options)
+
+    make(TEMPLATE, "Ma cua ban la {code}")
+    with pytest.raises(
+        ConfigurationError, match=r"purpose pay, text 2: content: fits no template .* Shop"
+    ):
+        make(TEMPLATE, "Ma xac nhan: {code}")
 
 
 async def test_keys_may_be_texts(sms: Gateway) -> None:

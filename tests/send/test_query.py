@@ -394,6 +394,22 @@ async def test_a_text_that_fits_no_template_does_not_leave(own: bool) -> None:
             await client.send(other)
 
 
+async def test_a_message_can_be_checked_before_it_is_sent() -> None:
+    """What `send` would refuse by route or templates is refused, and no callback URL is made."""
+
+    def no_url(_: Message) -> str:
+        raise AssertionError("it asks for a callback URL")
+
+    templates = Templates("Baotrixemay", ["{P1,20} la ma xac minh dang ky Baotrixemay cua ban"])
+    client = EsmsClient(CREDENTIALS, route=BRAND, templates=templates, callback_url=no_url)
+    client.check(Message("0901888484", TEXT))
+    client.check(Message("0901888484", "anything", route=FixedNumber()))
+    with pytest.raises(InvalidMessage, match="content: fits no template"):
+        client.check(Message("0901888484", "anything"))
+    with pytest.raises(InvalidMessage, match="content: can't be sent"):
+        client.with_options(route=ZaloTemplate("1", "2")).check(Message("0901888484", TEXT))
+
+
 async def test_what_is_no_templates() -> None:
     """The error names the option."""
     for value in ("x", ["x"], [None]):
