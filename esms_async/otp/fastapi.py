@@ -81,6 +81,9 @@ def otp_router(
 
     Returns:
         The router.
+
+    Raises:
+        ConfigurationError: There is no such purpose, or several and none is named.
     """
     router = APIRouter()
     endpoints = OtpEndpoints(otp, purpose, allow=allow)

@@ -127,11 +127,15 @@ class OtpEndpoints:
         purpose: The purpose of the codes; optional if there is only one.
         allow: Returns True if a phone may get a code; without it, every phone may. The answer is
             the same for other phones, so nobody learns who has an account.
+
+    Raises:
+        ConfigurationError: There is no such purpose, or several and none is named.
     """
 
     def __init__(self, otp: Otp, purpose: str | None = None, *, allow: Allow | None = None) -> None:
         self._otp = otp
-        self._purpose = purpose
+        # An application that would fail at every request must not start.
+        self._purpose, _ = otp._choose(purpose)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # of the same package
         self._allow = allow
 
     async def start(self, data: object, caller: Caller) -> Reply:

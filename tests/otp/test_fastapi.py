@@ -14,6 +14,7 @@ from fastapi import FastAPI, Request, Response
 from pydantic import BaseModel, ValidationError
 
 from esms_async import (
+    ConfigurationError,
     Credentials,
     EsmsClient,
     InvalidMessage,
@@ -336,15 +337,39 @@ def test_the_routes_are_documented(page: TestClient) -> None:
     assert "application/problem+json" in start["responses"]["default"]["content"]
 
 
+@pytest.mark.parametrize("purpose", [None, "other"])
+def test_a_purpose_that_is_missing_is_refused_when_the_router_is_made(
+    purpose: str | None, sms: Gateway
+) -> None:
+    """The endpoints of any framework name the purposes that there are, before any request."""
+    purposes = {"login": Purpose(TEMPLATE), "pay": Purpose(TEMPLATE)}
+    otp = make_otp(sms, MemoryOtpStore(), purposes=purposes)
+    with pytest.raises(ConfigurationError, match="purpose must be one of login, pay"):
+        OtpEndpoints(otp, purpose)
+    with pytest.raises(ConfigurationError, match="purpose must be one of login, pay"):
+        otp_router(otp, purpose, client_ip=client_ip, on_verified=log_in)
+
+
+def test_each_purpose_has_a_router(sms: Gateway, clock: Clock) -> None:
+    """Two routers of one application make codes of their own purposes."""
+    purposes = {"login": Purpose(TEMPLATE), "pay": Purpose(TEMPLATE, digits=8)}
+    otp = make_otp(sms, MemoryOtpStore(clock=clock), purposes=purposes)
+    app = FastAPI(lifespan=esms_lifespan(otp))
+    for name in purposes:
+        router = otp_router(otp, purpose=name, client_ip=client_ip, on_verified=log_in)
+        app.include_router(router, prefix=f"/{name}")
+    with TestClient(app) as page:
+        for path, digits in (("login", 6), ("pay", 8)):
+            assert page.post(f"/{path}/start", json={"phone": PHONE}).status_code == 202
+            assert len(sms.code()) == digits
+            clock.advance(30)
+
+
 async def test_a_failure_of_the_service_itself_is_not_hidden(sms: Gateway, clock: Clock) -> None:
-    """A purpose that does not exist is the developer's error, and no problem of the caller."""
-    otp = make_otp(
-        sms,
-        MemoryOtpStore(clock=clock),
-        purposes={"login": Purpose(TEMPLATE), "pay": Purpose(TEMPLATE)},
-    )
-    with pytest.raises(ValueError, match="purpose must be one of login, pay"):
-        await OtpEndpoints(otp).start({"phone": PHONE}, Caller())
+    """A subject that is no text is the developer's error, and no problem of the caller."""
+    otp = make_otp(sms, MemoryOtpStore(clock=clock))
+    with pytest.raises(ConfigurationError, match="subject must be a str"):
+        await OtpEndpoints(otp).start({"phone": PHONE}, Caller(subject=7))  # type: ignore[arg-type]  # what is refused
 
 
 # The client, and phones.
