@@ -108,7 +108,7 @@ async def data_of(request: web.Request) -> object:
     """Return the JSON of a request, or None where it is not JSON."""
     try:
         return await request.json()
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
 
 

@@ -144,7 +144,7 @@ async def _json(request: Request) -> object:
     """Return the JSON of a request, or None where it is not JSON."""
     try:
         return await request.json()
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
 
 

@@ -6,6 +6,7 @@ those of RFC 9457, in Vietnamese or English, with two more members: `reason` and
 | status | reason |
 |---|---|
 | 400 | wrong, used, expired (of a code) |
+| 400 with Retry-After | wrong, with attempts_left 0: the phone is locked now |
 | 410 | expired (of a challenge, on resend) |
 | 422 | phone, request |
 | 429 | cooldown, phone, ip, prefix, total, fraud, locked |
@@ -38,6 +39,11 @@ _logger = logging.getLogger("esms_async.otp")
 # Reason: status, English, Vietnamese.
 _PROBLEMS: Final[Mapping[str, tuple[int, str, str]]] = {
     "wrong": (400, "The code is wrong.", "Mã không đúng."),
+    "last_wrong": (
+        400,
+        "The code is wrong, and no more can be tried for now. Try again later.",
+        "Mã không đúng, và tạm thời không thể nhập thêm mã. Hãy thử lại sau.",
+    ),
     "used": (
         400,
         "The code was used already. Ask for a new one.",
@@ -53,7 +59,11 @@ _PROBLEMS: Final[Mapping[str, tuple[int, str, str]]] = {
         "This is not a Vietnamese mobile number.",
         "Đây không phải là số di động Việt Nam.",
     ),
-    "request": (422, "The request lacks a field.", "Yêu cầu thiếu thông tin."),
+    "request": (
+        422,
+        "The request is not valid: a field is missing or has a wrong value.",
+        "Yêu cầu không hợp lệ: có thông tin bị thiếu hoặc không đúng.",
+    ),
     "cooldown": (
         429,
         "A code was just sent. Wait a moment before the next one.",
@@ -80,6 +90,9 @@ _PROBLEMS: Final[Mapping[str, tuple[int, str, str]]] = {
         "Không gửi được mã. Hãy thử lại.",
     ),
 }
+# Reasons that a page sees by another name. "phone" is the cap on a phone's sends in 429, and the
+# phone itself in 422.
+_SHOWN: Final = {"last_wrong": "wrong", "invalid_phone": "phone"}
 _LIMITS: Final = frozenset({"phone", "ip", "prefix", "total", "fraud"})
 
 
@@ -187,8 +200,9 @@ class OtpEndpoints:
             return _problem_of(error, caller.language)
         if result.ok:
             return phone, result
+        is_last = result.reason == "wrong" and not result.attempts_left
         return problem(
-            result.reason,
+            "last_wrong" if is_last else result.reason,
             caller.language,
             retry_after=result.retry_after,
             attempts_left=result.attempts_left,
@@ -212,8 +226,6 @@ def problem(
         retry_after: Seconds, or None.
         attempts_left: How many more codes may be tried, or None if none was.
     """
-    # "phone" is the cap on a phone's sends in 429, and the phone itself in 422.
-    shown = "phone" if reason == "invalid_phone" else reason
     status, english, vietnamese = _PROBLEMS["limit" if reason in _LIMITS else reason]
     spoken = _language(language)
     body: dict[str, Any] = {
@@ -221,7 +233,7 @@ def problem(
         "title": _TITLES[410 if gone and reason == "expired" else status],
         "status": 410 if gone and reason == "expired" else status,
         "detail": vietnamese if spoken == "vi" else english,
-        "reason": shown,
+        "reason": _SHOWN.get(reason, reason),
     }
     if attempts_left is not None:
         body["attempts_left"] = attempts_left
@@ -252,8 +264,8 @@ async def resolved(value: _T | Awaitable[_T]) -> _T:
     return value
 
 
-class _Incomplete(EsmsError):
-    """A request lacks a field."""
+class _InvalidRequest(EsmsError):
+    """A request lacks a field, or has something else in it than a text."""
 
 
 def _problem_of(error: EsmsError, language: str | None, *, gone: bool = False) -> Reply:
@@ -264,7 +276,7 @@ def _problem_of(error: EsmsError, language: str | None, *, gone: bool = False) -
             # The page's user learns no details, so the log is the only place for them.
             _logger.warning("a request was answered with 503: %s", error)
             return problem("store", language)
-        case _Incomplete():
+        case _InvalidRequest():
             return problem("request", language)
         case InvalidMessage() if error.field == "phone":
             return problem("invalid_phone", language)
@@ -291,14 +303,16 @@ def _get(data: object, name: str) -> object:
 def _field(data: object, name: str) -> str:
     value = _get(data, name)
     if not isinstance(value, str) or len(value) > _LONGEST_FIELD:
-        raise _Incomplete(f"{name} is missing")
+        raise _InvalidRequest(name)
     return value
 
 
 def _phone(data: object) -> str:
     value = _get(data, "phone")
+    if not isinstance(value, str):
+        raise _InvalidRequest("phone")
     try:
-        return normalize_phone(value if isinstance(value, str) else "")
+        return normalize_phone(value)
     except ValueError as error:
         raise InvalidMessage("phone", str(error)) from None
 

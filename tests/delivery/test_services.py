@@ -131,7 +131,7 @@ async def test_outcomes_have_their_statuses(
 
 
 async def test_a_page_that_asks_for_nonsense_is_told(make_service: StartService) -> None:
-    """A phone number that is invalid, and no body."""
+    """A phone number that is invalid; broken JSON, a phone that is no text, and a form."""
     async with (
         Emulator() as gateway,
         make_service(gateway) as service,
@@ -139,8 +139,10 @@ async def test_a_page_that_asks_for_nonsense_is_told(make_service: StartService)
     ):
         status, told = await click(page, service, "start", phone="12")
         assert (status, told["reason"]) == (422, "phone")
-        async with page.post(f"{service.url}/login/verify", data=b"{") as response:
-            assert response.status == 422
+        for body in (b"{", b"[" * 100_000, b'{"phone": 901888484}', {"phone": PHONE}):
+            async with page.post(f"{service.url}/login/verify", data=body) as response:
+                problem = await response.json(content_type="application/problem+json")
+                assert (response.status, problem["reason"]) == (422, "request")
         _, challenge = await click(page, service, "start", phone=PHONE)
         status, told = await click(page, service, "resend", phone=PHONE, id=challenge["id"])
         assert (status, told["reason"]) == (429, "cooldown")

@@ -107,7 +107,9 @@ def test_refusals_and_locks(page: TestClient, sms: Gateway, clock: Clock) -> Non
     assert "attempts_left" not in answer.json()
     for _ in range(5):
         answer = post(page, "verify", id=name, phone=PHONE, code=wrong(sms.code()))
-    assert (answer.status_code, answer.json()["attempts_left"]) == (400, 0)
+    last = answer.json()
+    assert (answer.status_code, last["reason"], last["attempts_left"]) == (400, "wrong", 0)
+    assert last["detail"] == "The code is wrong, and no more can be tried for now. Try again later."
     assert answer.headers["retry-after"] == "900"
     answer = post(page, "verify", id=name, phone=PHONE, code=sms.code())
     assert (answer.status_code, answer.json()["reason"]) == (429, "locked")
@@ -123,18 +125,28 @@ def test_refusals_and_locks(page: TestClient, sms: Gateway, clock: Clock) -> Non
     assert answer.json()["title"] == "Gone"
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b"[]", b'"x"', b"null", b"\xff"])
+@pytest.mark.parametrize(
+    "body",
+    [
+        *(b"", b"{", b"[]", b'"x"', b"null", b"\xff", b"{}", b'{"id": "x", "code": "1"}'),
+        *(b"phone=0901888484", b'{"phone": 901888484}', b'{"phone": null}', b"[" * 100_000),
+    ],
+    ids=lambda body: body[:20],
+)
 def test_an_invalid_body(page: TestClient, body: bytes) -> None:
-    """What is no JSON object is a 422 of its phone."""
+    """What is no JSON object, or has no text for the phone, is a 422 of the request."""
     for path in ("start", "resend", "verify"):
-        answer = page.post(f"/login/{path}", content=body)
-        assert answer.status_code == 422
+        answer = page.post(f"/login/{path}", content=body, headers={"accept-language": "vi"})
+        assert (answer.status_code, answer.json()["reason"]) == (422, "request")
+        assert answer.json()["detail"] == (
+            "Yêu cầu không hợp lệ: có thông tin bị thiếu hoặc không đúng."
+        )
         assert answer.headers["content-type"] == "application/problem+json"
 
 
 def test_bad_fields(page: TestClient) -> None:
     """A bad phone, no id, a code that is a number: 422, and the phone is not shown."""
-    for phone in ("0281234567", 901888484, None, ["0901888484"], "x" * 1000):
+    for phone in ("0281234567", "", "x" * 1000):
         answer = post(page, "start", phone=phone)
         assert (answer.status_code, answer.json()["reason"]) == (422, "phone")
         assert "0281234567" not in answer.text
@@ -205,7 +217,8 @@ def test_a_store_that_fails_is_a_503(
 def test_problems_speak_vietnamese_and_english(header: str | None, language: str) -> None:
     """Accept-Language chooses; each reason has both, and the answer says which it is."""
     for reason in (
-        *("wrong", "used", "expired", "invalid_phone", "request", "cooldown", "locked"),
+        *("wrong", "last_wrong", "used", "expired", "invalid_phone", "request"),
+        *("cooldown", "locked"),
         *("phone", "ip", "prefix", "total", "fraud", "store", "send"),
     ):
         reply = problem(reason, header)
