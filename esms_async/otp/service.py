@@ -484,6 +484,9 @@ class Otp:
             await self._deliver(message, resumes=resumes)
         except EsmsError as failure:
             state, error = what_is_true(failure, resumes=resumes), failure
+            if state is SendState.UNKNOWN:
+                # It is not raised: without this line an outage would look like success.
+                _logger.warning("it is unknown whether a code was sent: %s", reason_of(failure))
         self._events.sent(flow.purpose_name, flow.phone, route, state, time.monotonic() - began)
         return state, error
 

@@ -10,7 +10,7 @@ from opentelemetry import metrics
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader, NumberDataPoint
 
-from esms_async import NotSent, OutcomeUnknown
+from esms_async import DuplicateRequestId, NotSent, OutcomeUnknown
 from esms_async.otp import MemoryOtpStore, OtpRefused
 from esms_async.otp.events import operator_of
 from tests.otp.support import OTHER, PHONE, Clock, Gateway, make_otp, refused, wrong
@@ -75,6 +75,32 @@ async def test_codes_are_logged_with_fields(sms: Gateway, caplog: pytest.LogCapt
     assert (started["message"], started["esms_otp_purpose"]) == ("started login", "login")
     assert sent["esms_otp_operator"] == "vinaphone"
     assert OTHER not in caplog.text
+
+
+@pytest.mark.parametrize("wait", [True, False], ids=["waits", "does not wait"])
+async def test_a_send_in_doubt_is_a_warning(
+    wait: bool, sms: Gateway, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The caller gets a challenge, so the log says that nobody knows; what is known is no doubt."""
+    otp = make_otp(sms, MemoryOtpStore(clock=clock))
+    sms.fail(lambda m: OutcomeUnknown(m, (), "lost"), arrives=True)
+    challenge = await otp.start(PHONE, wait=wait)
+    await otp.aclose()
+    warnings = [("esms_async.otp", logging.WARNING, "it is unknown whether a code was sent: lost")]
+    assert caplog.record_tuples == warnings
+    clock.advance(30)
+    sms.fail(lambda m: NotSent(m, (), "refused"))
+    challenge = await otp.resend(challenge.id, phone=PHONE, wait=wait)
+    await otp.aclose()
+    warnings += [
+        ("esms_async.otp", logging.WARNING, "it is unknown whether a code was sent: refused")
+    ]
+    assert caplog.record_tuples == warnings
+    clock.advance(30)
+    sms.fail(lambda m: DuplicateRequestId(m, (), "124"))
+    await otp.resend(challenge.id, phone=PHONE, wait=wait)
+    await otp.aclose()
+    assert caplog.record_tuples == warnings
 
 
 def test_without_opentelemetry_nothing_is_counted() -> None:
