@@ -3,9 +3,10 @@
 import argparse
 import asyncio
 import sys
+from pathlib import Path
 
 from esms_async import EsmsError
-from esms_async.otp import SqliteOtpStore
+from esms_async.otp import OtpStoreError, SqliteOtpStore
 from esms_async.otp.stores import OtpStore
 
 
@@ -35,6 +36,8 @@ def _store(name: str, prefix: str) -> OtpStore:
         from esms_async.otp import RedisOtpStore  # noqa: PLC0415  # needs an extra
 
         return RedisOtpStore(name, prefix=prefix)
+    if not Path(name).exists():  # opening it would make one
+        raise OtpStoreError(f"there is no store of one-time codes in {name}")
     return SqliteOtpStore(name)
 
 

@@ -122,7 +122,16 @@ class RedisOtpStore(OtpStore):
         return kept
 
     async def reset_clock(self) -> None:
-        """Take the clock's time, and forget codes, sends and counts; locks stay."""
+        """Take the clock's time, and forget codes, sends and counts; locks stay.
+
+        Raises:
+            OtpStoreError: No Otp has used the store, as where the prefix is another one.
+        """
+        if not await self._command("EXISTS", f"{self._prefix}facts"):
+            raise OtpStoreError(
+                f"there is no store of one-time codes on Redis {self._address}, under the prefix "
+                f"{self._plain_prefix!r}"
+            )
         cursor = None
         while cursor != "0":
             cursor, keys = await self._command(

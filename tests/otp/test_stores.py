@@ -491,13 +491,36 @@ async def test_resetting_the_clock_of_a_store_in_memory(sms: Gateway, clock: Clo
         assert (await otp.verify(challenge.id, sms.code(), phone=PHONE)).reason == "expired"
 
 
+def reset_clock(*arguments: str) -> tuple[int, str, str]:
+    """Run the command; return its exit code, and what it said."""
+    command = [sys.executable, "-m", "esms_async.otp", "reset-clock", *arguments]
+    ran = subprocess.run(command, capture_output=True, check=False, text=True)
+    return ran.returncode, ran.stdout, ran.stderr
+
+
 def test_the_command_says_what_is_wrong(tmp_path: Path) -> None:
     """A store that can't be used is one line and exit code 1."""
-    command = [sys.executable, "-m", "esms_async.otp", "reset-clock", str(tmp_path / "no" / "x")]
-    ran = subprocess.run(command, capture_output=True, check=False)
-    assert ran.returncode == 1
-    assert ran.stderr.startswith(b"error: the store of one-time codes")
-    assert b"Traceback" not in ran.stderr
+    place = tmp_path / "list.csv"
+    place.write_text("phone")
+    code, out, error = reset_clock(str(place))
+    assert (code, out) == (1, "")
+    assert error.startswith(f"error: the store of one-time codes in {place} can't be used: ")
+    assert error.count("\n") == 1
+
+
+def test_the_command_makes_no_store(tmp_path: Path, redis_server: RedisServer) -> None:
+    """A mistyped file or prefix is an error, and nothing is there afterwards."""
+    place = tmp_path / "nosuch.db"
+    error = f"error: there is no store of one-time codes in {place}\n"
+    assert reset_clock(str(place)) == (1, "", error)
+    assert list(tmp_path.iterdir()) == []
+    prefix = new_request_id()
+    code, out, error = reset_clock(redis_server.url, "--prefix", prefix)
+    assert (code, out) == (1, "")
+    assert error.startswith("error: there is no store of one-time codes on Redis 127.0.0.1:")
+    assert error.endswith(f", under the prefix {prefix!r}\n")
+    with redis_server.client() as client:
+        assert client.keys(f"{prefix}*") == []
 
 
 async def test_redis_time_that_goes_back_is_not_followed(
