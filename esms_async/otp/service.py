@@ -138,8 +138,9 @@ class Otp:
         phone_key: The key that hashes phones; the last of `keys` by default. It must not change
             when keys rotate: deploy `[OLD, NEW], phone_key=OLD`, then `[NEW, OLD]`; drop OLD from
             `keys` when devices that it signed may be forgotten (90 days), and keep `phone_key`.
-        test_numbers: Codes by phone. Nothing is sent to these numbers, but all limits hold. Anyone
-            who knows such a number can log in with it, so it must own no account.
+        test_numbers: Codes by phone, for all purposes, which must have the same `digits`. Nothing
+            is sent to these numbers, but all limits hold. Anyone who knows such a number can log
+            in with it, so it must own no account.
         same_text_after: Seconds in which operators may drop the same text to a phone (assumed).
 
     Raises:
