@@ -4,6 +4,7 @@ import asyncio
 import csv
 import io
 import json
+import re
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -22,6 +23,8 @@ from esms_async.queries import BrandnameType, TemplateMatch
 
 _COLUMN: Final = "content"
 _MOST_SHOWN: Final = 20
+# How an object of JSON begins. A text may begin with a brace, too: "{code} is your code".
+_JSON: Final = re.compile(r'\s*\{\s*["}]')
 
 
 async def brandnames(choice: GatewayChoice, screen: Screen, *, as_json: bool) -> ExitCode:
@@ -184,11 +187,10 @@ def _texts(file: str, lines: str, template: Template | None) -> Iterator[tuple[i
     A file is JSON Lines, CSV with a column `content` (or the columns of a template), or has a text
     on each line. A row that holds no text comes with a negative number, and what is wrong.
     """
-    start = lines.lstrip()[:1]
-    if start == "{" or file.lower().endswith((".jsonl", ".ndjson")):
+    if _JSON.match(lines) or file.lower().endswith((".jsonl", ".ndjson")):
         yield from _texts_of_json(lines, template)
         return
-    if not start:
+    if not lines.strip():
         return
     header = next(csv.reader(io.StringIO(lines)), list[str]())
     columns = [column_name(column) for column in header]

@@ -174,6 +174,8 @@ _PROBLEMS: Final = [
         r"(?P<part>.+) is missing, or is not where the template has it": (
             "thiếu {part}, hoặc nó không đứng ở chỗ như trong mẫu tin"
         ),
+        r"it is no JSON object": "không phải đối tượng JSON",
+        r"(?P<field>\S+) is missing": "thiếu {field}",
         # What became of a send or a query.
         r"it may have been accepted: (?P<problem>.+)": "có thể đã được nhận: {problem}",
         r"it may have been accepted, and can't be sent now: (?P<problem>.+)": (

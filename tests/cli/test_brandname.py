@@ -90,6 +90,7 @@ def test_templates(capsys: pytest.CaptureFixture[str]) -> None:
         ("good.csv", f"\ufeffphone,Code\n{PHONE},686868\n", ("--content", TEMPLATE)),
         ("good.jsonl", f'{{"content":"{TEXT}"}}\n\n', ()),
         ("good", '{"code":686868}', ("--content", TEMPLATE)),
+        ("good.txt", f"{TEMPLATE}\n", ()),
     ],
 )
 def test_texts_that_fit(
@@ -131,6 +132,23 @@ def test_texts_that_do_not_fit(
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"x\n" * 30)))
     code, lines, _ = ask(capsys, *CHECK, "-", *ONLY)
     assert lines[20] == "and 10 more; --json lists them all"
+
+
+@pytest.mark.parametrize("start", ['{"content', '{\n"content"', "{}"])
+def test_broken_json_is_no_text(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    start: str,
+) -> None:
+    """What begins as an object of JSON is read as JSON, and Vietnamese says what is wrong."""
+    monkeypatch.setenv("ESMS_LANG", "vi")
+    file = tmp_path / "texts"
+    file.write_text(start, "utf-8")
+    code, lines, _ = ask(capsys, *CHECK, str(file), *ONLY)
+    assert code == 1
+    problem = "thiếu content" if start == "{}" else "không phải đối tượng JSON"
+    assert f"dòng 1: {problem}" in lines
 
 
 @pytest.mark.parametrize(
