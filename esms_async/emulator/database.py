@@ -14,7 +14,7 @@ import attrs
 
 from esms_async._model.codes import RouteKind
 from esms_async._model.errors import ConfigurationError
-from esms_async.emulator.gateway import Account, Use
+from esms_async.emulator.gateway import AcceptedSend, Account, Use
 from esms_async.emulator.records import AcceptedMessage, Delivery, DeliveryFault
 
 _VERSION = 1
@@ -34,7 +34,8 @@ _SHIFT = "clock shift"
 class Database:
     """The file of one emulator, which no other process may open meanwhile.
 
-    Each message is committed before it is answered, so a killed emulator has forgotten none.
+    Each message is committed with its RequestId before it is answered, so a killed emulator has
+    forgotten none, and takes none twice.
 
     Args:
         path: The file; it is made where it is missing.
@@ -101,6 +102,17 @@ class Database:
         }
         return balances, facts.get(_SHIFT, 0.0)
 
+    def put_accepted(self, accepted: AcceptedSend, shift: float) -> None:
+        """Keep all that an accepted send changes, or nothing."""
+        message, use, balance = accepted
+        # As a context manager the connection commits or rolls back, but does not begin.
+        with self._connection:
+            self._connection.execute("BEGIN")
+            self.put_message(message)
+            if use is not None:
+                self.put_use(message.account, message.request_id or "", use)
+            self._put_facts({f"{_BALANCE}{message.account}": balance, _SHIFT: shift})
+
     def put_message(self, message: AcceptedMessage) -> None:
         """Keep a message."""
         self._connection.execute(
@@ -117,10 +129,11 @@ class Database:
 
     def put_facts(self, accounts: Iterable[Account], shift: float) -> None:
         """Keep the balances, and how far the clock was moved ahead."""
-        facts = [(f"{_BALANCE}{account.name}", account.balance) for account in accounts]
-        self._connection.executemany(
-            "INSERT OR REPLACE INTO facts VALUES (?, ?)", [*facts, (_SHIFT, shift)]
-        )
+        balances = {f"{_BALANCE}{account.name}": account.balance for account in accounts}
+        self._put_facts({**balances, _SHIFT: shift})
+
+    def _put_facts(self, facts: Mapping[str, float]) -> None:
+        self._connection.executemany("INSERT OR REPLACE INTO facts VALUES (?, ?)", [*facts.items()])
 
     def clear(self, *, request_ids: bool) -> None:
         """Forget the messages, and the RequestIds if asked for."""

@@ -146,21 +146,31 @@ class Use(NamedTuple):
     sms_id: str | None
 
 
+class AcceptedSend(NamedTuple):
+    """What an accepted send changes; a store keeps all of it or nothing.
+
+    Attributes:
+        message: The message.
+        use: The use of its RequestId, or None where it has none.
+        balance: What is left on its account, in dong.
+    """
+
+    message: AcceptedMessage
+    use: Use | None
+    balance: int
+
+
 class RequestIds:
     """The RequestIds of one account.
 
     Args:
         window: How long one blocks another send, in seconds.
         keep: How many are kept, at least, of those that block no more.
-        on_use: Called with each use, to store it.
     """
 
-    def __init__(
-        self, window: float, keep: int, on_use: Callable[[str, Use], None] | None = None
-    ) -> None:
+    def __init__(self, window: float, keep: int) -> None:
         self.window = window
         self._keep = keep
-        self._on_use = on_use
         # Of a plain dict, the search for the first key passes all that were removed before it.
         # Plain tuples of plain values are no work for the garbage collector.
         self._uses: OrderedDict[str, tuple[float, int, str | None]] = OrderedDict()
@@ -170,23 +180,24 @@ class RequestIds:
         use = self._uses.get(request_id)
         return None if use is None or use[0] <= now else Use(*use)
 
-    def use(self, request_id: str, now: float, sms_id: str | None) -> None:
-        """Note that a RequestId is used.
+    def next_use(self, request_id: str, now: float, sms_id: str | None) -> Use | None:
+        """Return the use that a send makes of a RequestId, without noting it.
 
         Args:
-            request_id: The RequestId; an empty one is none.
+            request_id: The RequestId; an empty one is none, and has no use.
             now: The time, seconds since 1970.
-            sms_id: The SMSID of the message that was accepted with it, or None.
+            sms_id: The SMSID of the message that is accepted with it, or None.
         """
         if not request_id:
-            return
+            return None
+        accepted = self.accepted(request_id) + (sms_id is not None)
+        return Use(now + self.window, accepted, sms_id)
+
+    def note(self, request_id: str, use: Use, now: float) -> None:
+        """Note that a RequestId is used."""
         # Taken out first, so that the oldest use stays in front.
-        earlier = self._uses.pop(request_id, None)
-        accepted = 0 if earlier is None else earlier[1]
-        use = (now + self.window, accepted + (sms_id is not None), sms_id)
-        self._uses[request_id] = use
-        if self._on_use is not None:
-            self._on_use(request_id, Use(*use))
+        self._uses.pop(request_id, None)
+        self._uses[request_id] = (use.until, use.accepted, use.sms_id)
         if len(self._uses) > self._keep:
             oldest = next(iter(self._uses))
             if self._uses[oldest][0] <= now:
@@ -218,24 +229,13 @@ class Account:
         request_ids: The RequestIds that it has used.
     """
 
-    def __init__(
-        self,
-        setup: AccountSetup,
-        settings: Settings,
-        on_use: Callable[[str, str, Use], None] | None,
-    ) -> None:
+    def __init__(self, setup: AccountSetup, settings: Settings) -> None:
         self.setup = setup
         self.name: str = setup.name
         self.balance: int = setup.balance
         self.state: AccountState = AccountState.ACTIVE
         self.sent: int = 0
-        self.request_ids: RequestIds = RequestIds(
-            settings.dedup_window,
-            settings.max_messages,
-            None
-            if on_use is None
-            else (lambda request_id, use: on_use(setup.name, request_id, use)),
-        )
+        self.request_ids: RequestIds = RequestIds(settings.dedup_window, settings.max_messages)
 
     def opens(self, fields: Fields) -> bool:
         """Return True where the keys of a request are those of this account."""
@@ -301,6 +301,10 @@ class _Limiter:
         return self._count <= limit
 
 
+def _keep_in_memory(*_: object) -> None:
+    """Store nothing."""
+
+
 class Gateway:
     """The accounts of the gateway, and the messages that it accepted.
 
@@ -308,8 +312,9 @@ class Gateway:
         settings: How it behaves.
         time: The clock, seconds since 1970.
         accounts: The accounts; the first one is the one that `Emulator.balance` speaks of.
-        on_use: Called with account, RequestId and use, to store it.
-        on_message: Called with each message that was accepted or has changed, to store it.
+        on_use: Called with account, RequestId and use where no message is accepted, to store it.
+        on_accept: Called with what each accepted send is about to change, to store it.
+        on_message: Called with each message whose delivery has changed, to store it.
 
     Raises:
         ConfigurationError: Two accounts have the same name or the same keys.
@@ -321,13 +326,16 @@ class Gateway:
         time: Callable[[], float],
         *,
         accounts: Iterable[AccountSetup] = (AccountSetup(),),
-        on_use: Callable[[str, str, Use], None] | None = None,
-        on_message: Callable[[AcceptedMessage], None] | None = None,
+        on_use: Callable[[str, str, Use], None] = _keep_in_memory,
+        on_accept: Callable[[AcceptedSend], None] = _keep_in_memory,
+        on_message: Callable[[AcceptedMessage], None] = _keep_in_memory,
     ) -> None:
         self._settings = settings
         self._time = time
+        self._on_use = on_use
+        self._on_accept = on_accept
         self._on_message = on_message
-        self._accounts = {setup.name: Account(setup, settings, on_use) for setup in accounts}
+        self._accounts = {setup.name: Account(setup, settings) for setup in accounts}
         self._by_key: dict[str | None, Account] = {}
         for account in self._accounts.values():
             keys = account.setup.credentials
@@ -487,12 +495,9 @@ class Gateway:
                 return attrs.evolve(refusal, status=self._settings.rejection_status)
         if send.sandbox:
             if self._settings.sandbox_remembers_request_ids:
-                account.request_ids.use(send.request_id, self._time(), None)
+                self._use_up(send)
             return wire.checked(self.new_sms_id())
-        now = self._time()
-        message = self._store(send, now)
-        account.request_ids.use(send.request_id, now, message.sms_id)
-        return wire.accepted(message)
+        return wire.accepted(self._accept(send))
 
     def change_delivery(
         self, message: AcceptedMessage, fault: DeliveryFault | None, status_lag: float | None
@@ -637,9 +642,8 @@ class Gateway:
         return message
 
     def _replace(self, message: AcceptedMessage) -> AcceptedMessage:
+        self._on_message(message)
         self._messages[message.sms_id] = message
-        if self._on_message is not None:
-            self._on_message(message)
         return message
 
     def clear_messages(self) -> None:
@@ -653,14 +657,28 @@ class Gateway:
         for account in self._accounts.values():
             account.reset()
 
-    def _store(self, send: _Send, now: float) -> AcceptedMessage:
+    def _accept(self, send: _Send) -> AcceptedMessage:
+        now, account = self._time(), send.account
+        message = self._new_message(send, now)
+        use = account.request_ids.next_use(send.request_id, now, message.sms_id)
+        balance = account.balance - message.price
+        # A store that refuses raises here, and nothing has changed.
+        self._on_accept(AcceptedSend(message, use, balance))
+        self._count = message.number
+        account.balance = balance
+        account.sent += 1
+        if use is not None:
+            account.request_ids.note(send.request_id, use, now)
+        self._messages[message.sms_id] = message
+        if len(self._messages) > self._settings.max_messages:
+            self._messages.popitem(last=False)
+            self._pruned += 1
+        return message
+
+    def _new_message(self, send: _Send, now: float) -> AcceptedMessage:
         settings, fields = self._settings, send.fields
-        self._count += 1
-        price = settings.zalo_price if send.zalo else settings.price
-        send.account.balance -= price
-        send.account.sent += 1
-        message = AcceptedMessage(
-            number=self._count,
+        return AcceptedMessage(
+            number=self._count + 1,
             at=datetime.fromtimestamp(now, UTC),
             phone=send.phone,
             content=send.content,
@@ -670,7 +688,7 @@ class Gateway:
             campaign_id=fields.get("campaignid") or None,
             callback_url=fields.get("callbackurl") or None,
             send_at=send.send_at,
-            price=price,
+            price=settings.zalo_price if send.zalo else settings.price,
             delivery=plan_delivery(settings, now, send.send_at),
             account=send.account.name,
             route=send.route,
@@ -679,19 +697,20 @@ class Gateway:
             params=fields.params if send.zalo else None,
             request=send.number,
         )
-        self._replace(message)
-        if len(self._messages) > settings.max_messages:
-            self._messages.popitem(last=False)
-            self._pruned += 1
-        return message
 
     def _note_refusal(self, send: _Send, refusal: EmulatedAnswer) -> None:
         # assumed: wrong keys can't use up a RequestId of an account that they do not open.
         if not self._settings.rejection_uses_request_id or refusal.code in (None, "101"):
             return
-        now, request_ids = self._time(), send.account.request_ids
-        if request_ids.blocking(send.request_id, now) is None:
-            request_ids.use(send.request_id, now, None)
+        if send.account.request_ids.blocking(send.request_id, self._time()) is None:
+            self._use_up(send)
+
+    def _use_up(self, send: _Send) -> None:
+        """Use up the RequestId of a send that makes no message."""
+        now, account = self._time(), send.account
+        if (use := account.request_ids.next_use(send.request_id, now, None)) is not None:
+            self._on_use(account.name, send.request_id, use)
+            account.request_ids.note(send.request_id, use, now)
 
     def _reject(self, code: str, why: str | None = None) -> EmulatedAnswer:
         return wire.rejected(code, self.new_sms_id(), why=why)

@@ -38,6 +38,7 @@ from esms_async.emulator.database import Database
 from esms_async.emulator.faults import ArmedFault, Fault, FaultRegistry
 from esms_async.emulator.gateway import (
     DEFAULT_BALANCE,
+    AcceptedSend,
     AccountSetup,
     Gateway,
     Use,
@@ -202,6 +203,7 @@ class Emulator:
             self._clock.time,
             accounts=setups,
             on_use=self._store_use,
+            on_accept=self._store_accepted,
             on_message=self._store_message,
         )
         self._faults = FaultRegistry(self._seed)
@@ -826,10 +828,13 @@ class Emulator:
         if self._database is not None:
             self._database.put_use(account, request_id, use)
 
+    def _store_accepted(self, accepted: AcceptedSend) -> None:
+        if self._database is not None:
+            self._database.put_accepted(accepted, self._clock.shift)
+
     def _store_message(self, message: AcceptedMessage) -> None:
         if self._database is not None:
             self._database.put_message(message)
-            self._store_facts()
 
     def _store_facts(self) -> None:
         if self._database is not None:

@@ -256,6 +256,36 @@ async def test_a_killed_emulator_has_forgotten_nothing(tmp_path: Path) -> None:
     assert answers == ["100", "124"]
 
 
+@pytest.mark.parametrize("table", ["messages", "request_ids", "facts"])
+async def test_a_send_that_the_database_refuses_is_not_half_taken(
+    tmp_path: Path, table: str
+) -> None:
+    """Message, RequestId and balance are kept together or not at all, on disk and in memory."""
+    db = tmp_path / "emulator.db"
+    async with Emulator(db=db, balance=10_000):
+        pass
+    with sqlite3.connect(db) as connection:
+        connection.execute(
+            f"CREATE TRIGGER full BEFORE INSERT ON {table} BEGIN SELECT RAISE(ABORT, 'full'); END"
+        )
+    connection.close()
+    async with Emulator(db=db, balance=10_000) as emulator, Caller.to(emulator) as caller:
+        assert (await caller.send(RequestId="r-1")).status == 500
+        assert (emulator.messages, emulator.accepted("r-1"), emulator.mark()) == ([], 0, 0)
+        assert emulator.balance == 10_000
+        # Ended as by kill -9: nothing is stored at the end.
+        assert emulator._database is not None
+        emulator._database.close()
+        emulator._database = None
+    with sqlite3.connect(db) as connection:
+        connection.execute("DROP TRIGGER full")
+    connection.close()
+    async with Emulator(db=db, balance=10_000) as emulator, Caller.to(emulator) as caller:
+        assert (await caller.send(RequestId="r-1")).code == "100"
+        assert [message.number for message in emulator.messages] == [1]
+        assert emulator.balance == 9150
+
+
 async def test_a_delivery_that_is_due_after_a_restart_is_made(tmp_path: Path) -> None:
     """What waits for its SendDate arrives when the clock gets there."""
     db = tmp_path / "emulator.db"
