@@ -865,6 +865,7 @@ def _explain_body(  # noqa: PLR0911  # one for each mistake
 def _explain_json(text: str, send: str) -> _Explained:
     try:
         value: object = json.loads(text)
+        half = wire.find_half_pair(value) if isinstance(value, dict) else None
     except json.JSONDecodeError as error:
         if error.pos >= len(text.rstrip()) or "Unterminated" in error.msg:
             fix = "Send the whole body, and its length in bytes as Content-Length."
@@ -877,6 +878,10 @@ def _explain_json(text: str, send: str) -> _Explained:
         kind = "a text" if isinstance(value, str) else "a single value"
         kind = "an array" if isinstance(value, list) else kind
         return f"The body is {kind} of JSON; this operation takes one object.", send, (), None
+    if half is not None:
+        name = half[:40].encode(errors="replace").decode()
+        why = f"The field {name} holds half a surrogate pair; a text is Unicode."
+        return why, "Encode the text as UTF-8, and cut it between characters.", (), None
     name, kind = next(
         (name, "a list" if isinstance(each, list) else "an object")
         for name, each in cast("dict[str, object]", value).items()

@@ -5,6 +5,7 @@ sample shows is marked `assumed`.
 """
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 from typing import Final, cast
@@ -46,12 +47,19 @@ _REJECTED_WITH_SMS_ID: Final = "146"
 
 
 def read_json(body: bytes) -> Fields | None:
-    """Read the fields of a POST, or return None where the body is not a flat JSON object."""
+    """Read the fields of a POST, or return None where the body is not a flat JSON object.
+
+    One that holds half a surrogate pair is not read either (assumed): only an escape of JSON can
+    carry it, and no delivery report could.
+    """
     try:
         written = _loads(body.decode().removeprefix("\ufeff"))
+        if not isinstance(written, dict) or (
+            _SURROGATE.search(body)
+            and find_half_pair(cast("dict[str, object]", written)) is not None
+        ):
+            return None
     except (ValueError, RecursionError):
-        return None
-    if not isinstance(written, dict):
         return None
     params: Mapping[str, str] | None = None
     for name, value in [*cast("dict[str, object]", written).items()]:
@@ -69,6 +77,17 @@ def read_json(body: bytes) -> Fields | None:
 
 
 _PARAMS: Final = "tempdata"
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+
+
+def find_half_pair(fields: Mapping[str, object]) -> str | None:
+    """Return the name of the first field that holds half a surrogate pair, or None."""
+    for name, value in fields.items():
+        try:
+            json.dumps([name, value], ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            return name
+    return None
 
 
 def _read_value(value: object) -> str | None:

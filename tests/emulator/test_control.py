@@ -451,8 +451,8 @@ async def test_what_is_answered_is_kept_nowhere(caller: Controller) -> None:
 
 
 async def test_a_text_is_json_whatever_stands_in_it(caller: Controller) -> None:
-    """Quotes, markup, line breaks and half surrogate pairs come back as they were sent."""
-    content = '</script><script>alert("686868")</script>\r\n\u2028 \ud83d'
+    """Quotes, markup, line breaks and surrogate pairs come back as they were sent."""
+    content = '</script><script>alert("686868")</script>\r\n\u2028 \U0001f600'
     await caller.request(
         "POST",
         "SendMultipleMessage_V4_post_json",

@@ -59,6 +59,19 @@ KINDS = (
         "an object inside", "The field Content is an object",
         body=json.dumps(send_fields(Content={"text": "1"})).encode(),
     ),
+    Wrong(
+        "half a surrogate pair", "The field RequestId holds half a surrogate pair",
+        "cut it between characters", body=json.dumps(send_fields(RequestId="x\ud800")).encode(),
+    ),
+    Wrong(
+        "half a pair in a name", "The field x? holds half a surrogate pair",
+        body=json.dumps(send_fields(**{"x\udfff": "1"})).encode(),
+    ),
+    Wrong(
+        "half a pair in a Zalo parameter", "The field TempData holds half a surrogate pair",
+        path=f"{FOLDER}SendZaloMessage_V6",
+        body=json.dumps({**KEYS, "TempData": {"otp": "\ud83d"}}).encode(),
+    ),
     Wrong("too deep", "The JSON is nested too deeply", body=b"[" * 130_000),
     Wrong("nothing", "The body is empty; this operation takes JSON."),
     Wrong(

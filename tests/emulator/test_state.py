@@ -23,7 +23,7 @@ from esms_async.emulator import (
 )
 from esms_async.emulator.settings import SETTINGS
 from tests.cli.support import environment
-from tests.emulator.caller import CONTENT, PHONE, POST_SEND, Caller, send_fields
+from tests.emulator.caller import CONTENT, GET_SEND, PHONE, POST_SEND, Caller, send_fields
 
 STATE = "../../_emulator/state"
 
@@ -254,6 +254,20 @@ async def test_a_killed_emulator_has_forgotten_nothing(tmp_path: Path) -> None:
         process.send_signal(signal.SIGKILL)
         await process.wait()
     assert answers == ["100", "124"]
+
+
+@pytest.mark.parametrize("stored", [True, False])
+async def test_half_a_surrogate_pair_is_not_taken(tmp_path: Path, *, stored: bool) -> None:
+    """The answer is the same with a database and without one, and by GET nothing can carry it."""
+    db = tmp_path / "emulator.db" if stored else None
+    async with Emulator(db=db) as emulator, Caller.to(emulator) as caller:
+        for name in ("RequestId", "Content", "campaignid", "Phone", "ApiKey"):
+            assert (await caller.send(**{name: "x\ud800"})).status == 400
+        assert (emulator.messages, emulator.balance) == ([], 1_000_000_000)
+        assert (await caller.send(RequestId="\U0001f600")).code == "100"
+        query = f"ApiKey=k&SecretKey=s&SmsType=8&Phone={PHONE}&Content=x&RequestId=x%ED%A0%80"
+        assert (await caller.request("GET", f"{GET_SEND}?{query}")).code == "100"
+        assert [each.request_id for each in emulator.messages] == ["\U0001f600", "x" + 3 * "\ufffd"]
 
 
 @pytest.mark.parametrize("table", ["messages", "request_ids", "facts"])
