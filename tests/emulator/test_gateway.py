@@ -263,6 +263,7 @@ def test_the_sandbox_can_be_set_to_remember_and_to_need_a_balance() -> None:
     codes = [remembering.code(RequestId="r-1", Sandbox="1") for _ in range(2)]
     assert codes == ["100", "124"]
     assert remembering.gateway.accepted("r-1") == 0
+    assert [remembering.code(Sandbox="1") for _ in range(2)] == ["100", "100"]
     assert Bench(balance=0, sandbox_needs_balance=True).code(Sandbox="1") == "103"
 
 
