@@ -1008,7 +1008,8 @@ def find_secrets(request: web.BaseRequest, body: bytes) -> tuple[tuple[str, ...]
     readable = True
     if body.strip():
         try:
-            value: object = json.loads(body.decode())
+            # Numbers as they are spelled, to be found again where they stand.
+            value: object = json.loads(body.decode(), parse_int=str, parse_float=str)
             readable = isinstance(value, dict | list)
             found |= set(_secrets_in(value))
         except (ValueError, RecursionError):
@@ -1022,16 +1023,16 @@ def _is_secret(name: str) -> bool:
     return name.lower() in _SECRET_NAMES
 
 
-def _secrets_in(value: object) -> Iterator[str]:
+def _secrets_in(value: object, *, secret: bool = False) -> Iterator[str]:
+    """Yield the texts and numbers that stand under the name of a secret, however deep."""
     if isinstance(value, dict):
         for name, each in cast("dict[str, object]", value).items():
-            if _is_secret(name) and isinstance(each, str | int | float):
-                yield str(each)
-            else:
-                yield from _secrets_in(each)
+            yield from _secrets_in(each, secret=secret or _is_secret(name))
     elif isinstance(value, list):
         for each in cast("list[object]", value):
-            yield from _secrets_in(each)
+            yield from _secrets_in(each, secret=secret)
+    elif secret and isinstance(value, str):
+        yield value
 
 
 def new_application(settings: Settings, guard: HostGuard, handlers: Handlers) -> web.Application:

@@ -36,6 +36,10 @@ class Wrong:
     mark: str | None = None
 
 
+NESTED = (
+    '{"ApiKey": {"a": ["THE-API-KEY"]}, "SecretKey": [["THE-SECRET-KEY"], 12345.60, 1.25e+99, null], '
+    '"Rest": [{"SecretKey": 5550123}]}'
+)
 FORM_BODY = b"ApiKey=THE-API-KEY&SecretKey=THE-SECRET-KEY&Phone=0901888484&Content=305718+la+ma"
 KINDS = (
     Wrong(
@@ -59,6 +63,7 @@ KINDS = (
         "an object inside", "The field Content is an object",
         body=json.dumps(send_fields(Content={"text": "1"})).encode(),
     ),
+    Wrong("nested keys", "The field ApiKey is an object", body=NESTED.encode()),
     Wrong(
         "half a surrogate pair", "The field RequestId holds half a surrogate pair",
         "cut it between characters", body=json.dumps(send_fields(RequestId="x\ud800")).encode(),
@@ -168,7 +173,8 @@ async def test_a_wrong_request_is_explained(emulator: Emulator, wrong: Wrong) ->
     if wrong.mark is not None:
         assert wrong.mark in seen["marks"]
     shown = got.text
-    assert not any(secret in shown for secret in (*KEYS.values(), "S3CR3T", "H3AD3R", "Cookie"))
+    secrets = (*KEYS.values(), "S3CR3T", "H3AD3R", "Cookie", "12345.60", "1.25e+99", "5550123")
+    assert not any(secret in shown for secret in secrets)
     if seen["wanted"] is not None and wrong.path.startswith(FOLDER):
         assert seen["wanted"].partition(" ")[0] in ("POST", "GET")
 
