@@ -433,8 +433,13 @@ def finished(message: AcceptedMessage) -> Progress:
     return Progress(FINISHED, 1, success, 1 - success, message.price * success)
 
 
-# Digits, alone or in two to four groups with a space or dash between them.
-_DIGITS = re.compile(r"(?<![\w/+])(?:[A-Z]-)?(?P<code>[0-9]+(?:[ -][0-9]+){0,3})(?!\w)")
+# Digits, alone or in groups with a space or dash between them: up to four groups, or four to eight
+# single digits that no other number stands beside.
+_DIGITS = re.compile(
+    r"(?<![\w/+])(?:[A-Z]-)?(?P<code>"
+    r"(?P<spelled>(?<![0-9][ -])[0-9](?:[ -][0-9]){3,7}(?![ -][0-9]))"
+    r"|[0-9]+(?:[ -][0-9]+){0,3})(?!\w)"
+)
 # A piece of a date, a time, an amount or a number with a fraction.
 _JOINED_BEFORE = re.compile(r"(?:[0-9][.,:/-]|[\w.]-|\+|/)$")
 _JOINED_AFTER = re.compile(r"^(?:[.,:/-][0-9]|/)")
@@ -486,7 +491,8 @@ def _candidates(content: str) -> Iterator[tuple[str, float]]:
         code = match["code"]
         groups = re.split(r"[ -]", code)
         digits = "".join(groups)
-        if not 4 <= len(digits) <= 8 or (len(groups) > 1 and min(map(len, groups)) < 2):
+        is_mixed = len(groups) > 1 and min(map(len, groups)) < 2 and match["spelled"] is None
+        if not 4 <= len(digits) <= 8 or is_mixed:
             continue
         plain = plain or (content.lower() if content.isascii() else "".join(map(_plain, content)))
         before, after = plain[: match.start("code")], plain[match.end("code") :]
