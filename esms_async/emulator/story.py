@@ -465,7 +465,10 @@ def _verdict_of_delivered(send: Send, state: State) -> tuple[str, str]:
 
 
 def _count_lost(send: Send) -> int:
-    return sum(1 for each in send.requests if each.decided == "100" and each.told != "100")
+    """Return how many answers which say that the message is accepted did not reach the app."""
+    return sum(
+        1 for each in send.requests if each.decided in ("100", "124") and each.told != each.decided
+    )
 
 
 def _why_once(send: Send) -> str:
@@ -474,12 +477,14 @@ def _why_once(send: Send) -> str:
     lost = _count_lost(send)
     early = sum(1 for each in send.requests if each.struck is Struck.DOOR)
     if count > 1 and lost:
-        number = 1 + next(
-            index for index, each in enumerate(send.requests) if each.decided == "100"
-        )
+        found = (index for index, each in enumerate(send.requests, 1) if each.decided == "100")
+        # That attempt is not kept where hundreds followed it, or the emulator was started anew.
+        number = next(found, 0)
+        accepted = f"Attempt {number}" if number else "An earlier attempt"
+        again = count - bool(number)
+        retries = "The retry" if again == 1 else f"The {again} retries"
         return (
-            f"Attempt {number} was accepted. The retry had the same RequestId, so nothing went "
-            "out twice."
+            f"{accepted} was accepted. {retries} had the same RequestId, so nothing went out twice."
         )
     if count > 1 and early:
         struck = _times(early, "fault").capitalize()

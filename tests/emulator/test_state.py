@@ -233,6 +233,24 @@ async def test_what_was_accepted_is_known_after_a_restart(tmp_path: Path) -> Non
         assert (await caller.send(RequestId="r-1")).code == "124"
 
 
+async def test_the_story_of_a_message_goes_on_after_a_restart(tmp_path: Path) -> None:
+    """The attempt that was accepted is not kept, and the retries did no harm."""
+    db, settings = tmp_path / "emulator.db", Settings(report_delay=0)
+    async with Emulator(db=db, settings=settings) as emulator, Caller.to(emulator) as caller:
+        sent = await caller.send(RequestId="r-1")
+    async with (
+        Emulator(db=db, faults=["reset,phase=after"]) as emulator,
+        Caller.to(emulator) as caller,
+    ):
+        for _ in range(2):
+            with pytest.raises(aiohttp.ClientError):
+                await caller.send(RequestId="r-1")
+        path = f"../../_emulator/messages/{sent.json['SMSID']}"
+        verdict = (await caller.request("GET", path)).json["verdict"]
+    assert verdict["text"] == "Delivered once, 2 answers lost."
+    assert verdict["why"].startswith("An earlier attempt was accepted. The 2 retries had the same")
+
+
 async def test_a_killed_emulator_has_forgotten_nothing(tmp_path: Path) -> None:
     """After kill -9 a resume meets 124, so that no double send is the emulator's own."""
     answers: list[str] = []

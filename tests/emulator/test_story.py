@@ -69,6 +69,15 @@ async def test_an_answer_that_was_lost() -> None:
     assert story["marks"] == ["retry", "fault", "dedup"]
 
 
+async def test_each_answer_that_was_lost_is_counted() -> None:
+    """Those to the retries too, which would have said 124."""
+    story = await tell(["reset@send,phase=after,times=4"], [{}] * 5)
+    assert story["verdict"]["text"] == "Delivered once, 4 answers lost."
+    assert story["verdict"]["why"] == (
+        "Attempt 1 was accepted. The 4 retries had the same RequestId, so nothing went out twice."
+    )
+
+
 async def test_a_fault_before_the_gateway_looked() -> None:
     """No arrow back is drawn for an answer that never was."""
     story = await tell(["reset@send,times=1", "http:503@send,times=1"], [{}, {}, {}])
