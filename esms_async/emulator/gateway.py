@@ -58,9 +58,18 @@ STATE_CODES: Final[Mapping[AccountState, str | None]] = {
 """The code that each state of an account answers with, or None."""
 
 # "Get list of templates": a variable of at most 20 characters (assumed).
-_VARIABLE = re.compile(r"\{P[0-9]+,([0-9]+)\}")
+_VARIABLE = re.compile(r"\{P[0-9]{1,4},([1-9][0-9]{0,3})\}")
 _FIRST_TEMPLATE_NUMBER = 458
 _NETWORKS = (1, 2, 3, 4, 5, 6, 7)
+
+
+def _check_templates(_: object, __: object, templates: tuple[str, ...]) -> None:
+    for template in templates:
+        rest = _VARIABLE.sub("", template)
+        if not template.strip() or "{" in rest or "}" in rest:
+            raise ConfigurationError(
+                f"a template must be a text with variables as {{P1,20}}, not {template[:60]!r}"
+            )
 
 
 @attrs.frozen
@@ -71,10 +80,13 @@ class BrandnameSetup:
         name: The name, as on the phone.
         templates: The registered texts, with variables as `{P1,20}`; none takes any text.
         networks: The telcoids of the operators that it is registered with.
+
+    Raises:
+        ConfigurationError: A template is empty, or has a brace that belongs to no variable.
     """
 
     name: str
-    templates: tuple[str, ...] = ()
+    templates: tuple[str, ...] = attrs.field(default=(), validator=_check_templates)
     networks: tuple[int, ...] = _NETWORKS
 
     def takes(self, content: str) -> bool:
@@ -97,6 +109,9 @@ TEST_BRANDNAME: Final = BrandnameSetup(
     "Baotrixemay", ("{P1,20} la ma xac minh dang ky Baotrixemay cua ban",)
 )
 """The brandname that eSMS gives to everybody for tests."""
+
+# The same page: CODE has at most 8 letters or digits, whatever the list of templates says.
+_TEST_CODE = re.compile(r"[A-Za-z0-9]{1,8} ")
 
 
 def check_balance(dong: object) -> int:
@@ -798,7 +813,10 @@ class Gateway:
         if send.phone and number not in brandname.networks and number in _NETWORKS:
             return self._reject("177", f"{brandname.name} is not registered with {name}.")
         if brandname.takes(send.content):
-            return None
+            if brandname != TEST_BRANDNAME or _TEST_CODE.match(send.content):
+                return None
+            # assumed: the code that answers it.
+            return self._reject("146", f"CODE of {brandname.name} has at most 8 letters or digits.")
         return self._reject(
             "146",
             f"The text fits no template of {brandname.name}: {' | '.join(brandname.templates)}",

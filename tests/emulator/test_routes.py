@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from esms_async import ConfigurationError
 from esms_async.codes import RouteKind
 from esms_async.emulator import AccountSetup, BrandnameSetup, Clock, Emulator
 from esms_async.emulator.gateway import TEST_BRANDNAME
@@ -47,6 +48,8 @@ async def test_the_test_brandname_sends_its_template(emulator: Emulator, caller:
         ({"Content": "1234 la ma"}, "146", "Sai template Brandname CSKH"),
         ({"Content": f"{'1' * 21}{TEXT[4:]}"}, "146", "Sai template Brandname CSKH"),
         ({"Content": TEXT + "!"}, "146", "Sai template Brandname CSKH"),
+        ({"Content": f"123456789{TEXT[4:]}"}, "146", "Sai template Brandname CSKH"),
+        ({"Content": f"123-456{TEXT[4:]}"}, "146", "Sai template Brandname CSKH"),
         ({"Phone": "0900000177"}, "177", None),
     ],
 )
@@ -59,6 +62,13 @@ async def test_a_brandname_send_that_does_not_fit_is_refused(
     assert words in (None, got.json["ErrorMessage"])
     assert ("SMSID" in got.json) is (code == "146")
     assert emulator.messages == []
+
+
+@pytest.mark.parametrize("template", ["{P1", "x}", "{P1,0} x", "{P1,99999999} x", "{code} x", ""])
+def test_a_template_that_cannot_be_read_is_refused(template: str) -> None:
+    """A text with it would fit nothing, or fail when a message comes."""
+    with pytest.raises(ConfigurationError, match="a template must be a text with variables as"):
+        BrandnameSetup("Shop", ("{P1,6} la ma", template))
 
 
 async def test_a_brandname_of_ones_own() -> None:
