@@ -106,12 +106,15 @@ class Parameter:
     words: str = ""
 
 
-def _read_text(_: str, written: str) -> object:
-    return written or None
+def _check_not_empty(name: str, written: str) -> str:
+    # An empty filter is a variable that its caller never set: it must not fit everything.
+    if not written:
+        raise ConfigurationError(f"{name} must not be empty")
+    return written
 
 
 def _text(name: str, words: str) -> Parameter:
-    return Parameter(name, {"type": "string"}, _read_text, words)
+    return Parameter(name, {"type": "string", "minLength": 1}, _check_not_empty, words)
 
 
 def _count(name: str, words: str, low: int = 0, high: int = _LARGEST) -> Parameter:
@@ -120,8 +123,9 @@ def _count(name: str, words: str, low: int = 0, high: int = _LARGEST) -> Paramet
             number = int(written)
             if low <= number <= high:
                 return number
-        bound = f"{low} or more" if high == _LARGEST else f"from {low} to {high}"
-        raise ConfigurationError(f"{name} must be a whole number, {bound}, not {_quote(written)}")
+        raise ConfigurationError(
+            f"{name} must be a whole number, from {low} to {high}, not {_quote(written)}"
+        )
 
     schema = {"type": "integer", "minimum": low, "maximum": high}
     return Parameter(name, schema, read, words)
@@ -156,10 +160,10 @@ def _choice(name: str, words: str, choices: Iterable[str]) -> Parameter:
 
 
 def _pattern() -> Parameter:
-    def read(_: str, written: str) -> object:
-        return compile_pattern(written) if written else None
+    def read(name: str, written: str) -> object:
+        return compile_pattern(_check_not_empty(name, written))
 
-    schema = {"type": "string", "maxLength": 200, "format": "regex"}
+    schema = {"type": "string", "minLength": 1, "maxLength": 200, "format": "regex"}
     words = "A regular expression that finds the code: its group 1, or the whole match."
     return Parameter("pattern", schema, read, words)
 
@@ -181,7 +185,7 @@ class Query:
             self._values[name] = known[name].read(name, written)
 
     def text(self, name: str) -> str | None:
-        """Return a text, or None where it is not given or empty."""
+        """Return a text, or None where it is not given."""
         return cast("str | None", self._values.get(name))
 
     def count(self, name: str, default: int = 0) -> int:
@@ -444,7 +448,11 @@ class Control:
         state, message, send, fault, faults, clock = map(
             _schema, ("State", "Message", "Send", "Fault", "Faults", "Clock")
         )
-        waits = (_PHONE, _REQUEST_ID, _SINCE, _TIMEOUT, _pattern())
+        account = Parameter(
+            "account", {"type": "string", "minLength": 1},
+            lambda _, written: self._gateway.account(written).name, "The name of an account.",
+        )  # fmt: skip
+        waits = (_PHONE, _REQUEST_ID, account, _SINCE, _TIMEOUT, _pattern())
         page, listed = (_BEFORE, _LIMIT), "older:bool event"
         return (
             operation(
@@ -467,8 +475,12 @@ class Control:
                 ),
                 (
                     _choice("filter", "Which rows.", _FILTERS),
-                    _text("q", "A text in phone, content, ids, path or reason."),
-                    _text("account", "The name of an account."),
+                    # The search field of the page is empty at first.
+                    Parameter(
+                        "q", _STRING, lambda _, written: written,
+                        "A text in phone, content, ids, path or reason.",
+                    ),
+                    account,
                     _PHONE,
                     *page,
                 ),
@@ -482,7 +494,7 @@ class Control:
                 _shape(f"messages:Message[] {listed}"),
                 (
                     _PHONE, _text("text", "A piece of the text."), _REQUEST_ID,
-                    _text("sms_id", "The SMSID."), _SINCE, *page, _pattern(),
+                    _text("sms_id", "The SMSID."), account, _SINCE, *page, _pattern(),
                 ),
             ),
             operation(
@@ -525,7 +537,7 @@ class Control:
                 (
                     _choice("operation", "What they ask for.", Operation),
                     _choice("taken", "Only those that were taken, or not.", ("true", "false")),
-                    _PHONE, _REQUEST_ID, _SINCE, *page,
+                    _PHONE, _REQUEST_ID, account, _SINCE, *page,
                 ),
             ),
             operation(
@@ -612,7 +624,8 @@ class Control:
         fits = self._filter(query)
         found: list[View] = []
         # The thread of one phone is asked for again and again while messages come in.
-        older, counts = False, self._count(None if query.text("phone") is None else _MOST_LOOKS)
+        looks = None if query.text("phone") is None else _MOST_LOOKS
+        older, counts = False, self._count(looks, query.text("account"))
         for kept in self._newest_rows(query):
             if before and kept.number >= before:
                 continue
@@ -709,6 +722,7 @@ class Control:
             query.text("request_id"),
             query.count("since"),
             None if pattern is None else lambda message: bool(find_otp(message.content, pattern)),
+            query.text("account"),
         ).fits
         text, sms_id = (query.text("text") or "").casefold(), query.text("sms_id")
 
@@ -737,6 +751,7 @@ class Control:
         return await self._emulator.wait_for(
             phone=query.text("phone"),
             request_id=query.text("request_id"),
+            account=query.text("account"),
             since=query.count("since"),
             timeout=query.seconds("timeout"),
             pattern=cast("re.Pattern[str] | None", query.get("pattern")),
@@ -747,6 +762,7 @@ class Control:
         query = request.query
         operation, phone = query.text("operation"), query.text("phone")
         request_id, since = query.text("request_id"), query.count("since")
+        account = query.text("account")
         taken = {"true": True, "false": False}.get(query.text("taken") or "")
 
         def is_asked_for(seen: SeenRequest) -> bool:
@@ -756,6 +772,7 @@ class Control:
                 and operation in (None, seen.operation)
                 and phone in (None, seen.phone)
                 and request_id in (None, seen.request_id)
+                and account in (None, seen.account)
             )
 
         journal = self._journal
@@ -860,14 +877,27 @@ class Control:
             "settings": view_settings(gateway.settings),
         }
 
-    def _count(self, looks: int | None) -> View:
-        """Count what there is; of the sends that have changed, look at so many, or at all."""
+    def _count(self, looks: int | None, account: str | None = None) -> View:
+        """Count what there is; of the sends that have changed, look at so many, or at all.
+
+        What was not taken belongs to no account.
+        """
         journal, now, pattern = self._journal, self._time(), self._emulator.pattern
         if pattern != self._pattern:
             self._pattern = pattern
             journal.unseen.update((send.number, send) for send in journal.sends.records)
         for send in [*islice(journal.unseen.values(), looks)]:
             journal.note_flags(send, flags_of(send, now, pattern))
+        if account is not None:
+            sends = [send for send in journal.sends.records if send.account == account]
+            return {
+                "all": len(sends),
+                "messages": sum(each.account == account for each in self._emulator.messages),
+                "code": sum(send.flags & 1 for send in sends),
+                "trouble": sum(send.flags >> 1 for send in sends),
+                "not_taken": 0,
+                "pruned": journal.pruned[account],
+            }
         not_taken = len(journal.not_taken)
         return {
             "all": len(journal.sends) + not_taken,

@@ -3,7 +3,7 @@
 import asyncio
 import enum
 import os
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Iterable
 from itertools import islice
 from typing import Generic, Protocol, TypeVar
@@ -313,6 +313,7 @@ class Journal:
         unseen: The sends whose flags may have changed since they were noted.
         codes: How many sends have a code, by their flags.
         troubles: How many sends are trouble, by their flags.
+        pruned: How many sends of each account had to make room for newer ones.
     """
 
     def __init__(self, max_requests: int, max_sends: int, clock: Clock) -> None:
@@ -326,6 +327,7 @@ class Journal:
         self.unseen: dict[int, Send] = {}
         self.codes: int = 0
         self.troubles: int = 0
+        self.pruned: Counter[str | None] = Counter()
         self._newest = 0
         self._listeners: Listeners[[Event]] = Listeners()
 
@@ -423,7 +425,7 @@ class Journal:
     def reset(self) -> None:
         """Forget the requests and reports, and tell that the messages are forgotten too."""
         for kept in (self.requests, self.not_taken, self.reports, self.sends, self._by_request_id,
-                     self._by_sms_id, self.unseen):  # fmt: skip
+                     self._by_sms_id, self.unseen, self.pruned):  # fmt: skip
             kept.clear()
         self.codes = self.troubles = 0
         self.feed.put(RowKind.RESET, 0)
@@ -456,6 +458,7 @@ class Journal:
         for message in send.messages:
             del self._by_sms_id[message.sms_id]
         self.note_flags(send, 0)
+        self.pruned[send.account] += 1
 
 
 def _alike(one: SeenRequest, other: SeenRequest) -> bool:
@@ -485,6 +488,7 @@ class Wanted:
         request_id: The RequestId; None for any.
         since: Only messages with a higher number.
         has_code: Returns True for the messages in which a code is found; None takes all.
+        account: The name of the account that sent it; None for any.
 
     Raises:
         ConfigurationError: `phone` is not a phone number.
@@ -494,6 +498,7 @@ class Wanted:
     request_id: str | None = None
     since: int = 0
     has_code: Callable[[AcceptedMessage], bool] | None = None
+    account: str | None = None
 
     def fits(self, message: AcceptedMessage) -> bool:
         """Return True where a message is wanted."""
@@ -501,6 +506,7 @@ class Wanted:
             message.number > self.since
             and self.phone in (None, message.phone)
             and self.request_id in (None, message.request_id)
+            and self.account in (None, message.account)
             and (self.has_code is None or self.has_code(message))
         )
 
@@ -511,6 +517,8 @@ class Wanted:
             words.append(f"to {mask_phone(self.phone)}")
         if self.request_id is not None:
             words.append(f"with request id {self.request_id}")
+        if self.account is not None:
+            words.append(f"of the account {self.account}")
         if self.has_code is not None:
             words.append("with a code")
         return " ".join(words)

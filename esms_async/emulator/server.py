@@ -96,6 +96,7 @@ class WaitOptions(TypedDict, total=False):
 
     Attributes:
         request_id: The RequestId; None for any.
+        account: The name of the account that sent it; None for any.
         since: A `mark()`: only messages accepted after it.
         timeout: How long to wait, in seconds of real time; 5 by default.
         pattern: Only a message in which this regular expression finds a code: its group 1, or the
@@ -103,6 +104,7 @@ class WaitOptions(TypedDict, total=False):
     """
 
     request_id: str | None
+    account: str | None
     since: int
     timeout: float
     pattern: str | re.Pattern[str] | None
@@ -421,22 +423,28 @@ class Emulator:
         return self._gateway.count
 
     def find(
-        self, *, phone: str | None = None, request_id: str | None = None, since: int = 0
+        self,
+        *,
+        phone: str | None = None,
+        request_id: str | None = None,
+        account: str | None = None,
+        since: int = 0,
     ) -> list[AcceptedMessage]:
         """Return the accepted messages that fit, oldest first.
 
         Args:
             phone: The phone, in any form that a message takes; None for any.
             request_id: The RequestId; None for any.
+            account: The name of the account that sent it; None for any.
             since: A `mark()`: only messages accepted after it.
 
         Returns:
             Those that are kept.
 
         Raises:
-            ConfigurationError: `phone` is not a phone number.
+            ConfigurationError: `phone` is not a phone number, or there is no such account.
         """
-        fits = Wanted(phone, request_id, since).fits
+        fits = Wanted(phone, request_id, since, account=self._to_account(account)).fits
         return [message for message in self._gateway.messages if fits(message)]
 
     def code_of(
@@ -453,6 +461,9 @@ class Emulator:
         """
         return find_otp(message.content, self._to_pattern(pattern))
 
+    def _to_account(self, name: str | None) -> str | None:
+        return None if name is None else self._gateway.account(name).name
+
     def _to_pattern(self, pattern: str | re.Pattern[str] | None) -> re.Pattern[str] | None:
         return compile_pattern(pattern) if isinstance(pattern, str) else pattern or self.pattern
 
@@ -462,6 +473,7 @@ class Emulator:
         *,
         phone: str | None = None,
         request_id: str | None = None,
+        account: str | None = None,
         since: int = 0,
         timeout: float = 5.0,  # noqa: ASYNC109  # the error tells what was waited for
         pattern: str | re.Pattern[str] | None = None,
@@ -472,6 +484,7 @@ class Emulator:
         Args:
             phone: The phone, in any form that a message takes; None for any.
             request_id: The RequestId; None for any.
+            account: The name of the account that sent it; None for any.
             since: A `mark()`: only messages accepted after it.
             timeout: How long to wait, in seconds of real time.
             pattern: Only a message in which this finds a code.
@@ -482,7 +495,7 @@ class Emulator:
 
         Raises:
             TimeoutError: None came; the error says what was waited for.
-            ConfigurationError: `phone` or `pattern` cannot work.
+            ConfigurationError: `phone`, `account` or `pattern` cannot work.
         """
         compiled = self._to_pattern(pattern)
 
@@ -490,7 +503,13 @@ class Emulator:
             return find_otp(message.content, compiled) is not None
 
         needs_code = with_code or pattern is not None
-        wanted = Wanted(phone, request_id, since, has_code if needs_code else None)
+        wanted = Wanted(
+            phone,
+            request_id,
+            since,
+            has_code if needs_code else None,
+            self._to_account(account),
+        )
         for message in reversed(self._gateway.messages):
             if wanted.fits(message):
                 return message
@@ -511,6 +530,7 @@ class Emulator:
         self,
         phone: str | None = None,
         *,
+        account: str | None = None,
         since: int = 0,
         pattern: str | re.Pattern[str] | None = None,
     ) -> str:
@@ -518,14 +538,15 @@ class Emulator:
 
         Args:
             phone: The phone, in any form that a message takes; None for any.
+            account: The name of the account that sent it; None for any.
             since: A `mark()`: only codes that came after it.
             pattern: A regular expression that finds the code: its group 1, or the whole match.
 
         Raises:
             LookupError: No code came so far.
-            ConfigurationError: `phone` or `pattern` cannot work.
+            ConfigurationError: `phone`, `account` or `pattern` cannot work.
         """
-        for message in reversed(self.find(phone=phone, since=since)):
+        for message in reversed(self.find(phone=phone, account=account, since=since)):
             if (code := self.code_of(message, pattern)) is not None:
                 return code
         to = "" if phone is None else f" to {mask_phone(phone)}"
@@ -568,11 +589,14 @@ class Emulator:
         wanted = "a request" if count == 1 else f"{count} requests"
         return await first_event(self._journal, lambda event: pick(event.request), timeout, wanted)
 
-    def assert_sent_once(self, phone: str, *, since: int = 0) -> AcceptedMessage:
+    def assert_sent_once(
+        self, phone: str, *, account: str | None = None, since: int = 0
+    ) -> AcceptedMessage:
         """Assert that exactly one message was accepted for a phone.
 
         Args:
             phone: The phone, in any form that a message takes.
+            account: The name of the account that sent it; None for any.
             since: A `mark()`: only messages accepted after it.
 
         Returns:
@@ -580,9 +604,9 @@ class Emulator:
 
         Raises:
             AssertionError: There was none, or more than one.
-            ConfigurationError: `phone` is not a phone number.
+            ConfigurationError: `phone` is not a phone number, or there is no such account.
         """
-        found = self.find(phone=phone, since=since)
+        found = self.find(phone=phone, account=account, since=since)
         if len(found) == 1:
             return found[0]
         shown = mask_phone(Wanted(phone).phone or "")
@@ -953,7 +977,7 @@ class ThreadedEmulator(Emulator):
 
         Raises:
             TimeoutError: None came; the error says what was waited for.
-            ConfigurationError: `phone` or `pattern` cannot work.
+            ConfigurationError: `phone`, `account` or `pattern` cannot work.
             UsageError: It is not running, or called in its own thread.
         """
         return self._block(self.wait_for(phone=phone, **options))

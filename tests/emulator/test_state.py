@@ -187,6 +187,84 @@ async def test_several_accounts_are_told_apart() -> None:
         assert {row["account"] for row in rows} == {"shop"}
 
 
+async def test_messages_are_picked_by_their_account() -> None:
+    """Two accounts send to one phone, and a test reads what its own has sent."""
+    shop = AccountSetup("shop", Credentials("shop-key", "shop-secret"))
+    keys = {"ApiKey": "shop-key", "SecretKey": "shop-secret"}
+    async with Emulator(accounts=[shop]) as emulator, Caller.to(emulator) as caller:
+        await caller.send(Content="111111 la ma", **keys)
+        await caller.send(Content="222222 la ma")
+        await caller.send(Content="Xin chao", **keys)
+        await caller.request("GET", "Nothing")
+
+        async def ask(path: str) -> Any:
+            return (await caller.request("GET", f"../../_emulator/{path}")).json
+
+        for account, code, number in (("shop", "111111", 3), ("default", "222222", 2)):
+            query = f"account={account}&phone={PHONE}"
+            assert (await ask(f"codes/latest?{query}"))["code"] == code
+            assert (await ask(f"messages/latest?{query}"))["number"] == number
+            assert {each["account"] for each in (await ask(f"messages?{query}"))["messages"]} == {
+                account
+            }
+            requests = (await ask(f"requests?account={account}"))["requests"]
+            assert {each["account"] for each in requests} == {account}
+            assert emulator.latest_code(PHONE, account=account) == code
+            assert (await emulator.wait(PHONE, account=account)).number == number
+        assert [each.number for each in emulator.find(account="shop")] == [1, 3]
+        assert emulator.assert_sent_once(PHONE, account="default").number == 2
+        with pytest.raises(TimeoutError, match="a message of the account shop;"):
+            await emulator.wait_for(account="shop", since=3, timeout=0.01)
+        with pytest.raises(ConfigurationError, match="no account 'nobody'; there are default, sh"):
+            emulator.find(account="nobody")
+        with pytest.raises(ConfigurationError, match="no account 'nobody'"):
+            await emulator.wait_for(account="nobody")
+
+
+async def test_the_counts_of_the_inbox_are_those_of_the_account() -> None:
+    """What another account sent, or nobody, is counted where no account is named."""
+    shop = AccountSetup("shop", Credentials("shop-key", "shop-secret"))
+    keys = {"ApiKey": "shop-key", "SecretKey": "shop-secret"}
+    settings = Settings(max_messages=3)
+    async with (
+        Emulator(accounts=[shop], settings=settings) as emulator,
+        Caller.to(emulator) as caller,
+    ):
+        await caller.request("GET", "Nothing")
+        for _ in range(2):
+            await caller.send()
+        await caller.send(Content="Xin chao", **keys)
+        await caller.send(Phone="0900000103", **keys)
+        path = "../../_emulator/inbox"
+        counts = (await caller.request("GET", f"{path}?account=shop")).json["counts"]
+        assert counts == {
+            "all": 2,
+            "messages": 1,
+            "code": 1,
+            "trouble": 1,
+            "not_taken": 0,
+            "pruned": 0,
+        }
+        counts = (await caller.request("GET", f"{path}?account=default")).json["counts"]
+        assert counts == {
+            "all": 1,
+            "messages": 2,
+            "code": 1,
+            "trouble": 0,
+            "not_taken": 0,
+            "pruned": 1,
+        }
+        counts = (await caller.request("GET", path)).json["counts"]
+        assert counts == {
+            "all": 4,
+            "messages": 3,
+            "code": 2,
+            "trouble": 1,
+            "not_taken": 1,
+            "pruned": 1,
+        }
+
+
 @pytest.mark.parametrize(
     "accounts",
     [

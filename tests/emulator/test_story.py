@@ -224,7 +224,6 @@ async def test_the_inbox_is_searched_without_diacritics_and_by_phone(
         ("phone=0911000001", [1]),
         ("phone=0911000009", []),
         ("account=default", [2, 1]),
-        ("account=other", []),
         ("filter=trouble", []),
         ("filter=code&q=nothing", []),
         ("before=2", [1]),
