@@ -443,16 +443,28 @@ _PROBLEMS: Final = [
         r"--brandname takes NAME or NAME=TEMPLATE, not (?P<value>.+)": (
             "--brandname cần TÊN hoặc TÊN=MẪU, không phải {value}"
         ),
+        r"a template must be a text with variables as (?P<example>\S+), not (?P<value>.+)": (
+            "mẫu tin phải là một nội dung với các biến như {example}, không phải {value}"
+        ),
+        r"--set takes NAME=VALUE, not (?P<value>.+)": ("--set cần TÊN=GIÁ_TRỊ, không phải {value}"),
         r"--dlr-delay takes a time such as (?P<example>.+), not (?P<value>.+)": (
             "--dlr-delay cần một khoảng thời gian như {example}, không phải {value}"
         ),
-        r"cannot use the database (?P<file>\S+) \((?P<problem>.+)\); .+": (
-            "không dùng được cơ sở dữ liệu {file} ({problem}); hãy chọn tệp khác, hoặc dừng trình "
-            "giả lập đang mở nó"
+        r"cannot use the database (?P<file>.+?) \((?P<problem>.+)\); (?P<remedy>.+)": (
+            "không dùng được cơ sở dữ liệu {file} ({problem}); {remedy}"
         ),
-        r"cannot listen on (?P<place>\S+) \((?P<problem>.+)\); choose another port, or 0": (
-            "không lắng nghe được ở {place} ({problem}); hãy chọn port khác, hoặc 0"
+        r"make the folder (?P<folder>.+), or name another file": (
+            "hãy tạo thư mục {folder}, hoặc chọn tệp khác"
         ),
+        r"end the emulator that has it open, or name another file": (
+            "hãy dừng trình giả lập đang mở nó, hoặc chọn tệp khác"
+        ),
+        r"name another file": "hãy chọn tệp khác",
+        r"cannot listen on (?P<place>\S+) \((?P<problem>.+)\); (?P<remedy>.+)": (
+            "không lắng nghe được ở {place} ({problem}); {remedy}"
+        ),
+        r"choose another port, or 0": "hãy chọn port khác, hoặc 0",
+        r"name an address of this machine": "hãy nêu một địa chỉ của máy này",
         r"cannot make or read a certificate in (?P<folder>.+?) \((?P<problem>.+)\); .+": (
             "không tạo hoặc đọc được chứng chỉ trong {folder} ({problem}); cần có lệnh openssl, "
             "hoặc "
@@ -468,8 +480,8 @@ _PROBLEMS: Final = [
         r"(?P<name>allow_\w+) must be host names without scheme and port, not (?P<value>.+)": (
             "{name} phải là tên máy, không có http:// và port, không phải {value}"
         ),
-        r"balance must be a whole number of dong, 0 or more": (
-            "số dư phải là số đồng nguyên, từ 0 trở lên"
+        r"balance must be a whole number of dong, from 0 to (?P<most>\d+)": (
+            "số dư phải là số đồng nguyên, từ 0 đến {most}"
         ),
         r"pattern must have at most (?P<most>\d+) characters": (
             "biểu thức chính quy dài nhất {most} ký tự"
@@ -480,11 +492,13 @@ _PROBLEMS: Final = [
         r"(?P<name>\w+) must be (?P<kind>.+), not (?P<value>.+)": (
             "{name} phải là {kind}, không phải {value}"
         ),
-        r"seconds, 0 or more": "số giây, từ 0 trở lên",
-        r"more than 0 seconds": "số giây lớn hơn 0",
-        r"a whole number, (?P<least>\d) or more": "số nguyên, từ {least} trở lên",
-        r"a whole number, (?P<least>\d) or more, or none": (
-            "số nguyên, từ {least} trở lên, hoặc none"
+        r"seconds, from 0 to (?P<most>\d+)": "số giây, từ 0 đến {most}",
+        r"seconds, more than 0 and at most (?P<most>\d+)": "số giây, lớn hơn 0 và không quá {most}",
+        r"a whole number, from (?P<least>\d) to (?P<most>\d+)": (
+            "số nguyên, từ {least} đến {most}"
+        ),
+        r"a whole number, from (?P<least>\d) to (?P<most>\d+), or none": (
+            "số nguyên, từ {least} đến {most}, hoặc none"
         ),
         r"(?P<one>200|true) or (?P<other>400|false)": "{one} hoặc {other}",
         r"a list of words": "danh sách các từ",

@@ -20,6 +20,7 @@ from esms_async.emulator.callbacks import is_this_machine
 from esms_async.emulator.clock import RealTime
 from esms_async.emulator.gateway import (
     DEFAULT_BALANCE,
+    LARGEST_BALANCE,
     TEST_BRANDNAME,
     AccountSetup,
     BrandnameSetup,
@@ -69,7 +70,7 @@ class Option:
 
 
 OPTIONS: Final = (
-    Option("port", "0: any.", "N", _DEFAULT_PORT, 0, 65535, is_number=True),
+    Option("port", "0: any.", "N", _DEFAULT_PORT, 0, _LAST_PORT, is_number=True),
     Option("listen", "Listen there, as 0.0.0.0:8026.", "ADDR:PORT"),
     Option("allow-host", "A name that clients call it by.", "NAME", many=True),
     Option("allow-callback-host", "Reports may go there.", "NAME", many=True),
@@ -80,7 +81,7 @@ OPTIONS: Final = (
     Option("otp-pattern", "Find codes by a regular expression.", "REGEX"),
     Option("account", "One more account.", "NAME=KEY:SECRET", many=True),
     Option("brandname", "One more brandname.", "NAME[=TEXT]", many=True),
-    Option("balance", "In dong.", "N", DEFAULT_BALANCE, 0, is_number=True),
+    Option("balance", "In dong.", "N", DEFAULT_BALANCE, 0, LARGEST_BALANCE, is_number=True),
     Option("fault", "Arm a fault, as reset,times=1.", "SPEC", many=True),
     Option("seed", "Make chance in faults repeatable.", "N", is_number=True),
     Option("dlr-delay", "Until delivery is reported.", "TIME", hidden=True),
@@ -304,7 +305,11 @@ def _reader(option: Option) -> Callable[[str], int]:
             raise ValueError
         return number
 
-    read.__name__ = f"number{'' if option.low is None else f' from {option.low}'}"
+    low, high = (
+        "" if bound is None else f" {word} {bound}"
+        for word, bound in (("from", option.low), ("to", option.high))
+    )
+    read.__name__ = f"number{low}{high}"
     return read
 
 

@@ -22,7 +22,7 @@ from aiohttp.typedefs import Handler
 from esms_async._model.codes import RouteKind
 from esms_async._model.errors import ConfigurationError, UsageError
 from esms_async.emulator.faults import PRESETS, ArmedFault, FaultRegistry
-from esms_async.emulator.gateway import STATE_CODES, Gateway
+from esms_async.emulator.gateway import LARGEST_BALANCE, STATE_CODES, Gateway
 from esms_async.emulator.http import CONTROL, Closing, read_body
 from esms_async.emulator.journal import Journal, Numbered, RowKind, Send, Wanted
 from esms_async.emulator.records import AcceptedMessage, Operation, SeenRequest, find_otp
@@ -317,13 +317,15 @@ SCHEMAS: Final[Mapping[str, Mapping[str, object]]] = {
 }
 """The schemas of all answers."""
 
-_BALANCE = {"type": "integer", "minimum": 0, "maximum": _LARGEST}
+_BALANCE = {"type": "integer", "minimum": 0, "maximum": LARGEST_BALANCE}
 _FARTHEST = 10**10
 _SHIFT = {"type": "number", "minimum": 0, "maximum": _FARTHEST}
+_LIVE = {name: setting.schema for name, setting in SETTINGS.items() if setting.live}
 _CHANGE: Final[Mapping[str, object]] = {
     "type": "object",
     "additionalProperties": False,
     "properties": {
+        **_LIVE,
         "balance": _BALANCE,
         "account": _enum(AccountState),
         "clock": {
@@ -335,9 +337,7 @@ _CHANGE: Final[Mapping[str, object]] = {
         "settings": {
             "type": "object",
             "additionalProperties": False,
-            "properties": {
-                name: setting.schema for name, setting in SETTINGS.items() if setting.live
-            },
+            "properties": _LIVE,
         },
         "accounts": {
             "type": "object",
@@ -816,7 +816,7 @@ class Control:
         for armed in self._emulator.faults:
             if str(armed.number) == number:
                 return armed
-        raise LookupError(f"no fault is armed with the number {_quote(number)}")
+        raise LookupError(f"no fault is known by the number {_quote(number)}")
 
     def _advance(self, request: Request) -> View:
         seconds = request.body["seconds"]
@@ -1017,13 +1017,18 @@ def _read_object(raw: bytes, operation: ControlOperation) -> Mapping[str, object
         body: object = json.loads(raw)
     except (ValueError, RecursionError):
         body = None
-    schema = operation.body or {}
+    must = f"the body must be a JSON object such as {operation.example}"
     if not isinstance(body, dict):
-        raise ConfigurationError(f"the body must be a JSON object such as {operation.example}")
-    required = set(cast("list[str]", schema.get("required", [])))
-    given = cast("dict[str, object]", body)
-    if not required <= set(given) or (required and set(given) != required):
-        raise ConfigurationError(f"the body must be a JSON object such as {operation.example}")
+        raise ConfigurationError(must)
+    given, schema = cast("dict[str, object]", body), operation.body or {}
+    required = cast("list[str]", schema.get("required", []))
+    for name in required:
+        if name not in given:
+            raise ConfigurationError(f"{name} is missing; {must}")
+    # A body without required names is read where it is used.
+    for name in given if required else ():
+        if name not in required:
+            raise ConfigurationError(f"there is no field {_quote(name)} here; {must}")
     return given
 
 

@@ -59,8 +59,7 @@ class Database:
                 undo.pop_all()
         except (sqlite3.Error, OSError) as error:
             raise ConfigurationError(
-                f"cannot use the database {Path(path).name!r} ({error}); "
-                "name another file, or end the emulator that has it open"
+                f"cannot use the database {path!r} ({error}); {_remedy(path, error)}"
             ) from None
 
     def _open(self) -> None:
@@ -144,6 +143,15 @@ class Database:
     def close(self) -> None:
         """Close the file."""
         self._connection.close()
+
+
+def _remedy(path: str, error: Exception) -> str:
+    folder = Path(path).parent
+    if not folder.is_dir():
+        return f"make the folder {str(folder)!r}, or name another file"
+    if "locked" in str(error):
+        return "end the emulator that has it open, or name another file"
+    return "name another file"
 
 
 def _write_message(message: AcceptedMessage) -> Mapping[str, object]:

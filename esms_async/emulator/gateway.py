@@ -36,6 +36,9 @@ from esms_async.emulator.settings import AccountState, Check, Settings
 DEFAULT_BALANCE: Final = 1_000_000_000
 """Enough for a million messages, in dong."""
 
+LARGEST_BALANCE: Final = 10**15
+"""The most that an account can have, in dong."""
+
 # "Send fixed number with cheap price": fields RequestId and campaignid.
 _LONGEST_REQUEST_ID = 50
 _LONGEST_CAMPAIGN_ID = 254
@@ -123,8 +126,10 @@ def check_balance(dong: object) -> int:
     # In JSON 850.0 is a whole number too.
     if isinstance(dong, float) and dong.is_integer():
         dong = int(dong)
-    if not isinstance(dong, int) or isinstance(dong, bool) or not 0 <= dong <= 10**15:
-        raise ConfigurationError("balance must be a whole number of dong, 0 or more")
+    if not isinstance(dong, int) or isinstance(dong, bool) or not 0 <= dong <= LARGEST_BALANCE:
+        raise ConfigurationError(
+            f"balance must be a whole number of dong, from 0 to {LARGEST_BALANCE}"
+        )
     return dong
 
 

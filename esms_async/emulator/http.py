@@ -6,6 +6,7 @@ Whatever reaches the port is recorded; what is not taken, with a sentence that s
 import asyncio
 import contextlib
 import difflib
+import errno
 import hmac
 import json
 import logging
@@ -242,6 +243,12 @@ class HostGuard:
             self._check_host(host)
             self._passed = host
         if self._is_cross_origin(request, host) and not _is_link_to_the_page(request):
+            if is_own(request.path):
+                raise Refused(
+                    "A page of another site asks for the page or the control interface; "
+                    "this emulator answers its own page and programs only.",
+                    "Call it from your tests or from your server, not from a page.",
+                )
             raise Refused(
                 "The request comes from a page of another site; "
                 "this emulator takes no requests from pages of other sites.",
@@ -1073,7 +1080,7 @@ async def listen(
         on_malformed: Called with the error of bytes that are not HTTP.
 
     Raises:
-        ConfigurationError: The port cannot be listened on.
+        ConfigurationError: Address or port cannot be listened on.
     """
     if tls is not None:
         tls.sslobject_class = _watch_tls(on_malformed)
@@ -1092,9 +1099,11 @@ async def listen(
         await web.TCPSite(runner, host, port, backlog=_BACKLOG, ssl_context=tls).start()
     except (OSError, OverflowError, RuntimeError) as error:
         await runner.cleanup()
-        raise ConfigurationError(
-            f"cannot listen on {host}:{port} ({error}); choose another port, or 0"
-        ) from None
+        is_elsewhere = isinstance(error, socket.gaierror) or (
+            isinstance(error, OSError) and error.errno == errno.EADDRNOTAVAIL
+        )
+        remedy = "name an address of this machine" if is_elsewhere else "choose another port, or 0"
+        raise ConfigurationError(f"cannot listen on {host}:{port} ({error}); {remedy}") from None
     return runner
 
 

@@ -549,9 +549,13 @@ async def first_event(
         async with asyncio.timeout(seconds):
             return await found
     except TimeoutError:
-        words = f"waited {seconds:g} s for {wanted}; {len(journal.requests)} requests came so far"
-        if newest := journal.not_taken.records[-1:]:
-            words += f", {len(journal.not_taken)} were not taken, the last: {newest[0].why}"
+        records = journal.not_taken.records
+        refused = sum(each.repeats for each in records)
+        count = len(journal.requests) + refused
+        words = f"waited {seconds:g} s for {wanted}; {count} request{'s'[: count != 1]} came so far"
+        if refused:
+            last = "was not taken" if refused == 1 else "were not taken, the last"
+            words += f", {refused} of them {last}: {records[-1].why}"
         raise TimeoutError(words) from None
     finally:
         unsubscribe()

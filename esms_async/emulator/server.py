@@ -69,6 +69,7 @@ from esms_async.emulator.records import (
     progress,
 )
 from esms_async.emulator.settings import (
+    SETTINGS,
     AccountState,
     Settings,
     change_settings,
@@ -82,6 +83,7 @@ if TYPE_CHECKING:
 HOST: Final = "127.0.0.1"
 """The address that an emulator listens on, unless another one is given."""
 
+_CHANGES = ("balance", "account", "clock", "settings", "accounts")
 _NO_MESSAGE = "no message is kept by this SMSID"
 _HOST_NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,251}[A-Za-z0-9_])?|\[?[0-9a-fA-F:]+\]?")
 _SHORTEST_TOKEN = 8
@@ -366,8 +368,11 @@ class Emulator:
                     settings = change_settings(settings, _check_object(name, value))
                 case "clock":
                     changes.append(partial(self._clock.advance, self._check_shift(value)))
-                case _:
+                case _ if name in SETTINGS:
                     settings = change_settings(settings, {name: value})
+                case _:
+                    names = ", ".join((*_CHANGES, *SETTINGS))
+                    raise ConfigurationError(f"there is no {name[:60]!r}; there are {names}")
         changes.append(partial(_set, gateway, "settings", settings))
         for change in changes:
             change()

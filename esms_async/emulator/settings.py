@@ -141,27 +141,27 @@ def _to_list(value: object) -> object:
 _WHOLE = {"type": "integer", "minimum": 0, "maximum": _LARGEST}
 _SOME = {**_WHOLE, "minimum": 1}
 _SECONDS = Type(
-    "seconds, 0 or more",
+    f"seconds, from 0 to {_LARGEST}",
     {"type": "number", "minimum": 0, "maximum": _LARGEST},
     _is_number,
     read_duration,
 )
 _TIMEOUT = Type(
-    "more than 0 seconds",
+    f"seconds, more than 0 and at most {_LARGEST}",
     {"type": "number", "exclusiveMinimum": 0, "maximum": _LARGEST},
     lambda value: _is_number(value) and value != 0,
     read_duration,
 )
-_COUNT = Type("a whole number, 0 or more", _WHOLE, _is_count, _read_count, _to_whole)
+_COUNT = Type(f"a whole number, from 0 to {_LARGEST}", _WHOLE, _is_count, _read_count, _to_whole)
 _SIZE = Type(
-    "a whole number, 1 or more",
+    f"a whole number, from 1 to {_LARGEST}",
     _SOME,
     lambda value: _is_count(value) and value != 0,
     _read_count,
     _to_whole,
 )
 _RATE = Type(
-    "a whole number, 1 or more, or none",
+    f"a whole number, from 1 to {_LARGEST}, or none",
     {"oneOf": [{"type": "null"}, _SOME]},
     lambda value: value is None or (_is_count(value) and value != 0),
     lambda text: None if text in ("", "none") else _read_count(text) or "",
@@ -363,9 +363,11 @@ def parse_settings(written: Iterable[str], settings: Settings | None = None) -> 
     changes: dict[str, object] = {}
     for each in written:
         name, equals, text = each.partition("=")
+        if not equals:
+            raise ConfigurationError(f"--set takes NAME=VALUE, not {each[:60]!r}")
         setting = find_setting(name.strip())
         value = setting.type.read(text.strip())
-        if not equals or not setting.type.fits(value):
+        if not setting.type.fits(value):
             raise ConfigurationError(
                 f"{setting.name} must be {setting.type.words}, not {text[:60]!r}"
             )

@@ -131,7 +131,12 @@ def test_a_port_that_is_taken_is_one_line(capsys: pytest.CaptureFixture[str]) ->
         (["--max-messages", "0"], "Invalid value for '--max-messages'"),
         (["--balance", "-1"], "Invalid value for '--balance'"),
         (["--port", "65536"], "Invalid value for '--port'"),
-        (["--set", "price=x"], "price must be a whole number, 0 or more, not 'x'"),
+        (["--set", "price=x"], "price must be a whole number, from 0 to 1000000000000, not 'x'"),
+        (["--set", "price"], "--set takes NAME=VALUE, not 'price'"),
+        (
+            ["--brandname", "A={P1"],
+            "a template must be a text with variables as {P1,20}, not '{",
+        ),
         (["--otp-pattern", "("], "pattern must be a regular expression"),
         (["--listen", "8026"], "--listen takes an address and a port such as 0.0.0.0:8026"),
         (["--listen", "0.0.0.0:99999"], "--listen takes an address and a port"),

@@ -59,10 +59,16 @@ async def test_a_signal_ends_it(number: signal.Signals) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--port", "x"], "argument --port: invalid number from 0 value: 'x'; see --help"),
+        (["--port", "x"], "argument --port: invalid number from 0 to 65535 value: 'x'; see --help"),
+        (["--port", "99999"], "invalid number from 0 to 65535 value: '99999'"),
+        (["--seed", "x"], "argument --seed: invalid number value: 'x'"),
         (["--nonsense"], "unrecognized arguments: --nonsense"),
         (["--fault", "boom"], "esms-async emulator: there is no fault 'boom'"),
-        (["--set", "price"], "price must be a whole number"),
+        (["--set", "price"], "--set takes NAME=VALUE, not 'price'"),
+        (["--brandname", "A={P1"], "variables as {P1,20}, not '{P1'"),
+        (["--db", "/nope/x.db"], "make the folder '/nope', or name another file"),
+        (["--listen", "nohost.invalid:18431"], "; name an address of this machine"),
+        (["--listen", "192.0.2.1:18431"], "; name an address of this machine"),
     ],
 )
 def test_wrong_use_is_one_line(arguments: list[str], words: str) -> None:

@@ -37,7 +37,8 @@ class Wrong:
 
 
 NESTED = (
-    '{"ApiKey": {"a": ["THE-API-KEY"]}, "SecretKey": [["THE-SECRET-KEY"], 12345.60, 1.25e+99, null], '
+    '{"ApiKey": {"a": ["THE-API-KEY"]}, '
+    '"SecretKey": [["THE-SECRET-KEY"], 12345.60, 1.25e+99, null], '
     '"Rest": [{"SecretKey": 5550123}]}'
 )
 FORM_BODY = b"ApiKey=THE-API-KEY&SecretKey=THE-SECRET-KEY&Phone=0901888484&Content=305718+la+ma"
@@ -140,6 +141,12 @@ KINDS = (
     Wrong(
         "another origin", "The request comes from a page of another site", body=GOOD.encode(),
         headers={"Origin": "https://evil.example"}, status=403,
+    ),
+    Wrong(
+        "the control interface from another origin",
+        "A page of another site asks for the page or the control interface",
+        "Call it from your tests or from your server", method="GET", path="/_emulator/state",
+        headers={"Origin": "http://localhost:3000"}, status=403,
     ),
 )  # fmt: skip
 

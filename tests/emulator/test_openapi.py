@@ -187,7 +187,9 @@ async def test_the_description_is_served_and_names_every_route(busy: Caller) -> 
     assert served["openapi"] == "3.1.0"
     assert set(served["paths"]) == set(DESCRIPTION["paths"])
     patch = served["paths"]["/state"]["patch"]["requestBody"]["content"]["application/json"]
-    assert patch["schema"]["properties"]["settings"]["properties"]["price"] == {
+    properties = patch["schema"]["properties"]
+    assert properties["price"] == properties["settings"]["properties"]["price"]
+    assert properties["price"] == {
         "type": "integer",
         "minimum": 0,
         "maximum": 10**12,

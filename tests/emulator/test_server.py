@@ -191,8 +191,15 @@ async def test_a_message_that_does_not_come_is_a_timeout_that_says_so(
     with pytest.raises(TimeoutError) as caught:
         await emulator.wait_for(phone=PHONE, request_id="r-1", timeout=0.01)
     assert str(caught.value) == (
-        "waited 0.01 s for a message to 090****484 with request id r-1; 1 requests came so far"
+        "waited 0.01 s for a message to 090****484 with request id r-1; 1 request came so far"
     )
+    await caller.request("GET", "Nothing")
+    with pytest.raises(TimeoutError, match="; 2 requests came so far, 1 of them was not taken: No"):
+        await emulator.wait_for(phone=PHONE, timeout=0.01)
+    for path in ("Nothing", "Else"):
+        await caller.request("GET", path)
+    with pytest.raises(TimeoutError, match="; 4 requests came so far, 3 of them were not taken, t"):
+        await emulator.wait_for(phone=PHONE, timeout=0.01)
     assert len(emulator._journal._listeners) == listeners
 
 
