@@ -9,6 +9,7 @@ from esms_async import EsmsClient, QueryAccountRejected, QueryError, QueryUnansw
 from esms_async.cli.errors import ExitCode
 from esms_async.cli.gateway import GatewayChoice, connect
 from esms_async.cli.ledger import masked_phone, opened
+from esms_async.cli.ledger_choice import naming_ledger
 from esms_async.cli.screen import Screen
 from esms_async.cli.words import Text, text
 from esms_async.ledger import Ledger
@@ -95,8 +96,9 @@ async def reconcile(
             )
         return ExitCode.REFUSED if found.unknown else ExitCode.ACCEPTED
 
-    async with opened(place) as ledger:
-        return await ask_gateway(choice, screen, ask, ledger)
+    with naming_ledger(place):
+        async with opened(place) as ledger:
+            return await ask_gateway(choice, screen, ask, ledger)
 
 
 async def ask_gateway(

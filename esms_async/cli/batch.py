@@ -24,8 +24,9 @@ import asyncio
 import hmac
 import json
 import time
-from collections.abc import AsyncIterator, Sequence
-from typing import Final
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing
+from typing import Final, cast
 
 import attrs
 
@@ -51,6 +52,7 @@ from esms_async.ledger import (
     LedgerBatches,
     LedgerFacts,
     Settlement,
+    SqliteLedger,
 )
 from esms_async.ledger.base import ClaimAhead, Unrecorded
 from esms_async.ledger.transitions import (
@@ -218,8 +220,30 @@ class AheadLedger:
         return await self.wrapped.prune(older_than, unsettled=unsettled)
 
     async def keep_fact(self, name: str, value: str) -> str:
-        """Store a fact unless there is one of that name; return the one there is now."""
-        return await self._facts().keep_fact(name, value)
+        """Store a fact unless there is one of that name; return the one there is now.
+
+        What was mistyped, an address or a key, gives way to what is right.
+        """
+        kept = await self._facts().keep_fact(name, value)
+        if kept != value and await self.can_begin_anew():
+            await self.replace_fact(name, value)
+            return value
+        return kept
+
+    async def can_begin_anew(self) -> bool:
+        """Return True if nothing of the ledger keeps any message from being sent.
+
+        Only the process that has a file to itself can tell: on a server, another one may send what
+        it claims a moment later.
+        """
+        if not isinstance(self.wrapped, SqliteLedger):
+            return False
+        entries = cast("AsyncGenerator[Entry]", self.wrapped.entries())
+        async with aclosing(entries):
+            async for entry in entries:
+                if CLAIMS[entry.status, entry.reason] is not Decision.SEND:
+                    return False
+        return True
 
     async def replace_fact(self, name: str, value: str) -> None:
         """Store a fact in place of any other of that name."""
@@ -301,7 +325,9 @@ class Batch:
     async def check_secret(self) -> None:
         """Refuse a secret under which every row would have another id, and be sent again."""
         kept = (await self._ledger.facts()).get(f"row key of batch {self._name}")
-        if kept is not None and kept != self._secret_mark and not self._is_keyed:
+        if kept in {None, self._secret_mark} or self._is_keyed:
+            return
+        if not await self._ledger.can_begin_anew():
             raise InputError(text("other_secret", batch=self._name))
 
     async def begin(self, manifest: Manifest) -> None:

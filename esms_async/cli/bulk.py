@@ -36,7 +36,7 @@ from esms_async.cli.batch import AheadLedger, Batch, Manifest
 from esms_async.cli.errors import ExitCode, InputError
 from esms_async.cli.gateway import Connection, GatewayChoice, connect
 from esms_async.cli.interrupt import Stopping, on_interrupt
-from esms_async.cli.ledger_choice import LedgerChoice
+from esms_async.cli.ledger_choice import LedgerChoice, naming_ledger
 from esms_async.cli.progress import Pace, shown
 from esms_async.cli.rate import Rate
 from esms_async.cli.report import Plan, print_plan, print_report
@@ -353,7 +353,8 @@ async def bulk(options: BulkOptions, choice: GatewayChoice, screen: Screen) -> E
                     )
                     await ledger.open()
                     # It looks for no send, so it only asks whether the ledger may take these.
-                    await connection.client.reconcile(())
+                    with naming_ledger(options.ledger.place or ""):
+                        await connection.client.reconcile(())
                     batch = _batch(options, ledger, connection.secret, ids)
                 job = BulkRun(options, rows, ids, batch, stopping, screen, connection)
                 return await job.run(

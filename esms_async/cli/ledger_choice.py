@@ -1,12 +1,16 @@
 """Which ledger a job keeps: the one that was named, one beside its input, or none, and why."""
 
 import os
+import shlex
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
 from urllib.parse import urlsplit
 
 import attrs
 
+from esms_async import ForeignLedger
 from esms_async.cli.errors import InputError
 from esms_async.cli.words import Text, text
 from esms_async.ledger import Ledger, SqliteLedger
@@ -112,6 +116,21 @@ def queue_name() -> str:
 def is_url(place: str) -> bool:
     """Tell whether a ledger is on Redis, and not in a file."""
     return place.startswith(_REDIS)
+
+
+def as_argument(place: str) -> str:
+    """Return a ledger as it stands in a command line; a URL may hold a password."""
+    return "URL" if is_url(place) else shlex.quote(place)
+
+
+@contextmanager
+def naming_ledger(place: str) -> Generator[None]:
+    """Name the ledger in the command that the error of a foreign one tells to run."""
+    try:
+        yield
+    except ForeignLedger as error:
+        problem = str(error).replace(" rebind LEDGER`", f" rebind {as_argument(place)}`")
+        raise ForeignLedger(problem) from None
 
 
 def without_password(place: str) -> str:

@@ -292,12 +292,10 @@ _PROBLEMS: Final = [
             "sổ ghi này giữ những gì đã gửi tới {kept}; hãy dùng sổ ghi khác cho những gì gửi tới "
             "{now}"
         ),
-        r"the ledger belongs to another ApiKey, .+": (
+        r"the ledger belongs to another ApiKey, .+ run (?P<command>`.+`) once, .+": (
             "sổ ghi thuộc về ApiKey khác, mà những gì tài khoản này đã gửi không nói gì về tài "
-            "khoản "
-            "kia; nếu đây là khóa mới của cùng tài khoản, hãy chạy `esms-async ledger rebind "
-            "LEDGER` "
-            "một lần, nếu không hãy dùng sổ ghi khác"
+            "khoản kia; nếu đây là khóa mới của cùng tài khoản, hoặc lần trước gõ sai ApiKey, hãy "
+            "chạy {command} một lần, nếu không hãy dùng sổ ghi khác"
         ),
         r"a (?P<ledger>\w+) is bound to no account": "{ledger} không gắn với tài khoản nào",
         r"the URL of the Redis server can't be read; .+": (

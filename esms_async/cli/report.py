@@ -1,6 +1,5 @@
 """Prints the plan of a job and what it ended with, one fact a line."""
 
-import shlex
 from typing import TYPE_CHECKING, Final
 
 import attrs
@@ -10,7 +9,7 @@ from rich.text import Text as Line
 
 from esms_async import FixedNumber, Message, Route
 from esms_async.cli.gateway import Connection
-from esms_async.cli.ledger_choice import is_url
+from esms_async.cli.ledger_choice import as_argument
 from esms_async.cli.results import Group, Tally, rejection
 from esms_async.cli.rows import RowStatus
 from esms_async.cli.screen import Screen, printable
@@ -260,8 +259,7 @@ def _advise_on_duplicates(screen: Screen, run: "BulkRun") -> None:
         screen.say(text("duplicates", count=count))
         return
     screen.say(text("duplicates_reconcile", count=count))
-    named = "URL" if is_url(place) else shlex.quote(place)
-    screen.say_command(f"esms-async reconcile --ledger {named}")
+    screen.say_command(f"esms-async reconcile --ledger {as_argument(place)}")
 
 
 def _way_to_go_on(run: "BulkRun") -> Text:

@@ -175,7 +175,7 @@ _ENGLISH: Final = {
     "other_secret": (
         "the rows of batch {batch!r} were sent under another secret key, and under this one "
         "each would be sent again; set ESMS_ROW_SECRET to the former secret key, which makes "
-        "the same ids again (if no row was accepted yet, another --batch does too)"
+        "the same ids again; if that one was mistyped, so no row was accepted, add --batch NEW"
     ),
     "no_facts": "a {ledger} keeps no facts, so it can't hold a batch; use another ledger",
     # Why a row gives no message.
@@ -611,8 +611,8 @@ _VIETNAMESE: Final = {
     ),
     "other_secret": (
         "các dòng của đợt {batch!r} đã gửi với secret key khác, dùng khóa này thì mỗi dòng sẽ bị "
-        "gửi lại; hãy đặt ESMS_ROW_SECRET bằng secret key cũ (nếu chưa dòng nào được nhận, đặt "
-        "--batch khác cũng được)"
+        "gửi lại; hãy đặt ESMS_ROW_SECRET bằng secret key cũ; nếu khóa cũ bị gõ sai nên chưa dòng "
+        "nào được nhận, hãy thêm --batch TÊN_MỚI"
     ),
     "no_facts": "{ledger} không lưu được thông tin của đợt gửi; hãy dùng sổ ghi khác",
     "line_too_long": "dài hơn {longest} ký tự",

@@ -37,8 +37,8 @@ async def bind(ledger: Ledger, *, destination: str, api_key: str) -> None:
     if await ledger.keep_fact(_ACCOUNT, account) != account:
         raise ForeignLedger(
             "the ledger belongs to another ApiKey, and what one account has sent says nothing of "
-            "another; if these are new keys of the same account, run "
-            "`esms-async ledger rebind LEDGER` once, else use another ledger"
+            "another; if these are new keys of the same account, or the former ApiKey was "
+            "mistyped, run `esms-async ledger rebind LEDGER` once, else use another ledger"
         )
 
 

@@ -221,6 +221,36 @@ async def test_a_doubt_that_is_too_old_stays_unknown(tmp_path: Path) -> None:
             assert row.status is status
 
 
+_REFUSED = Settlement(Status.REJECTED, Reason.SENDER, code="101")
+
+
+@pytest.mark.parametrize(
+    ("settlement", "gives_way"),
+    [(_REFUSED, True), (_NOT_SENT, True), (_ACCEPTED, False), (_REJECTED, False), (None, False)],
+)
+async def test_what_a_ledger_was_begun_with_gives_way_until_a_message_is_settled(
+    tmp_path: Path, settlement: Settlement | None, gives_way: bool
+) -> None:
+    """A mistyped key or address can be corrected while no message was accepted or may have been."""
+    async with SqliteLedger(tmp_path / "a.ledger") as wrapped:
+        ahead = AheadLedger(wrapped)
+        ahead.make_fingerprints_with("secret", FixedNumber())
+        assert await ahead.keep_fact("account", "mistyped") == "mistyped"
+        await _hold(ahead, _row(phone="0901888485"), _NOT_SENT)
+        await _hold(ahead, _row(), settlement)
+        now = "corrected" if gives_way else "mistyped"
+        assert await ahead.keep_fact("account", "corrected") == now
+        assert (await ahead.facts())["account"] == now
+
+
+async def test_what_a_shared_ledger_was_begun_with_stays() -> None:
+    """Another process may be about to send by it, so an empty one is no proof."""
+    async with MemoryLedger() as wrapped:
+        ahead = AheadLedger(wrapped)
+        assert await ahead.keep_fact("account", "mistyped") == "mistyped"
+        assert await ahead.keep_fact("account", "corrected") == "mistyped"
+
+
 async def test_a_ledger_without_facts_can_t_keep_a_batch() -> None:
     """The error names the kind of ledger."""
 

@@ -21,7 +21,9 @@ from tests.cli.support import (
     write_csv,
     write_recipients,
 )
+from tests.factories import ONE_ATTEMPT
 from tests.ledger.redis_server import RedisServer
+from tests.ports import hold_port
 
 _COUNTS = ("accepted", "already_done", "rejected", "not_sent", "unknown", "invalid")
 
@@ -313,6 +315,68 @@ async def test_a_new_secret_key_sends_no_row_twice(emulator: Emulator, tmp_path:
     former = {**_NEW_KEY, "ESMS_ROW_SECRET": KEYS["ESMS_SECRET_KEY"]}
     assert await bulk.run(extra=former) == (0, {"accepted": 2, "already_done": 3})
     assert emulator.mark() == 5
+
+
+@pytest.mark.parametrize("key", ["ESMS_API_KEY", "ESMS_SECRET_KEY"])
+async def test_a_mistyped_key_is_corrected_and_the_same_command_goes_on(
+    emulator: Emulator, tmp_path: Path, key: str
+) -> None:
+    """Under wrong keys nothing is accepted, so the ledger takes the right ones."""
+    path = write_recipients(tmp_path / "a.csv", 5)
+    bulk = _Bulk(path, "--base-url", emulator.url)
+    emulator.fault("code:101")
+    exit_code, counts = await bulk.run(extra={**KEYS, key: "mistyped"})
+    assert (exit_code, counts) == (3, {"rejected": 5})
+    emulator.clear_faults()
+    assert await bulk.run() == (0, {"accepted": 5})
+    assert await bulk.run(extra={**KEYS, key: "mistyped"}) == (2, {})
+    assert await bulk.run() == (0, {"already_done": 5})
+    assert emulator.mark() == 5
+
+
+def test_a_mistyped_address_is_corrected_and_the_same_rows_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where nobody listened nothing was accepted, so the ledger takes the right address."""
+    monkeypatch.setattr("esms_async.cli.gateway._PATIENT", ONE_ATTEMPT)
+    for name, value in KEYS.items():
+        monkeypatch.setenv(name, value)
+    path = write_recipients(tmp_path / "a.csv", 5)
+    with hold_port() as held:
+        url = f"http://127.0.0.1:{held.getsockname()[1]}"
+        assert run_here(["bulk", path, "--base-url", url, "--stop-after", "1"]) == 4
+    capsys.readouterr()
+    arguments = ["bulk", path, "--emulator", "--ledger", f"{path}.ledger", "--json"]
+    assert run_here(arguments) == 0
+    assert json.loads(capsys.readouterr().out)["accepted"] == 5
+    assert run_here(["bulk", path, "--base-url", url]) == 2
+    assert "the ledger holds what was sent to an emulator of this process" in capsys.readouterr().err
+
+
+async def test_another_api_key_is_refused_with_the_command_that_takes_it(
+    emulator: Emulator, tmp_path: Path
+) -> None:
+    """The command can be copied; on Redis, where the URL may hold a password, URL stands for it."""
+    other = {**KEYS, "ESMS_API_KEY": "other"}
+    path = write_recipients(tmp_path / "a b.csv", 1)
+    bulk = _Bulk(path, "--base-url", emulator.url)
+    assert await bulk.run() == (0, {"accepted": 1})
+    assert await bulk.run(extra=other) == (2, {})
+    assert f"run `esms-async ledger rebind '{path}.ledger'` once" in bulk.err
+    assert await bulk.run(extra={**other, "ESMS_LANG": "vi"}) == (2, {})
+    assert f"hãy chạy `esms-async ledger rebind '{path}.ledger'` một lần" in bulk.err
+    with RedisServer({"appendonly": "yes", "maxmemory-policy": "noeviction"}) as server:
+        kept = ("--ledger", server.url)
+        emulator.fault("code:101")
+        assert (await bulk.run(*kept))[0] == 3
+        # Another process may use it at this moment.
+        assert await bulk.run(*kept, extra=other) == (2, {})
+        assert "run `esms-async ledger rebind URL` once" in bulk.err
+        assert await bulk.run(*kept, extra=_NEW_KEY) == (2, {})
+        assert "--batch NEW" in bulk.err
+        emulator.clear_faults()
+        again = await bulk.run(*kept, "--batch", "new", extra=_NEW_KEY)
+        assert again == (0, {"accepted": 1})
 
 
 async def test_rows_with_a_key_outlive_a_secret_key(emulator: Emulator, tmp_path: Path) -> None:
