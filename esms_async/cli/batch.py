@@ -80,12 +80,15 @@ class Manifest:
         key: The column that identifies a row, or None.
         route: The route.
         columns: The columns that are used, for people who look at the ledger.
+        former: The hash that an earlier version would keep of the template, or None. It took the
+            template as it was spelled.
     """
 
     template: str
     key: str | None
     route: str
     columns: tuple[str, ...] = attrs.field(eq=False)
+    former: str | None = attrs.field(default=None, eq=False)
 
     @classmethod
     def read(cls, kept: str) -> "Manifest":
@@ -95,12 +98,29 @@ class Manifest:
 
     @classmethod
     def of(
-        cls, secret: str, template: str, *, key: str | None, route: str, columns: tuple[str, ...]
+        cls,
+        secret: str,
+        template: str,
+        *,
+        former: str | None = None,
+        key: str | None,
+        route: str,
+        columns: tuple[str, ...],
     ) -> "Manifest":
         """Make a manifest. Of the template it keeps a hash: it may hold a one-time code."""
         mac = fingerprint_key(secret)
-        mark = hmac.digest(mac, b"template\n" + template.encode("utf-8", "surrogatepass"), "sha256")
-        return cls(f"{key_id(mac).hex()}{mark.hex()[:24]}", key, route, columns)
+
+        def mark(written: str) -> str:
+            labelled = b"template\n" + written.encode("utf-8", "surrogatepass")
+            return f"{key_id(mac).hex()}{hmac.digest(mac, labelled, 'sha256').hex()[:24]}"
+
+        return cls(mark(template), key, route, columns, None if former is None else mark(former))
+
+    @property
+    def kept(self) -> str:
+        """What a ledger keeps, which `read` reads."""
+        values = attrs.asdict(self, filter=attrs.filters.exclude("former"))
+        return json.dumps(values, ensure_ascii=False)
 
 
 class AheadLedger:
@@ -319,7 +339,8 @@ class Batch:
             raise InputError(text(key, batch=self._name, column=held.key))
         # Of hashes with two keys nothing can be said.
         same_key = held.template[:8] == manifest.template[:8]
-        if same_key and held.template != manifest.template and not self._template_changed:
+        is_same = held.template in {manifest.template, manifest.former}
+        if same_key and not is_same and not self._template_changed:
             raise InputError(text("other_template", batch=self._name))
 
     async def check_secret(self) -> None:
@@ -335,8 +356,7 @@ class Batch:
         facts = self._ledger
         if not self._is_keyed:
             await facts.keep_fact(f"row key of batch {self._name}", self._secret_mark)
-        kept = json.dumps(attrs.asdict(manifest), ensure_ascii=False)
-        await facts.replace_fact(f"batch {self._name}", kept)
+        await facts.replace_fact(f"batch {self._name}", manifest.kept)
 
     @property
     def _secret_mark(self) -> str:

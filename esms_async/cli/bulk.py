@@ -387,15 +387,19 @@ def manifest_of(options: BulkOptions, rows: RowList, secret: str, route: Route) 
     """Return what a batch is begun with."""
     columns, names = rows.columns, rows.sheet.columns
     used = (columns.phone, *columns.content, *(place for _, place in columns.params))
+    former = None
     if columns.params:
         template = f"params {columns.params}"
     elif options.template is not None:
-        template = f"template {options.template.written}"
+        fields = [column_name(names[place]) for place in columns.content]
+        template = f"template {options.template.named(fields)}"
+        former = f"template {options.template.written}"
     else:
         template = f"column {column_name(names[columns.content[0]])}"
     return Manifest.of(
         secret,
         template,
+        former=former,
         key=None if columns.key is None else column_name(names[columns.key]),
         route=str(route),
         columns=tuple(dict.fromkeys(names[place] for place in used)),

@@ -172,6 +172,11 @@ class Template:
         texts.append(piece + written[end:])
         return cls(written, tuple(fields), tuple(texts))
 
+    def named(self, columns: Sequence[str]) -> str:
+        """Return the template with these names in its fields: one spelling for all others."""
+        pieces = [piece.replace("{", "{{").replace("}", "}}") for piece in self._texts]
+        return attrs.evolve(self, texts=tuple(pieces)).fill([f"{{{name}}}" for name in columns])
+
     def fill(self, values: Sequence[str]) -> str:
         """Put the values of the fields into the text."""
         pieces = [self._texts[0]]

@@ -251,6 +251,25 @@ async def test_what_a_shared_ledger_was_begun_with_stays() -> None:
         assert await ahead.keep_fact("account", "corrected") == "mistyped"
 
 
+async def test_a_batch_that_kept_its_template_as_it_was_spelled_goes_on(
+    ledger: AheadLedger,
+) -> None:
+    """An earlier version kept the spelling; from now on the columns count."""
+    batch = _batch(ledger)
+
+    def manifest(template: str, former: str | None = None) -> Manifest:
+        return Manifest.of(
+            "secret", template, former=former, key=None, route="fixed", columns=("Mã",)
+        )
+
+    await batch.begin(manifest("template {Mã}"))
+    await batch.check(manifest("template {mã}", "template {Mã}"))
+    await batch.begin(manifest("template {mã}", "template {Mã}"))
+    await batch.check(manifest("template {mã}", "template {MÃ}"))
+    with pytest.raises(InputError, match="another text"):
+        await batch.check(manifest("template {tên}", "template {Tên}"))
+
+
 async def test_a_ledger_without_facts_can_t_keep_a_batch() -> None:
     """The error names the kind of ledger."""
 

@@ -350,7 +350,9 @@ def test_a_mistyped_address_is_corrected_and_the_same_rows_go_on(
     assert run_here(arguments) == 0
     assert json.loads(capsys.readouterr().out)["accepted"] == 5
     assert run_here(["bulk", path, "--base-url", url]) == 2
-    assert "the ledger holds what was sent to an emulator of this process" in capsys.readouterr().err
+    assert (
+        "the ledger holds what was sent to an emulator of this process" in capsys.readouterr().err
+    )
 
 
 async def test_another_api_key_is_refused_with_the_command_that_takes_it(

@@ -132,6 +132,18 @@ def test_a_batch_is_held_to_its_text(bulk: Bulk, tmp_path: Path) -> None:
     assert bulk(path, "--content", "{code} la mma")[0] == 2
 
 
+def test_a_column_that_is_spelled_another_way_is_the_same_text(bulk: Bulk, tmp_path: Path) -> None:
+    """A template is compared by the columns that it takes; a brace in it is none."""
+    path = write_csv(tmp_path / "a.csv", ["0901888484,1,2"], "phone,Mã,Tên")
+    assert bulk(path, "--content", "{{ma}} {Mã} {Tên}")[0] == 0
+    for same in ("{{ma}} {mã} {ten}", "{{ma}} { MA } {Tên}"):
+        code, counts, _ = bulk(path, "--content", same)
+        assert (code, counts["already_done"]) == (0, 1)
+    for other in ("{{ma}} {Mã}  {Tên}", "{{ma}} {Tên} {Mã}", "{{mã}} {Mã} {Tên}"):
+        code, _, err = bulk(path, "--content", other)
+        assert (code, "was begun with another text" in err) == (2, True)
+
+
 async def test_a_new_text_never_goes_to_those_in_doubt(emulator: Emulator, tmp_path: Path) -> None:
     """A row that may have been accepted keeps its first text."""
     path = write_csv(tmp_path / "a.csv", ["0901888484,1", "0901888485,2"], "phone,code")
