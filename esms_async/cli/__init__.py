@@ -17,7 +17,8 @@ def main() -> int:
     try:
         for package in _EXTRA:
             if find_spec(package) is None:
-                sys.stderr.write(f"esms-async: {package} is missing; install esms_async[cli]\n")
+                install = "install it with: pip install 'esms_async[cli]'"
+                sys.stderr.write(f"esms-async: {package} is missing; {install}\n")
                 return 2
         from esms_async.cli.app import run  # noqa: PLC0415  # the extra may not be installed
     except KeyboardInterrupt:

@@ -114,7 +114,8 @@ _ENGLISH: Final = {
     ),
     "no_rows": "{file} has a header and no rows; nothing can be sent",
     "excel_missing": (
-        "{file} is a workbook; install esms_async[excel] to read it, or save it as CSV UTF-8"
+        "{file} is a workbook; install what reads it with: pip install 'esms_async[excel]', or "
+        "save it as CSV UTF-8"
     ),
     "workbook_from_pipe": "a workbook can't be read from a pipe; give the name of its file",
     "workbook_password": "{file} is protected by a password; save it without one",
@@ -549,7 +550,8 @@ _VIETNAMESE: Final = {
     "no_header": "dòng đầu của {file} chứa số điện thoại; dòng đầu phải là tên các cột",
     "no_rows": "{file} chỉ có dòng tiêu đề, không có dòng nào để gửi",
     "excel_missing": (
-        "{file} là bảng tính Excel; hãy cài esms_async[excel] để đọc, hoặc lưu thành CSV UTF-8"
+        "{file} là bảng tính Excel; để đọc, hãy cài bằng: pip install 'esms_async[excel]', hoặc "
+        "lưu thành CSV UTF-8"
     ),
     "workbook_from_pipe": "không đọc được bảng tính qua ống dẫn; hãy cho biết tên tệp",
     "workbook_password": "{file} có mật khẩu; hãy lưu lại không có mật khẩu",

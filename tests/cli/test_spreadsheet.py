@@ -131,7 +131,7 @@ async def test_a_workbook_without_the_extra_says_what_to_install(
     with pytest.raises(InputError, match="is empty"):
         await open_sheet(str(path))
     monkeypatch.setitem(sys.modules, "python_calamine", None)
-    with pytest.raises(InputError, match=r"install esms_async\[excel\] .* or save it as CSV UTF-8"):
+    with pytest.raises(InputError, match=r"pip install 'esms_async\[excel\]', or save it as CSV"):
         await open_sheet(str(path))
 
 
