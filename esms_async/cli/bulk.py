@@ -235,7 +235,8 @@ def row_rules(options: BulkOptions, columns: Columns) -> RowRules:
 
 def new_checker(options: BulkOptions, rows: RowList, ids: RowIds) -> RowChecker:
     """Return what makes messages of the rows."""
-    return RowChecker(row_rules(options, rows.columns), ids, rows.sheet.columns)
+    rules, sheet = row_rules(options, rows.columns), rows.sheet
+    return RowChecker(rules, ids, sheet.columns, sheet.empty)
 
 
 async def make_plan(

@@ -528,8 +528,11 @@ class RowChecker:
     The second pass takes from the first what the rows repeat, at one byte a row.
     """
 
-    def __init__(self, rules: RowRules, ids: RowIds, names: Sequence[str]) -> None:
+    def __init__(
+        self, rules: RowRules, ids: RowIds, names: Sequence[str], empty: str = "value_empty"
+    ) -> None:
         self._rules = rules
+        self._empty = empty
         self._ids = ids
         self._names = names
         self._repeats: _Repeats | _KnownRepeats = _Repeats()
@@ -644,7 +647,7 @@ class RowChecker:
         if isinstance(value, str):
             if value and not value.isspace():
                 return value
-            raise _UnusableError(text("value_empty", column=self._names[place]))
+            raise _UnusableError(text(self._empty, column=self._names[place]))
         if value is None:
             raise _UnusableError(text("value_missing", column=self._names[place]))
         if isinstance(value, int) and not isinstance(value, bool):

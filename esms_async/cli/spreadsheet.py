@@ -17,6 +17,7 @@ import unicodedata
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from datetime import date, datetime, time
+from itertools import chain
 from typing import TYPE_CHECKING, Final, Protocol, Self, TypeVar, cast
 
 from esms_async.cli.errors import InputError
@@ -63,6 +64,8 @@ class Sheet(Protocol):
     """The name of the sheet in a workbook."""
     can_repeat: bool
     """True if the rows can be read more than once."""
+    empty: str
+    """The sentence of the catalogue that is said of an empty cell."""
 
     def chunks(self, size: int) -> AsyncIterator[list[SheetRow]]:
         """Read the rows from the first one, some at a time."""
@@ -163,6 +166,8 @@ class _Source:
 class _TextSheet:
     """CSV, TSV or JSON Lines."""
 
+    empty = "value_empty"
+
     def __init__(self, source: _Source, *, is_json: bool) -> None:
         self.name = source.name
         self.title: str | None = None
@@ -178,6 +183,7 @@ class _TextSheet:
         self._rest_is_too_long = False
         self._new_parser: Callable[[], _CsvParser | _JsonParser]
         self._is_begun = False
+        self._is_clean = True
 
     async def read_header(self) -> None:
         """Find out from the first line that is not blank what the lines hold."""
@@ -213,13 +219,13 @@ class _TextSheet:
         parser = self._new_parser()
         lines, self._waiting = self._waiting, []
         while True:
-            rows = parser.feed(lines)
+            rows = self._checked(parser.feed(lines))
             for place in range(0, len(rows), size):
                 yield rows[place : place + size]
             if (block := await anext(self._blocks, None)) is None:
                 break
             lines = self._split(block)
-        rows = parser.feed(self._last_line()) + parser.end()
+        rows = self._checked(parser.feed(self._last_line()) + parser.end())
         for place in range(0, len(rows), size):
             yield rows[place : place + size]
 
@@ -246,6 +252,7 @@ class _TextSheet:
             self._line_end = "\r" if only_returns else "\n"
         else:
             decoded = self._decoder.decode(block)
+        self._is_clean = self._is_clean and is_clean(decoded)
         lines: list[str | None] = [*(self._rest + decoded).split(self._line_end)]
         self._rest = cast("str", lines.pop())
         if lines and self._rest_is_too_long:
@@ -256,8 +263,23 @@ class _TextSheet:
             self._rest, self._rest_is_too_long = "", True
         return lines
 
+    def _checked(self, rows: list[SheetRow]) -> list[SheetRow]:
+        """Refuse rows that are not UTF-8, also in a column that no message takes.
+
+        The results could only list them with other letters, and the rest of the file has most
+        likely been read wrongly, too.
+        """
+        if self._is_clean:
+            return rows
+        refused = text("not_utf8")
+        return [
+            (number, fields if is_clean(_written(source)) else refused, source)
+            for number, fields, source in rows
+        ]
+
     def _last_line(self) -> list[str | None]:
         decoded = "" if self._decoder is None else self._decoder.decode(b"", final=True)
+        self._is_clean = self._is_clean and is_clean(decoded)
         rest, self._rest = self._rest + decoded, ""
         if self._rest_is_too_long:
             self._rest_is_too_long = False
@@ -441,7 +463,18 @@ class _Pairs(list[tuple[str, object]]):
 
 def is_clean(value: str) -> bool:
     """Tell whether a text can be written as UTF-8."""
-    return value.isascii() or not any("\ud800" <= character <= "\udfff" for character in value)
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _written(source: object) -> str:
+    """Return all that a row holds."""
+    if isinstance(source, dict):
+        return "".join(map(str, chain.from_iterable(cast("dict[str, object]", source).items())))
+    return "".join(cast("list[str] | str", source))
 
 
 def _given_delimiter(line: str) -> str | None:
@@ -495,6 +528,8 @@ class _WorkbookSheet:
     """The first sheet of a workbook that holds anything."""
 
     can_repeat = True
+    # What reads the workbook gives an empty text for an error and for a formula without a value.
+    empty = "value_empty_in_workbook"
 
     def __init__(self, source: _Source, sheet: "CalamineSheet", sheets: int) -> None:
         self.name = source.name

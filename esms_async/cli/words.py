@@ -194,6 +194,10 @@ _ENGLISH: Final = {
     "two_keys_of_one_name": "has two keys of one name; rename one",
     "value_missing": "{column}: is missing",
     "value_empty": "{column}: is empty",
+    "value_empty_in_workbook": (
+        "{column}: is empty, an error such as #DIV/0!, or a formula without a value, which Excel "
+        "gives it if you open the file and save it"
+    ),
     "value_type": "{column}: is of type {type}; write it as a string",
     "not_utf8": "the row is not UTF-8; save the file as 'CSV UTF-8', or as .xlsx",
     "control_character": "the text holds the control character {code_point}; remove it",
@@ -631,6 +635,10 @@ _VIETNAMESE: Final = {
     "two_keys_of_one_name": "có hai khóa cùng tên; hãy đổi tên một khóa",
     "value_missing": "{column}: thiếu",
     "value_empty": "{column}: để trống",
+    "value_empty_in_workbook": (
+        "{column}: để trống, báo lỗi như #DIV/0!, hoặc là công thức chưa có giá trị; hãy mở tệp "
+        "bằng Excel rồi lưu lại để có giá trị"
+    ),
     "value_type": "{column}: kiểu {type}; hãy viết thành chuỗi",
     "not_utf8": "dòng này không phải UTF-8; hãy lưu tệp dạng 'CSV UTF-8' hoặc .xlsx",
     "control_character": "nội dung có ký tự điều khiển {code_point}; hãy xóa đi",

@@ -145,7 +145,7 @@ def test_every_bad_row_is_reported_and_harms_no_other(tmp_path: Path) -> None:
         "is longer than 131,072 characters",
         "has more fields (3) than the header (2)",
         "has fewer fields (1) than the header (2)",
-        _NO_PHONE,
+        "the row is not UTF-8",
         _NO_PHONE,
         "the text holds the control character U+0007",
     ]

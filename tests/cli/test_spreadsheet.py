@@ -299,6 +299,48 @@ def test_the_plan_names_the_sheet(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert "Danh sách" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl"])
+async def test_a_row_that_is_not_utf_8_is_refused_whatever_column_it_is_in(
+    tmp_path: Path, name: str
+) -> None:
+    """The results could only list it with other letters; a row after it is none the worse."""
+    rows: list[list[bytes]] = [
+        [b"0901888484", b"a", "Nguyễn".encode()],
+        [b"0901888485", b"b", b"Nguy\xean"],
+        [b"0901888486", b"c", b"An"],
+        [b"0901888487", b"d", b"\xea"],
+    ]
+    header = [b"phone", b"content", b"name"]
+    if name == "a.csv":
+        lines = [b",".join(fields) for fields in (header, *rows)]
+    else:
+        pairs = [[*zip(header, fields, strict=True)] for fields in rows]
+        lines = [b"{%s}" % b", ".join(b'"%s": "%s"' % pair for pair in fields) for fields in pairs]
+    path = tmp_path / name
+    # Without a line end, so the last row comes at the end of the input.
+    path.write_bytes(b"\n".join(lines))
+    refused = [
+        str(fields).startswith("the row is not UTF-8") for fields in _fields(await _rows(path))
+    ]
+    assert refused == [False, True, False, True]
+
+
+def test_a_cell_without_a_value_may_hold_more_than_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What reads a workbook gives nothing for an error, and for a formula that no Excel saw."""
+    book = openpyxl.Workbook()
+    sheet = book.active
+    assert sheet is not None
+    sheet.append(["phone", "Mã"])
+    sheet.append(["0901888484", "=1/0"])
+    path = tmp_path / "a.xlsx"
+    book.save(path)
+    assert run(["bulk", str(path), "--content", "{Mã}", "--dry-run"]) == 1
+    said = "Mã: is empty, an error such as #DIV/0!, or a formula without a value"
+    assert said in capsys.readouterr().out
+
+
 async def test_a_title_far_above_is_the_header(tmp_path: Path) -> None:
     """A sheet of one column has its header in its first row."""
     book = openpyxl.Workbook()
