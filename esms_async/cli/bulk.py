@@ -431,6 +431,7 @@ class BulkRun:
         self.rejection: Rejected | None = None
         self.failure: EsmsError | None = None
         self.unreachable: int = 0
+        self.results_failed: bool = False
         self._rows = rows
         self._ids = ids
         self._batch = batch
@@ -707,6 +708,7 @@ class Sending:
 
     def _check_results(self) -> None:
         if self._results.failure is not None:
+            self._job.results_failed = True
             self._fail(self._results.failure)
 
     def _refuse(self, row: BulkRow, error: EsmsError) -> None:

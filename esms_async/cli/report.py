@@ -7,11 +7,12 @@ from rich import box
 from rich.table import Table
 from rich.text import Text as Line
 
-from esms_async import FixedNumber, Message, Route
+from esms_async import FixedNumber, LedgerError, Message, Route
 from esms_async.cli.gateway import Connection
 from esms_async.cli.ledger_choice import as_argument
 from esms_async.cli.results import Group, Tally, rejection
 from esms_async.cli.rows import RowStatus
+from esms_async.cli.running import tell
 from esms_async.cli.screen import Screen, printable
 from esms_async.cli.words import Text, advice_on, text
 from esms_async.text import PhoneRepair
@@ -158,7 +159,11 @@ def print_report(
         screen.say(text("sandbox"))
     if not options.quiet:
         _print_groups(
-            screen, tally, options.results, is_end=True, told=None if plan is None else plan.tally
+            screen,
+            tally,
+            options.results,
+            is_end=not run.results_failed,
+            told=None if plan is None else plan.tally,
         )
     _say_how_to_go_on(screen, run, interrupted=interrupted)
     if options.json:
@@ -170,7 +175,8 @@ def _print_groups(
 ) -> None:
     """Print the reasons with their counts and first rows, and what was repaired.
 
-    What the plan has told stands above, and is not told again.
+    What the plan has told stands above, and is not told again. At the end of a run the file follows
+    that lists every row, if it does.
     """
     lines: list[tuple[int, str]] = []
     if told is None:
@@ -239,6 +245,9 @@ def _say_how_to_go_on(screen: Screen, run: "BulkRun", *, interrupted: bool) -> N
         screen.say(text("interrupted"))
     elif run.unreachable:
         screen.say(text("stopped_unreachable", count=run.unreachable))
+    if run.failure is not None:
+        # Before the advice to run the command again, which helps once the cause is gone.
+        tell(run.failure, screen)
     stopped = run.failure is not None or run.rejection is not None or interrupted or run.unreachable
     if stopped:
         row = str(tally.last_row)
@@ -268,7 +277,8 @@ def _way_to_go_on(run: "BulkRun") -> Text:
     if options.batch_is_new:
         again = text("same_command_batch", batch=options.batch)
     if options.ledger.place is not None:
-        soon = run.tally[RowStatus.UNKNOWN]
+        # What a ledger that failed could not take is accepted here, and in doubt there.
+        soon = run.tally[RowStatus.UNKNOWN] or isinstance(run.failure, LedgerError)
         return text("go_on_soon" if soon else "go_on", again=again)
     if run.connection is not None and run.connection.seed is not None:
         return text("go_on_emulator", again=again)

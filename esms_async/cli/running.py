@@ -12,7 +12,7 @@ from typing import Final
 from esms_async import EsmsError
 from esms_async._model.tracebacks import traceback_without_values
 from esms_async.cli.errors import ExitCode, InputError
-from esms_async.cli.screen import Screen, printable, silence
+from esms_async.cli.screen import Screen, print_line, printable, silence
 from esms_async.cli.words import Language, Text, text
 
 NAME: Final = "esms-async"
@@ -47,8 +47,7 @@ def run_job(
         if debug:
             sys.stderr.write(traceback_without_values(error))
         if isinstance(error, EsmsError):
-            words = error.words if isinstance(error, InputError) else None
-            complain(words or text("error", problem=str(error)))
+            tell(error, screen)
             # A QueueError; a class of the queue can't be named without its extra.
             is_away = isinstance(error, ConnectionError)
             return ExitCode.UNREACHABLE if is_away else ExitCode.MISUSED
@@ -144,9 +143,17 @@ def standard_output_failed(error: OSError) -> int:
     return ExitCode.MISUSED
 
 
+def tell(error: EsmsError, screen: Screen) -> None:
+    """Print in one line what ends a job, unless that was done before."""
+    if error is not screen.told:
+        screen.told = error
+        words = error.words if isinstance(error, InputError) else None
+        complain(words or text("error", problem=str(error)))
+
+
 def complain(problem: str | Text) -> None:
     """Print one line on standard error, whether or not anybody reads it."""
     words = problem if isinstance(problem, str) else problem.said(Language.of(os.environ))
     with contextlib.suppress(OSError):
-        sys.stderr.write(f"{NAME}: {printable(words)}\n")
+        print_line(sys.stderr, f"{NAME}: {printable(words)}")
         sys.stderr.flush()

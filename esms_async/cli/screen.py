@@ -77,12 +77,14 @@ class Screen:
             for a program.
         progress: Where progress shows: standard error.
         language: The language of what a person reads.
+        told: The error that ended the job, once it was printed.
     """
 
     def __init__(
         self, *, for_program: bool = False, environ: Mapping[str, str] = os.environ
     ) -> None:
         self.language: Language = Language.of(environ)
+        self.told: Exception | None = None
         self._out = OutputStream(sys.stdout)
         self._err = OutputStream(sys.stderr)
         self.progress: Console = _console(self._err)
@@ -166,6 +168,11 @@ def silence(stream: TextIO) -> None:
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, stream.fileno())
     os.close(nowhere)
+
+
+def print_line(stream: TextIO, line: str) -> None:
+    """Print one line on a stream."""
+    _print(_console(OutputStream(stream)), Line(line))
 
 
 def _print(console: Console, line: Line) -> None:

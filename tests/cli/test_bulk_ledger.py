@@ -271,8 +271,10 @@ def test_a_ledger_that_fails_stops_the_job(
     out, err = capsys.readouterr()
     counts = json.loads(out)
     assert counts["accepted"] == counts["total"] == 32
-    *_, command, problem = err.splitlines()
+    *_, problem, _, go_on, command = err.splitlines()
     assert problem == "esms-async: the ledger can't be used: database or disk is full"
+    # What it could not take is in doubt there.
+    assert "run the same command again within 23 hours" in go_on
     assert command == f"  {shlex.join(['esms-async', *arguments])}"
     assert run_here(arguments) == 0
     counts = json.loads(capsys.readouterr().out)

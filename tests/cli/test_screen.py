@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from esms_async.cli.running import complain
 from esms_async.cli.screen import OutputStream, Screen, printable
 
 
@@ -101,6 +102,22 @@ def test_a_long_line_stays_one_line_in_a_file(capsys: pytest.CaptureFixture[str]
     screen.say("a word " * 100)
     screen.warn("a word " * 100)
     assert len(capsys.readouterr().err.splitlines()) == 2
+
+
+def test_an_error_is_broken_between_words_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a file it stays one line."""
+    monkeypatch.setenv("COLUMNS", "40")
+    person, terminal = os.openpty()
+    with os.fdopen(terminal, "w", encoding="utf-8") as stream:
+        monkeypatch.setattr("sys.stderr", stream)
+        complain("a word of an error that is longer than the line of a terminal")
+        lines = os.read(person, 1000).decode().split("\r\n")
+    os.close(person)
+    assert [line.rstrip() for line in lines] == [
+        "esms-async: a word of an error that is",
+        "longer than the line of a terminal",
+        "",
+    ]
 
 
 def test_programs_read_standard_output(capsys: pytest.CaptureFixture[str]) -> None:
