@@ -7,7 +7,6 @@ one.
 
 import asyncio
 import os
-import sys
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, aclosing, nullcontext
@@ -35,7 +34,7 @@ from esms_async import (
 from esms_async.cli.batch import AheadLedger, Batch, Manifest
 from esms_async.cli.errors import ExitCode, InputError
 from esms_async.cli.gateway import Connection, GatewayChoice, connect
-from esms_async.cli.interrupt import Stopping, on_interrupt
+from esms_async.cli.interrupt import Stopping, confirm, on_interrupt
 from esms_async.cli.ledger_choice import LedgerChoice, naming_ledger
 from esms_async.cli.progress import Pace, shown
 from esms_async.cli.rate import Rate
@@ -52,7 +51,7 @@ from esms_async.cli.rows import (
     find_columns,
 )
 from esms_async.cli.screen import Screen
-from esms_async.cli.spreadsheet import Sheet, SheetRow, column_name, on_thread, open_sheet
+from esms_async.cli.spreadsheet import Sheet, SheetRow, column_name, open_sheet
 from esms_async.cli.words import text
 from esms_async.text import Alphabet, measure
 
@@ -506,9 +505,7 @@ class BulkRun:
         if options.yes or not is_real or nothing or not screen.can_ask:
             return True
         count = None if plan is None else plan.tally[RowStatus.CHECKED]
-        screen.ask(text("ask_all") if count is None else text("ask", count=count))
-        answer = await on_thread(sys.stdin.readline)
-        return answer.strip().casefold() in screen.say_word(text("yes")).split()
+        return await confirm(screen, text("ask_all") if count is None else text("ask", count=count))
 
     def _exit_code(self) -> ExitCode:
         if self.rejection is not None:

@@ -101,7 +101,7 @@ HELP: Final = {
     ),
     "Column of the phone [default: found].": "Cột số điện thoại [mặc định: tự tìm].",
     "Column of the text [default: found].": "Cột nội dung [mặc định: tự tìm].",
-    "Route [default: ESMS_ROUTE, or fixed].": "Đường gửi [mặc định: ESMS_ROUTE, hoặc fixed].",
+    "Route [default: ESMS_ROUTE, or fixed].": "Kênh gửi [mặc định: ESMS_ROUTE, hoặc fixed].",
     "Parameter of a Zalo template; repeatable [default: every column].": (
         "Tham số của mẫu tin Zalo; dùng được nhiều lần [mặc định: mọi cột]."
     ),

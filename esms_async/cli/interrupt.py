@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import sys
 from collections.abc import Callable, Coroutine, Generator
 from contextlib import contextmanager
 from typing import Protocol, cast
@@ -10,6 +11,7 @@ from esms_async.cli.errors import ExitCode
 from esms_async.cli.running import complain
 from esms_async.cli.screen import Screen
 from esms_async.cli.signals import on_signal
+from esms_async.cli.spreadsheet import on_thread
 from esms_async.cli.words import Text, text
 
 
@@ -53,6 +55,13 @@ async def interruptible(job: Coroutine[object, object, ExitCode]) -> ExitCode:
                 raise
     complain(text("interrupted_here"))
     return ExitCode.INTERRUPTED
+
+
+async def confirm(screen: Screen, question: Text) -> bool:
+    """Ask the person at the terminal; only a yes in the language of the screen is one."""
+    screen.ask(question)
+    answer = await on_thread(sys.stdin.readline)
+    return answer.strip().casefold() in screen.say_word(text("yes")).split()
 
 
 class Stopping:

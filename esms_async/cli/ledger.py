@@ -13,6 +13,7 @@ from typing import Final
 import attrs
 
 from esms_async.cli.errors import ExitCode, InputError
+from esms_async.cli.interrupt import confirm
 from esms_async.cli.ledger_choice import is_url, ledger_at, queue_name, without_password
 from esms_async.cli.screen import Screen
 from esms_async.cli.words import Text, text
@@ -107,8 +108,22 @@ async def export(place: str, screen: Screen, *, as_csv: bool) -> ExitCode:
     return ExitCode.ACCEPTED
 
 
-async def rebind(place: str, screen: Screen, environ: Mapping[str, str] = os.environ) -> ExitCode:
-    """Bind the ledger to the account of the keys in the environment."""
+async def rebind(
+    place: str, screen: Screen, *, yes: bool, environ: Mapping[str, str] = os.environ
+) -> ExitCode:
+    """Bind the ledger to the account of the keys in the environment, once a person agrees.
+
+    Args:
+        place: The file or the URL of the ledger.
+        screen: Where to ask and to report.
+        yes: True asks nothing.
+        environ: Where the account's keys are.
+    """
+    if not yes and not screen.can_ask:
+        raise InputError(text("nobody_to_ask"))
+    if not yes and not await confirm(screen, text("same_account")):
+        screen.warn(text("nothing_changed"))
+        return ExitCode.REFUSED
     credentials = credentials_from_env(environ)
     async with opened(place) as ledger:
         changed = await rebind_ledger(ledger, api_key=credentials.api_key)

@@ -1,17 +1,13 @@
 """The command `ledger` and those below it, with their options."""
 
-import os
-import sys
 from collections.abc import Callable
 
 import click
 
 from esms_async.cli import ledger as jobs
-from esms_async.cli.errors import ExitCode
 from esms_async.cli.interrupt import interruptible
 from esms_async.cli.options import PATH, Command, CommandGroup, debug_option
-from esms_async.cli.running import complain, run_job
-from esms_async.cli.words import Language, text
+from esms_async.cli.running import run_job
 
 
 @click.group("ledger", cls=CommandGroup, short_help="Look at what a ledger knows of each send.")
@@ -92,14 +88,8 @@ def _rebind(*, place: str, yes: bool, debug: bool) -> int:
     A ledger holds what one account has sent. With another account, a message in doubt could reach
     its phone twice.
     """
-    if not yes:
-        if not sys.stdin.isatty():
-            complain(text("nobody_to_ask"))
-            return ExitCode.MISUSED
-        question = text("same_account").said(Language.of(os.environ))
-        if not click.confirm(question, err=True):
-            complain(text("nothing_changed"))
-            return ExitCode.REFUSED
     return run_job(
-        lambda screen: interruptible(jobs.rebind(place, screen)), as_json=False, debug=debug
+        lambda screen: interruptible(jobs.rebind(place, screen, yes=yes)),
+        as_json=False,
+        debug=debug,
     )

@@ -31,6 +31,7 @@ _PROBLEMS: Final = [
         "Not a directory": "đó không phải thư mục",
         "File exists": "đã có tệp này",
         "No space left on device": "đĩa đã đầy",
+        "Read-only file system": "ổ đĩa hoặc thư mục này chỉ cho đọc",
         "database or disk is full": "đĩa đã đầy",
         "disk I/O error": "lỗi đọc ghi đĩa",
         "unable to open database file": "không mở được tệp",
@@ -99,7 +100,7 @@ _PROBLEMS: Final = [
             "ESMS_ALLOW_HTTP không được chứa {value}: http:// gửi khóa không mã hóa"
         ),
         r"(?P<option>--route|ESMS_ROUTE|--brandname): (?P<problem>.+)": "{option}: {problem}",
-        r"a route is (?P<forms>.+), not (?P<value>.+)": "đường gửi là {forms}, không phải {value}",
+        r"a route is (?P<forms>.+), not (?P<value>.+)": "kênh gửi là {forms}, không phải {value}",
         r"(?P<name>name|oa_id|template_id) must be printable, .+: (?P<value>.+)": (
             "tên phải in được, không có khoảng trắng ở hai đầu và không để trống: {value}"
         ),
@@ -113,7 +114,7 @@ _PROBLEMS: Final = [
             "{name} phải là 1 (thường) hoặc 3 (vượt hạn mức), không phải {value}"
         ),
         r"the gateway gives prices for brandname messages only, not for the route (?P<route>.+)": (
-            "cổng chỉ cho biết giá của tin brandname, không có giá của đường gửi {route}"
+            "cổng chỉ cho biết giá của tin brandname, không có giá của kênh gửi {route}"
         ),
         r"sms_id must be a str of 1 to (?P<most>\d+) printable characters": (
             "SMSID phải có 1 đến {most} ký tự in được"
@@ -139,13 +140,13 @@ _PROBLEMS: Final = [
             "không dùng nội dung và tham số cùng lúc; tin Zalo có tham số"
         ),
         r"content: can't be sent; the route (?P<route>.+) takes params instead": (
-            "đường gửi {route} không nhận nội dung mà nhận tham số"
+            "kênh gửi {route} không nhận nội dung mà nhận tham số"
         ),
         r"params: can't be sent; the route (?P<route>.+) takes content instead": (
-            "đường gửi {route} không nhận tham số mà nhận nội dung"
+            "kênh gửi {route} không nhận tham số mà nhận nội dung"
         ),
         r"params: are missing; the route (?P<route>.+) takes them": (
-            "thiếu tham số; đường gửi {route} cần chúng"
+            "thiếu tham số; kênh gửi {route} cần chúng"
         ),
         r"params: are empty; give the parameters of the template": (
             "không có tham số nào; hãy cho các tham số của mẫu tin"
@@ -536,7 +537,8 @@ _PROBLEMS: Final = [
         ),
         # The system.
         r"(?:\[Errno -?\d+\] )?(?P<problem>No such file or directory|Permission denied|"
-        r"Is a directory|No space left on device|Connection refused|Connection reset by peer|"
+        r"Is a directory|No space left on device|Read-only file system|Connection refused|"
+        r"Connection reset by peer|"
         r"Address already in use|Name or service not known|File exists|Not a directory|"
         r"database or disk is full|disk I/O error|unable to open database file|file is not a "
         r"database"

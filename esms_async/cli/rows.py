@@ -141,7 +141,7 @@ class Template:
 
     Attributes:
         written: The template as it was given.
-        fields: The columns that it takes, in order, with repetitions.
+        fields: The columns that it takes as they are spelled, in order, with repetitions.
     """
 
     written: str
@@ -167,7 +167,7 @@ class Template:
                 raise InputError(text("template_brace", position=token.start() + 1))
             else:
                 texts.append(piece)
-                fields.append(column_name(token["field"]))
+                fields.append(token["field"].strip())
                 piece = ""
         texts.append(piece + written[end:])
         return cls(written, tuple(fields), tuple(texts))
@@ -257,8 +257,7 @@ def find_columns(
 
 
 def _named(sheet: Sheet, names: Sequence[str], wanted: str, option: str) -> int:
-    wanted = column_name(wanted)
-    found = [place for place, name in enumerate(names) if name == wanted]
+    found = [place for place, name in enumerate(names) if name == column_name(wanted)]
     found = found or [place for place, name in enumerate(names) if plain(name) == plain(wanted)]
     if len(found) == 1:
         return found[0]

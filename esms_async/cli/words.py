@@ -483,7 +483,7 @@ _ENGLISH: Final = {
         "The ledger belongs to the account of ESMS_API_KEY already; nothing was changed."
     ),
     "same_account": (
-        "Do ESMS_API_KEY and ESMS_SECRET_KEY belong to the account that filled this ledger?"
+        "Do ESMS_API_KEY and ESMS_SECRET_KEY belong to the account that filled this ledger? [y/N] "
     ),
     "nobody_to_ask": ("nobody can be asked here; add --yes if these are keys of the same account"),
     "nothing_changed": "nothing was changed",
@@ -607,7 +607,8 @@ _VIETNAMESE: Final = {
         "những dòng chưa ai nhận được"
     ),
     "other_route": (
-        "đợt {batch!r} đã bắt đầu qua đường gửi {route}; hãy dùng --batch TÊN_MỚI để gửi đường khác"
+        "đợt {batch!r} đã bắt đầu qua kênh gửi {route}; hãy dùng --batch TÊN_MỚI để gửi qua kênh "
+        "khác"
     ),
     "other_key": (
         "đợt {batch!r} đã bắt đầu với --key {column}; hãy dùng lại, hoặc dùng --batch TÊN_MỚI"
@@ -707,7 +708,7 @@ _VIETNAMESE: Final = {
         "Các cột: số điện thoại {phone} (đoán theo tên hoặc dữ liệu; --phone-column để chọn); "
         "nội dung theo mẫu"
     ),
-    "route": "Đường gửi: {route}",
+    "route": "Kênh gửi: {route}",
     "route_fixed": "đầu số cố định",
     "no_plan": "Ống dẫn được gửi ngay khi đọc, nên không có kế hoạch trước.",
     "label_rows": "số dòng",
@@ -794,7 +795,7 @@ _VIETNAMESE: Final = {
     ),
     "results_removed": "--results {file} bị xóa hoặc thay trong lúc đang ghi",
     "results_unwritable": "không ghi được {file}: {problem}",
-    "error": "lỗi: {problem}",
+    "error": "{problem}",
     "own_error": "lỗi của chương trình ({type}); --debug cho biết ở đâu",
     "cannot_write": "không ghi được: {problem}",
     "content_or_param": "hãy cho CONTENT cần gửi, hoặc --param với mẫu tin Zalo",
@@ -896,7 +897,9 @@ _VIETNAMESE: Final = {
     "deleted": "đã xóa {count} tin",
     "rebound": "Từ giờ sổ ghi thuộc về tài khoản của ESMS_API_KEY.",
     "bound_already": "Sổ ghi vốn đã thuộc về tài khoản của ESMS_API_KEY; không đổi gì.",
-    "same_account": ("ESMS_API_KEY và ESMS_SECRET_KEY có thuộc về tài khoản đã ghi sổ này không?"),
+    "same_account": (
+        "ESMS_API_KEY và ESMS_SECRET_KEY có thuộc về tài khoản đã ghi sổ này không? [c/K] "
+    ),
     "nobody_to_ask": ("ở đây không hỏi ai được; hãy thêm --yes nếu đây là khóa của cùng tài khoản"),
     "nothing_changed": "không đổi gì",
     "report_failed": "{report}  {stored_at}  {failures} lần lỗi  {detail}",

@@ -459,7 +459,8 @@ def _refuse_foreign(path: Path) -> None:
         raise LedgerError(f"{str(path)!r} can't be a file: it holds a NUL; name another file")
     with contextlib.suppress(FileExistsError):
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-    with path.open("rb") as file:
+    # For writing, too, so a read-only file is called that, and not an error of the disk.
+    with path.open("r+b") as file:
         header = file.read(_HEADER_LENGTH)
         size = file.seek(0, os.SEEK_END)
     if not header:

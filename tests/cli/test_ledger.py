@@ -185,19 +185,21 @@ def test_where_nobody_can_be_asked_rebinding_takes_an_option(ledger: str) -> Non
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pseudo-terminals")
 @pytest.mark.parametrize(
-    ("answer", "code", "words"),
+    ("answer", "language", "code", "words"),
     [
-        (b"n\n", 1, b"nothing was changed"),
-        (b"y\n", 0, b"belongs to the account of ESMS_API_KEY now"),
-        (b"\x04", 130, b"interrupted"),
+        (b"n\n", "en", 1, "nothing was changed"),
+        (b"y\n", "en", 0, "belongs to the account of ESMS_API_KEY now"),
+        (b"\x04", "en", 1, "nothing was changed"),
+        (b"c\n", "vi", 0, "thuộc về tài khoản của ESMS_API_KEY"),
+        (b"y\n", "vi", 1, "không đổi gì"),
     ],
 )
 def test_a_person_is_asked_before_rebinding(
-    ledger: str, answer: bytes, code: int, words: bytes
+    ledger: str, answer: bytes, language: str, code: int, words: str
 ) -> None:
     """At a terminal the question says what it is about; no, and no answer, change nothing."""
     asyncio.run(bind_to(ledger, "the former key"))
-    returned, shown = answer_at_a_terminal(answer, "ledger", "rebind", ledger)
-    assert b"belong to the account that filled this ledger?" in shown
-    assert (returned, words in shown) == (code, True)
+    returned, shown = answer_at_a_terminal(answer, "ledger", "rebind", ledger, language=language)
+    assert ("[y/N] " if language == "en" else "[c/K] ") in shown.decode()
+    assert (returned, words in shown.decode()) == (code, True)
     asyncio.run(bind_to(ledger, API_KEY if code == 0 else "the former key"))

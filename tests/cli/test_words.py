@@ -191,6 +191,10 @@ def test_advice_for_a_person_speaks_of_no_message_object(code: str) -> None:
             "không dùng được sổ ghi /x: không có quyền",
         ),
         (
+            "the ledger /x can't be used: [Errno 30] Read-only file system: 'x'",
+            "không dùng được sổ ghi /x: ổ đĩa hoặc thư mục này chỉ cho đọc",
+        ),
+        (
             "the queue on Redis h:1, database 0 can't be used: Error 111. Connect call failed",
             "không dùng được hàng đợi trên Redis h:1, database 0: không kết nối được",
         ),
