@@ -12,6 +12,7 @@ from esms_async.ledger import (
     Ledger,
     LedgerAcceptances,
     LedgerFacts,
+    LedgerOptions,
     LedgerReports,
     MemoryLedger,
     RedisLedger,
@@ -54,21 +55,28 @@ def prefix() -> str:
 
 
 KINDS = ("memory", "sqlite", "redis")
+DEFAULTS = LedgerOptions()
 
 
 def make(
     request: pytest.FixtureRequest, tmp_path: Path, clock: Clock, prefix: str
-) -> Callable[[], FullLedger]:
+) -> Callable[..., FullLedger]:
     """Return what makes further views of one ledger of the package, of the kind of a fixture."""
     match request.param:
         case "memory":
-            ledger = MemoryLedger(clock=clock)
-            return lambda: ledger
+            # A ledger in memory has one view; with other options it is another ledger.
+            made: dict[LedgerOptions, MemoryLedger] = {}
+            return lambda options=DEFAULTS: made.setdefault(
+                options, MemoryLedger(options=options, clock=clock)
+            )
         case "sqlite":
-            return lambda: SqliteLedger(tmp_path / "ledger.db", clock=clock)
+            path = tmp_path / "ledger.db"
+            return lambda options=DEFAULTS: SqliteLedger(path, options=options, clock=clock)
         case _:
             server: RedisServer = request.getfixturevalue("redis_server")
-            return lambda: RedisLedger(server.url, prefix=prefix, clock=clock)
+            return lambda options=DEFAULTS: RedisLedger(
+                server.url, prefix=prefix, options=options, clock=clock
+            )
 
 
 @pytest.fixture(params=KINDS)

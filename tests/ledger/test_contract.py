@@ -1,13 +1,14 @@
 """What every ledger promises, whatever it keeps its entries in.
 
 The ledgers of the package keep these promises, and so does the example of the docs. To run them on
-one of your own, add it to `make_ledger` below.
+one of your own, add it to `make_ledger` below: each call makes a view of the same storage.
 """
 
 import asyncio
 import itertools
 import runpy
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ from esms_async.ledger import (
     Entry,
     Ledger,
     LedgerFacts,
+    LedgerOptions,
     Reason,
     Settlement,
     redis,
@@ -36,7 +38,7 @@ from esms_async.ledger.transitions import (
     fingerprint,
 )
 from tests.factories import a_message
-from tests.ledger.conftest import KINDS, Clock, make
+from tests.ledger.conftest import DEFAULTS, KINDS, Clock, make
 
 if TYPE_CHECKING:
     from tests.postgres_server import PostgresServer
@@ -56,7 +58,7 @@ EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "postgres_ledger.py"
 @pytest.fixture(params=[*KINDS, "postgres"])
 def make_ledger(
     request: pytest.FixtureRequest, tmp_path: Path, clock: Clock, prefix: str
-) -> Callable[[], Ledger]:
+) -> Callable[..., Ledger]:
     """Make further views of one ledger, as a process does that is started again."""
     if request.param != "postgres":
         return make(request, tmp_path, clock, prefix)
@@ -65,7 +67,23 @@ def make_ledger(
         connection.execute(SQL("CREATE SCHEMA {}").format(Identifier(prefix)))
     url = f"{server.url} options='-c search_path=\"{prefix}\"'"
     example = runpy.run_path(str(EXAMPLE))["PostgresLedger"]
-    return lambda: example(url, clock=clock)
+    return lambda options=DEFAULTS: example(url, options=options, clock=clock)
+
+
+@pytest.fixture
+async def views(make_ledger: Callable[[], Ledger]) -> AsyncIterator[tuple[Ledger, Ledger]]:
+    """Two open views, as of two processes; the same one where the ledger lets in one process."""
+    one, other = make_ledger(), make_ledger()
+    await one.open()
+    try:
+        await other.open()
+    except LedgerError as error:
+        if "in use" not in str(error):
+            raise
+        other = one
+    yield one, other
+    await other.aclose()
+    await one.aclose()
 
 
 async def claim(
@@ -278,6 +296,32 @@ async def test_concurrent_claims_of_one_message_are_told_apart(ledger: Ledger) -
     assert sorted(entry.generation for _, entry in answers) == list(range(1, 21))
 
 
+async def test_of_two_processes_at_once_one_sends(views: tuple[Ledger, Ledger]) -> None:
+    """Of the claims of one message by several views one is the first, so the storage decides."""
+    messages = [a_message(f"09{number:08}") for number in range(20)]
+    answers = await asyncio.gather(
+        *(claim(view, message) for message in messages for view in (*views, *views))
+    )
+    first = [entry.request_id for decision, entry in answers if decision is Decision.SEND]
+    assert sorted(first) == sorted(message.request_id for message in messages)
+    generations = Counter(entry.generation for _, entry in answers)
+    assert generations == dict.fromkeys((1, 2, 3, 4), len(messages))
+
+
+async def test_what_two_processes_learn_at_once_is_not_lost(views: tuple[Ledger, Ledger]) -> None:
+    """An acceptance stays, whatever another view learns and claims in the same moment."""
+    one, other = views
+    messages = [a_message(f"09{number:08}") for number in range(20)]
+    await asyncio.gather(*(claim(one, message) for message in messages))
+    await asyncio.gather(
+        *(one.settle(message.request_id, 1, ACCEPTED) for message in messages),
+        *(other.settle(message.request_id, 1, ONE_MORE_ATTEMPT) for message in messages),
+        *(claim(other, message) for message in messages),
+    )
+    found = [await other.look_up(message.request_id) for message in messages]
+    assert [entry and entry.status for entry in found] == [Status.ACCEPTED] * len(messages)
+
+
 async def test_unsettled_sends_can_be_listed(ledger: Ledger) -> None:
     """Unknown entries, and no others, are iterated, however many there are."""
     messages = [a_message(f"09{number:08}") for number in range(1200)]
@@ -366,6 +410,43 @@ async def test_neither_content_nor_phone_is_stored(ledger: Ledger) -> None:
     _, entry = await claim(ledger, message)
     assert (entry.phone, entry.content) == ("090****484", None)
     assert "686868" not in repr(entry)
+
+
+@pytest.mark.parametrize(
+    ("options", "stored"),
+    [
+        (LedgerOptions(store_phone=True), ("0901888484", None)),
+        (LedgerOptions(store_content=True), ("090****484", "686868 la ma")),
+    ],
+)
+async def test_phone_and_content_are_stored_when_asked_for(
+    make_ledger: Callable[[LedgerOptions], Ledger],
+    options: LedgerOptions,
+    stored: tuple[str, str | None],
+) -> None:
+    """With the option for it an entry holds the full phone, or the text, after each claim."""
+    message = Message("0901888484", "686868 la ma")
+    ledger = make_ledger(options)
+    await ledger.open()
+    for _ in range(2):
+        _, entry = await claim(ledger, message)
+        assert (entry.phone, entry.content) == stored
+        assert await ledger.look_up(message.request_id) == entry
+    await ledger.aclose()
+
+
+async def test_the_window_is_that_of_the_options(
+    make_ledger: Callable[[LedgerOptions], Ledger], clock: Clock
+) -> None:
+    """An unsettled send is resumed for as long as the options say, and no longer."""
+    message = a_message()
+    ledger = make_ledger(LedgerOptions(window=60))
+    await ledger.open()
+    await claim(ledger, message)
+    for pause, decision in ((60, Decision.RESUME), (1, Decision.EXPIRED)):
+        clock.advance(pause)
+        assert (await claim(ledger, message))[0] is decision
+    await ledger.aclose()
 
 
 async def test_entries_outlive_a_reopening(make_ledger: Callable[[], Ledger], clock: Clock) -> None:
