@@ -63,6 +63,7 @@ default_role = "py:obj"
 _OUTSIDE = "|".join(
     sorted({*sys.stdlib_module_names, "aiohttp", "attrs", "fastapi", "opentelemetry", "pydantic"})
 )
+nitpicky = True
 # sphinx-click links every variable to its option; a hidden option has no place to link to.
 nitpick_ignore = [("std:option", "--secret-key")]
 nitpick_ignore_regex = [
