@@ -14,6 +14,7 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 import esms_async
+from esms_async._send.outcome import SETTLING_CODES
 from esms_async.emulator import faults
 from tests.api import environment_variables, public_names
 from tests.docs.blocks import PAGES, ROOT, VIETNAMESE, english_twin, read_blocks
@@ -208,7 +209,27 @@ def test_every_fault_is_described() -> None:
     page = (ROOT / "docs" / "howto" / "emulator.md").read_text(encoding="utf-8")
     for text in (page, faults.__doc__ or ""):
         rows = text.partition("| kind | what the sender meets |")[2].partition("\n\n")[0]
-        assert re.findall(r"^\| `([a-z_]+)", rows, re.MULTILINE) == list(faults.Kind)
+        assert re.findall(r"^\| `([a-z_]+)", rows, re.MULTILINE) == list(faults.Kind), (
+            "give each kind its row in docs/howto/emulator.md and at the top of "
+            "esms_async/emulator/faults.py, in the order of Kind"
+        )
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        *READMES,
+        "docs/explanation/the-four-outcomes.md",
+        "esms_async/ledger/transitions.py",
+    ],
+)
+def test_the_codes_that_settle_are_the_same_everywhere(place: str) -> None:
+    """Whatever lists the codes that reject the message itself lists those of the outcome table."""
+    text = (ROOT / place).read_text(encoding="utf-8")
+    lists = [re.findall(r"\d+", found) for found in re.findall(r"\d{3}(?:(?:, | or )\d{3})+", text)]
+    assert [set(each) for each in lists if "108" in each] == [SETTLING_CODES], (
+        f"name the SETTLING_CODES of esms_async/_send/outcome.py once in {place}"
+    )
 
 
 @pytest.mark.parametrize("options", [esms_async.ClientOptions, esms_async.RetryPolicy])

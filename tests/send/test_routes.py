@@ -20,6 +20,7 @@ from esms_async import (
     ZaloTemplate,
 )
 from esms_async._model.routes import FIXED_NUMBER
+from esms_async._send.outcome import SETTLING_CODES
 from esms_async._wire.send import SendEncoder
 from esms_async.emulator import Emulator
 from esms_async.ledger import Ledger, MemoryLedger
@@ -264,7 +265,7 @@ async def test_a_refusal_after_a_lost_answer_proves_nothing(code: str) -> None:
             assert client.emulator.accepted(message.request_id) == 1
 
 
-@pytest.mark.parametrize("code", ["108", "163", "201", "300"])
+@pytest.mark.parametrize("code", sorted(SETTLING_CODES))
 async def test_a_rejection_of_the_message_settles_on_every_route(code: str) -> None:
     """Every earlier attempt would have met it, too."""
     for message in (
