@@ -14,7 +14,6 @@ import socket
 import ssl
 import struct
 from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator, Mapping
-from functools import partial
 from http import HTTPStatus
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, cast
@@ -127,53 +126,70 @@ class NoAnswer(web.StreamResponse):
         raise ConnectionResetError("a fault ends this connection")
 
 
-async def _reset(transport: asyncio.Transport) -> None:
+async def _reset(transport: asyncio.Transport, *_: object) -> None:
     """Reset the connection (TCP RST): throw away what is unsent, and say so to the peer."""
     connection: socket.socket = transport.get_extra_info("socket")
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NOTHING)
     transport.abort()
 
 
-async def _hang(closing: Closing, transport: asyncio.Transport) -> None:
+async def _close(*_: object) -> None:
+    """Write nothing: the connection ends after every act."""
+
+
+async def _hang(
+    transport: asyncio.Transport, _fault: Fault, _answer: EmulatedAnswer, closing: Closing
+) -> None:
     """Keep the connection open until the client leaves it or the emulator closes."""
     while not transport.is_closing() and not await closing.within(_LOOK_AGAIN):
         pass
 
 
-async def _write(data: bytes, transport: asyncio.Transport) -> None:
-    """Write some bytes as they are."""
-    transport.write(data)
+async def _write_garbage(transport: asyncio.Transport, *_: object) -> None:
+    """Write bytes that are not HTTP."""
+    transport.write(_NOT_HTTP)
+
+
+async def _truncate(
+    transport: asyncio.Transport, fault: Fault, answer: EmulatedAnswer, _closing: Closing
+) -> None:
+    """Write the head of the whole answer and a fraction of its body."""
+    head, body = _as_http(answer)
+    transport.write(head + body[: int(len(body) * fault.fraction)])
 
 
 async def _dribble(
-    data: bytes, seconds: float, closing: Closing, transport: asyncio.Transport
+    transport: asyncio.Transport, fault: Fault, answer: EmulatedAnswer, closing: Closing
 ) -> None:
     """Write one byte after the other, all of them over some time."""
+    data = b"".join(_as_http(answer))
     for byte in data:
-        if transport.is_closing() or await closing.within(seconds / len(data)):
+        if transport.is_closing() or await closing.within(fault.seconds / len(data)):
             return
         transport.write(bytes((byte,)))
 
 
+ON_THE_SOCKET: Final[
+    Mapping[Kind, Callable[[asyncio.Transport, Fault, EmulatedAnswer, Closing], Awaitable[None]]]
+] = MappingProxyType(
+    {
+        Kind.RESET: _reset,
+        Kind.CLOSE: _close,
+        Kind.HANG: _hang,
+        Kind.GARBAGE: _write_garbage,
+        Kind.TRUNCATE: _truncate,
+        Kind.DRIBBLE: _dribble,
+    }
+)
+"""The kinds of fault that no plain HTTP answer can do, and what each does to its connection."""
+
+
 def misbehave(
-    fault: Fault, answer: EmulatedAnswer, closing: Closing, on_end: Callable[[], None] | None = None
+    fault: Fault, answer: EmulatedAnswer, closing: Closing, on_end: Callable[[], None]
 ) -> web.StreamResponse:
     """Make the response that a fault in `ON_THE_SOCKET` turns an answer into."""
-    head, body = _as_http(answer)
-    acts: dict[Kind, Callable[[asyncio.Transport], Awaitable[None]]] = {
-        Kind.RESET: _reset,
-        Kind.HANG: partial(_hang, closing),
-        Kind.GARBAGE: partial(_write, _NOT_HTTP),
-        Kind.TRUNCATE: partial(_write, head + body[: int(len(body) * fault.fraction)]),
-        Kind.DRIBBLE: partial(_dribble, head + body, fault.seconds, closing),
-    }
-    return NoAnswer(acts.get(fault.kind), on_end)
-
-
-ON_THE_SOCKET: Final = frozenset(
-    {Kind.RESET, Kind.CLOSE, Kind.HANG, Kind.GARBAGE, Kind.TRUNCATE, Kind.DRIBBLE}
-)
-"""The kinds of fault that no plain HTTP answer can do."""
+    act = ON_THE_SOCKET[fault.kind]
+    return NoAnswer(lambda transport: act(transport, fault, answer, closing), on_end)
 
 
 def _as_http(answer: EmulatedAnswer) -> tuple[bytes, bytes]:

@@ -632,6 +632,7 @@ _NO_ANSWER: Final = {
     "close": "the connection was closed",
     "hang": "no answer came",
     "garbage": "bytes came that are not HTTP",
+    "truncate": "the answer broke off",
 }
 
 

@@ -8,7 +8,7 @@ from datetime import timedelta
 import aiohttp
 import pytest
 
-from esms_async.emulator import Emulator, http
+from esms_async.emulator import Emulator, Kind, http, parse_fault
 from tests.emulator.caller import Caller, Got, connection, http_post, send_fields
 from tests.limits import generous
 
@@ -30,6 +30,14 @@ ANOTHER_ANSWER: list[tuple[str, Callable[[Got], bool]]] = [
     ("code:4711", lambda got: got.code == "4711"),
     ("duplicate", lambda got: got.code == "124"),
 ]
+# What they do shows in the time of the answer or in a later call, so each has tests of its own.
+ELSEWHERE = {Kind.HANG, Kind.DELAY, Kind.DRIBBLE, Kind.STATUS_LAG, Kind.DLR}
+
+
+def test_the_lists_show_every_kind() -> None:
+    """No kind of fault is without a test of what it does."""
+    shown = {parse_fault(spec).kind for spec, _ in (*NO_ANSWER, *ANOTHER_ANSWER)}
+    assert shown == set(Kind) - ELSEWHERE, "add it to a list in tests/emulator/test_misbehaviour.py"
 
 
 @pytest.mark.parametrize(("spec", "error"), NO_ANSWER)

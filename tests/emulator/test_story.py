@@ -12,7 +12,9 @@ import aiohttp
 import attrs
 import pytest
 
-from esms_async.emulator import Clock, Emulator, Settings
+from esms_async.emulator import Clock, Emulator, Kind, Settings
+from esms_async.emulator.http import ON_THE_SOCKET
+from esms_async.emulator.story import _NO_ANSWER
 from tests.emulator.caller import GET_SEND, POST_SEND, Caller, send_fields
 from tests.limits import generous
 
@@ -76,6 +78,12 @@ async def test_each_answer_that_was_lost_is_counted() -> None:
     assert story["verdict"]["why"] == (
         "Attempt 1 was accepted. The 4 retries had the same RequestId, so nothing went out twice."
     )
+
+
+def test_every_fault_without_an_answer_has_its_words() -> None:
+    """The story says what came in place of an answer; a dribbled one comes in the end."""
+    without = ON_THE_SOCKET.keys() - {Kind.DRIBBLE}
+    assert set(_NO_ANSWER) == without, "name it in _NO_ANSWER of esms_async/emulator/story.py"
 
 
 async def test_a_fault_before_the_gateway_looked() -> None:
