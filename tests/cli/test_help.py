@@ -43,6 +43,8 @@ def test_every_text_of_the_help_is_in_vietnamese_and_no_other() -> None:
     assert len(texts) > 100
     for said in HELP.values():
         assert unicodedata.normalize("NFC", said) == said
+    unmarked = {said for said in HELP.values() if said.isascii()}
+    assert unmarked == {"In JSON."}, "write it in Vietnamese in esms_async/cli/help_vi.py"
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -10,11 +10,12 @@ import attrs
 import pytest
 
 import esms_async.cli
+from esms_async import Status
 from esms_async._send.reconcile import _MISSING
 from esms_async.cli.problems_vi import in_vietnamese
 from esms_async.cli.words import CATALOGUES, Language, advice_on, text
 from esms_async.ledger import Entry, Reason
-from esms_async.queries import Finding, SendStatus
+from esms_async.queries import BrandnameType, Finding, SendStatus
 
 _SOURCE = Path(esms_async.cli.__file__).parent
 # The errors of the package that a command can end with, and where they are raised.
@@ -42,8 +43,13 @@ _OF_PROGRAMS = re.compile(
     r"|the emulator cannot start .*|7 is fixed when .*|prefix must not be empty|.* was forked, .*"
     r"|7: 7|ESMS_ROUTE: 7|set the environment 7 7|option 7 7|phone 7|7 must be 7|\w+"
 )
-_CALL = re.compile(r'text\(\s*f?"([a-z0-9_]+)"')
-_NAMES = re.compile(r'"((?:go_on|other|label|columns|too|key|nothing|ask|duplicates)[a-z_0-9]*)"')
+_CALL = re.compile(r'text\(\s*"([a-z0-9_]+)"')
+# Sentences that are the same in both languages, or have no word with a mark.
+_WITHOUT_MARKS = {
+    *("brandname_viber", "done", "entry_sms_id", "one_sms_id", "says", "see_help", "status_of"),
+    "workers",
+}
+_WORDS = "esms_async/cli/words.py"
 
 
 def _fields(sentence: str) -> set[str]:
@@ -53,26 +59,49 @@ def _fields(sentence: str) -> set[str]:
 def test_both_languages_have_every_sentence_with_the_same_values() -> None:
     """No sentence is missing, and none lacks a value that the other language shows."""
     english, vietnamese = CATALOGUES[Language.ENGLISH], CATALOGUES[Language.VIETNAMESE]
-    assert english.keys() == vietnamese.keys()
+    assert english.keys() == vietnamese.keys(), f"put it into both halves of {_WORDS}"
     for key, sentence in english.items():
         assert _fields(sentence) == _fields(vietnamese[key]), key
         assert vietnamese[key].strip()
 
 
-def test_every_sentence_that_is_said_is_in_the_catalogue() -> None:
-    """A key that the code names stands in the catalogue."""
-    named: set[str] = set()
+def test_each_language_is_its_own() -> None:
+    """An English sentence in the Vietnamese half is noticed: it has no marks."""
+    vietnamese = CATALOGUES[Language.VIETNAMESE]
+    unmarked = {key for key, sentence in vietnamese.items() if sentence.isascii()}
+    assert unmarked == _WITHOUT_MARKS, f"write it in Vietnamese in {_WORDS}, or name it here"
+
+
+def _put_together() -> set[str]:
+    """The keys that are put together at run time."""
+    hidden = {"fingerprint", "content"}
+    return {
+        *(f"status_{one.name.lower()}" for one in SendStatus),
+        *(f"reason_{one.name.lower()}" for one in Reason),
+        *(f"entry_{one.name}" for one in attrs.fields(Entry) if one.name not in hidden),
+        *(f"missing_{one}" for one in Finding),
+        *(f"brandname_{one.name.lower()}" for one in BrandnameType),
+        *(f"one_{one}" for one in (*Status, "invalid", "held_back", "sandboxed")),
+        *("columns_guessed", "columns_template_guessed"),
+    }
+
+
+def test_the_catalogue_has_what_is_said_and_nothing_else() -> None:
+    """Each key that the code names stands in the catalogue, and the code names each of them."""
+    called, named = set[str](), _put_together()
     for path in _SOURCE.glob("*.py"):
         if path.name != "words.py":
-            named |= set(_CALL.findall(path.read_text(encoding="utf-8")))
-    # Names that are put together at run time.
+            source = path.read_text(encoding="utf-8")
+            called |= set(_CALL.findall(source))
+            named |= {
+                node.value
+                for node in ast.walk(ast.parse(source))
+                if isinstance(node, ast.Constant) and isinstance(node.value, str)
+            }
     known = CATALOGUES[Language.ENGLISH].keys()
-    assert {name for name in named if name not in known} <= {
-        "label_",
-        "columns",
-        "columns_template",
-    }
-    assert len(named) > 80
+    assert (called | _put_together()) - known == set(), f"put it into {_WORDS}"
+    assert known - named == set(), f"nothing says it: delete it from {_WORDS}"
+    assert len(called) > 80
 
 
 @pytest.mark.parametrize(
@@ -102,13 +131,8 @@ def test_numbers_and_codes_are_in_the_language() -> None:
     assert Language.ENGLISH.decimal(1234.5) == "1,234.50"
 
 
-def test_every_value_of_a_query_and_a_ledger_has_its_words() -> None:
-    """Names that are put together at run time stand in the catalogue, too."""
-    known = CATALOGUES[Language.ENGLISH].keys()
-    assert {f"status_{one.name.lower()}" for one in SendStatus} <= known
-    assert {f"reason_{one.name.lower()}" for one in Reason} <= known
-    hidden = {"fingerprint", "content"}
-    assert {f"entry_{one.name}" for one in attrs.fields(Entry) if one.name not in hidden} <= known
+def test_what_is_missing_is_said_in_the_same_words() -> None:
+    """A finding of `reconcile` reads as in its errors."""
     for finding in Finding:
         assert str(text(f"missing_{finding}")) == _MISSING[finding]
 
