@@ -104,8 +104,8 @@ class MemoryLedger(LedgerBase):
             self._delete_oldest(now)
         request_id = message.request_id
         if doubt_age is None and request_id not in self._entries:
-            # Nearly every claim ends here. The entry and the row are written out, because it takes
-            # half the time.
+            # Nearly every claim ends here. What `new_entry` and `claim` return is written out: it
+            # takes half the time. A new ledger calls them, as below.
             phone = message.phone if options.store_phone else mask_phone(message.phone)
             content = message.content if options.store_content else None
             self._entries[request_id] = (
