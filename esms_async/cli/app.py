@@ -434,7 +434,7 @@ def run(arguments: Sequence[str], command: click.Command = _group, name: str = N
         settings = (value for name, value in os.environ.items() if name.startswith("ESMS_"))
         problem = redact_typed(error.format_message().rstrip("."), (*arguments, *settings))
         complain(
-            text("error", problem=problem)
+            text("says", problem=problem)
             if context is None
             else text("see_help", problem=problem, command=context.command_path)
         )

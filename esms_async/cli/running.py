@@ -148,7 +148,7 @@ def tell(error: EsmsError, screen: Screen) -> None:
     if error is not screen.told:
         screen.told = error
         words = error.words if isinstance(error, InputError) else None
-        complain(words or text("error", problem=str(error)))
+        complain(words or text("says", problem=str(error)))
 
 
 def complain(problem: str | Text) -> None:

@@ -373,7 +373,6 @@ _ENGLISH: Final = {
     "results_removed": "--results {file} was removed or replaced while it was written",
     "results_unwritable": "cannot write {file}: {problem}",
     # Errors from below.
-    "error": "{problem}",
     "own_error": "an error of this program ({type}); --debug shows where",
     "cannot_write": "cannot write: {problem}",
     # One message.
@@ -795,7 +794,6 @@ _VIETNAMESE: Final = {
     ),
     "results_removed": "--results {file} bị xóa hoặc thay trong lúc đang ghi",
     "results_unwritable": "không ghi được {file}: {problem}",
-    "error": "{problem}",
     "own_error": "lỗi của chương trình ({type}); --debug cho biết ở đâu",
     "cannot_write": "không ghi được: {problem}",
     "content_or_param": "hãy cho CONTENT cần gửi, hoặc --param với mẫu tin Zalo",
