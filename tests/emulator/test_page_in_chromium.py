@@ -1015,9 +1015,10 @@ async def test_everything_has_a_name_and_can_be_read(
         assert await page.evaluate(FAINT) == []
 
 
-OVERFLOWING = """() => [...document.querySelectorAll("html, #detail, #story, .top, .foot")]
+PARTS = "html, main, .inbox, .filters, .foot, .live, #count, #detail, #story, .top"
+OVERFLOWING = f"""() => [...document.querySelectorAll("{PARTS}")]
   .filter((node) => node.scrollWidth > node.clientWidth)
-  .map((node) => `${node.tagName}.${node.className} ${node.scrollWidth} > ${node.clientWidth}`)"""
+  .map((node) => `${{node.className || node.tagName}} ${{node.scrollWidth}}`)"""
 OVERLAPPING = """() => {
   const boxes = [...document.querySelectorAll(".top > *:not(.pop)")]
     .filter((node) => node.checkVisibility() && node.getBoundingClientRect().width)
@@ -1056,6 +1057,32 @@ async def test_the_page_fits_every_width(
         background = await page.evaluate("getComputedStyle(document.body).backgroundColor")
         is_dark = sum(int(part) for part in background[4:-1].split(",")) < 200
         assert is_dark is (scheme == "dark")
+
+
+async def test_large_counts_fit_every_width(
+    emulator: Emulator, caller: Caller, browser: Browser
+) -> None:
+    """Thousands in every filter and in the foot: all of it is in the list's column, words too."""
+    await send_many(caller, 1500)
+    for _ in range(10):
+        await asyncio.gather(*(caller.send(Phone="0900000103") for _ in range(120)))
+    await refuse_form(caller)
+    async with opened(emulator, browser) as page:
+        see = page.get_by_test_id
+        await expect(see("filter-trouble")).to_have_text("Trouble 1,200")
+        await see("open").nth(1).click()
+        await caller.send(Content="333333 la ma")
+        for width in (320, 360, 719, 720, 1023, 1024, 1280, 1366, 1440, 1600):
+            await page.set_viewport_size({"width": width, "height": 740})
+            if width == 320:
+                await see("back").click()
+            await expect(see("count")).to_contain_text("1,501 messages")
+            assert await page.evaluate(OVERFLOWING) == [], width
+            # However many lines the filters take, what is new lies below them.
+            boxes = [await see(name).bounding_box() for name in ("filter-nt", "fresh")]
+            assert boxes[0] is not None
+            assert boxes[1] is not None
+            assert boxes[0]["y"] + boxes[0]["height"] <= boxes[1]["y"]
 
 
 async def test_on_a_phone_a_message_opens_over_the_list_and_back_leads_there(

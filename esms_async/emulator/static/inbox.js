@@ -109,13 +109,11 @@ function render() {
 function showLive() {
   byId("live").dataset.tone = isLive ? "ok" : "bad";
   const { messages } = state.counts;
-  const wide = isLive ? `Live · ${grouped(messages)}` : "Not connected";
+  const words = isLive ? `${grouped(messages)} ${messages === 1 ? "message" : "messages"}` : "Not connected";
   const node = byId("count");
-  if (node.dataset.words === `${wide} ${messages}`) return;
-  node.dataset.words = `${wide} ${messages}`;
-  const word = messages === 1 ? " message" : " messages";
-  // A long number leaves no room for the word.
-  node.replaceChildren(wide, ...(isLive && messages < 1000 ? [element("span", { class: "w" }, word)] : []));
+  if (node.dataset.words === words) return;
+  node.dataset.words = words;
+  node.replaceChildren(...(isLive ? [element("span", { class: "l" }, "Live · ")] : []), words);
 }
 
 function showTitle() {
