@@ -914,7 +914,9 @@ class Control:
         if self._followers >= _MOST_FOLLOWERS:
             raise web.HTTPServiceUnavailable(reason=f"{self._followers} streams are open already")
         self._followers += 1
-        response = web.StreamResponse(headers={"Cache-Control": "no-store"})
+        # nginx holds a stream back, unless it is told not to.
+        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        response = web.StreamResponse(headers=headers)
         response.content_type = "text/event-stream"
         try:
             await response.prepare(request)
@@ -1182,9 +1184,13 @@ class Page:
         """Add the page, its deep links and its files, before the control interface."""
         for name, body in self._files.items():
             kind = _FILE_TYPES.get(name[name.rindex(".") :], "application/octet-stream")
-            paths = ("/", "/m/{sms_id}", "/r/{number}") if name == _INDEX else ()
-            for path in paths or (PAGE_FOLDER + name,):
-                app.router.add_get(path, _file_handler(kind, body), allow_head=False)
+            served = {PAGE_FOLDER + name: body}
+            if name == _INDEX:
+                # Its links are relative, so that a proxy may serve it in a folder.
+                deeper = body.replace(b'="_emulator/', b'="../_emulator/')
+                served = {"/": body, "/m/{sms_id}": deeper, "/r/{number}": deeper}
+            for path, served_body in served.items():
+                app.router.add_get(path, _file_handler(kind, served_body), allow_head=False)
 
 
 def _file_handler(content_type: str, body: bytes) -> Handler:

@@ -293,7 +293,7 @@ class HostGuard:
         given = request.query.get("token")
         if self._token is None or given is None or not _same(given, self._token):
             return None
-        response = web.Response(status=303, headers={"Location": "/", "Cache-Control": "no-store"})
+        response = web.Response(status=303, headers={"Location": "./", "Cache-Control": "no-store"})
         response.set_cookie(
             self._cookie(request),
             self._token,

@@ -16,6 +16,7 @@ async def test_a_page_hears_of_a_send(emulator: Emulator, caller: Caller) -> Non
     """First comes the state, then the row of the send, and the state that it leads to."""
     async with following(emulator) as stream:
         assert stream.response.content_type == "text/event-stream"
+        assert stream.response.headers["X-Accel-Buffering"] == "no"
         assert stream.response.headers["Cache-Control"] == "no-store"
         assert await stream.block() == {"retry": "1000"}
         before = await stream.next()

@@ -67,7 +67,7 @@ async def test_a_token_guards_page_and_control_but_no_operation() -> None:
         assert await status(emulator, "POST", "/_emulator/reset", Authorization="Basic x") == 401
         assert await status(emulator, "GET", f"/_emulator/state?token={TOKEN}") == 401
         got = await caller.request("GET", f"../../?token={TOKEN}")
-        assert (got.status, got.headers["Location"]) == (303, "/")
+        assert (got.status, got.headers["Location"]) == (303, "./")
         cookie = got.headers["Set-Cookie"]
         assert "HttpOnly" in cookie
         assert "SameSite=Strict" in cookie

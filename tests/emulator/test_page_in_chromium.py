@@ -13,6 +13,7 @@ import pytest
 import pytest_asyncio
 from aiohttp import web
 from playwright.async_api import Browser, Locator, Page, ViewportSize, async_playwright, expect
+from yarl import URL
 
 from esms_async._model.messages import Credentials
 from esms_async.emulator import AccountSetup, Clock, Emulator, Settings, control
@@ -77,11 +78,14 @@ async def opened(
     browser: Browser,
     path: str = "/",
     *,
+    root: str = "",
     refused: int | None = 0,
     script: str | None = None,
     **options: Any,
 ) -> AsyncIterator[Page]:
     """Open the page of an emulator; whatever it complains of in its console fails the test.
+
+    It stands at the root of the emulator, or at `root` behind a proxy.
 
     A request that is refused is an error in the console of Chromium; `refused` says how many are,
     or is None where that depends on how fast the machine is.
@@ -97,7 +101,7 @@ async def opened(
         await page.add_init_script(script)
     page.on("console", lambda line: complaints.append(f"{line.type}: {line.text}"))
     page.on("pageerror", lambda error: complaints.append(str(error)))
-    await page.goto(f"http://127.0.0.1:{emulator.port}{path}")
+    await page.goto((root or f"http://127.0.0.1:{emulator.port}") + path)
     await expect(page.get_by_test_id("count")).to_contain_text("Live")
     try:
         yield page
@@ -1281,6 +1285,83 @@ async def test_a_page_that_is_kept_behind_a_token_opens_with_it(browser: Browser
         assert answer is not None
         assert answer.status == 401
         await context.close()
+
+
+@asynccontextmanager
+async def proxied(emulator: Emulator, folder: str) -> AsyncIterator[str]:
+    """Serve an emulator below a folder, at another port, as a reverse proxy does.
+
+    It passes the Host header on, as nginx does with `proxy_set_header Host $http_host`.
+    """
+    async with aiohttp.ClientSession(auto_decompress=False) as session:
+
+        async def forward(request: web.Request) -> web.StreamResponse:
+            url = f"http://127.0.0.1:{emulator.port}/{request.raw_path.removeprefix(folder)}"
+            async with session.request(
+                request.method,
+                URL(url, encoded=True),
+                headers=request.headers,
+                data=await request.read(),
+                allow_redirects=False,
+            ) as answer:
+                response = web.StreamResponse(status=answer.status, headers=answer.headers)
+                await response.prepare(request)
+                async for chunk in answer.content.iter_any():
+                    await response.write(chunk)
+            return response
+
+        app = web.Application()
+        app.router.add_route("*", f"{folder}{{path:.*}}", forward)
+        # A page that is closed ends its stream.
+        runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        try:
+            yield f"http://127.0.0.1:{runner.addresses[0][1]}{folder.rstrip('/')}"
+        finally:
+            await runner.cleanup()
+
+
+@pytest.mark.parametrize("folder", ["/", "/sms/"])
+async def test_behind_a_proxy_the_page_works_and_names_the_addresses_of_the_proxy(
+    browser: Browser, folder: str
+) -> None:
+    """At another port or in a folder, links, calls, the stream and what is copied fit the page."""
+    async with (
+        Emulator(token="a-token-of-the-test") as emulator,
+        Caller.to(emulator) as caller,
+        proxied(emulator, folder) as root,
+        opened(
+            emulator, browser, "/?token=a-token-of-the-test", root=root, refused=1, **COPYING
+        ) as page,
+    ):
+        see = page.get_by_test_id
+        url = f"{root}/MainService.svc/json/"
+        await expect(page).to_have_url(f"{root}/")
+        await expect(see("base-url")).to_have_text(url)
+        await expect(see("snippet")).to_contain_text(f"{url}SendMultipleMessage_V4_post_json/")
+        await caller.send(Phone="0911000001", Content="111111 la ma")
+        await caller.send(Phone="0911000002", Content="222222 la ma")
+        await expect(see("detail-otp")).to_contain_text("222222")
+        assert await copied(page, see("copy-url"), "the base URL") == url
+        command = await copied(page, see("copy-curl"), "the curl command")
+        assert command.startswith(f"curl {url}SendMultipleMessage")
+        link = f"{root}/m/{emulator.messages[0].sms_id}"
+        await see("open").last.click()
+        await expect(see("detail-otp")).to_contain_text("111111")
+        await expect(page).to_have_url(link)
+        assert await see("open").last.evaluate("(row) => row.href") == link
+        assert await copied(page, see("deep-link"), "the link") == link
+        await page.reload()
+        await expect(see("detail-otp")).to_contain_text("111111")
+        await see("faults-toggle").click()
+        await see("preset").first.click()
+        await expect(see("fault")).to_have_count(1)
+        await see("follow").click()
+        await expect(page).to_have_url(f"{root}/")
+        await expect(see("detail-otp")).to_contain_text("222222")
+        await page.goto(f"{root}/m/gone")
+        await expect(see("verdict")).to_contain_text("Nothing is kept under /m/gone")
 
 
 async def test_news_is_told_while_the_page_is_hidden(

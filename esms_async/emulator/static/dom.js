@@ -42,6 +42,18 @@ export function setAttribute(node, name, value) {
   else if (node.getAttribute(name) !== value) node.setAttribute(name, value);
 }
 
+// Where the page stands: another port or a folder, where something stands before the emulator.
+const ROOT = new URL("../../", import.meta.url);
+
+/** Where this page reaches a path of the emulator. */
+export const addressOf = (path) => ROOT.pathname + path.slice(1);
+
+/** The base URL for an app: the emulator tells its own, which may have another port and folder. */
+export const baseUrlOf = ({ url }) => location.origin + addressOf(new URL(url).pathname);
+
+/** The path of the emulator that the page's address names. */
+export const pathHere = () => location.pathname.slice(ROOT.pathname.length - 1);
+
 // What hangs for so long does not answer at all, in milliseconds.
 const PATIENCE = 15_000;
 
@@ -52,7 +64,7 @@ export async function ask(method, path, body) {
     options.body = JSON.stringify(body);
     options.headers = { "Content-Type": "application/json" };
   }
-  const answer = await fetch(`/_emulator/${path}`, options);
+  const answer = await fetch(addressOf(`/_emulator/${path}`), options);
   const told = await answer.json().catch(() => ({}));
   if (answer.ok) return told;
   const error = new Error(told.error ?? `the emulator answered HTTP ${answer.status}`);

@@ -1,12 +1,15 @@
 // Puts the page together: loads what there is, follows what happens, and listens to the keys.
 
 import {
+  addressOf,
   ask,
+  baseUrlOf,
   byId,
   element,
   explain,
   grouped,
   oneAtATime,
+  pathHere,
   secondOf,
   setAttribute,
   setText,
@@ -30,6 +33,7 @@ const RETRY = 2000;
 const SEARCH_PAUSE = 120;
 // A stream on which nothing was heard for so long may be dead; a question tells.
 const SILENCE = 20_000;
+const ICON = addressOf("/_emulator/page/icon.svg");
 // Below this width, the list and the message stand one at a time.
 const ONE_COLUMN = matchMedia("(max-width: 719px)");
 
@@ -150,15 +154,18 @@ function choose(row, { byKey = false } = {}) {
   if (row === null) return;
   const isNewest = row === rows.found[0];
   setFollowing(isNewest && !isMobile());
-  const link = row.link;
   const isOpening = isMobile() && !byKey && !isOpen();
-  if (isOpening) history.pushState({ open: true }, "", link);
-  else history.replaceState(history.state, "", isFollowing ? "/" : link);
+  if (isOpening) history.pushState({ open: true }, "", addressOf(row.link));
+  else replaceAddress(isFollowing ? "/" : row.link);
   show(row);
   if (!byKey) document.body.dataset.open = "";
   render();
   if (byKey) list.reveal({ focus: !(isMobile() && isOpen()) });
   else if (isMobile()) byId("story").querySelector(".back")?.focus({ preventScroll: true });
+}
+
+function replaceAddress(path, entry = history.state) {
+  history.replaceState(entry, "", addressOf(path));
 }
 
 function setFollowing(value) {
@@ -168,7 +175,7 @@ function setFollowing(value) {
 
 function followNewest() {
   setFollowing(true);
-  history.replaceState(history.state, "", "/");
+  replaceAddress("/");
   render();
   list.reveal();
 }
@@ -177,7 +184,7 @@ function closeDetail() {
   if (history.state?.open) history.back();
   else {
     leaveDetail();
-    history.replaceState(null, "", "/");
+    replaceAddress("/", null);
   }
 }
 
@@ -189,7 +196,7 @@ function leaveDetail() {
 
 /** Show what the address names: /m/<SMSID>, /r/<number>, or the newest. */
 async function route() {
-  const [, kind, name] = /^\/([mr])\/([^/]+)$/.exec(location.pathname) ?? [];
+  const [, kind, name] = /^\/([mr])\/([^/]+)$/.exec(pathHere()) ?? [];
   if (!kind) {
     leaveDetail();
     return;
@@ -204,7 +211,7 @@ async function route() {
   } catch (error) {
     if (error.status === 404)
       showMissing(
-        `Nothing is kept under ${location.pathname}: it was cleared, or the emulator was started anew.`,
+        `Nothing is kept under ${pathHere()}: it was cleared, or the emulator was started anew.`,
       );
     else showMissing(explain(error));
     render();
@@ -218,7 +225,7 @@ async function find(kind, name) {
   if (known) return known;
   const request = await ask("GET", `requests/${path}`).catch(() => null);
   if (request === null || request.taken) return ask("GET", `sends/${path}`);
-  return { kind: "not_taken", link: location.pathname, path_short: request.path, repeats: 1, ...request };
+  return { kind: "not_taken", link: pathHere(), path_short: request.path, repeats: 1, ...request };
 }
 
 function narrow(filter, query) {
@@ -241,7 +248,7 @@ async function start() {
     takeState(told);
     handset.forget();
     follow(event, mine);
-    if (!isRouted || location.pathname !== "/") {
+    if (!isRouted || pathHere() !== "/") {
       isRouted = true;
       await route();
     } else if (rows.get(selected?.number)?.at !== selected?.at) {
@@ -264,11 +271,11 @@ function takeState(told) {
   clock.take(told.clock);
   account.render(told);
   faults.render(told);
-  hello.render(told.url);
+  hello.render(baseUrlOf(told));
 }
 
 function follow(event, mine) {
-  const followed = new EventSource(`/_emulator/events?after=${encodeURIComponent(event)}`);
+  const followed = new EventSource(addressOf(`/_emulator/events?after=${encodeURIComponent(event)}`));
   stream = followed;
   const on = (kind, take) =>
     followed.addEventListener(kind, (told) => {
@@ -284,7 +291,7 @@ function follow(event, mine) {
     rows.clear();
     setFollowing(true);
     show(null);
-    history.replaceState(null, "", "/");
+    replaceAddress("/", null);
     delete document.body.dataset.open;
   });
   // The page has fallen behind, or the emulator is another one.
@@ -384,7 +391,7 @@ function announce(row) {
     const words = unsaid.length > 1 ? `${grouped(unsaid.length)} new` : wordsOf(one);
     setText(byId("say"), words);
     if (document.hidden && isNotifying())
-      new Notification("eSMS emulator", { body: words, tag: "esms", icon: "/_emulator/page/icon.svg" });
+      new Notification("eSMS emulator", { body: words, tag: "esms", icon: ICON });
     announceTimer = 0;
     unsaid = [];
   }, 1000);
@@ -478,6 +485,8 @@ byId("notify").hidden = !("Notification" in window);
 byId("notify").addEventListener("click", toggleNotifications);
 document.addEventListener("keydown", onKey);
 addEventListener("popstate", route);
+// A browser reads a relative link anew when the address of the page changes.
+byId("icon").href = ICON;
 // The clock and the words for how long ago go on without an event.
 setInterval(() => {
   clock.render();

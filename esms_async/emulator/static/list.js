@@ -1,6 +1,7 @@
 // The list of rows, newest first. Only those in sight are in the document, and each is drawn once.
 
 import {
+  addressOf,
   ago,
   byId,
   copy,
@@ -285,7 +286,7 @@ class Row {
     this.slot = element("span", { class: "slot" });
     this.link = element(
       "a",
-      { class: "row", "data-testid": this.isSend ? "open" : "not-taken", href: row.link },
+      { class: "row", "data-testid": this.isSend ? "open" : "not-taken", href: addressOf(row.link) },
       this.who,
       this.time,
       this.text,
@@ -315,7 +316,7 @@ class Row {
     if (isNew) this.link.classList.add("new");
     if (this.row === row) return;
     this.row = row;
-    this.link.href = row.link;
+    this.link.href = addressOf(row.link);
     this.time.dateTime = row.at;
     this.time.title = `${dateOf(row.time)} ${secondOf(row.time)}`;
     this.icon?.remove();

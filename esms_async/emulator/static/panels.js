@@ -2,6 +2,7 @@
 
 import {
   ask,
+  baseUrlOf,
   breakable,
   byId,
   copy,
@@ -324,8 +325,8 @@ export class Account {
     byId("balance-one").addEventListener("click", () => this.#setBalance(String(this.#price())));
     byId("balance-full").addEventListener("click", () => this.#setBalance(String(FULL)));
     byId("account-state").addEventListener("change", (event) => this.#patch({ state: event.target.value }));
-    byId("copy-url").addEventListener("click", () => copy(this.state.url, "the base URL"));
-    byId("copy-url-too").addEventListener("click", () => copy(this.state.url, "the base URL"));
+    for (const button of ["copy-url", "copy-url-too"])
+      byId(button).addEventListener("click", () => copy(baseUrlOf(this.state), "the base URL"));
   }
 
   #price() {
@@ -340,8 +341,9 @@ export class Account {
   render(state, { isOther = false } = {}) {
     this.state = state;
     const account = this.#chosen;
-    const { url, accounts } = state;
-    const origin = new URL(url).origin;
+    const { accounts } = state;
+    const url = baseUrlOf(state);
+    const { origin } = location;
     setText(byId("url").firstElementChild, origin);
     setText(byId("url").lastElementChild, url.slice(origin.length));
     setText(byId("copy-url-too").querySelector("code"), url.replace(/^https?:\/\//, ""));

@@ -1,7 +1,9 @@
 // What happened to the selected row: a verdict, the timeline, the facts and the requests.
 
 import {
+  addressOf,
   ask,
+  baseUrlOf,
   breakable,
   byId,
   copy,
@@ -120,6 +122,8 @@ export class Story {
   #drawSend(send) {
     const at = Date.parse(send.at);
     const code = send.code;
+    const state = this.state();
+    const curl = send.curl.replace(state.url, () => baseUrlOf(state));
     return [
       element(
         "header",
@@ -134,13 +138,13 @@ export class Story {
           "div",
           { class: "tools" },
           linkTo(send.link),
-          tool("copy-curl", "curl", "Copy this request as a curl command", send.curl),
+          tool("copy-curl", "curl", "Copy this request as a curl command", curl),
           tool("copy-pytest", "pytest", "Copy a pytest test that sends this message", send.pytest),
         ),
       ),
       element("div", { class: "lead" }, code === null ? null : codeButton(code), verdict(send.verdict)),
       this.#timeline(send),
-      facts(send, this.state()),
+      facts(send, state),
       this.#requests(send),
     ];
   }
@@ -327,7 +331,7 @@ function linkTo(link) {
       "data-testid": "deep-link",
       "data-key": "link",
       title: "Copy the link to this message",
-      click: () => copy(`${location.origin}${link}`, "the link"),
+      click: () => copy(`${location.origin}${addressOf(link)}`, "the link"),
     },
     icon("link"),
     element("code", {}, short),
