@@ -1,11 +1,13 @@
 """The inbox page in a real browser: Debian's Chromium, driven without a screen."""
 
 import asyncio
+import re
 import shutil
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta, timezone
+from functools import partial
 from typing import Any
 
 import aiohttp
@@ -1061,6 +1063,27 @@ async def test_the_page_fits_every_width(
         background = await page.evaluate("getComputedStyle(document.body).backgroundColor")
         is_dark = sum(int(part) for part in background[4:-1].split(",")) < 200
         assert is_dark is (scheme == "dark")
+
+
+async def test_on_a_phone_the_keyboard_leads_to_a_message_and_back_too(
+    emulator: Emulator, caller: Caller, browser: Browser
+) -> None:
+    """Whether Enter or a click opens the row, one Escape returns to the list."""
+    await send_many(caller, 3)
+    async with opened(emulator, browser, viewport=SMALL) as page:
+        see = page.get_by_test_id
+        await expect(see("row")).to_have_count(3)
+        enter, click = partial(page.keyboard.press, "Enter"), see("open").first.click
+        for place, open_row in ((1, enter), (2, click)):
+            await page.keyboard.press("j")
+            await expect(see("open").nth(place)).to_be_focused()
+            await expect(page).to_have_url(f"http://127.0.0.1:{emulator.port}/")
+            await open_row()
+            await expect(see("back")).to_be_focused()
+            await expect(page).to_have_url(re.compile("/m/"))
+            await page.keyboard.press("Escape")
+            await expect(see("rows")).to_be_visible()
+            await expect(page).to_have_url(f"http://127.0.0.1:{emulator.port}/")
 
 
 async def test_large_counts_fit_every_width(

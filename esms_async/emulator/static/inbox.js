@@ -154,9 +154,10 @@ function choose(row, { byKey = false } = {}) {
   if (row === null) return;
   const isNewest = row === rows.found[0];
   setFollowing(isNewest && !isMobile());
-  const isOpening = isMobile() && !byKey && !isOpen();
-  if (isOpening) history.pushState({ open: true }, "", addressOf(row.link));
-  else replaceAddress(isFollowing ? "/" : row.link);
+  const isListAlone = isMobile() && !isOpen();
+  // The address of the list alone names no row: Back leads there.
+  replaceAddress(isFollowing || isListAlone ? "/" : row.link);
+  if (isListAlone && !byKey) history.pushState({ open: true }, "", addressOf(row.link));
   show(row);
   if (!byKey) document.body.dataset.open = "";
   render();
