@@ -180,7 +180,7 @@ async def test_the_newest_message_stands_open_with_its_code(
 async def test_everything_that_a_program_needs_can_be_copied(
     emulator: Emulator, caller: Caller, browser: Browser
 ) -> None:
-    """Base URL, link, ids, and the request as a curl command and as a test."""
+    """Base URL, link, ids, the request as a curl command, and the skeleton of a test."""
     await caller.send(RequestId="order-77", Content="222222 la ma")
     [message] = emulator.messages
     async with opened(emulator, browser, **COPYING) as page:
@@ -194,7 +194,7 @@ async def test_everything_that_a_program_needs_can_be_copied(
         command = await copied(page, see("copy-curl"), "the curl command")
         assert command.startswith("curl")
         assert PHONE in command
-        test = await copied(page, see("copy-pytest"), "the pytest test")
+        test = await copied(page, see("copy-pytest"), "the pytest skeleton")
         compile(test, "test_copied.py", "exec")
         assert "esms_emulator" in test
 

@@ -6,6 +6,7 @@ import json
 import socket
 import threading
 import urllib.request
+from typing import Any
 
 import pytest
 
@@ -41,6 +42,29 @@ def test_it_serves_who_has_no_event_loop() -> None:
     assert [message.sms_id for message in emulator.messages] == [sms_id]
     emulator.clear_messages()
     assert emulator.messages == []
+
+
+@pytest.mark.parametrize(
+    ("content", "another"), [("111111 la ma", "222222 la ma"), ("Chao ban", "Chao ban")]
+)
+def test_the_copied_test_holds_for_any_code(content: str, another: str) -> None:
+    """Once its first line has the app send, it passes, though the code is another one."""
+    with ThreadedEmulator() as emulator:
+        sms_id = send(emulator, Content=content)
+        story = f"http://127.0.0.1:{emulator.port}/_emulator/messages/{sms_id}"
+        with urllib.request.urlopen(story) as answer:
+            copied: str = json.load(answer)["pytest"]
+        emulator.reset()
+        filled = copied.replace("...", "app()", 1)
+        namespace: dict[str, Any] = {"app": lambda: send(emulator, Content=another)}
+        exec(filled, namespace)  # noqa: S102  # what a person would do with it
+        namespace["test_the_message_is_sent_once"](emulator)
+        emulator.reset()
+        exec(copied, namespace)  # noqa: S102  # the same
+        namespace["app"]()
+        namespace["app"]()
+        with pytest.raises(AssertionError, match="2 messages were accepted"):
+            namespace["test_the_message_is_sent_once"](emulator)
 
 
 async def test_it_serves_who_has_one() -> None:

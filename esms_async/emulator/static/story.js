@@ -139,7 +139,7 @@ export class Story {
           { class: "tools" },
           linkTo(send.link),
           tool("copy-curl", "curl", "Copy this request as a curl command", curl),
-          tool("copy-pytest", "pytest", "Copy a pytest test that sends this message", send.pytest),
+          tool("copy-pytest", "pytest", "Copy the skeleton of a pytest test for this message", send.pytest),
         ),
       ),
       element("div", { class: "lead" }, code === null ? null : codeButton(code), verdict(send.verdict)),
@@ -316,7 +316,7 @@ const tool = (name, label, title, text) =>
       "data-testid": name,
       "data-key": name,
       title,
-      click: () => copy(text, `the ${label} ${label === "curl" ? "command" : "test"}`),
+      click: () => copy(text, `the ${label} ${label === "curl" ? "command" : "skeleton"}`),
     },
     label,
   );
