@@ -276,8 +276,22 @@ def test_ci_runs_the_command_of_the_readme() -> None:
     assert command.endswith("/nox")
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings, as a forge and Sphinx make them."""
+    parsed = MarkdownIt().parse(page.read_text(encoding="utf-8"))
+    headings = [
+        token.content for opening, token in pairwise(parsed) if opening.type == "heading_open"
+    ]
+    return {re.sub(r"[^\w\- ]", "", each.lower()).replace(" ", "-") for each in headings}
+
+
+LINKING = [*PAGES, *(ROOT / name for name in ("CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"))]
+
+
+@pytest.mark.parametrize("page", LINKING, ids=_name)
 def test_links_between_pages_lead_somewhere(page: Path) -> None:
-    """A link to a file of the repository leads to one that is there."""
-    targets = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8"))
-    assert [target for target in targets if not (page.parent / target).exists()] == []
+    """A link to a file of the repository, or to a heading, leads to one that is there."""
+    links = re.findall(r"\]\(([^)#:]*)(?:#([^)]*))?\)", page.read_text(encoding="utf-8"))
+    targets = [((page.parent / target) if target else page, anchor) for target, anchor in links]
+    assert [target for target, _ in targets if not target.exists()] == []
+    assert [(to, anchor) for to, anchor in targets if anchor and anchor not in anchors(to)] == []
