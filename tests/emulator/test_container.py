@@ -1,10 +1,11 @@
-"""The Dockerfile and the compose example: their steps, run without Docker."""
+"""The Dockerfile, the compose example and the steps of a CI job, run without Docker."""
 
 import asyncio
 import json
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import yaml
 
 from esms_async.emulator import Emulator
 from tests.cli.support import environment
+from tests.limits import generous
 
 FOLDER = Path(__file__).parent.parent.parent / "docs" / "examples" / "emulator"
 
@@ -74,6 +76,53 @@ def test_the_compose_example_fits_the_image() -> None:
     build(parse([*steps("ENTRYPOINT")[3:], *emulator["command"]], {}))
     assert app["environment"]["ESMS_ALLOW_HTTP"] == "emulator"
     assert app["depends_on"]["emulator"]["condition"] == "service_healthy"
+
+
+PAGE = FOLDER.parents[1] / "howto" / "emulator.md"
+
+
+@pytest.mark.parametrize("is_broken", [False, True])
+def test_the_steps_of_github_actions_start_an_emulator_or_fail(
+    tmp_path: Path, *, is_broken: bool
+) -> None:
+    """The first ends once the emulator serves, or else fails with its log; the last shows both."""
+    (block,) = re.findall(r"```yaml\n(- run.+?)```", PAGE.read_text("utf-8"), re.DOTALL)
+    start, _, show = (step["run"] for step in yaml.safe_load(block))
+    start = start.replace("pip install esms_async\n", "")
+    # What an earlier run has left is not taken for the new URL.
+    (tmp_path / "esms.url").write_text("http://127.0.0.1:9/MainService.svc/json/\n")
+    if is_broken:
+        (tmp_path / "emulator.db").mkdir()
+    environ = environment({"GITHUB_ENV": "github.env"})
+
+    def run(script: str, **more: str) -> subprocess.CompletedProcess[str]:
+        # As the runner does: bash -e, and each step in a shell of its own.
+        return subprocess.run(
+            ["bash", "-e", "-c", script],  # noqa: S607  # whichever there is
+            cwd=tmp_path,
+            env={**environ, **more},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=generous(60),
+        )
+
+    # What the test alone adds: the number of the process, to end it.
+    started = run(f"trap 'echo $! > pid' EXIT\n{start}".replace("python ", f"{sys.executable} "))
+    try:
+        assert started.returncode == is_broken
+        assert ("emulator.db" in started.stdout) == is_broken
+        assert (tmp_path / "github.env").exists() != is_broken
+        if not is_broken:
+            name, _, url = (tmp_path / "github.env").read_text().strip().partition("=")
+            assert url == (tmp_path / "esms.url").read_text().strip()
+            assert ":9/" not in url
+            shown = run(show, **{name: url})
+            assert "NO SMS LEAVES" in shown.stdout
+            assert '"requests": []' in shown.stdout
+    finally:
+        if not is_broken:
+            os.kill(int((tmp_path / "pid").read_text()), signal.SIGTERM)
 
 
 @pytest.mark.skipif(shutil.which("node") is None, reason="this machine has no node")
