@@ -16,6 +16,7 @@ from markdown_it.token import Token
 import esms_async
 from esms_async._send.outcome import SETTLING_CODES
 from esms_async.emulator import faults
+from esms_async.emulator.http import ENDPOINTS, FOLDER
 from tests.api import environment_variables, public_names
 from tests.docs.blocks import PAGES, ROOT, VIETNAMESE, english_twin, read_blocks
 
@@ -244,6 +245,16 @@ def test_the_codes_that_settle_are_the_same_everywhere(place: str) -> None:
     assert [set(each) for each in lists if "108" in each] == [SETTLING_CODES], (
         f"name the SETTLING_CODES of esms_async/_send/outcome.py once in {place}"
     )
+
+
+def test_every_path_of_the_gateway_is_listed() -> None:
+    """The page of the emulator names each path with its verb and the operation for faults."""
+    page = (ROOT / "docs" / "howto" / "emulator.md").read_text(encoding="utf-8")
+    rows = page.partition("| path | verb | operation |\n|---|---|---|\n")[2].partition("\n\n")[0]
+    assert rows.splitlines() == [
+        f"| `{each.path.removeprefix(FOLDER)}` | {each.method} | `{each.operation}` |"
+        for each in ENDPOINTS
+    ]
 
 
 @pytest.mark.parametrize("options", [esms_async.ClientOptions, esms_async.RetryPolicy])
