@@ -101,37 +101,6 @@ def quick(session: nox.Session) -> None:
 
 
 @nox.session
-def types(session: nox.Session) -> None:
-    """Check the types: mypy everywhere, pyright in the package, and three checkers as callers."""
-    _install(session, *_group("types"), "--editable", f".[{EXTRAS}]")
-    python = str(Path(session.bin, "python"))
-    session.run("mypy")
-    session.run("pyright", "--pythonpath", python)
-    session.run("pyright", "--pythonpath", python, "tests/typing")
-    session.run("pyright", "--verifytypes", "esms_async", "--ignoreexternal")
-    strict = ("--preset", "strict", "--error", "unused-type-ignore")
-    session.run("pyrefly", "check", *strict, "--python-interpreter-path", python, "tests/typing")
-
-
-@nox.session
-def layers(session: nox.Session) -> None:
-    """Check that imports follow the layers."""
-    _install(session, *_group("layers"))
-    session.run("lint-imports", "--no-cache", "--no-logo")
-
-
-@nox.session
-def docs(session: nox.Session) -> None:
-    """Build the documentation and check its pages; a warning or a dead link is an error."""
-    _install(session, *_group("docs"), *_group("test"), f".[{EXTRAS}]")
-    strict = ("--fail-on-warning", "--keep-going", "--fresh-env", "--quiet")
-    session.run("sphinx-build", *strict, "-d", str(DOCS / "doctrees"), "docs", str(DOCS / "html"))
-    session.env["ESMS_DOCS"] = str(DOCS / "html")
-    session.run("python", "-m", "pytest", "-q", "-m", "site", "tests/docs/test_site.py")
-    session.log(f"Open {DOCS / 'html' / 'index.html'}")
-
-
-@nox.session
 def wheel(session: nox.Session) -> None:
     """Build sdist and wheel twice, compare the builds, and check their contents."""
     _install(session, *_group("wheel"))
@@ -148,7 +117,8 @@ def wheel(session: nox.Session) -> None:
             session.error(f"{built.name} has {built.stat().st_size} bytes")
 
 
-@nox.session(python=PYTHONS, requires=["wheel"])
+# The longest run comes first, so that none is left alone at the end.
+@nox.session(python=[LAST, *(each for each in PYTHONS if each != LAST)], requires=["wheel"])
 def tests(session: nox.Session) -> None:
     """Run the tests; arguments after `--` go to pytest.
 
@@ -184,6 +154,37 @@ def oldest(session: nox.Session) -> None:
         marked=_any_of(FAST, SLOW),
         left_out=SAME_AT_BOTH_ENDS,
     )
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Check the types: mypy everywhere, pyright in the package, and three checkers as callers."""
+    _install(session, *_group("types"), "--editable", f".[{EXTRAS}]")
+    python = str(Path(session.bin, "python"))
+    session.run("mypy")
+    session.run("pyright", "--pythonpath", python)
+    session.run("pyright", "--pythonpath", python, "tests/typing")
+    session.run("pyright", "--verifytypes", "esms_async", "--ignoreexternal")
+    strict = ("--preset", "strict", "--error", "unused-type-ignore")
+    session.run("pyrefly", "check", *strict, "--python-interpreter-path", python, "tests/typing")
+
+
+@nox.session
+def layers(session: nox.Session) -> None:
+    """Check that imports follow the layers."""
+    _install(session, *_group("layers"))
+    session.run("lint-imports", "--no-cache", "--no-logo")
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Build the documentation and check its pages; a warning or a dead link is an error."""
+    _install(session, *_group("docs"), *_group("test"), f".[{EXTRAS}]")
+    strict = ("--fail-on-warning", "--keep-going", "--fresh-env", "--quiet")
+    session.run("sphinx-build", *strict, "-d", str(DOCS / "doctrees"), "docs", str(DOCS / "html"))
+    session.env["ESMS_DOCS"] = str(DOCS / "html")
+    session.run("python", "-m", "pytest", "-q", "-m", "site", "tests/docs/test_site.py")
+    session.log(f"Open {DOCS / 'html' / 'index.html'}")
 
 
 @nox.session(python=FIRST, requires=["wheel"])

@@ -888,7 +888,8 @@ def _explain_body(  # noqa: PLR0911  # one for each mistake
 def _explain_json(text: str, send: str) -> _Explained:
     try:
         value: object = json.loads(text)
-        half = wire.find_half_pair(value) if isinstance(value, dict) else None
+        fields = cast("dict[str, object]", value) if isinstance(value, dict) else {}
+        half = wire.find_half_pair(fields)
     except json.JSONDecodeError as error:
         if error.pos >= len(text.rstrip()) or "Unterminated" in error.msg:
             fix = "Send the whole body, and its length in bytes as Content-Length."
