@@ -355,7 +355,10 @@ class Batch:
         """Keep what the batch is begun with, before its first row is claimed."""
         facts = self._ledger
         if not self._is_keyed:
-            await facts.keep_fact(f"row key of batch {self._name}", self._secret_mark)
+            kept = await facts.keep_fact(f"row key of batch {self._name}", self._secret_mark)
+            # Another process may have begun it since the check.
+            if kept != self._secret_mark:
+                raise InputError(text("other_secret", batch=self._name))
         await facts.replace_fact(f"batch {self._name}", manifest.kept)
 
     @property

@@ -98,6 +98,22 @@ async def test_the_client_claims_only_what_was_not_claimed_ahead(ledger: AheadLe
     assert asked == [other.request_id]
 
 
+async def test_a_batch_that_another_process_began_meanwhile_is_not_begun(tmp_path: Path) -> None:
+    """Under its secret the rows have other ids, so each could be sent a second time."""
+    ahead = AheadLedger(SqliteLedger(tmp_path / "a.ledger"))
+    await ahead.open()
+    mine, other = (
+        Batch(ahead, "a", secret=secret, ids=RowIds("a", secret)) for secret in ("one", "other")
+    )
+    manifest = Manifest.of("one", "column content", key=None, route="fixed", columns=())
+    await mine.check(manifest)
+    await other.begin(manifest)
+    await _hold(ahead, _row(), None)
+    with pytest.raises(InputError, match="sent under another secret key"):
+        await mine.begin(manifest)
+    await ahead.aclose()
+
+
 _ACCEPTED = Settlement(Status.ACCEPTED, sms_id="s")
 _REJECTED = Settlement(Status.REJECTED, Reason.MESSAGE, code="201")
 _NOT_SENT = Settlement(Status.NOT_SENT)
