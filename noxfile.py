@@ -305,8 +305,7 @@ def _run_tests(
     session.env["PYTHONSAFEPATH"] = "1"
     # Stealing keeps the cores at work until the end: the long tests differ by minutes. While one
     # worker waits for a lease or a browser, another one works, or another session.
-    cores = os.cpu_count() or 1
-    workers = cores if session.parallel else 3 * cores // 2
+    workers = 3 * (os.cpu_count() or 1) // 2
     shared = (f"--numprocesses={workers}", "--dist=worksteal")
     chosen = [f"tests/{place}" for place in places]
     ignored = [f"--ignore=tests/{place}" for place in (*left_out, *ELSEWHERE)]

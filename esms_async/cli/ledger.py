@@ -30,15 +30,20 @@ _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 @asynccontextmanager
-async def opened(place: str) -> AsyncGenerator[Ledger, None]:
+async def opened(place: str, *, bound: bool = True) -> AsyncGenerator[Ledger, None]:
     """Open the ledger in a file or at a URL; raise InputError if there is none.
 
     A command that looks at a ledger must not create one.
+
+    Args:
+        place: The file or the URL.
+        bound: True where a client has bound the ledger. One may hold delivery reports alone.
     """
     async with aclosing(_existing(place)) as ledger:
         await ledger.open()
         # A ledger on Redis is there once a client has bound it.
-        if is_url(place) and isinstance(ledger, LedgerFacts) and not await ledger.facts():
+        is_asked = bound and is_url(place)
+        if is_asked and isinstance(ledger, LedgerFacts) and not await ledger.facts():
             at = without_password(place)
             raise InputError(text("no_ledger_of_queue", place=at, name=repr(queue_name())))
         yield ledger

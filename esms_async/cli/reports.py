@@ -56,7 +56,7 @@ def _retry(*, place: str, keys: Sequence[str], debug: bool) -> int:
 async def failed(place: str, screen: Screen, *, as_json: bool) -> ExitCode:
     """List the reports that are kept as failed; REFUSED if there are any."""
     count = 0
-    async with opened(place) as ledger:
+    async with opened(place, bound=False) as ledger:
         async for report in _reports(ledger).failed_reports():
             count += 1
             if as_json:
@@ -76,7 +76,7 @@ async def failed(place: str, screen: Screen, *, as_json: bool) -> ExitCode:
 
 async def retry(place: str, keys: Sequence[str], screen: Screen) -> ExitCode:
     """Let failed reports be handed on again; REFUSED if one of the keys is not of a failed one."""
-    async with opened(place) as ledger:
+    async with opened(place, bound=False) as ledger:
         reports = _reports(ledger)
         wanted = keys or [report.key async for report in reports.failed_reports()]
         retried = [key for key in wanted if await reports.retry_report(key)]

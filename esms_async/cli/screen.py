@@ -102,7 +102,7 @@ class Screen:
 
     def ask(self, question: Text) -> None:
         """Print a question; the answer follows on its line."""
-        self.human.print(Line(self.say_word(question)), end="", soft_wrap=True)
+        self.human.print(Line(self.say_word(question)), end=" ", soft_wrap=True)
         self.human.file.flush()
 
     def say_word(self, word: str | Text) -> str:

@@ -305,10 +305,10 @@ _ENGLISH: Final = {
     "more_reasons": "and {count} more reasons",
     "listed_in": "Every row with its reason: {file}",
     "list_with": "--results OUT.csv lists every row with its reason.",
-    "ask": "Send {count} messages now? [y/N] ",
+    "ask": "Send {count} messages now? [y/N]",
     # What means yes; anything else means no.
     "yes": "y yes",
-    "ask_all": "Send every row now? [y/N] ",
+    "ask_all": "Send every row now? [y/N]",
     "nothing_sent": "Interrupted: nothing was sent",
     "workers_send": "The workers of queue {name} send",
     "nothing_sent_no": "Nothing was sent.",
@@ -482,7 +482,7 @@ _ENGLISH: Final = {
         "The ledger belongs to the account of ESMS_API_KEY already; nothing was changed."
     ),
     "same_account": (
-        "Do ESMS_API_KEY and ESMS_SECRET_KEY belong to the account that filled this ledger? [y/N] "
+        "Do ESMS_API_KEY and ESMS_SECRET_KEY belong to the account that filled this ledger? [y/N]"
     ),
     "nobody_to_ask": ("nobody can be asked here; add --yes if these are keys of the same account"),
     "nothing_changed": "nothing was changed",
@@ -734,9 +734,9 @@ _VIETNAMESE: Final = {
     "more_reasons": "và {count} lý do khác",
     "listed_in": "Từng dòng và lý do: {file}",
     "list_with": "--results OUT.csv ghi lại từng dòng và lý do.",
-    "ask": "Gửi {count} tin ngay bây giờ? [c/K] ",
+    "ask": "Gửi {count} tin ngay bây giờ? [c/K]",
     "yes": "c co có",
-    "ask_all": "Gửi mọi dòng ngay bây giờ? [c/K] ",
+    "ask_all": "Gửi mọi dòng ngay bây giờ? [c/K]",
     "nothing_sent": "Đã dừng: chưa gửi gì",
     "workers_send": "Các worker của hàng đợi {name} gửi",
     "nothing_sent_no": "Chưa gửi gì.",
@@ -896,7 +896,7 @@ _VIETNAMESE: Final = {
     "rebound": "Từ giờ sổ ghi thuộc về tài khoản của ESMS_API_KEY.",
     "bound_already": "Sổ ghi vốn đã thuộc về tài khoản của ESMS_API_KEY; không đổi gì.",
     "same_account": (
-        "ESMS_API_KEY và ESMS_SECRET_KEY có thuộc về tài khoản đã ghi sổ này không? [c/K] "
+        "ESMS_API_KEY và ESMS_SECRET_KEY có thuộc về tài khoản đã ghi sổ này không? [c/K]"
     ),
     "nobody_to_ask": ("ở đây không hỏi ai được; hãy thêm --yes nếu đây là khóa của cùng tài khoản"),
     "nothing_changed": "không đổi gì",

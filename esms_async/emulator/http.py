@@ -1117,7 +1117,8 @@ async def listen(
     except (OSError, OverflowError, RuntimeError) as error:
         await runner.cleanup()
         is_elsewhere = isinstance(error, socket.gaierror) or (
-            isinstance(error, OSError) and error.errno == errno.EADDRNOTAVAIL
+            # From Python 3.12 on, asyncio raises one without a number where no address is.
+            isinstance(error, OSError) and error.errno in {errno.EADDRNOTAVAIL, None}
         )
         remedy = "name an address of this machine" if is_elsewhere else "choose another port, or 0"
         raise ConfigurationError(f"cannot listen on {host}:{port} ({error}); {remedy}") from None

@@ -407,6 +407,21 @@ async def test_a_delivery_that_is_due_after_a_restart_is_made(tmp_path: Path) ->
         assert [report.send_status for report in emulator.reports] == [2, 5]
 
 
+async def test_a_delivery_and_a_used_up_request_id_are_known_after_a_restart(
+    tmp_path: Path,
+) -> None:
+    """A delivery that was changed by hand, and the RequestId of a send that made no message."""
+    db, settings = tmp_path / "emulator.db", Settings(rejection_uses_request_id=True)
+    async with Emulator(db=db, settings=settings) as emulator, Caller.to(emulator) as caller:
+        sent = await caller.send(SendDate="2099-01-01 00:00:00")
+        assert (await caller.send(RequestId="r-1", Phone="1")).code == "108"
+        message = f"../../_emulator/messages/{sent.json['SMSID']}"
+        await caller.request("POST", f"{message}/deliver")
+    async with Emulator(db=db) as emulator, Caller.to(emulator) as caller:
+        assert (await caller.request("GET", message)).json["state"] == "delivered"
+        assert (await caller.send(RequestId="r-1")).code == "124"
+
+
 async def test_the_database_is_bounded(tmp_path: Path) -> None:
     """No more messages come back than are kept."""
     db = tmp_path / "emulator.db"

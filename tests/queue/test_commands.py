@@ -274,6 +274,26 @@ async def test_a_file_through_the_queue_says_what_it_waits_for_and_leaves_it_to_
     assert set(gateway.accepted.values()) == {1}
 
 
+async def test_what_keeps_workers_from_sending_is_said_once(
+    redis: RedisServer, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However often the watch looks."""
+    looks: list[dict[str, Any]] = []
+
+    async def look(streams: QueueStreams) -> dict[str, Any]:
+        looks.append(found := await look_at(streams))
+        return found
+
+    monkeypatch.setattr("esms_async.cli.queue_watch.look_at", look)
+    monkeypatch.setattr("esms_async.cli.queue_watch._EVERY", 0.0)
+    async with (
+        contextlib.aclosing(QueueStreams(redis.url, "esms")) as streams,
+        watched(streams, Screen()),
+    ):
+        await until(lambda: len(looks) > 2)
+    assert capsys.readouterr().err.count("no worker runs for queue 'esms'") == 1
+
+
 async def test_a_server_that_is_away_is_watched_in_silence(
     redis: RedisServer, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -135,6 +135,7 @@ async def test_a_gateway_that_is_away_is_one_line(redis: RedisServer) -> None:
         ({"ESMS_RATE": "fast"}, "--rate, or ESMS_RATE"),
         ({"ESMS_CONCURRENCY": "1.5"}, "--concurrency, or ESMS_CONCURRENCY"),
         ({"ESMS_DEADLINE": "0"}, "--deadline, or ESMS_DEADLINE"),
+        ({"ESMS_DEADLINE": "soon"}, "--deadline, or ESMS_DEADLINE"),
         ({"ESMS_QUEUE_URL": ""}, "ESMS_QUEUE_URL"),
         ({"ESMS_QUEUE_URL": "redis://a,b"}, "Redis Cluster"),
         ({"ESMS_QUEUE_URL": "redis+cluster://a"}, "Redis Cluster"),
