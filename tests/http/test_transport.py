@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 import re
 import ssl
 from collections.abc import AsyncIterator, Callable
@@ -48,6 +49,7 @@ from tests.http.failures import (
     reset,
     status,
 )
+from tests.limits import generous
 from tests.scripted_gateway import ACCEPTED, Exchange, ScriptedGateway, Step
 
 STALE = b'{"CodeResult":"100","CountRegenerate":0,"SMSID":"stale"}'
@@ -759,8 +761,11 @@ async def test_a_cancelled_request_tells_the_truth(
 ) -> None:
     """Wherever a cancellation strikes, what was not written then is not written later."""
     seen: set[bool] = set()
-    async with a_transport(gateway, session) as transport:
-        for delay in range(40):
+    async with asyncio.timeout(generous(60)), a_transport(gateway, session) as transport:
+        # A busy machine takes more turns of the loop for a handshake.
+        for delay in itertools.takewhile(
+            lambda delay: delay < 40 or seen != {False, True}, itertools.count()
+        ):
             if reused:
                 await post(transport, SendRequest(a_body()))
             gateway.bodies.clear()
@@ -779,7 +784,6 @@ async def test_a_cancelled_request_tells_the_truth(
             if not reused and session is None:
                 # The next one is to connect again.
                 await gateway.close_connections()
-    assert seen == {False, True}
 
 
 @pytest.mark.parametrize("reused", [False, True], ids=["fresh", "reused"])
