@@ -420,6 +420,10 @@ async def test_a_delivery_and_a_used_up_request_id_are_known_after_a_restart(
     async with Emulator(db=db) as emulator, Caller.to(emulator) as caller:
         assert (await caller.request("GET", message)).json["state"] == "delivered"
         assert (await caller.send(RequestId="r-1")).code == "124"
+    # Without a database, nothing of that outlives the emulator.
+    async with Emulator(settings=settings) as emulator, Caller.to(emulator) as caller:
+        assert (await caller.send(RequestId="r-1", Phone="1")).code == "108"
+        assert (await caller.send(RequestId="r-1")).code == "124"
 
 
 async def test_the_database_is_bounded(tmp_path: Path) -> None:
