@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import sys
+import unicodedata
 from collections.abc import Callable, Coroutine, Generator
 from contextlib import contextmanager
 from typing import Protocol, cast
@@ -60,7 +61,8 @@ async def interruptible(job: Coroutine[object, object, ExitCode]) -> ExitCode:
 async def confirm(screen: Screen, question: Text) -> bool:
     """Ask the person at the terminal; only a yes in the language of the screen is one."""
     screen.ask(question)
-    answer = await on_thread(sys.stdin.readline)
+    # Some keyboards write the marks of Vietnamese apart from their letters.
+    answer = unicodedata.normalize("NFC", await on_thread(sys.stdin.readline))
     return answer.strip().casefold() in screen.say_word(text("yes")).split()
 
 

@@ -37,7 +37,10 @@ class ReservingLimiter:
         self._closed = False
 
     def close(self) -> None:
-        """Cancel the tasks that wait, which have nothing in flight, and let none wait again."""
+        """Cancel the tasks that wait in `reserve`, and let none wait there again.
+
+        A further attempt has its turn all the same: an earlier one may have arrived.
+        """
         self._closed = True
         for task in self._waiting:
             task.cancel()
@@ -45,31 +48,26 @@ class ReservingLimiter:
     async def reserve(self) -> None:
         """Wait for a turn, which the next attempt of this task takes."""
         task = cast("asyncio.Task[object]", asyncio.current_task())
-        if task not in self._reserved:
-            await self._wait(task)
-            self._reserved.add(task)
-
-    async def __aenter__(self) -> None:
-        task = cast("asyncio.Task[object]", asyncio.current_task())
         if task in self._reserved:
-            self._reserved.discard(task)
-        else:
-            await self._wait(task)
-
-    async def __aexit__(self, *_: object) -> None:
-        """Leave; a turn that was taken is not given back."""
-
-    async def _wait(self, task: "asyncio.Task[object]") -> None:
-        if self._limiter.has_capacity():
-            await self._limiter.acquire()
             return
-        if self._closed:
+        if self._closed and not self._limiter.has_capacity():
             raise asyncio.CancelledError
         self._waiting.add(task)
         try:
             await self._limiter.acquire()
         finally:
             self._waiting.discard(task)
+        self._reserved.add(task)
+
+    async def __aenter__(self) -> None:
+        task = cast("asyncio.Task[object]", asyncio.current_task())
+        if task in self._reserved:
+            self._reserved.discard(task)
+        else:
+            await self._limiter.acquire()
+
+    async def __aexit__(self, *_: object) -> None:
+        """Leave; a turn that was taken is not given back."""
 
 
 @attrs.frozen

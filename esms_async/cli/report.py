@@ -7,7 +7,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text as Line
 
-from esms_async import FixedNumber, LedgerError, Message, Route
+from esms_async import FixedNumber, Message, Route
 from esms_async.cli.gateway import Connection
 from esms_async.cli.ledger_choice import as_argument
 from esms_async.cli.results import Group, Tally, rejection
@@ -277,8 +277,8 @@ def _way_to_go_on(run: "BulkRun") -> Text:
     if options.batch_is_new:
         again = text("same_command_batch", batch=options.batch)
     if options.ledger.place is not None:
-        # What a ledger that failed could not take is accepted here, and in doubt there.
-        soon = run.tally[RowStatus.UNKNOWN] or isinstance(run.failure, LedgerError)
+        # What a ledger on a full disk could not take is accepted here, and in doubt there.
+        soon = run.tally[RowStatus.UNKNOWN] or run.failure is not None
         return text("go_on_soon" if soon else "go_on", again=again)
     if run.connection is not None and run.connection.seed is not None:
         return text("go_on_emulator", again=again)

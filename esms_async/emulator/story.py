@@ -982,6 +982,13 @@ _FORM_SEND: Final = "SendMultipleMessage_V4_post"
 
 def _pytest(row: View) -> str:
     """Write the skeleton of a test of the app that sent a message."""
+    if row["sms_id"] is None:
+        return (
+            "def test_no_message_is_accepted(esms_emulator):\n"
+            "    ...  # have the app send to esms_emulator.url\n"
+            "    assert esms_emulator.requests\n"
+            "    assert esms_emulator.messages == []\n"
+        )
     phone = row["phone"]
     if row["code"]:
         wait = (

@@ -1,8 +1,9 @@
 """Adds one-time codes, the client and Vietnamese phone numbers to a FastAPI application."""
 
+import json
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Final, TypeVar
 
 try:
     from fastapi import APIRouter, Depends, FastAPI, Request, Response
@@ -20,6 +21,8 @@ from esms_async.otp.service import Otp, Verification
 from esms_async.otp.web import PROBLEM_TYPE, Allow, Caller, OtpEndpoints, Reply, resolved
 
 __all__ = ["Esms", "VietnamesePhone", "esms_lifespan", "esms_of", "otp_router"]
+
+_LARGEST_BODY: Final = 16_384
 
 _T = TypeVar("_T")
 OfRequest = Callable[[Request], _T | Awaitable[_T]]
@@ -142,8 +145,16 @@ def _request_body(fields: tuple[str, ...]) -> dict[str, Any]:
 
 async def _json(request: Request) -> object:
     """Return the JSON of a request, or None where it is not JSON."""
+    body = bytearray()
+    async for part in request.stream():
+        body += part
+        # Anybody may send one, and no limit has counted it yet.
+        if len(body) > _LARGEST_BODY:
+            return None
+    # Where Starlette keeps it: functions of the request may read it again.
+    request._body = bytes(body)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
     try:
-        return await request.json()
+        return json.loads(body)
     except (ValueError, RecursionError):
         return None
 

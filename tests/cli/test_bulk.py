@@ -346,7 +346,7 @@ async def test_results_that_cannot_be_written_stop_the_job(
     told = " ".join(err.split())
     problem = f"esms-async: cannot write {listed}: No space left on device"
     assert f"{problem} This run sent nothing after row " in told
-    assert "To go on, run the same command again; it sends only what is not settled." in told
+    assert "run the same command again within 23 hours; it sends only what is not settled." in told
     assert json.loads(out)["accepted"] == emulator.mark() <= 32
 
 

@@ -191,6 +191,7 @@ def test_where_nobody_can_be_asked_rebinding_takes_an_option(ledger: str) -> Non
         (b"y\n", "en", 0, "belongs to the account of ESMS_API_KEY now"),
         (b"\x04", "en", 1, "nothing was changed"),
         (b"c\n", "vi", 0, "thuộc về tài khoản của ESMS_API_KEY"),
+        ("co\u0301\n".encode(), "vi", 0, "thuộc về tài khoản của ESMS_API_KEY"),
         (b"y\n", "vi", 1, "không đổi gì"),
     ],
 )

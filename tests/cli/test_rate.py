@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from esms_async import Credentials, EsmsClient, RetryPolicy, Status
+from esms_async import Credentials, EsmsClient, Receipt, RetryPolicy
 from esms_async.cli.errors import InputError
 from esms_async.cli.rate import Rate
 from esms_async.emulator import Emulator
@@ -42,6 +42,7 @@ async def test_no_burst_goes_through(per_second: float, monkeypatch: pytest.Monk
     # Once it is closed, whoever would wait is sent away.
     with contextlib.suppress(asyncio.CancelledError):
         while True:
+            await limiter.reserve()
             async with limiter:
                 passed += 1
     assert passed == max(1, int(per_second * 0.05))
@@ -57,26 +58,36 @@ async def test_a_turn_comes_in_time() -> None:
     assert time.monotonic() - started >= 0.02
 
 
-async def test_who_waits_is_sent_away() -> None:
-    """Each send that waits for its turn ends as not sent, at once, and as often as need be."""
-    async with Emulator() as emulator:
-        limiter = Rate(0.001).limiter()
+async def test_who_waits_for_a_first_turn_is_sent_away() -> None:
+    """Nothing of it is in flight; so is who comes later."""
+    limiter = Rate(0.001).limiter()
+    await asyncio.create_task(limiter.reserve())
+    waiting = asyncio.create_task(limiter.reserve())
+    await asyncio.sleep(0)
+    limiter.close()
+    await asyncio.wait([waiting])
+    assert waiting.cancelled()
+    with pytest.raises(asyncio.CancelledError):
+        await limiter.reserve()
+
+
+async def test_a_retry_has_its_turn_after_the_end() -> None:
+    """The first attempt was accepted and its answer lost: the retry learns that."""
+    async with Emulator(faults=["reset@send,phase=after,times=1"]) as emulator:
+        limiter = Rate(2).limiter()
         async with EsmsClient(
-            Credentials("key", "secret"),
-            base_url=emulator.url,
-            limiter=limiter,
-            retry=RetryPolicy(deadline=3600),
+            Credentials("key", "secret"), base_url=emulator.url, limiter=limiter
         ) as client:
-            stream = client.send_many((a_message() for _ in range(9)), concurrency=3)
-            first = await anext(stream)
-            await asyncio.sleep(0)
-            closing = asyncio.ensure_future(stream.aclose())
+
+            async def send() -> Receipt:
+                await limiter.reserve()
+                return await client.send(a_message())
+
+            sending = asyncio.create_task(send())
+            await emulator.wait_for(timeout=generous(10))
             limiter.close()
-            outcomes = [outcome async for outcome in stream]
-            await closing
-    assert first.ok
-    assert outcomes
-    assert {outcome.status for outcome in outcomes} == {Status.NOT_SENT}
+            receipt = await sending
+    assert len(receipt.attempts) == 2
     assert emulator.mark() == 1
 
 

@@ -24,10 +24,10 @@ from tests.emulator.caller import PHONE, POST_SEND, Caller, send_fields
 
 
 def send(emulator: Emulator, **changes: object) -> str:
-    """Send without any event loop; return the SMSID."""
+    """Send without any event loop; return the SMSID, if there is one."""
     data = json.dumps(send_fields(**changes)).encode()
     with urllib.request.urlopen(emulator.url + POST_SEND, data=data) as answer:  # noqa: S310  # http
-        sms_id: str = json.load(answer)["SMSID"]
+        sms_id: str = json.load(answer).get("SMSID", "")
         return sms_id
 
 
@@ -65,6 +65,22 @@ def test_the_copied_test_holds_for_any_code(content: str, another: str) -> None:
         namespace["app"]()
         with pytest.raises(AssertionError, match="2 messages were accepted"):
             namespace["test_the_message_is_sent_once"](emulator)
+
+
+def test_the_copied_test_of_a_refused_send_wants_none_accepted() -> None:
+    """It passes while the app's sends are refused, and fails once one is accepted."""
+    with ThreadedEmulator() as emulator:
+        send(emulator, Phone="0900000103")
+        with urllib.request.urlopen(
+            f"http://127.0.0.1:{emulator.port}/_emulator/sends/1"
+        ) as answer:
+            copied: str = json.load(answer)["pytest"]
+        namespace: dict[str, Any] = {}
+        exec(copied, namespace)  # noqa: S102  # what a person would do with it
+        namespace["test_no_message_is_accepted"](emulator)
+        send(emulator)
+        with pytest.raises(AssertionError):
+            namespace["test_no_message_is_accepted"](emulator)
 
 
 async def test_it_serves_who_has_one() -> None:

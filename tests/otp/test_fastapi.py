@@ -129,7 +129,8 @@ def test_refusals_and_locks(page: TestClient, sms: Gateway, clock: Clock) -> Non
     "body",
     [
         *(b"", b"{", b"[]", b'"x"', b"null", b"\xff", b"{}", b'{"id": "x", "code": "1"}'),
-        *(b"phone=0901888484", b'{"phone": 901888484}', b'{"phone": null}', b"[" * 100_000),
+        *(b"phone=0901888484", b'{"phone": 901888484}', b'{"phone": null}', b"[" * 10_000),
+        b'{"phone": "0901888484", "more": "%b"}' % (b"x" * 20_000),
     ],
     ids=lambda body: body[:20],
 )
@@ -317,7 +318,7 @@ async def test_allow_answers_before_the_gateway(sms: Gateway, clock: Clock) -> N
 
 
 def test_what_on_verified_returns_is_the_answer(sms: Gateway, clock: Clock) -> None:
-    """A Response of its own, cookies and all; the subject is bound, too."""
+    """A Response of its own, cookies and all; the subject is bound, too, also one of the body."""
     otp = make_otp(sms, MemoryOtpStore(clock=clock))
     app = FastAPI(lifespan=esms_lifespan(otp))
 
@@ -327,15 +328,16 @@ def test_what_on_verified_returns_is_the_answer(sms: Gateway, clock: Clock) -> N
         return response
 
     async def subject(request: Request) -> str | None:
-        return request.headers.get("x-subject")
+        order: str | None = (await request.json()).get("order")
+        return order
 
     router = otp_router(otp, client_ip=client_ip, on_verified=respond, subject=subject)
     app.include_router(router, prefix="/login")
     with TestClient(app) as page:
-        name = post(page, "start", {"x-subject": "7"}, phone=PHONE).json()["id"]
-        answer = post(page, "verify", {"x-subject": "8"}, id=name, phone=PHONE, code=sms.code())
-        assert answer.json()["reason"] == "expired"
-        answer = post(page, "verify", {"x-subject": "7"}, id=name, phone=PHONE, code=sms.code())
+        name = post(page, "start", phone=PHONE, order="7").json()["id"]
+        fields = {"id": name, "phone": PHONE, "code": sms.code()}
+        assert post(page, "verify", **fields, order="8").json()["reason"] == "expired"
+        answer = post(page, "verify", **fields, order="7")
         assert (answer.status_code, answer.content) == (204, b"")
         assert "HttpOnly" in answer.headers["set-cookie"]
 
