@@ -18,7 +18,7 @@ class ExitCode(enum.IntEnum):
     ACCOUNT_REJECTED = 3
     """The gateway refused the account, which stopped the job."""
     UNREACHABLE = 4
-    """The gateway, or the server of a queue, could not be reached, which stopped the job."""
+    """The gateway could not be reached, or a queue's server, which stopped the job."""
     INTERRUPTED = 130
     """A person, or the system, asked to stop."""
 

@@ -124,13 +124,13 @@ async def rebind(
         yes: True asks nothing.
         environ: Where the account's keys are.
     """
-    if not yes and not screen.can_ask:
-        raise InputError(text("nobody_to_ask"))
-    if not yes and not await confirm(screen, text("same_account")):
-        screen.warn(text("nothing_changed"))
-        return ExitCode.REFUSED
     credentials = credentials_from_env(environ)
     async with opened(place) as ledger:
+        if not yes and not screen.can_ask:
+            raise InputError(text("nobody_to_ask"))
+        if not yes and not await confirm(screen, text("same_account")):
+            screen.warn(text("nothing_changed"))
+            return ExitCode.REFUSED
         changed = await rebind_ledger(ledger, api_key=credentials.api_key)
     screen.say(text("rebound" if changed else "bound_already"))
     return ExitCode.ACCEPTED

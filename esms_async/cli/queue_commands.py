@@ -147,6 +147,8 @@ async def _status(streams: "QueueStreams", screen: Screen, *, as_json: bool) -> 
     screen.say(text("dead", count=found["dead"]))
     workers = "workers_paused" if found["paused"] else "workers"
     screen.say(text(workers, count=len(found["workers"])))
+    if found["out_of_memory"]:
+        screen.say(text("queue_full"))
     for line in open_breakers(found, screen.language):
         screen.say(line)
     return ExitCode.ACCEPTED

@@ -41,6 +41,7 @@ async def look_at(streams: QueueStreams) -> dict[str, Any]:
     alive = await streams.run("ZRANGEBYSCORE", streams.key("workers"), since, "+inf")
     workers = [name.decode() for name in alive]
     stopped = texts(await streams.run("HGETALL", streams.key("stopped")))
+    memory = await streams.run("INFO", "memory")
     return {
         "name": streams.name,
         "depth": sum(depth.values()),
@@ -49,6 +50,8 @@ async def look_at(streams: QueueStreams) -> dict[str, Any]:
         "dead": int(await streams.run("XLEN", streams.key("dead"))),
         "workers": workers,
         "stopped": {worker: stopped[worker] for worker in workers if worker in stopped},
+        # Workers can't even say that they are there then.
+        "out_of_memory": 0 < memory.get("maxmemory", 0) <= memory.get("used_memory", 0),
         "paused": bool(await streams.run("HEXISTS", streams.key("facts"), "paused")),
         "breakers": texts(await streams.run("HGETALL", streams.key("breakers"))),
     }

@@ -47,7 +47,9 @@ def obstacles(found: dict[str, Any], language: Language) -> list[Text]:
     """Return what keeps all workers from sending, by what `look_at` has found."""
     name = repr(found["name"])
     lines: list[Text] = []
-    if not found["workers"]:
+    if found["out_of_memory"]:
+        lines.append(text("queue_full"))
+    elif not found["workers"]:
         lines.append(text("no_worker", name=name))
     if found["paused"]:
         lines.append(text("queue_paused", name=name))

@@ -523,6 +523,7 @@ _ENGLISH: Final = {
     "breaker": "breaker {name} is open: {remedy}",
     "breaker_code": "code {code}: {meaning}. {advice}",
     "no_worker": "no worker runs for queue {name}; esms-async worker starts one",
+    "queue_full": "the Redis server is out of memory (maxmemory); workers wait until it has some",
     "queue_paused": "queue {name} is paused; esms-async queue resume has its workers go on",
     "workers_stopped": (
         "{count} of {workers} workers of queue {name} are stopped by breaker {breakers}; their "
@@ -934,6 +935,7 @@ _VIETNAMESE: Final = {
     "breaker": "cầu dao {name} đang ngắt: {remedy}",
     "breaker_code": "mã {code}: {meaning}. {advice}",
     "no_worker": "không có worker nào chạy cho hàng đợi {name}; esms-async worker chạy một worker",
+    "queue_full": "máy chủ Redis hết bộ nhớ (maxmemory); các worker chờ cho đến khi có lại",
     "queue_paused": "hàng đợi {name} đang tạm dừng; esms-async queue resume cho worker chạy tiếp",
     "workers_stopped": (
         "{count} trên {workers} worker của hàng đợi {name} đang bị cầu dao {breakers} chặn; log "

@@ -225,6 +225,7 @@ def test_a_remedy_that_names_no_code_is_shown_as_the_worker_wrote_it() -> None:
         "workers": ["w", "v"],
         "stopped": {"w": "key", "v": "103"},
         "paused": False,
+        "out_of_memory": False,
         "breakers": found,
     }
     away, code, stopped = obstacles(state, Language.VIETNAMESE)
@@ -237,6 +238,9 @@ def test_a_remedy_that_names_no_code_is_shown_as_the_worker_wrote_it() -> None:
     state["stopped"] = {"w": "key"}
     assert stopped not in obstacles(state, Language.VIETNAMESE)
     assert stopped in open_breakers(state, Language.VIETNAMESE)
+    # Workers that can't say that they are there are no missing ones.
+    state |= {"workers": [], "stopped": {}, "out_of_memory": True}
+    assert obstacles(state, Language.VIETNAMESE)[0] == text("queue_full")
 
 
 async def test_a_file_through_the_queue_says_what_it_waits_for_and_leaves_it_to_workers(
@@ -272,6 +276,19 @@ async def test_a_file_through_the_queue_says_what_it_waits_for_and_leaves_it_to_
             gateway.answers.set()
             await until(lambda: gateway.accepted.total() == 5)
     assert set(gateway.accepted.values()) == {1}
+
+
+async def test_a_server_without_memory_is_named(redis: RedisServer) -> None:
+    """By the status, which else would say that no worker is there."""
+    with redis.client() as client:
+        client.config_set("maxmemory", "1")
+        try:
+            code, out, _ = await command("queue", "status", "--queue", redis.url)
+        finally:
+            client.config_set("maxmemory", "0")
+    assert code == 0
+    assert "the Redis server is out of memory" in out
+    assert "out of memory" not in (await command("queue", "status", "--queue", redis.url))[1]
 
 
 async def test_what_keeps_workers_from_sending_is_said_once(

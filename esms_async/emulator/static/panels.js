@@ -343,9 +343,10 @@ export class Account {
     const account = this.#chosen;
     const { accounts } = state;
     const url = baseUrlOf(state);
-    const { origin } = location;
-    setText(byId("url").firstElementChild, origin);
-    setText(byId("url").lastElementChild, url.slice(origin.length));
+    // A narrow header shows where it is alone: with the folder of a proxy, if there is one.
+    const path = new URL(state.url).pathname;
+    setText(byId("url").firstElementChild, url.slice(0, -path.length));
+    setText(byId("url").lastElementChild, path);
     setText(byId("copy-url-too").querySelector("code"), url.replace(/^https?:\/\//, ""));
 
     const words = account.code
