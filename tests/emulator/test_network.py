@@ -187,7 +187,7 @@ body = {"ApiKey": "k", "SecretKey": "s", "SmsType": "8", "Phone": "0901888484",
 url = sys.argv[1] + "SendMultipleMessage_V4_post_json/"
 with urllib.request.urlopen(urllib.request.Request(url, json.dumps(body).encode())) as answer:
     print("answer", json.load(answer)["CodeResult"], flush=True)
-while not any("SendStatus=5" in path for path in seen):
+while len(seen) < 2:
     server.handle_request()
 """
 
@@ -263,7 +263,8 @@ async def test_emulator_app_and_browser_under_three_names(tmp_path: Path) -> Non
     said = out.decode().splitlines()
     assert said[0] == "answer 100", (said, err)
     assert [line.split("&")[0].split("?")[0] for line in said[1:3]] == ["report /report"] * 2
-    assert "SendStatus=5" in said[2]
+    # On a busy machine the two come at once, in any order.
+    assert any("SendStatus=5" in line for line in said[1:3])
     # `browser` resolves to the same port; the name is not allowed, so that rebinding gains nothing.
     assert said[3:] == ["sent True", "page 200", "code 482913", "foreign 403"]
     warned = (tmp_path / "emulator.err").read_text()
