@@ -2,7 +2,7 @@
 
 import os
 import shlex
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
@@ -108,9 +108,9 @@ def ledger_at(place: str) -> Ledger:
     return RedisLedger(place, prefix=ledger_prefix(queue_name()))
 
 
-def queue_name() -> str:
+def queue_name(environ: Mapping[str, str] = os.environ) -> str:
     """Return the name of the queue that the environment names."""
-    return os.environ.get("ESMS_QUEUE_NAME") or "esms"
+    return environ.get("ESMS_QUEUE_NAME") or "esms"
 
 
 def is_url(place: str) -> bool:

@@ -5,7 +5,8 @@ import contextlib
 import re
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Final
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import click
 
@@ -25,6 +26,10 @@ _ID: Final = re.compile(r"[0-9]{1,20}-[0-9]{1,20}")
 
 _queue_option = click.option(
     "--queue", "url", metavar="URL", envvar="ESMS_QUEUE_URL", help="Redis server of the queue."
+)
+_WHICH_DEAD: Final = (
+    click.argument("ids", metavar="[ID]...", nargs=-1),
+    click.option("--all", "every", is_flag=True, help="All of them."),
 )
 _name_option = click.option(
     "--name",
@@ -133,7 +138,7 @@ async def _opened(url: str | None, name: str) -> "AsyncGenerator[QueueStreams]":
 
 async def _status(streams: "QueueStreams", screen: Screen, *, as_json: bool) -> ExitCode:
     from esms_async.cli.queue_views import look_at  # noqa: PLC0415  # it needs the extra
-    from esms_async.cli.queue_watch import open_breakers  # noqa: PLC0415  # the same
+    from esms_async.cli.queue_watch import open_breakers, stopped_workers  # noqa: PLC0415  # the same
 
     found = await look_at(streams)
     if as_json:
@@ -149,7 +154,7 @@ async def _status(streams: "QueueStreams", screen: Screen, *, as_json: bool) -> 
     screen.say(text(workers, count=len(found["workers"])))
     if found["out_of_memory"]:
         screen.say(text("queue_full"))
-    for line in open_breakers(found, screen.language):
+    for line in (*open_breakers(found, screen.language), *stopped_workers(found)):
         screen.say(line)
     return ExitCode.ACCEPTED
 
@@ -166,30 +171,24 @@ async def _dead(streams: "QueueStreams", screen: Screen, *, as_json: bool) -> Ex
     return ExitCode.ACCEPTED
 
 
-async def _requeue(
-    streams: "QueueStreams", screen: Screen, *, as_json: bool, ids: tuple[str, ...], every: bool
+async def _change_dead(
+    streams: "QueueStreams",
+    screen: Screen,
+    *,
+    done: Literal["requeued", "dropped"],
+    as_json: bool,
+    ids: tuple[str, ...],
+    every: bool,
 ) -> ExitCode:
-    _check_ids(ids, every=every)
-    count = await streams.release(streams.key("dead"), *ids)
-    _put(screen, {"requeued": count}, text("requeued", count=count), as_json=as_json)
-    return ExitCode.ACCEPTED if every or count == len(ids) else ExitCode.REFUSED
-
-
-async def _drop(
-    streams: "QueueStreams", screen: Screen, *, as_json: bool, ids: tuple[str, ...], every: bool
-) -> ExitCode:
-    _check_ids(ids, every=every)
-    count = await streams.drop(streams.key("dead"), *ids)
-    _put(screen, {"dropped": count}, text("dropped", count=count), as_json=as_json)
-    return ExitCode.ACCEPTED if every or count == len(ids) else ExitCode.REFUSED
-
-
-def _check_ids(ids: tuple[str, ...], *, every: bool) -> None:
     if bool(ids) == every:
         raise InputError(text("dead_ids_needed"))
     for each in ids:
         if not _ID.fullmatch(each):
             raise InputError(text("no_dead_id", id=each))
+    change = streams.release if done == "requeued" else streams.drop
+    count = await change(streams.key("dead"), *ids)
+    _put(screen, {done: count}, text(done, count=count), as_json=as_json)
+    return ExitCode.ACCEPTED if every or count == len(ids) else ExitCode.REFUSED
 
 
 async def _pause(streams: "QueueStreams", screen: Screen, *, as_json: bool) -> ExitCode:
@@ -230,17 +229,15 @@ _add("status", _status, "Show what waits, who works and what is broken.")
 _add("dead", _dead, "List the messages that could not be sent; each with its reason.")
 _add(
     "requeue",
-    _requeue,
+    partial(_change_dead, done="requeued"),
     "Put dead messages back into the queue.",
-    click.argument("ids", metavar="[ID]...", nargs=-1),
-    click.option("--all", "every", is_flag=True, help="All of them."),
+    *_WHICH_DEAD,
 )
 _add(
     "drop",
-    _drop,
+    partial(_change_dead, done="dropped"),
     "Delete dead messages for good; nobody sends them any more.",
-    click.argument("ids", metavar="[ID]...", nargs=-1),
-    click.option("--all", "every", is_flag=True, help="All of them."),
+    *_WHICH_DEAD,
 )
 _add("pause", _pause, "Have all workers take no more messages.")
 _add("resume", _resume, "Have the workers go on after a pause.")

@@ -53,27 +53,29 @@ def obstacles(found: dict[str, Any], language: Language) -> list[Text]:
         lines.append(text("no_worker", name=name))
     if found["paused"]:
         lines.append(text("queue_paused", name=name))
-    all_stopped = len(found["stopped"]) == len(found["workers"])
-    return lines + open_breakers(found, language, of_workers=all_stopped)
+    lines += open_breakers(found, language)
+    # One that can send is enough.
+    if len(found["stopped"]) == len(found["workers"]):
+        lines += stopped_workers(found)
+    return lines
 
 
-def open_breakers(
-    found: dict[str, Any], language: Language, *, of_workers: bool = True
-) -> list[Text]:
-    """Return a line for each breaker that is open for all workers, and for those of some."""
-    shared: dict[str, str] = found["breakers"]
-    lines = [
+def open_breakers(found: dict[str, Any], language: Language) -> list[Text]:
+    """Return a line for each breaker that is open for all workers."""
+    return [
         text("breaker", name=name, remedy=_remedy(remedy, language))
-        for name, remedy in shared.items()
+        for name, remedy in found["breakers"].items()
     ]
-    counts = Counter(names for names in found["stopped"].values() if names not in shared)
+
+
+def stopped_workers(found: dict[str, Any]) -> list[Text]:
+    """Return a line for each breaker that stops some workers, and is not open for all."""
+    counts = Counter(names for names in found["stopped"].values() if names not in found["breakers"])
     told = {"workers": len(found["workers"]), "name": repr(found["name"])}
-    lines += [
+    return [
         text("workers_stopped", count=count, breakers=names, **told)
         for names, count in counts.items()
-        if of_workers
     ]
-    return lines
 
 
 def _remedy(words: str, language: Language) -> Text:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from esms_async import ConfigurationError
 from esms_async.cli.errors import ExitCode, InputError
+from esms_async.cli.ledger_choice import queue_name
 from esms_async.cli.rate import Rate
 from esms_async.cli.words import text
 
@@ -99,7 +100,7 @@ def read_settings(environ: Mapping[str, str]) -> "WorkerSettings":
         )
     return WorkerSettings(
         url,
-        environ.get("ESMS_QUEUE_NAME") or "esms",
+        queue_name(environ),
         keys_from_env(environ),
         _rate(environ.get("ESMS_RATE")),
         int(concurrency),

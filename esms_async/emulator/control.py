@@ -106,6 +106,9 @@ class Parameter:
     words: str = ""
 
 
+_FILLED: Final[Mapping[str, object]] = {"type": "string", "minLength": 1}
+
+
 def _check_not_empty(name: str, written: str) -> str:
     # An empty filter is a variable that its caller never set: it must not fit everything.
     if not written:
@@ -114,7 +117,7 @@ def _check_not_empty(name: str, written: str) -> str:
 
 
 def _text(name: str, words: str) -> Parameter:
-    return Parameter(name, {"type": "string", "minLength": 1}, _check_not_empty, words)
+    return Parameter(name, _FILLED, _check_not_empty, words)
 
 
 def _count(name: str, words: str, low: int = 0, high: int = _LARGEST) -> Parameter:
@@ -163,7 +166,7 @@ def _pattern() -> Parameter:
     def read(name: str, written: str) -> object:
         return compile_pattern(_check_not_empty(name, written))
 
-    schema = {"type": "string", "minLength": 1, "maxLength": 200, "format": "regex"}
+    schema = {**_FILLED, "maxLength": 200, "format": "regex"}
     words = "A regular expression that finds the code: its group 1, or the whole match."
     return Parameter("pattern", schema, read, words)
 
@@ -449,7 +452,7 @@ class Control:
             _schema, ("State", "Message", "Send", "Fault", "Faults", "Clock")
         )
         account = Parameter(
-            "account", {"type": "string", "minLength": 1},
+            "account", _FILLED,
             lambda _, written: self._gateway.account(written).name, "The name of an account.",
         )  # fmt: skip
         waits = (_PHONE, _REQUEST_ID, account, _SINCE, _TIMEOUT, _pattern())
@@ -914,7 +917,7 @@ class Control:
         if self._followers >= _MOST_FOLLOWERS:
             raise web.HTTPServiceUnavailable(reason=f"{self._followers} streams are open already")
         self._followers += 1
-        # nginx holds a stream back, unless it is told not to.
+        # nginx buffers a stream, unless this header turns that off.
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         response = web.StreamResponse(headers=headers)
         response.content_type = "text/event-stream"

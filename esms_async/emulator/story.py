@@ -478,7 +478,7 @@ def _why_once(send: Send) -> str:
     early = sum(1 for each in send.requests if each.struck is Struck.DOOR)
     if count > 1 and lost:
         found = (index for index, each in enumerate(send.requests, 1) if each.decided == "100")
-        # That attempt is not kept where hundreds followed it, or the emulator was started anew.
+        # The emulator does not keep that attempt if hundreds followed it, nor after a restart.
         number = next(found, 0)
         accepted = f"Attempt {number}" if number else "An earlier attempt"
         again = count - bool(number)

@@ -650,7 +650,7 @@ async def _logged(sending: Coroutine[object, object, object]) -> None:
 
 
 def reason_of(error: EsmsError) -> str:
-    """Return what happened, for the log: without phone and RequestId."""
+    """Return what happened as the log shows it, without phone and RequestId."""
     return error.reason if isinstance(error, SendError) else str(error)
 
 

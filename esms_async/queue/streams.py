@@ -306,9 +306,8 @@ class QueueStreams:
         """Move messages back to their lanes: those with the ids, or else all; return how many."""
         keys, count = [stream, self.key("parked")], 0
         # What comes meanwhile stays: workers may bring the same messages back at once.
-        newest = await self.run("XREVRANGE", stream, "+", "-", "COUNT", "1")
-        last = newest[0][0] if newest else b"-"
-        told = self.prefix, str(_PAGE), last, *ids
+        last = await self._newest(stream) or b"-"
+        told: tuple[str | bytes, ...] = (self.prefix, str(_PAGE), last, *ids)
         while moved := await self.script("release", keys, *told):
             count += int(moved)
             if ids:
@@ -319,12 +318,17 @@ class QueueStreams:
         """Delete messages: those with the ids, or else all that are there; return how many."""
         if ids:
             return int(await self.run("XDEL", stream, *ids))
-        newest = await self.run("XREVRANGE", stream, "+", "-", "COUNT", "1")
-        if not newest:
+        if not (newest := await self._newest(stream)):
             return 0
-        # What comes meanwhile stays: nobody has seen it.
-        milliseconds, _, number = newest[0][0].decode().partition("-")
+        # What comes meanwhile stays, because nobody has seen it.
+        milliseconds, _, number = newest.decode().partition("-")
         return int(await self.run("XTRIM", stream, "MINID", f"{milliseconds}-{int(number) + 1}"))
+
+    async def _newest(self, stream: str) -> bytes:
+        """Return the id of the newest entry; empty where there is none."""
+        found = await self.run("XREVRANGE", stream, "+", "-", "COUNT", "1")
+        newest: bytes = found[0][0] if found else b""
+        return newest
 
     async def set_fact(self, name: str, value: str | None, *, of: str = "facts") -> None:
         """Set what the workers share, or take it away."""

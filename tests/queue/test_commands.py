@@ -14,7 +14,7 @@ from esms_async import Credentials, EsmsClient, Message
 from esms_async.cli.app import run
 from esms_async.cli.errors import InputError
 from esms_async.cli.queue_views import look_at
-from esms_async.cli.queue_watch import obstacles, open_breakers, watched
+from esms_async.cli.queue_watch import obstacles, stopped_workers, watched
 from esms_async.cli.running import loop_factory
 from esms_async.cli.screen import Screen
 from esms_async.cli.words import Language, advice_on, text
@@ -66,7 +66,7 @@ async def test_dead_messages_are_listed_and_put_back(
 
 
 async def test_dead_messages_are_dropped_by_id_or_all(redis: RedisServer) -> None:
-    """What comes while all are dropped stays, because nobody has seen it."""
+    """A message that arrives while all are dropped stays, because nobody has seen it."""
     at = ("--queue", redis.url)
     with redis.client() as client:
         ids = [client.xadd("esms:queue:dead", {"lane": "otp", "r": "r"}) for _ in range(4)]
@@ -237,7 +237,7 @@ def test_a_remedy_that_names_no_code_is_shown_as_the_worker_wrote_it() -> None:
     # One that can send is enough for the queue to go on.
     state["stopped"] = {"w": "key"}
     assert stopped not in obstacles(state, Language.VIETNAMESE)
-    assert stopped in open_breakers(state, Language.VIETNAMESE)
+    assert stopped in stopped_workers(state)
     # Workers that can't say that they are there are no missing ones.
     state |= {"workers": [], "stopped": {}, "out_of_memory": True}
     assert obstacles(state, Language.VIETNAMESE)[0] == text("queue_full")
