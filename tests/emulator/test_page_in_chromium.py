@@ -878,6 +878,10 @@ async def test_markup_stays_text_wherever_it_comes_from(
         for place in range(3):
             await see("open").nth(place).click()
             await expect(see("open").nth(place)).to_have_attribute("aria-current", "true")
+            # Until its story is loaded, the one before it stands there.
+            link = await see("open").nth(place).get_attribute("href")
+            assert link is not None
+            await expect(see("deep-link")).to_contain_text(link[:7])
             await see("raw-toggle").first.click()
             await expect(see("raw").first).to_be_visible()
         assert await page.locator("img, main script, iframe").count() == 0
